@@ -1,2 +1,76 @@
-//! Placeholder while the first floors are built.
-#![no_std]
+//! Userspace RCU grace periods that a malloc can stand on.
+//!
+//! Readers bracket what they read with [`read_lock`](Reader::read_lock) and its guard. Writers unlink,
+//! take a [`Cookie`], and reuse what they unlinked when [`poll`](Domain::poll) says that every section
+//! that could have found it has ended. Nothing in this crate allocates, and only the `synchronize`
+//! family blocks: it is made for callers who *are* the allocator.
+//!
+//! ```
+//! use rcu::{Domain, ReaderCell};
+//!
+//! static DOMAIN: Domain = Domain::new(1);
+//! static CELL: ReaderCell = ReaderCell::new();
+//!
+//! DOMAIN.init();
+//! // SAFETY: this cell is used with this domain only.
+//! let reader = unsafe { DOMAIN.register(&CELL, 0) }.expect("the cell is new");
+//!
+//! let section = reader.read_lock();
+//! let cookie = DOMAIN.start_poll(); // somebody unlinks something
+//! assert!(!DOMAIN.poll(cookie)); // our section may have found it
+//! drop(section);
+//! reader.quiescent_state(); // nobody else is reading: this ends the period
+//! assert!(DOMAIN.poll(cookie));
+//! ```
+//!
+//! # How a period ends
+//!
+//! - *Passively.* A reader announces a quiescent state with one fenced store, at points its embedder
+//!   chooses (an allocator: its slow paths), when it goes offline, when it exits, and every 1024th
+//!   section. Whoever announces last ends the period. No thread is needed, nobody is woken.
+//! - *Expedited.* One `membarrier` makes every reader's nesting visible. Readers outside a section are
+//!   announced for; those inside are remembered and cost no second barrier.
+//! - *Parked.* A thread that never called `read_lock` holds nothing this crate protects. An expedite
+//!   that finds it lagging stops waiting for it until its next announcement, so a thread that sleeps
+//!   for hours costs one expedite.
+//!
+//! The proofs are loom models (`tests/loom.rs`, `scripts/loom`) of every pair that can race, and a
+//! Promela model (`rcu/model`, `scripts/spin`) of the algorithm under total store order.
+//!
+//! # Reading order
+//!
+//! `cookie` (arithmetic), `reader` with `arch` (one thread's side), `domain` (periods), `expedite`,
+//! `membarrier`; then, leaves all: `wait`, `batch`, `demand`, `stall`, `counters`, `misuse`, `clock`,
+//! `sync`. The range map of large mappings will stand beside them.
+//!
+//! Borrowed ideas: grace-period sequences and cookies from the kernel's RCU (`rcu_seq_snap`,
+//! `start_poll_synchronize_rcu`); quiescent-state-based readers and membarrier from liburcu; pages of
+//! pointers from the kernel's `kvfree_rcu`.
+
+#![cfg_attr(not(any(test, loom)), no_std)]
+
+mod arch;
+mod batch;
+mod clock;
+mod cookie;
+mod counters;
+mod demand;
+mod domain;
+mod expedite;
+mod membarrier;
+mod misuse;
+mod reader;
+mod stall;
+mod sync;
+mod wait;
+
+pub use batch::{Leaked, PageOfPointers, Stamped};
+pub use clock::now_ns;
+pub use cookie::{ACTIVE_COOKIES, Cookie};
+pub use counters::{BUCKETS, Counters, Latencies};
+pub use demand::{Demand, Marks};
+pub use domain::{AlreadyRegistered, BarrierHooks, Domain};
+pub use misuse::{Misuse, MisuseHandler};
+pub use reader::{Guard, Reader, ReaderCell};
+pub use stall::{Stall, Stalled};
+pub use wait::PATIENCE_NS;

@@ -1,0 +1,26 @@
+//! Time and thread ids, from the kernel. Nothing in the engine depends on time but what is reported.
+
+/// Nanoseconds of `CLOCK_MONOTONIC`. Async-signal-safe; leaves errno alone.
+#[must_use]
+pub fn now_ns() -> u64 {
+    #[cfg(any(loom, miri))]
+    return 1;
+    #[cfg(not(any(loom, miri)))]
+    {
+        let mut now = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+        // SAFETY: writes one timespec. CLOCK_MONOTONIC exists everywhere, so it cannot fail.
+        unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &raw mut now) };
+        now.tv_sec as u64 * 1_000_000_000 + now.tv_nsec as u64
+    }
+}
+
+/// The kernel's id of the calling thread.
+pub(crate) fn thread_id() -> u32 {
+    #[cfg(any(loom, miri))]
+    return 1;
+    #[cfg(not(any(loom, miri)))]
+    // SAFETY: gettid has no arguments and cannot fail.
+    unsafe {
+        libc::syscall(libc::SYS_gettid) as u32
+    }
+}

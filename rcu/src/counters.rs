@@ -1,0 +1,196 @@
+//! What the engine counts, and the latency of each period in a histogram of fixed size.
+//!
+//! Plain relaxed counters: they order nothing and are exact only when nothing runs. They are
+//! `core`'s atomics under loom too, which keeps them out of the state space that loom explores.
+
+use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+/// Buckets to a power of two. 4 keep the error of a percentile under 19 %.
+const STEPS: usize = 4;
+/// Powers of two covered: 1 ns to 2^40 ns (18 minutes); longer periods fall into the last bucket.
+const POWERS: usize = 40;
+/// The number of buckets of a [`Latencies`].
+pub const BUCKETS: usize = STEPS * POWERS;
+
+/// A snapshot of a domain's counters. Fields are read one after the other, not at one instant.
+#[derive(Clone, Copy, Debug)]
+pub struct Counters {
+    /// Periods started.
+    pub started: u64,
+    /// Periods ended.
+    pub completed: u64,
+    /// Of those, periods that an expedite ended.
+    pub expedited: u64,
+    /// Readers parked, each time counted.
+    pub parked: u64,
+    /// membarrier system calls to end periods.
+    pub membarriers: u64,
+    /// Batches that were to be opened before their cookie had elapsed, and were leaked instead.
+    pub leaked: u64,
+    /// From the start of each period to its end.
+    pub latencies: Latencies,
+}
+
+/// A logarithmic histogram of nanoseconds.
+#[derive(Clone, Copy, Debug)]
+pub struct Latencies {
+    counts: [u64; BUCKETS],
+}
+
+impl Latencies {
+    /// How many periods were recorded.
+    #[must_use]
+    pub fn count(&self) -> u64 {
+        self.counts.iter().sum()
+    }
+
+    /// The latency in ns below or at which `fraction` (0 to 1) of the periods lie, rounded up to the
+    /// end of its bucket; `None` if nothing was recorded.
+    #[must_use]
+    pub fn quantile(&self, fraction: f64) -> Option<u64> {
+        let total = self.count();
+        if total == 0 {
+            return None;
+        }
+        let rank = ((total as f64 * fraction) as u64).clamp(1, total);
+        let mut seen = 0;
+        for (bucket, count) in self.counts.iter().enumerate() {
+            seen += count;
+            if seen >= rank {
+                return Some(upper_bound(bucket));
+            }
+        }
+        None
+    }
+}
+
+/// The bucket of a latency: the power of two below it and the two bits behind its leading one.
+fn bucket_of(ns: u64) -> usize {
+    let ns = ns.max(1);
+    let power = ns.ilog2() as usize;
+    let step = if power >= 2 { (ns >> (power - 2)) as usize & (STEPS - 1) } else { 0 };
+    (power * STEPS + step).min(BUCKETS - 1)
+}
+
+/// The largest latency that falls into `bucket`.
+fn upper_bound(bucket: usize) -> u64 {
+    let (power, step) = (bucket / STEPS, (bucket % STEPS) as u64);
+    if power < 2 { (2 << power) - 1 } else { ((STEPS as u64 + step + 1) << (power - 2)) - 1 }
+}
+
+pub(crate) struct Recorder {
+    started: AtomicU64,
+    completed: AtomicU64,
+    expedited: AtomicU64,
+    parked: AtomicU64,
+    membarriers: AtomicU64,
+    leaked: AtomicU64,
+    latencies: [AtomicU64; BUCKETS],
+}
+
+fn count(counter: &AtomicU64) {
+    counter.fetch_add(1, Relaxed);
+}
+
+impl Recorder {
+    pub(crate) const fn new() -> Recorder {
+        Recorder {
+            started: AtomicU64::new(0),
+            completed: AtomicU64::new(0),
+            expedited: AtomicU64::new(0),
+            parked: AtomicU64::new(0),
+            membarriers: AtomicU64::new(0),
+            leaked: AtomicU64::new(0),
+            latencies: [const { AtomicU64::new(0) }; BUCKETS],
+        }
+    }
+
+    pub(crate) fn started(&self) {
+        count(&self.started);
+    }
+
+    /// A period ended. `started_at` may be that of the period before, where the starter had not
+    /// recorded it yet; one latency in millions is then too long.
+    pub(crate) fn completed(&self, started_at: u64, now: u64) {
+        count(&self.completed);
+        count(&self.latencies[bucket_of(now.saturating_sub(started_at))]);
+    }
+
+    pub(crate) fn expedited(&self) {
+        count(&self.expedited);
+    }
+
+    pub(crate) fn parked(&self) {
+        count(&self.parked);
+    }
+
+    pub(crate) fn membarrier(&self) {
+        count(&self.membarriers);
+    }
+
+    pub(crate) fn leaked(&self) {
+        count(&self.leaked);
+    }
+
+    pub(crate) fn read(&self) -> Counters {
+        Counters {
+            started: self.started.load(Relaxed),
+            completed: self.completed.load(Relaxed),
+            expedited: self.expedited.load(Relaxed),
+            parked: self.parked.load(Relaxed),
+            membarriers: self.membarriers.load(Relaxed),
+            leaked: self.leaked.load(Relaxed),
+            latencies: Latencies {
+                counts: core::array::from_fn(|bucket| self.latencies[bucket].load(Relaxed)),
+            },
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_latency_lies_in_its_bucket() {
+        for ns in (0..5000).chain([1 << 20, (1 << 30) + 12345, (1 << 39) + 7]) {
+            let bucket = bucket_of(ns);
+            assert!(ns <= upper_bound(bucket), "{ns}");
+            assert!(bucket == 0 || ns.max(1) > upper_bound(bucket - 1) || bucket < 2 * STEPS, "{ns}");
+        }
+    }
+
+    #[test]
+    fn bounds_are_within_a_quarter() {
+        for ns in [100_u64, 1_000, 12_345, 999_999, 1 << 33] {
+            let bound = upper_bound(bucket_of(ns));
+            assert!(bound as f64 <= ns as f64 * 1.25, "{ns} -> {bound}");
+        }
+    }
+
+    #[test]
+    fn longer_than_the_last_bucket_is_still_counted() {
+        assert_eq!(bucket_of(u64::MAX), BUCKETS - 1);
+    }
+
+    #[test]
+    fn quantiles_of_a_known_set() {
+        let recorder = Recorder::new();
+        for _ in 0..90 {
+            recorder.completed(0, 1000);
+        }
+        for _ in 0..10 {
+            recorder.completed(0, 1_000_000);
+        }
+        let latencies = recorder.read().latencies;
+        assert_eq!(latencies.count(), 100);
+        assert!((1000..1250).contains(&latencies.quantile(0.5).unwrap()));
+        assert!((1000..1250).contains(&latencies.quantile(0.9).unwrap()));
+        assert!((1_000_000..1_250_000).contains(&latencies.quantile(0.99).unwrap()));
+    }
+
+    #[test]
+    fn no_quantile_of_nothing() {
+        assert_eq!(Recorder::new().read().latencies.quantile(0.5), None);
+    }
+}

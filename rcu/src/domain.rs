@@ -1,0 +1,460 @@
+//! The domain: the sequence, who starts a period, who ends it, and the list of readers.
+//!
+//! Nobody owns the sequence and no thread is needed to drive it. Any thread may start a period (a
+//! compare-and-swap of the sequence from even to odd) and any thread may end it (odd to even) once a
+//! scan has found every reader settled. Scans are idempotent and race freely; the swap decides.
+//!
+//! **Why a scan that ends a period cannot miss a reader.** A writer unlinks a block, executes a full
+//! fence (in `snapshot`) and reads the sequence; the period that its cookie needs starts later. A
+//! scanner of that period reads the sequence, then executes a full fence (head of `try_complete`
+//! and `expedite`), then looks at the readers. A reader that comes online, registers, or
+//! opens its first section writes its record, executes a full fence, then reads shared memory. Fences
+//! are totally ordered: if the reader's comes first, the scanner sees the reader; if the writer's comes
+//! first, the reader does not find the block. The reader's fence cannot come after the writer's and
+//! before nothing: one of the two holds.
+//!
+//! **Why the last announcement always ends the period.** Every announcer stores its announcement,
+//! executes the fence at the head of `try_complete`, and scans until the first reader that is not
+//! settled. Order the announcers by their fences: the last one sees the stores of all the others, so
+//! its scan runs to the end. Going offline, exiting, parking and announcing for another follow
+//! the same rule. The reader at which a scan stopped is kept as a *laggard hint*: looked at first next
+//! time, it makes an announcement that cannot be the last one cost two loads instead of a scan. A
+//! wrong hint costs a scan, never a mistake.
+//!
+//! The list of readers only grows (cells are reused, not removed), so it is walked without protection.
+
+use core::sync::atomic::AtomicPtr as PlainPtr;
+use core::sync::atomic::AtomicU64 as PlainU64;
+
+use crate::clock;
+use crate::cookie::{Cookie, in_flight};
+use crate::counters::Recorder;
+use crate::demand::Demand;
+use crate::membarrier::Barrier;
+use crate::misuse::{Misuse, MisuseHandler};
+use crate::reader::{Reader, ReaderCell};
+use crate::stall::Stalled;
+use crate::sync::{
+    AtomicBool, AtomicPtr, AtomicU32, AtomicU64, Ordering,
+    Ordering::{AcqRel, Acquire, Relaxed, Release, SeqCst},
+    const_unless_loom, fence,
+};
+use crate::wait;
+
+/// One independent set of readers and grace periods. Make it a `static`.
+#[repr(align(64))]
+pub struct Domain {
+    /// See `cookie.rs`. Alone with what is as hot on its cache line: every slow path reads it.
+    sequence: AtomicU64,
+    /// The largest cookie sequence that `start_poll` promised. At most one period beyond the next.
+    needed: AtomicU64,
+    readers: AtomicPtr<ReaderCell>,
+    /// The reader at which the last scan stopped, or null. Never relied on, so not a loom atomic.
+    laggard: PlainPtr<ReaderCell>,
+    tag: u8,
+    next_id: AtomicU32,
+    /// When the period in flight began, in ns of the monotonic clock; 0: not recorded yet.
+    started_at: PlainU64,
+    pub(crate) expediting: AtomicBool,
+    pub(crate) barrier: Barrier,
+    pub(crate) recorder: Recorder,
+    misuse_handler: PlainPtr<()>,
+    first_lock_hook: PlainPtr<()>,
+}
+
+/// What an embedder does on either side of the wait in [`Domain::barrier`].
+pub trait BarrierHooks {
+    /// Close every open batch, so that its cookie is taken before the wait.
+    fn seal(&mut self);
+    /// Every cookie taken by `seal` or earlier has elapsed: make the blocks reusable.
+    fn reclaim(&mut self);
+}
+
+/// [`Domain::register`] was given a cell that has a reader. Also reported to the misuse handler.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AlreadyRegistered;
+
+impl core::fmt::Display for AlreadyRegistered {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.write_str("this reader record is registered already")
+    }
+}
+
+impl core::error::Error for AlreadyRegistered {}
+
+impl Domain {
+    const_unless_loom! {
+        /// A domain without readers, idle. `tag` tells its cookies from those of other domains of the
+        /// process: choose it unique, and not 0.
+        #[must_use]
+        pub fn new(tag: u8) -> Domain {
+            assert!(tag != 0, "tag 0 is what a cookie that nobody handed out would carry");
+            Domain {
+                sequence: AtomicU64::new(0),
+                needed: AtomicU64::new(0),
+                readers: AtomicPtr::new(core::ptr::null_mut()),
+                laggard: PlainPtr::new(core::ptr::null_mut()),
+                tag,
+                next_id: AtomicU32::new(0),
+                started_at: PlainU64::new(0),
+                expediting: AtomicBool::new(false),
+                barrier: Barrier::new(),
+                recorder: Recorder::new(),
+                misuse_handler: PlainPtr::new(core::ptr::null_mut()),
+                first_lock_hook: PlainPtr::new(core::ptr::null_mut()),
+            }
+        }
+    }
+
+    /// Tests whether membarrier can be trusted and registers for it. Until then, and where it
+    /// cannot, readers execute a fence at every outermost lock. Idempotent; any thread, any time.
+    pub fn init(&self) {
+        self.barrier.probe();
+    }
+
+    /// As [`init`](Domain::init), for a process that must not use membarrier.
+    pub fn init_without_membarrier(&self) {
+        self.barrier.give_up();
+    }
+
+    /// True where readers execute a fence at every outermost lock because membarrier is absent,
+    /// refused, found lying, or not probed yet.
+    #[must_use]
+    pub fn is_fenced(&self) -> bool {
+        self.barrier.is_fenced()
+    }
+
+    // ---- cookies ----
+
+    pub(crate) fn sequence(&self, order: Ordering) -> u64 {
+        self.sequence.load(order)
+    }
+
+    /// A cookie that elapses when a whole grace period has passed. Does not start one: somebody must
+    /// ask for it later ([`start_poll`](Domain::start_poll), [`advance`](Domain::advance)) or it may
+    /// never elapse. The kernel's `get_state_synchronize_rcu()`. One full fence and one load; any thread.
+    #[must_use]
+    pub fn snapshot(&self) -> Cookie {
+        // What the caller unlinked before, no section that begins in a period that starts after the
+        // load below can find. Pairs with the fences listed at the head of this file.
+        fence(SeqCst);
+        Cookie::after(self.sequence(Acquire), self.tag)
+    }
+
+    /// A cookie that elapses when a whole grace period has passed, and the promise that this
+    /// period starts as soon as the one in flight, if any, has ended. Never blocks; any thread.
+    #[must_use]
+    pub fn start_poll(&self) -> Cookie {
+        let cookie = self.snapshot();
+        self.ensure(cookie);
+        cookie
+    }
+
+    /// True if the grace period of `cookie` has passed. One load and a comparison; any thread, any
+    /// context. A cookie of another domain, or one never handed out, is misuse and answers false.
+    #[inline]
+    #[must_use]
+    pub fn poll(&self, cookie: Cookie) -> bool {
+        // Acquire pairs with the release in `complete`: every section that the period waited for
+        // happened before the caller reuses the memory.
+        if cookie.tag() == self.tag && self.sequence(Acquire) >= cookie.sequence() {
+            return true;
+        }
+        self.check(cookie);
+        false
+    }
+
+    /// True if this domain may have handed `cookie` out.
+    pub(crate) fn issued(&self, cookie: Cookie) -> bool {
+        let newest = Cookie::after(self.sequence(Acquire), self.tag);
+        cookie.tag() == self.tag && cookie.sequence() <= newest.sequence() && cookie.is_even()
+    }
+
+    #[cold]
+    fn check(&self, cookie: Cookie) {
+        if !self.issued(cookie) {
+            self.misuse(Misuse::StrangeCookie { cookie, tag: self.tag });
+        }
+    }
+
+    // ---- starting and ending periods ----
+
+    /// Makes sure that a period that fulfils `cookie` is in flight or will start by itself.
+    pub(crate) fn ensure(&self, cookie: Cookie) {
+        let target = cookie.sequence();
+        if self.needed.load(Relaxed) < target {
+            self.needed.fetch_max(target, Relaxed);
+        }
+        // Between the store to `needed` and the load of the sequence; pairs with the fence in
+        // `complete`, between the store to the sequence and the load of `needed`: either whoever
+        // ends the period in flight sees our need, or we see that it has ended.
+        fence(SeqCst);
+        let sequence = self.sequence(Acquire);
+        if sequence < target && !in_flight(sequence) {
+            self.start(sequence);
+        }
+    }
+
+    /// Starts the period after the idle `sequence`, and ends it at once if nobody is in the way.
+    fn start(&self, sequence: u64) {
+        if self.begin(sequence) {
+            self.try_complete(sequence + 1);
+        }
+    }
+
+    fn begin(&self, sequence: u64) -> bool {
+        // Release pairs with the acquire loads of the sequence by readers; acquire, because what other
+        // writers unlinked before the periods so far must be visible with this one too.
+        if self.sequence.compare_exchange(sequence, sequence + 1, AcqRel, Relaxed).is_err() {
+            return false;
+        }
+        self.started_at.store(clock::now_ns(), Relaxed);
+        self.recorder.started();
+        true
+    }
+
+    /// Ends `period`, and those that follow it by demand, if every reader is settled. True if one ended.
+    pub(crate) fn try_complete(&self, period: u64) -> bool {
+        let mut period = period;
+        let mut ended = false;
+        loop {
+            // See the head of this file: behind the caller's announcement and behind the load that
+            // found `period` in flight, before the scan.
+            fence(SeqCst);
+            if self.laggard_of(period).is_some() || !self.complete(period) {
+                return ended;
+            }
+            ended = true;
+            // Pairs with the fence in `ensure`.
+            fence(SeqCst);
+            if self.needed.load(Relaxed) <= period + 1 || !self.begin(period + 1) {
+                return ended;
+            }
+            period += 2;
+        }
+    }
+
+    /// A reader that `period` has to wait for.
+    fn laggard_of(&self, period: u64) -> Option<&ReaderCell> {
+        let hint = self.laggard.load(Acquire);
+        // SAFETY: the hint is null or a cell of the list, and cells are never unmapped.
+        if let Some(cell) = unsafe { hint.as_ref() }
+            && !cell.settled(period)
+        {
+            return Some(cell);
+        }
+        let laggard = self.readers().find(|cell| !cell.settled(period));
+        if let Some(cell) = laggard {
+            self.laggard.store(core::ptr::from_ref(cell).cast_mut(), Release);
+        }
+        laggard
+    }
+
+    fn complete(&self, period: u64) -> bool {
+        let started_at = self.started_at.load(Relaxed);
+        // Release pairs with `poll`; acquire is the scan's: each settled reader's sections happened
+        // before, through the acquire load of its state.
+        if self.sequence.compare_exchange(period, period + 1, AcqRel, Relaxed).is_err() {
+            return false;
+        }
+        self.recorder.completed(started_at, clock::now_ns());
+        true
+    }
+
+    // ---- waiting ----
+
+    /// Moves grace periods along as the caller's backlog demands. Never blocks; safe inside a section
+    /// (a period that waits for the caller's own section does not end then). True if a period ended.
+    pub fn advance(&self, demand: Demand) -> bool {
+        let mut sequence = self.sequence(Acquire);
+        if demand == Demand::None {
+            return false;
+        }
+        if !in_flight(sequence) {
+            if !self.begin(sequence) {
+                return false; // somebody else just did
+            }
+            sequence += 1;
+        }
+        match demand {
+            Demand::Expedite => self.expedite(sequence),
+            _ => self.try_complete(sequence),
+        }
+    }
+
+    /// Waits until a whole grace period has passed. `me` is the calling thread's reader in this
+    /// domain, if it has one; it goes offline for the wait. Waits for announcements first; where
+    /// readers do not announce within [`PATIENCE_NS`](crate::PATIENCE_NS) it expedites.
+    ///
+    /// Inside a section of the calling thread this would wait for ever: misuse, and the process ends.
+    pub fn synchronize(&self, me: Option<&Reader>) {
+        self.cond_synchronize(self.snapshot(), me);
+    }
+
+    /// As [`synchronize`](Domain::synchronize), expediting from the beginning.
+    pub fn synchronize_expedited(&self, me: Option<&Reader>) {
+        self.cond_synchronize_expedited(self.snapshot(), me);
+    }
+
+    /// Waits until `cookie` has elapsed; returns at once if it has.
+    pub fn cond_synchronize(&self, cookie: Cookie, me: Option<&Reader>) {
+        wait::until_elapsed(self, cookie, me, wait::Urgency::Patient);
+    }
+
+    /// As [`cond_synchronize`](Domain::cond_synchronize), expediting from the beginning.
+    pub fn cond_synchronize_expedited(&self, cookie: Cookie, me: Option<&Reader>) {
+        wait::until_elapsed(self, cookie, me, wait::Urgency::Expedited);
+    }
+
+    /// Waits until everything that the embedder has batched so far is reusable: seal, wait, reclaim.
+    /// The wait is expedited: whoever asks for a barrier is waiting for memory.
+    pub fn barrier(&self, me: Option<&Reader>, hooks: &mut dyn BarrierHooks) {
+        hooks.seal();
+        self.synchronize_expedited(me);
+        hooks.reclaim();
+    }
+
+    // ---- readers ----
+
+    /// Makes `cell` a reader of this domain, online, not in a section. By the thread itself or,
+    /// better, by its creator before it runs. A cell whose reader has exited may be given again.
+    ///
+    /// `tid` names the thread in messages and stall reports; 0 where it is not known yet.
+    ///
+    /// # Errors
+    /// [`AlreadyRegistered`] if the cell has a reader; also reported to the misuse handler.
+    ///
+    /// # Safety
+    /// A cell that has once been registered here is never given to another domain.
+    pub unsafe fn register(
+        &'static self,
+        cell: &'static ReaderCell,
+        tid: u32,
+    ) -> Result<Reader, AlreadyRegistered> {
+        if !cell.claim(self, tid) {
+            self.misuse(Misuse::RegisteredTwice { tid: cell.tid() });
+            return Err(AlreadyRegistered);
+        }
+        if cell.link_once(|| self.next_id.fetch_add(1, Relaxed)) {
+            let mut head = self.readers.load(Relaxed);
+            loop {
+                cell.next().store(head, Relaxed);
+                // Release pairs with the acquire in `readers`: the cell is whole when it is seen.
+                match self.readers.compare_exchange(
+                    head,
+                    core::ptr::from_ref(cell).cast_mut(),
+                    Release,
+                    Relaxed,
+                ) {
+                    Ok(_) => break,
+                    Err(now) => head = now,
+                }
+            }
+        }
+        // The fence in `come_online` also stands between the push and the reader's first access.
+        cell.come_online(0);
+        // SAFETY: just registered, and the caller is its owner until it hands it on.
+        Ok(unsafe { Reader::new(cell) })
+    }
+
+    /// The cells registered so far, in no particular order; unused ones too.
+    pub(crate) fn readers(&self) -> Readers<'_> {
+        Readers { next: self.readers.load(Acquire), domain: core::marker::PhantomData }
+    }
+
+    /// Call it first thing in the child of a fork, in its only thread: the other threads' readers are
+    /// gone, whatever they held. `survivor` is the forking thread's own reader; its section, if it is
+    /// in one, stays open.
+    ///
+    /// # Safety
+    /// No other thread of this process uses the domain yet.
+    pub unsafe fn after_fork_in_child(&self, survivor: Option<&Reader>) {
+        let survivor = survivor.map(Reader::cell);
+        for cell in self.readers() {
+            if !survivor.is_some_and(|own| core::ptr::eq(own, cell)) {
+                cell.forget_owner();
+            }
+        }
+        if let Some(own) = survivor {
+            own.set_tid(clock::thread_id());
+        }
+        self.expediting.store(false, Relaxed);
+        self.barrier.after_fork();
+        let sequence = self.sequence(Relaxed);
+        if in_flight(sequence) {
+            self.try_complete(sequence);
+        }
+    }
+
+    /// The readers that have held the period in flight up for at least `limit_ns` at `now_ns` (both ns
+    /// of `CLOCK_MONOTONIC`). Empty while no period is in flight. Does not allocate or block.
+    #[must_use]
+    pub fn stalled(&self, now_ns: u64, limit_ns: u64) -> Stalled<'_> {
+        let sequence = self.sequence(Acquire);
+        let age_ns = now_ns.saturating_sub(self.started_at.load(Relaxed));
+        let held_up = in_flight(sequence) && age_ns >= limit_ns;
+        Stalled::new(held_up.then(|| self.readers()), sequence, age_ns)
+    }
+
+    /// What has been counted so far.
+    #[must_use]
+    pub fn counters(&self) -> crate::Counters {
+        self.recorder.read()
+    }
+
+    // ---- hooks ----
+
+    /// Installs what is called when the domain is used wrongly; see [`Misuse`]. Without one, a line is
+    /// written to standard error and the process aborts.
+    pub fn set_misuse_handler(&self, handler: MisuseHandler) {
+        self.misuse_handler.store(handler as *mut (), Release);
+    }
+
+    #[cold]
+    pub(crate) fn misuse(&self, what: Misuse) {
+        let handler = self.misuse_handler.load(Acquire);
+        if handler.is_null() {
+            what.report_and_abort();
+        }
+        // SAFETY: stored by `set_misuse_handler` from a function pointer of this type.
+        let handler: MisuseHandler = unsafe { core::mem::transmute(handler) };
+        handler(&what);
+        if what.is_fatal() {
+            what.report_and_abort();
+        }
+    }
+
+    /// Installs what a thread's first `read_lock` calls before the section begins: the embedder's
+    /// chance to leave a mode that knows no readers. Runs wherever `read_lock` does, in a signal
+    /// handler too.
+    pub fn set_first_lock_hook(&self, hook: fn()) {
+        self.first_lock_hook.store(hook as *mut (), Release);
+    }
+
+    pub(crate) fn on_first_lock(&self) {
+        let hook = self.first_lock_hook.load(Acquire);
+        if !hook.is_null() {
+            // SAFETY: stored by `set_first_lock_hook` from a function pointer of this type.
+            let hook: fn() = unsafe { core::mem::transmute(hook) };
+            hook();
+        }
+    }
+}
+
+/// Walks the list of readers.
+pub(crate) struct Readers<'a> {
+    next: *mut ReaderCell,
+    domain: core::marker::PhantomData<&'a Domain>,
+}
+
+impl<'a> Iterator for Readers<'a> {
+    type Item = &'a ReaderCell;
+
+    fn next(&mut self) -> Option<&'a ReaderCell> {
+        // SAFETY: null or a `&'static ReaderCell` that `register` pushed.
+        let cell = unsafe { self.next.as_ref() }?;
+        // A cell's link is written before the push that publishes it, and never after.
+        self.next = cell.next().load(Relaxed);
+        Some(cell)
+    }
+}

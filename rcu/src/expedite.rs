@@ -1,0 +1,72 @@
+//! Ending a period by asking instead of waiting.
+//!
+//! An expedite executes one heavy barrier for the period and then looks at every reader that lags:
+//!
+//! - an *implicit* reader (never called `read_lock`) is parked: the period, and those after it, stop
+//!   waiting until its next slow path. It holds nothing that this library promised to protect.
+//! - an *explicit* reader whose nesting is 0 holds nothing that was unlinked before the period; the
+//!   expediter announces for it.
+//! - an explicit reader in a section has its count of sections remembered. A later pass finds that the
+//!   section, or the count, has changed and announces for it, without another barrier. So a
+//!   thread that enters section after section holds a period up for one section and not for ever.
+//!
+//! One expediter at a time: the others have nothing to add. The lock is tried, never waited for.
+
+use crate::domain::Domain;
+use crate::reader::{EXPLICIT, ReaderCell};
+use crate::sync::{
+    Ordering::{Acquire, Release, SeqCst},
+    fence,
+};
+
+impl Domain {
+    /// One pass over the readers for the period in flight. True if a period ended.
+    pub(crate) fn expedite(&self, period: u64) -> bool {
+        // Acquire and release order one holder's `seen_*` words after the other's.
+        if self.expediting.swap(true, Acquire) {
+            return false;
+        }
+        // Behind the load that found `period` in flight, before any reader's record is read.
+        // Pairs with the fences in `come_online` and `lock_slow`.
+        fence(SeqCst);
+        let mut pass = Pass { domain: self, period, barrier_executed: false };
+        for cell in self.readers() {
+            pass.settle(cell);
+        }
+        self.expediting.store(false, Release);
+        let ended = self.try_complete(period);
+        if ended {
+            self.recorder.expedited();
+        }
+        ended
+    }
+}
+
+struct Pass<'a> {
+    domain: &'a Domain,
+    period: u64,
+    /// The heavy barrier is paid for by the first explicit reader that needs it.
+    barrier_executed: bool,
+}
+
+impl Pass<'_> {
+    fn settle(&mut self, cell: &ReaderCell) {
+        // Each turn of the loop either settles the reader, gives up on it, or follows a change that
+        // the reader made itself. It makes few: it is announcing.
+        while !cell.settled(self.period) {
+            let state = cell.state.load(Acquire);
+            if state & EXPLICIT == 0 {
+                if cell.park(state) {
+                    self.domain.recorder.parked();
+                }
+            } else if !cell.has_snapshot(self.period) && !self.barrier_executed {
+                self.domain.barrier.heavy(&self.domain.recorder);
+                self.barrier_executed = true;
+            } else if !cell.quiet_since_barrier(self.period, self.domain.is_fenced()) {
+                return;
+            } else {
+                cell.announce_for(state, self.period);
+            }
+        }
+    }
+}

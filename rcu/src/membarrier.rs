@@ -1,0 +1,162 @@
+//! The heavy barrier: a full memory barrier executed by every running thread of the process.
+//!
+//! `membarrier(PRIVATE_EXPEDITED)` is the heavy half of an asymmetric pair whose light half, in
+//! `read_lock`, is a compiler barrier. It may be missing (old kernel), refused (seccomp: ENOSYS or
+//! EPERM), stop working later (a filter installed after start), or be answered with success by a filter
+//! that executes nothing. The probe looks for all of these as far as they show:
+//!
+//! 1. the kernel must offer the command (`QUERY`); a filter that fakes 0 offers nothing;
+//! 2. a command that does not exist must be refused; a filter that says yes to everything says it here;
+//! 3. before registration the command must fail with EPERM; a filter that fakes this one command shows
+//!    here. Only if the process registered before (another library, a forked child) is it allowed
+//!    to succeed, and then the kernel must list the registration (Linux 6.3 and later) to be believed;
+//! 4. registration and a first barrier must succeed.
+//!
+//! Whenever the answer is no, at start or later, the domain is *fenced*: readers execute a
+//! fence at every outermost lock and the expediter's own fence is the heavy half. A reader that was
+//! in the fast mode when membarrier failed converts at its next announcement, which it makes at the
+//! latest after `TURN` sections; until then an expedite does not judge it. A filter that begins to fake
+//! success after start cannot be seen.
+//!
+//! Not used: `mprotect` as a substitute. It interrupted other processors only as a side effect, and on
+//! processors that broadcast TLB invalidations it no longer does.
+
+use crate::counters::Recorder;
+use crate::sync::{
+    AtomicU32,
+    Ordering::{Relaxed, SeqCst},
+    const_unless_loom, fence,
+};
+
+const UNKNOWN: u32 = 0;
+const MEMBARRIER: u32 = 1;
+const FENCED: u32 = 2;
+
+/// Which heavy barrier is in force.
+pub(crate) struct Barrier {
+    mode: AtomicU32,
+}
+
+impl Barrier {
+    const_unless_loom! {
+        pub(crate) fn new() -> Barrier {
+            Barrier { mode: AtomicU32::new(UNKNOWN) }
+        }
+    }
+
+    /// Relaxed is enough: a reader that sees the old answer is in the fast mode, and the expediter
+    /// that decides about it reads the mode after its own heavy barrier and judges accordingly.
+    pub(crate) fn is_fenced(&self) -> bool {
+        self.mode.load(Relaxed) != MEMBARRIER
+    }
+
+    pub(crate) fn probe(&self) {
+        if self.mode.load(Relaxed) == UNKNOWN {
+            let mode = if kernel::probe() { MEMBARRIER } else { FENCED };
+            // Loses to whoever decided first; a later failure is never undone.
+            let _ = self.mode.compare_exchange(UNKNOWN, mode, Relaxed, Relaxed);
+        }
+    }
+
+    pub(crate) fn give_up(&self) {
+        self.mode.store(FENCED, Relaxed);
+    }
+
+    /// In a forked child: the registration is part of the address space and normally inherited;
+    /// asking again costs one system call and covers kernels that think otherwise.
+    pub(crate) fn after_fork(&self) {
+        if self.mode.load(Relaxed) == MEMBARRIER && !kernel::register() {
+            self.give_up();
+        }
+    }
+
+    /// Executes the heavy barrier. Afterwards `is_fenced` says which readers may be judged by it.
+    pub(crate) fn heavy(&self, recorder: &Recorder) {
+        if self.mode.load(Relaxed) == MEMBARRIER {
+            recorder.membarrier();
+            if !kernel::execute() {
+                self.give_up();
+            }
+        }
+        fence(SeqCst);
+    }
+}
+
+#[cfg(not(any(loom, miri)))]
+mod kernel {
+    use core::arch::asm;
+
+    const QUERY: usize = 0;
+    const PRIVATE_EXPEDITED: usize = 1 << 3;
+    const REGISTER_PRIVATE_EXPEDITED: usize = 1 << 4;
+    const GET_REGISTRATIONS: usize = 1 << 9;
+    /// Not a flag of any command, now or (one hopes) ever.
+    const NO_SUCH_COMMAND: usize = 1 << 30;
+
+    /// The system call itself: `libc::syscall` would set errno, which a malloc must leave alone.
+    fn membarrier(command: usize) -> isize {
+        let result: isize;
+        // SAFETY: membarrier takes no pointers; the kernel clobbers rcx and r11 only.
+        unsafe {
+            asm!(
+                "syscall",
+                inlateout("rax") libc::SYS_membarrier as isize => result,
+                in("rdi") command,
+                in("rsi") 0_usize,
+                in("rdx") 0_usize,
+                lateout("rcx") _,
+                lateout("r11") _,
+                options(nostack)
+            );
+        }
+        result
+    }
+
+    pub(super) fn register() -> bool {
+        membarrier(REGISTER_PRIVATE_EXPEDITED) == 0
+    }
+
+    pub(super) fn execute() -> bool {
+        membarrier(PRIVATE_EXPEDITED) == 0
+    }
+
+    pub(super) fn probe() -> bool {
+        let offered = membarrier(QUERY);
+        let wanted = (PRIVATE_EXPEDITED | REGISTER_PRIVATE_EXPEDITED) as isize;
+        if offered < 0 || offered & wanted != wanted {
+            return false;
+        }
+        if membarrier(NO_SUCH_COMMAND) != -(libc::EINVAL as isize) {
+            return false;
+        }
+        let early = membarrier(PRIVATE_EXPEDITED);
+        let registered_before = early == 0;
+        if !registered_before && early != -(libc::EPERM as isize) {
+            return false;
+        }
+        if registered_before {
+            let registrations = membarrier(GET_REGISTRATIONS);
+            if registrations < 0
+                || registrations & PRIVATE_EXPEDITED as isize == 0
+                    && registrations & REGISTER_PRIVATE_EXPEDITED as isize == 0
+            {
+                return false;
+            }
+        }
+        register() && execute()
+    }
+}
+
+/// loom's readers execute full fences (`arch.rs`); the expediter's fence is their heavy half.
+#[cfg(any(loom, miri))]
+mod kernel {
+    pub(super) fn register() -> bool {
+        true
+    }
+    pub(super) fn execute() -> bool {
+        true
+    }
+    pub(super) fn probe() -> bool {
+        true
+    }
+}

@@ -1,0 +1,126 @@
+//! Wrong use of the engine: what it was, in one line, and who is told.
+//!
+//! The embedder installs a handler ([`Domain::set_misuse_handler`](crate::Domain::set_misuse_handler)); without
+//! one the line goes to standard error and the process aborts. A handler may return: then the call has
+//! no effect, or, where no safe effect exists ([`Misuse::is_fatal`]), the process aborts all the same.
+
+use core::fmt::{self, Write};
+
+use crate::cookie::Cookie;
+
+/// Called with what went wrong, on the thread that did it, possibly in a signal handler.
+pub type MisuseHandler = fn(&Misuse);
+
+/// A call that the engine refused. `Display` is the one-line message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Misuse {
+    /// `unlock` without an open section. Ignored.
+    UnbalancedUnlock {
+        /// The thread that did it.
+        tid: u32,
+    },
+    /// `offline` inside a section. Ignored.
+    OfflineInSection {
+        /// The thread that did it.
+        tid: u32,
+    },
+    /// A reader ended inside a section. The section ends with it.
+    ExitInSection {
+        /// The thread that did it.
+        tid: u32,
+    },
+    /// Waiting for a grace period inside one's own section would never end. Fatal.
+    SynchronizeInSection {
+        /// The thread that did it.
+        tid: u32,
+    },
+    /// A cell was registered that has a reader. Refused.
+    RegisteredTwice {
+        /// The thread that the cell belongs to.
+        tid: u32,
+    },
+    /// A cookie of another domain, or one that this domain has not handed out. Never elapses.
+    StrangeCookie {
+        /// The cookie.
+        cookie: Cookie,
+        /// The tag of the domain that was asked.
+        tag: u8,
+    },
+}
+
+impl Misuse {
+    /// True if the call can have no safe effect, so that the process ends even if the handler returns.
+    #[must_use]
+    pub const fn is_fatal(&self) -> bool {
+        matches!(self, Misuse::SynchronizeInSection { .. })
+    }
+
+    #[cold]
+    pub(crate) fn report_and_abort(&self) -> ! {
+        let mut line = Line { bytes: [0; 256], len: 0 };
+        let _ = writeln!(line, "rcu: {self}");
+        line.write_to_stderr();
+        #[cfg(any(loom, miri))]
+        panic!("{self}");
+        // SAFETY: abort is async-signal-safe and does not return.
+        #[cfg(not(any(loom, miri)))]
+        unsafe {
+            libc::abort()
+        }
+    }
+}
+
+impl fmt::Display for Misuse {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match *self {
+            Misuse::UnbalancedUnlock { tid } => {
+                write!(f, "read_unlock without an open read-side section in thread {tid}")
+            }
+            Misuse::OfflineInSection { tid } => {
+                write!(f, "offline inside a read-side section of thread {tid}: end the section first")
+            }
+            Misuse::ExitInSection { tid } => {
+                write!(f, "thread {tid} ended inside a read-side section")
+            }
+            Misuse::SynchronizeInSection { tid } => write!(
+                f,
+                "waiting for a grace period inside a read-side section of the same thread {tid} would never end"
+            ),
+            Misuse::RegisteredTwice { tid } => {
+                write!(f, "a reader record was registered twice: it belongs to thread {tid}")
+            }
+            Misuse::StrangeCookie { cookie, tag } if cookie.tag() != tag => write!(
+                f,
+                "cookie {:#x} of domain {} was given to domain {tag}",
+                cookie.to_bits(),
+                cookie.tag()
+            ),
+            Misuse::StrangeCookie { cookie, .. } => {
+                write!(f, "cookie {:#x} was never handed out", cookie.to_bits())
+            }
+        }
+    }
+}
+
+/// A line on the stack: formatting must not allocate.
+struct Line {
+    bytes: [u8; 256],
+    len: usize,
+}
+
+impl Line {
+    fn write_to_stderr(&self) {
+        // SAFETY: the first `len` bytes are initialised. Nothing can be done if the write fails.
+        unsafe { libc::write(2, self.bytes.as_ptr().cast(), self.len) };
+    }
+}
+
+impl Write for Line {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        let room = &mut self.bytes[self.len..];
+        let taken = text.len().min(room.len());
+        room[..taken].copy_from_slice(&text.as_bytes()[..taken]);
+        self.len += taken;
+        Ok(())
+    }
+}

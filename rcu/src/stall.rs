@@ -1,0 +1,45 @@
+//! Who holds the period in flight up.
+//!
+//! Reading this takes no lock and stops nobody, so it is a picture of a moving thing: a reader it
+//! names may have settled by the time the caller prints it.
+
+use crate::domain::Readers;
+use crate::reader::ReaderCell;
+
+/// One reader that a period has been waiting for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stall {
+    /// The number of the reader's record, counted from 0 in the order of first registration.
+    pub id: u32,
+    /// The thread, as given to [`register`](crate::Domain::register).
+    pub tid: u32,
+    /// How long the period has been waiting for it, in ns: a lower bound of the section's age if it
+    /// is in one.
+    pub age_ns: u64,
+    /// The depth of its section. 0: it is in none and has only not announced; an expedite ends that.
+    pub nesting: u32,
+}
+
+/// Iterator over the readers that hold the period in flight up; see
+/// [`Domain::stalled`](crate::Domain::stalled).
+pub struct Stalled<'a> {
+    readers: Option<Readers<'a>>,
+    period: u64,
+    age_ns: u64,
+}
+
+impl<'a> Stalled<'a> {
+    pub(crate) fn new(readers: Option<Readers<'a>>, period: u64, age_ns: u64) -> Stalled<'a> {
+        Stalled { readers, period, age_ns }
+    }
+}
+
+impl Iterator for Stalled<'_> {
+    type Item = Stall;
+
+    fn next(&mut self) -> Option<Stall> {
+        let (period, age_ns) = (self.period, self.age_ns);
+        let cell: &ReaderCell = self.readers.as_mut()?.find(|cell| !cell.settled(period))?;
+        Some(Stall { id: cell.id(), tid: cell.tid(), age_ns, nesting: cell.depth() })
+    }
+}
