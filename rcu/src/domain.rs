@@ -7,8 +7,8 @@
 //! **Why a scan that ends a period cannot miss a reader.** A writer unlinks a block, executes a full
 //! fence (in `snapshot`) and reads the sequence; the period that its cookie needs starts later. A
 //! scanner of that period reads the sequence, then executes a full fence (head of `try_complete`
-//! and `expedite`), then looks at the readers. A reader that comes online, registers, or
-//! opens its first section writes its record, executes a full fence, then reads shared memory. Fences
+//! and `expedite`), then looks at the readers. A reader that registers, comes online or is unparked
+//! writes its record, executes a full fence in its first section's `lock_slow`, then reads. Fences
 //! are totally ordered: if the reader's comes first, the scanner sees the reader; if the writer's comes
 //! first, the reader does not find the block. The reader's fence cannot come after the writer's and
 //! before nothing: one of the two holds.
@@ -351,7 +351,7 @@ impl Domain {
                 }
             }
         }
-        // The fence in `come_online` also stands between the push and the reader's first access.
+        // The fence of the reader's first section also stands between the push and what it reads.
         cell.come_online(0);
         // SAFETY: just registered, and the caller is its owner until it hands it on.
         Ok(unsafe { Reader::new(cell) })

@@ -133,6 +133,14 @@ impl ReaderCell {
         unsafe { &*self.domain.load(Relaxed) }
     }
 
+    /// The light half of the heavy barrier where it has to be spelled out; see `arch.rs`.
+    #[cfg(any(loom, miri, rcu_tsan))]
+    pub(crate) fn light_barrier(&self) {
+        if !self.domain().is_fenced() {
+            fence(SeqCst);
+        }
+    }
+
     // ---- registration ----
 
     /// Takes the cell for a new reader; false if it has one. The rest is the domain's business.
@@ -269,9 +277,9 @@ impl ReaderCell {
             }
             self.come_online(EXPLICIT);
         }
-        // The cold mode's own fence: between the store to `nest` and the section's accesses. Pairs
-        // with the fence at the head of `Domain::expedite`: either the expediter sees `nest` or the
-        // section sees what was unlinked before the period.
+        // The cold mode's own fence, between the stores to `nest` and `state` and the section's
+        // accesses. Pairs with the fences of scanners, at the head of `try_complete` and `expedite`:
+        // either the scan sees this reader, or the section sees what was unlinked before the period.
         fence(SeqCst);
         if domain.is_fenced() || self.back_offline.load(Relaxed) {
             return;
@@ -316,7 +324,8 @@ impl ReaderCell {
     #[cold]
     #[inline(never)]
     pub(crate) fn take_turn(&self) {
-        self.turn.store(-TURN, Relaxed);
+        // Release as the increments: an expediter that sees this value takes it for the end of a section.
+        self.turn.store(-TURN, Release);
         self.quiescent_state();
     }
 
@@ -352,8 +361,6 @@ impl ReaderCell {
         // sequence and later sections, which therefore see what was unlinked before that period.
         if in_flight(sequence) {
             self.domain().try_complete(sequence);
-        } else {
-            fence(SeqCst);
         }
     }
 
@@ -366,12 +373,10 @@ impl ReaderCell {
     /// Says that the reader may hold references from now on.
     pub(crate) fn come_online(&self, flags: u64) {
         let sequence = self.domain().sequence(Acquire);
-        // A swap, for `park` and `announce_for` may be under way on this word.
+        // A swap, for `park` and `announce_for` may be under way on this word. No fence: a reader that
+        // was not waited for is in the cold mode, and the fence of its first section, in `lock_slow`,
+        // stands between this store and what that section reads.
         self.state.swap(sequence << STATE_SHIFT | flags, AcqRel);
-        // Between the store to `state` and the reader's next accesses. Pairs with the fence in
-        // `try_complete`: a scan that still sees the reader offline or parked belongs to a period whose
-        // unlinked blocks the reader can no longer find.
-        fence(SeqCst);
     }
 
     fn go_offline(&self) {
