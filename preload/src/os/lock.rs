@@ -63,7 +63,7 @@ impl<T> Lock<T> {
             .word
             .compare_exchange(FREE, HELD, Acquire, Relaxed)
             .is_ok();
-        got.then_some(Guard { lock: self })
+        got.then(|| Guard { lock: self }) // lazily: a guard that is dropped unlocks
     }
 
     #[cold]

@@ -54,6 +54,9 @@ pub static LINE: Line = Line {
 /// For each k, where mark map k would begin if the window began at address 0.
 static MARK_ORIGIN: [AtomicUsize; 16] = [const { AtomicUsize::new(0) }; 16];
 
+/// How many places for a lazy window have been tried.
+static PLACES_TRIED: AtomicUsize = AtomicUsize::new(0);
+
 /// Address of the window (1 << 63 while there is none).
 #[inline(always)]
 pub fn base() -> usize {
@@ -266,12 +269,13 @@ impl Window {
 
     #[cold]
     fn open_lazy(&mut self, size: usize) -> bool {
-        let mut seed = limits::random_seed();
+        let seed = limits::random_seed();
         for _ in 0..LAZY_TRIES {
-            // Steele and Vigna's constant for a linear congruential generator; the high
-            // bits are good enough to pick a place.
-            seed = seed.wrapping_mul(0xd134_2543_de82_ef95).wrapping_add(1);
-            let at = LAZY_LOW + (seed >> 32) as usize % LAZY_PLACES * UNIT;
+            // The golden ratio's multiples are spread evenly (Knuth, multiplicative hashing),
+            // so no try meets an earlier one. Relaxed: any number that is new will do.
+            let turn = PLACES_TRIED.fetch_add(1, Relaxed) as u64;
+            let place = seed.wrapping_add(turn.wrapping_mul(0x9e37_79b9_7f4a_7c15)) >> 32;
+            let at = LAZY_LOW + place as usize % LAZY_PLACES * UNIT;
             let side = self.lay_out(at, size);
             let base = (at + side).next_multiple_of(UNIT);
             // The first piece of each table that the first page needs.
