@@ -255,7 +255,7 @@ mod tests {
             let thing = POOL.alloc().unwrap();
             // SAFETY: ours.
             let it = unsafe { thing.as_ref() };
-            assert!(thing.as_ptr() as usize % 64 == 0 && it.rest == [0; 20]);
+            assert!(thing.as_ptr().addr().is_multiple_of(64) && it.rest == [0; 20]);
             assert_eq!(
                 it.value.swap(i + 1, Relaxed),
                 0,

@@ -234,7 +234,7 @@ fn a_first_page_touches_little() {
         unsafe { syscall(libc::SYS_mincore, args) }.unwrap();
         map.iter().filter(|&&byte| byte & 1 != 0).count()
     };
-    assert!(resident(state.window.memdesc(), 4) <= 1);
+    assert!(resident(state.window.word(0).as_ptr().addr(), 4) <= 1);
     assert_eq!(resident(state.window.units() as usize, 4), 1);
     assert_eq!(
         resident(state.window.base(), 64),
