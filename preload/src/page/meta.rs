@@ -250,6 +250,13 @@ mod tests {
     #[test]
     fn zeroed_reused_and_type_stable() {
         static POOL: MetaPool<Thing> = MetaPool::new();
+        // Pages that are not zero, for the runs to come.
+        let dirty = zone::alloc_run(256).unwrap();
+        // SAFETY: ours, until freed.
+        unsafe {
+            dirty.as_ptr().write_bytes(0xff, 256 * PAGE);
+            zone::free_run(dirty, 256);
+        }
         let mut things = Vec::new();
         for i in 0..1000 {
             let thing = POOL.alloc().unwrap();

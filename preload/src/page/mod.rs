@@ -103,6 +103,7 @@ pub unsafe fn fork_child() {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 
     #[test]
     fn page_addresses() {
@@ -111,22 +112,35 @@ mod tests {
         assert!(Page::containing(4095).is_none());
     }
 
+    struct Thing(AtomicUsize);
+
+    // SAFETY: one number, used as the link and for nothing else.
+    unsafe impl meta::MetaObject for Thing {
+        fn free_link(&self) -> &AtomicUsize {
+            &self.0
+        }
+    }
+
+    static THINGS: meta::MetaPool<Thing> = meta::MetaPool::new();
+
     /// Four threads allocate while this one forks: each child must be able to go on.
     #[test]
     fn fork_storm() {
-        use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
         let stop = AtomicBool::new(false);
         std::thread::scope(|scope| {
-            for _ in 0..4 {
+            for _ in 0..2 {
                 scope.spawn(|| {
-                    for i in 0usize.. {
-                        if stop.load(Relaxed) {
-                            break;
-                        }
+                    while !stop.load(Relaxed) {
                         let page = zone::alloc_pages(2).unwrap();
                         // SAFETY: ours, unused.
                         unsafe { zone::free_pages(page, 2) };
-                        assert!(!i.is_multiple_of(64) || meta::bytes(64).is_some());
+                    }
+                });
+                scope.spawn(|| {
+                    while !stop.load(Relaxed) {
+                        let thing = THINGS.alloc().unwrap();
+                        // SAFETY: ours, unused.
+                        unsafe { THINGS.free(thing) };
                     }
                 });
             }
@@ -139,8 +153,7 @@ mod tests {
                         fork_child();
                         libc::alarm(10);
                         let page = zone::alloc_run(1500);
-                        let whole =
-                            page.is_some() && meta::bytes(64).is_some() && reserve::top_up();
+                        let whole = page.is_some() && THINGS.alloc().is_some() && reserve::top_up();
                         crate::os::syscall::exit_group(if whole { 7 } else { 1 });
                     }
                     fork_parent();
