@@ -250,12 +250,16 @@ mod tests {
     #[test]
     fn zeroed_reused_and_type_stable() {
         static POOL: MetaPool<Thing> = MetaPool::new();
-        // Pages that are not zero, for the runs to come.
-        let dirty = zone::alloc_run(256).unwrap();
-        // SAFETY: ours, until freed.
-        unsafe {
-            dirty.as_ptr().write_bytes(0xff, 256 * PAGE);
-            zone::free_run(dirty, 256);
+        // No clean block shall be left that a run could be made of.
+        let dirty: Vec<_> = (0..256)
+            .map(|_| zone::alloc_pages(META_ORDER).unwrap())
+            .collect();
+        for page in dirty {
+            // SAFETY: ours, until freed.
+            unsafe {
+                page.as_ptr().write_bytes(0xff, PAGE << META_ORDER);
+                zone::free_pages(page, META_ORDER);
+            }
         }
         let mut things = Vec::new();
         for i in 0..1000 {
