@@ -16,7 +16,7 @@
 //! ```
 //! Each side table is committed from its start to its own high-water mark, as needed.
 //!
-//! `LINE`, `MARK_ORIGIN` are the process's window as everybody reads it. The `Window` itself
+//! [`LINE`] and the mark origins are the process's window as everybody reads it; `Window` itself
 //! is part of the zone and protected by its lock. Any mapping call may fail: then the state
 //! is as before, but for side tables that may have grown, and the call can be made again.
 
