@@ -1,0 +1,1 @@
+//! Tests of the zone on zones of their own.
