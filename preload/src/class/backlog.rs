@@ -12,7 +12,7 @@
 
 use crate::os::env::Size;
 use crate::page::zone;
-use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering::Relaxed};
+use core::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering::Relaxed};
 use rcu::{Cookie, Demand, Domain};
 
 /// The grace periods every block of the heap waits for.
@@ -35,16 +35,12 @@ struct Account {
     deferred: AtomicUsize,
     expedite_at: AtomicUsize,
     peak: AtomicUsize,
-    stamped: AtomicU64,
-    batches: AtomicU64,
 }
 
 static ACCOUNT: Account = Account {
     deferred: AtomicUsize::new(0),
     expedite_at: AtomicUsize::new(LEAST_BUDGET),
     peak: AtomicUsize::new(0),
-    stamped: AtomicU64::new(0),
-    batches: AtomicU64::new(0),
 };
 
 /// Configured budget: bytes, or 0 when it is a percentage of the heap.

@@ -11,11 +11,10 @@
 //! depot's lock. Lock order: depot, then nothing; the slabs are locked on their own.
 
 use crate::class::backlog::{self, DOMAIN};
-use crate::class::magazine::{self, KINDS, Magazine, Queue, Stack, kind_bytes};
-use crate::class::marks::Map;
+use crate::class::magazine::{KINDS, Magazine, Queue, Stack, kind_bytes};
 use crate::class::size_class::{CLASSES, Class};
 use crate::class::{pool, verdict};
-use crate::constants::PAGE_BYTES;
+use crate::constants::PAGE;
 use crate::os::lock::Lock;
 use crate::page::Page;
 use crate::page::memdesc::{self, Kind, Memdesc};
@@ -187,7 +186,7 @@ pub fn cut(page: Page, kind: usize) -> Magazine {
     };
     let mut empties = EMPTIES.lock();
     // Downwards: the next ones handed out lie next to the caller's.
-    for index in (1..PAGE_BYTES / kind_bytes(kind)).rev() {
+    for index in (1..PAGE / kind_bytes(kind)).rev() {
         empties[kind].push(piece(index * kind_bytes(kind)));
     }
     piece(0)
@@ -201,21 +200,4 @@ pub fn pages_cut() -> usize {
 /// For fork: the lock of the store.
 pub fn empties_lock() -> &'static Lock<[Stack; KINDS]> {
     &EMPTIES
-}
-
-/// Blocks of a class whose cookie has not elapsed and that are to wait without a thread: marks
-/// them in and stamps them. Used where a thread ends.
-pub fn retire_orphaned(class: Class, magazine: Magazine, len: usize, now_ms: u32) {
-    magazine.set_len(len);
-    // SAFETY: the blocks were freed by the thread that ended; its magazine is ours now.
-    unsafe { Map::of(class).retire_quietly(magazine.blocks()) };
-    let mut credit = 0;
-    let cookie = backlog::stamp(len * class.size(), &mut credit);
-    magazine.stamp(class, len, cookie.to_bits(), now_ms);
-    of(class).put_waiting(class, magazine);
-}
-
-/// Most blocks a magazine of `class` takes.
-pub fn most(class: Class) -> usize {
-    magazine::capacity(magazine::largest_kind(class), class)
 }

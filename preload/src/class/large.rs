@@ -12,7 +12,7 @@
 
 use crate::class::backlog::{self, DOMAIN};
 use crate::class::size_class::SMALL_MAX;
-use crate::constants::PAGE_BYTES;
+use crate::constants::PAGE;
 use crate::os::lock::Lock;
 use crate::page::memdesc::{self, Kind, Memdesc};
 use crate::page::meta::{MetaObject, MetaPool};
@@ -93,7 +93,7 @@ impl LargeRef {
 
     /// Its usable bytes.
     pub fn bytes(self) -> usize {
-        self.get().pages.load(Ordering::Relaxed) * PAGE_BYTES
+        self.get().pages.load(Ordering::Relaxed) * PAGE
     }
 
     /// The size the program asked for.
@@ -113,15 +113,15 @@ impl LargeRef {
 #[inline(never)]
 pub fn alloc(size: usize, align: usize) -> Option<(usize, bool)> {
     reclaim();
-    let pages = size.checked_add(PAGE_BYTES - 1)? / PAGE_BYTES;
+    let pages = size.checked_add(PAGE - 1)? / PAGE;
     let pages = pages.max(1);
     let descriptor = DESCRIPTORS.alloc()?;
-    let run = zone::alloc_run_zeroed(pages, align.max(PAGE_BYTES)).or_else(|| {
+    let run = zone::alloc_run_zeroed(pages, align.max(PAGE)).or_else(|| {
         // What waits may be all there is: end its grace period if nobody holds it.
         let cookie = DOMAIN.start_poll();
         backlog::expedite(cookie);
         reclaim();
-        zone::alloc_run_zeroed(pages, align.max(PAGE_BYTES))
+        zone::alloc_run_zeroed(pages, align.max(PAGE))
     });
     let Some((page, zeroed)) = run else {
         // SAFETY: allocated above and named by nothing.
@@ -137,7 +137,7 @@ pub fn alloc(size: usize, align: usize) -> Option<(usize, bool)> {
     // SAFETY: the run was just allocated; `set` publishes the descriptor with Release.
     unsafe { memdesc::set(page, pages, word_of(large)) };
     LIVE_COUNT.fetch_add(1, Ordering::Relaxed);
-    LIVE_BYTES.fetch_add(pages * PAGE_BYTES, Ordering::Relaxed);
+    LIVE_BYTES.fetch_add(pages * PAGE, Ordering::Relaxed);
     ALLOCATED.fetch_add(1, Ordering::Relaxed);
     Some((page.addr(), zeroed))
 }
@@ -254,17 +254,17 @@ pub fn give_back_excess() {
 /// be reading the tail. True if it does now.
 pub fn resize(addr: usize, size: usize, may_shrink: bool) -> bool {
     let Some(large) = LargeRef::of(addr) else { return false };
-    let Some(rounded) = size.checked_add(PAGE_BYTES - 1) else { return false };
-    let (old, new) = (large.bytes() / PAGE_BYTES, rounded / PAGE_BYTES);
+    let Some(rounded) = size.checked_add(PAGE - 1) else { return false };
+    let (old, new) = (large.bytes() / PAGE, rounded / PAGE);
     let Some(page) = Page::new(large.base()) else { return false };
     let d = large.get();
     if size <= SMALL_MAX {
         return false;
     }
     if new < old && may_shrink {
-        let Some(tail) = Page::new(page.addr() + new * PAGE_BYTES) else { return false };
+        let Some(tail) = Page::new(page.addr() + new * PAGE) else { return false };
         d.pages.store(new, Ordering::Relaxed);
-        LIVE_BYTES.fetch_sub((old - new) * PAGE_BYTES, Ordering::Relaxed);
+        LIVE_BYTES.fetch_sub((old - new) * PAGE, Ordering::Relaxed);
         // SAFETY: the tail belongs to the live block, whose owner gives it up here.
         unsafe { zone::free_run(tail, old - new) };
         give_back_excess();
@@ -273,11 +273,11 @@ pub fn resize(addr: usize, size: usize, may_shrink: bool) -> bool {
         if !unsafe { zone::extend_run(page, old, new - old) } {
             return false;
         }
-        let Some(tail) = Page::new(page.addr() + old * PAGE_BYTES) else { return false };
+        let Some(tail) = Page::new(page.addr() + old * PAGE) else { return false };
         // SAFETY: the tail was just allocated for this block.
         unsafe { memdesc::set(tail, new - old, word_of(large)) };
         d.pages.store(new, Ordering::Relaxed);
-        LIVE_BYTES.fetch_add((new - old) * PAGE_BYTES, Ordering::Relaxed);
+        LIVE_BYTES.fetch_add((new - old) * PAGE, Ordering::Relaxed);
     } else if new * 2 < old {
         return false;
     }

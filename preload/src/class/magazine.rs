@@ -46,6 +46,10 @@ struct Head {
 #[repr(transparent)]
 pub struct Magazine(NonNull<Head>);
 
+// SAFETY: a handle is an address of type-stable memory; what it may be used for is said at each
+// method.
+unsafe impl Send for Magazine {}
+
 impl Magazine {
     /// Writes an empty magazine's head at `at`.
     ///

@@ -5,17 +5,19 @@
 //! last one with anything to give, which is kept so that a program at the edge does not create
 //! and destroy a slab a turn. Lock order: class pool, then the page floor.
 
-use crate::class::size_class::{CLASSES, Class};
+use crate::class::size_class::{CLASSES, Class, SLAB_BYTES};
 use crate::class::slab::Slab;
-use crate::class::backlog::DOMAIN;
+use crate::class::backlog::{self, DOMAIN};
 use crate::os::lock::Lock;
+use rcu::Cookie;
 
 /// What the lock protects.
 pub struct Inner {
     /// Slabs with something to give; new ones and newly opened ones at the front.
     partial: Option<Slab>,
-    /// Slabs with deferred bits.
+    /// Slabs with deferred bits, in the order in which they got their first.
     deferred: Option<Slab>,
+    deferred_tail: Option<Slab>,
     /// Descriptors of this class without a slab.
     unused: Option<Slab>,
     /// Slabs there are.
@@ -53,6 +55,7 @@ impl ClassPool {
         ClassPool(Lock::new(Inner {
             partial: None,
             deferred: None,
+            deferred_tail: None,
             unused: None,
             slabs: 0,
             away: 0,
@@ -92,8 +95,8 @@ impl ClassPool {
         let mut inner = self.0.lock();
         let mut rest = &blocks[..];
         while let Some(&first) = rest.first() {
-            let base = first & !(crate::class::size_class::SLAB_BYTES - 1);
-            let count = rest.partition_point(|&b| b - base < crate::class::size_class::SLAB_BYTES);
+            let base = first & !(SLAB_BYTES - 1);
+            let count = rest.partition_point(|&b| b - base < SLAB_BYTES);
             let (mine, others) = rest.split_at(count);
             rest = others;
             let Some(slab) = Slab::of(first) else {
@@ -113,17 +116,22 @@ impl ClassPool {
     }
 
     /// The last resort of `free` (G4): sets the block's bit in its slab's deferred bitmap.
-    pub fn defer(&self, block: usize, cookie: u64) {
+    pub fn defer(&self, class: Class, block: usize) {
         let mut inner = self.0.lock();
-        let Some(mut slab) = Slab::of(block) else { return };
+        let Some(slab) = Slab::of(block) else { return };
+        // Credit 0: a period starts by itself, for nobody will look after this block.
+        let cookie = backlog::stamp(class.size(), &mut 0);
         let first = slab.deferred_cookie().is_none();
-        slab.defer(block, cookie);
-        if first {
-            *slab.deferred_link() = inner.deferred;
-            inner.deferred = Some(slab);
-        }
+        slab.defer(block, cookie.to_bits());
         inner.away -= 1;
         inner.waiting += 1;
+        if first {
+            match inner.deferred_tail {
+                Some(mut tail) => *tail.deferred_link() = Some(slab),
+                None => inner.deferred = Some(slab),
+            }
+            inner.deferred_tail = Some(slab);
+        }
     }
 
     /// Moves elapsed deferred bits to the free bitmaps, and empty slabs to the zone.
@@ -202,22 +210,22 @@ impl Inner {
         slab.destroy(&mut self.unused);
     }
 
+    /// Moves elapsed deferred bits back, oldest slab first, up to the first that has to wait.
     fn settle(&mut self) {
-        let mut kept = None;
-        let mut next = self.deferred.take();
-        while let Some(mut slab) = next {
-            next = slab.deferred_link().take();
-            match slab.deferred_cookie() {
-                Some(cookie) if !DOMAIN.poll(rcu::Cookie::from_bits(cookie)) => {
-                    *slab.deferred_link() = kept;
-                    kept = Some(slab);
-                }
-                _ => {
-                    self.waiting -= slab.settle_deferred();
-                    self.after_return(slab);
-                }
+        while let Some(mut slab) = self.deferred {
+            if let Some(cookie) = slab.deferred_cookie()
+                && !DOMAIN.poll(Cookie::from_bits(cookie))
+            {
+                return;
             }
+            self.deferred = slab.deferred_link().take();
+            if self.deferred.is_none() {
+                self.deferred_tail = None;
+            }
+            let count = slab.settle_deferred();
+            self.waiting -= count;
+            backlog::settle(count * slab.class().size());
+            self.after_return(slab);
         }
-        self.deferred = kept;
     }
 }

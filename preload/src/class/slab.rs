@@ -54,6 +54,10 @@ const fn words(class: Class) -> usize {
     class.blocks().div_ceil(64)
 }
 
+// SAFETY: a handle is an address of type-stable memory; what it may be used for is said at each
+// method.
+unsafe impl Send for Slab {}
+
 impl Slab {
     /// A new slab of `class`, or `None` when memory is out. `unused` gives a descriptor of this
     /// class that an earlier slab left behind.

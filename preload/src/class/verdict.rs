@@ -131,6 +131,9 @@ pub fn bad_address(call: &str, addr: usize) {
 #[cold]
 #[inline(never)]
 pub fn double_free(call: &str, addr: usize, class: Class) {
+    if let Address::Small { at: Whereabouts::NeverGiven, .. } = inspect(addr) {
+        return bad_address(call, addr);
+    }
     let mut line = Line::new();
     line.str(call).str("(").hex(addr as u64).str("): double free of a block of ");
     line.dec(class.size() as u64).str(" bytes, found when its magazine was turned: ");

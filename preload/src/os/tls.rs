@@ -100,6 +100,24 @@ pub fn set_free_table(table: usize) {
     }
 }
 
+/// Address of this thread's second word. Another thread may store a table there to change where
+/// this thread's frees go (solo to concurrent); the thread loads the word once per free.
+#[inline]
+pub fn free_word() -> usize {
+    let word: usize;
+    // SAFETY: reads the thread pointer (the ABI keeps it at fs:0) and the loader's offset.
+    unsafe {
+        asm!(
+            "mov {w}, qword ptr [rip + rcumalloc_tables@GOTTPOFF]",
+            "add {w}, qword ptr fs:[0]",
+            "add {w}, 8",
+            w = out(reg) word,
+            options(pure, readonly, nostack),
+        );
+    }
+    word
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

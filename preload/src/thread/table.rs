@@ -18,8 +18,9 @@
 use crate::class::magazine::Magazine;
 use crate::class::size_class::{Class, LOOKUP_MAX, SLOT_OF_SIZE};
 use crate::os::tls;
-use crate::page::window::LINE;
-use core::sync::atomic::Ordering::Relaxed;
+use crate::page::window::{LINE, Line};
+use core::arch::asm;
+use core::mem::offset_of;
 
 pub use crate::constants::{SLOT_BYTES, SLOTS};
 
@@ -70,7 +71,7 @@ impl Slot {
     /// Blocks in it.
     #[inline(always)]
     pub fn len(&self) -> usize {
-        (self.top as usize - self.low as usize) / 8
+        (self.top as usize).wrapping_sub(self.low as usize) / 8
     }
 
     /// Whether free finds no room.
@@ -149,27 +150,56 @@ pub unsafe fn malloc(size: usize, slow: unsafe extern "C" fn(usize) -> *mut u8) 
 /// The fast path of free: 20 instructions. `slow` gets null, what is in no slab, what does not
 /// start a block, and whatever finds its magazine full.
 ///
+/// The two checks are spelled in assembly because their operands are then read where they are
+/// used: five instructions fewer than the compiler's, and the window's line stays one cache line
+/// (the optimiser would take the static apart). Each load is of one aligned word, as a relaxed
+/// atomic load is.
+///
 /// # Safety
 /// As [`malloc`]. `block` may be any address: nothing behind it is touched.
 #[inline(always)]
 pub unsafe fn free(block: *mut u8, slow: unsafe extern "C" fn(*mut u8)) {
-    let offset = (block as usize).wrapping_sub(LINE.base.load(Relaxed));
-    if offset >= LINE.frontier.load(Relaxed) {
-        // SAFETY: the slow path takes any address.
-        return unsafe { slow(block) };
-    }
+    let mut slot: usize;
     // SAFETY: below the frontier every page's memdesc word can be read; its upper 16 bits are
     // the offset of the class's slot, 0 (the dummy) for what is no slab.
-    let slot = unsafe {
-        let word = (LINE.memdesc.load(Relaxed) as *const u16).add((offset >> 12) * 4 + 3);
-        (tls::free_table() + word.read() as usize) as *mut Slot
-    };
-    // SAFETY: the offset lies inside the table; a zeroed slot fails the interior check.
     unsafe {
-        let magic = (*slot).magic;
-        if (block as usize as u16 as u32).wrapping_mul(magic) >= magic {
-            return slow(block);
-        }
+        asm!(
+            "sub {page}, qword ptr [rip + {line} + {base}]",
+            "cmp {page}, qword ptr [rip + {line} + {frontier}]",
+            "jae {outside}",
+            "shr {page}, 12",
+            "mov {words}, qword ptr [rip + {line} + {memdesc}]",
+            "movzx {page:e}, word ptr [{words} + {page} * 8 + 6]",
+            page = inout(reg) block as usize => slot,
+            words = out(reg) _,
+            line = sym LINE,
+            base = const offset_of!(Line, base),
+            frontier = const offset_of!(Line, frontier),
+            memdesc = const offset_of!(Line, memdesc),
+            // SAFETY: the slow path takes any address.
+            outside = label { return unsafe { slow(block) } },
+            options(nostack)
+        );
+    }
+    let table = tls::free_table();
+    // SAFETY: the offset lies inside the table; a zeroed slot fails the check (0 < 0).
+    unsafe {
+        asm!(
+            "imul {offset:e}, dword ptr [{table} + {slot} + {magic}]",
+            "cmp {offset:e}, dword ptr [{table} + {slot} + {magic}]",
+            "jae {inside}",
+            offset = inout(reg) block as usize as u16 as u32 => _,
+            table = in(reg) table,
+            slot = in(reg) slot,
+            magic = const offset_of!(Slot, magic),
+            // SAFETY: the slow path takes any address.
+            inside = label { return unsafe { slow(block) } },
+            options(nostack)
+        );
+    }
+    let slot = (table + slot) as *mut Slot;
+    // SAFETY: a slot of the thread's own table, or of the zeros, which are full.
+    unsafe {
         let top = (*slot).top;
         if top == (*slot).high {
             return slow(block);
