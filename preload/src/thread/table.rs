@@ -150,8 +150,8 @@ pub unsafe fn malloc(size: usize, slow: unsafe extern "C" fn(usize) -> *mut u8) 
 /// The fast path of free: 20 instructions. `slow` gets null, what is in no slab, what does not
 /// start a block, and whatever finds its magazine full.
 ///
-/// The two checks are spelled in assembly because their operands are then read where they are
-/// used: five instructions fewer than the compiler's, and the window's line stays one cache line
+/// Parts are spelled in assembly because their operands are then read where they are used: five
+/// instructions fewer than the compiler's, and the window's line stays one cache line
 /// (the optimiser would take the static apart). Each load is of one aligned word, as a relaxed
 /// atomic load is.
 ///
@@ -159,45 +159,37 @@ pub unsafe fn malloc(size: usize, slow: unsafe extern "C" fn(usize) -> *mut u8) 
 /// As [`malloc`]. `block` may be any address: nothing behind it is touched.
 #[inline(always)]
 pub unsafe fn free(block: *mut u8, slow: unsafe extern "C" fn(*mut u8)) {
-    let mut slot: usize;
+    let mut offset = block as usize;
+    // SAFETY: reads a word of the window's line; so does the next.
+    unsafe {
+        asm!("sub {0}, qword ptr [rip + {line} + {base}]", inout(reg) offset, line = sym LINE,
+            base = const offset_of!(Line, base), options(pure, readonly, nostack));
+    }
+    // SAFETY: as above. The slow path takes any address.
+    unsafe {
+        asm!("cmp {0}, qword ptr [rip + {line} + {frontier}]", "jae {outside}",
+            in(reg) offset, line = sym LINE, frontier = const offset_of!(Line, frontier),
+            outside = label { return slow(block) }, options(readonly, nostack));
+    }
+    let mut slot = offset;
     // SAFETY: below the frontier every page's memdesc word can be read; its upper 16 bits are
     // the offset of the class's slot, 0 (the dummy) for what is no slab.
     unsafe {
-        asm!(
-            "sub {page}, qword ptr [rip + {line} + {base}]",
-            "cmp {page}, qword ptr [rip + {line} + {frontier}]",
-            "jae {outside}",
-            "shr {page}, 12",
-            "mov {words}, qword ptr [rip + {line} + {memdesc}]",
-            "movzx {page:e}, word ptr [{words} + {page} * 8 + 6]",
-            page = inout(reg) block as usize => slot,
-            words = out(reg) _,
-            line = sym LINE,
-            base = const offset_of!(Line, base),
-            frontier = const offset_of!(Line, frontier),
-            memdesc = const offset_of!(Line, memdesc),
-            // SAFETY: the slow path takes any address.
-            outside = label { return unsafe { slow(block) } },
-            options(nostack)
-        );
+        asm!("shr {0}, 12", "mov {words}, qword ptr [rip + {line} + {memdesc}]",
+            "movzx {0:e}, word ptr [{words} + {0} * 8 + 6]",
+            inout(reg) slot, words = out(reg) _, line = sym LINE,
+            memdesc = const offset_of!(Line, memdesc), options(pure, readonly, nostack));
     }
-    let table = tls::free_table();
+    let slot = (tls::free_table() + slot) as *mut Slot;
+    let mut product = u32::from(block as usize as u16);
     // SAFETY: the offset lies inside the table; a zeroed slot fails the check (0 < 0).
     unsafe {
-        asm!(
-            "imul {offset:e}, dword ptr [{table} + {slot} + {magic}]",
-            "cmp {offset:e}, dword ptr [{table} + {slot} + {magic}]",
-            "jae {inside}",
-            offset = inout(reg) block as usize as u16 as u32 => _,
-            table = in(reg) table,
-            slot = in(reg) slot,
-            magic = const offset_of!(Slot, magic),
-            // SAFETY: the slow path takes any address.
-            inside = label { return unsafe { slow(block) } },
-            options(nostack)
-        );
+        asm!("imul {0:e}, dword ptr [{slot} + {magic}]", inout(reg) product, slot = in(reg) slot,
+            magic = const offset_of!(Slot, magic), options(pure, readonly, nostack));
+        if product >= (*slot).magic {
+            return slow(block);
+        }
     }
-    let slot = (table + slot) as *mut Slot;
     // SAFETY: a slot of the thread's own table, or of the zeros, which are full.
     unsafe {
         let top = (*slot).top;
