@@ -165,11 +165,15 @@ pub unsafe fn free(block: *mut u8, slow: unsafe extern "C" fn(*mut u8)) {
         asm!("sub {0}, qword ptr [rip + {line} + {base}]", inout(reg) offset, line = sym LINE,
             base = const offset_of!(Line, base), options(pure, readonly, nostack));
     }
-    // SAFETY: as above. The slow path takes any address.
+    // SAFETY: as above.
     unsafe {
         asm!("cmp {0}, qword ptr [rip + {line} + {frontier}]", "jae {outside}",
             in(reg) offset, line = sym LINE, frontier = const offset_of!(Line, frontier),
-            outside = label { return slow(block) }, options(readonly, nostack));
+            outside = label {
+                // SAFETY: the slow path takes any address.
+                return unsafe { slow(block) }
+            },
+            options(readonly, nostack));
     }
     let mut slot = offset;
     // SAFETY: below the frontier every page's memdesc word can be read; its upper 16 bits are
