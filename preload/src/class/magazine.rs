@@ -1,7 +1,7 @@
 //! Magazines: the pages of pointers a thread's malloc pops from and its free pushes to.
 //!
 //! A magazine is a 32-byte head followed by an array of block addresses, cut from order-0 pages
-//! in one of four kinds (12, 28, 60 or 124 blocks; 128 bytes to 1 KiB). While it is *loaded* or
+//! in one of five kinds (12 to 252 blocks; 128 bytes to 2 KiB). While it is *loaded* or
 //! *filling* only its owner's table slot knows how full it is; the head's `len` is written when
 //! it leaves the slot. The batch behind one cookie is a whole magazine: after the grace period
 //! it becomes, untouched, the next loaded one, so reclaim does no work per block.
@@ -14,15 +14,18 @@ use crate::class::size_class::Class;
 use core::ptr::NonNull;
 
 /// How many kinds (array lengths) there are.
-pub const KINDS: usize = 4;
+pub const KINDS: usize = 5;
 /// Bytes of a magazine's head.
 pub const HEAD_BYTES: usize = core::mem::size_of::<Head>();
 /// Words of a magazine of each kind, head included: page-cut, so powers of two.
-const KIND_WORDS: [usize; KINDS] = [16, 32, 64, 128];
+const KIND_WORDS: [usize; KINDS] = [16, 32, 64, 128, 256];
 const HEAD_WORDS: usize = HEAD_BYTES / 8;
 /// Most bytes of blocks in one magazine: past about 64 KiB the L1 misses outweigh the turns
 /// saved (spike.md).
 const MAGAZINE_BYTES: usize = 64 * 1024;
+/// Largest block, in bytes, for which the largest kind is used: 252 blocks instead of 124 halve
+/// what a turn costs each block, and up to here they still fit in the L1 together.
+const LONGEST_UP_TO: usize = 128;
 
 /// What precedes the array of blocks.
 #[repr(C, align(32))]
@@ -89,7 +92,7 @@ impl Magazine {
         unsafe { self.0.as_ptr().add(1).cast() }
     }
 
-    /// Kind: index into the four array lengths.
+    /// Kind: index into the five array lengths.
     #[inline(always)]
     pub fn kind(self) -> usize {
         self.head().kind as usize
@@ -181,7 +184,8 @@ impl Magazine {
 /// and at least two.
 #[inline(always)]
 pub const fn capacity(kind: usize, class: Class) -> usize {
-    let words = KIND_WORDS[kind] - HEAD_WORDS;
+    let long = kind == KINDS - 1 && class.size() > LONGEST_UP_TO;
+    let words = KIND_WORDS[if long { kind - 1 } else { kind }] - HEAD_WORDS;
     let by_bytes = MAGAZINE_BYTES / class.size();
     if by_bytes < words { by_bytes } else { words }
 }

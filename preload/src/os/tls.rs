@@ -70,6 +70,24 @@ pub fn free_table() -> usize {
     table
 }
 
+/// Address of what lies `offset` bytes into the table free pushes to: as adding to
+/// [`free_table`], one instruction less.
+#[inline(always)]
+pub fn free_slot(offset: usize) -> usize {
+    let mut slot = offset;
+    // SAFETY: as in `free_table`.
+    unsafe {
+        asm!(
+            "mov {t}, qword ptr [rip + rcumalloc_tables@GOTTPOFF]",
+            "add {s}, qword ptr fs:[{t} + 8]",
+            t = out(reg) _,
+            s = inout(reg) slot,
+            options(pure, readonly, nostack),
+        );
+    }
+    slot
+}
+
 /// Sets the table this thread's mallocs pop from.
 #[inline(always)]
 pub fn set_alloc_table(table: usize) {

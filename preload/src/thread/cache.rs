@@ -131,6 +131,7 @@ impl ThreadCache {
             0..2 => 0,
             2..6 => 1,
             6..14 => 2,
+            14..30 => 3,
             _ => return LARGEST[class.index()] as usize,
         };
         *turns += 1;
