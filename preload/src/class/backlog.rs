@@ -84,25 +84,35 @@ pub fn budget_bytes() -> usize {
     }
 }
 
+/// What [`stamp`] gives.
+pub struct Stamp {
+    /// What to wait for.
+    pub cookie: Cookie,
+    /// The backlog is over its budget and was expedited: the caller should make what has elapsed
+    /// reusable by all, once it has queued what it stamped.
+    pub over_budget: bool,
+}
+
 /// A cookie for `bytes` that were freed before this call. `credit` is the calling thread's count
 /// down to starting a period.
 #[inline]
-pub fn stamp(bytes: usize, credit: &mut usize) -> Cookie {
+pub fn stamp(bytes: usize, credit: &mut usize) -> Stamp {
     let before = ACCOUNT.deferred.fetch_add(bytes, Relaxed);
     if before + bytes > ACCOUNT.expedite_at.load(Relaxed) {
         // The cookie must be taken before the periods that are to fulfil it.
         let cookie = DOMAIN.start_poll();
         *credit = START_BYTES;
-        relieve(cookie);
-        return cookie;
+        return Stamp { cookie, over_budget: relieve(cookie) };
     }
-    if *credit <= bytes {
+    let cookie = if *credit <= bytes {
         *credit = START_BYTES;
         note_peak();
-        return DOMAIN.start_poll();
-    }
-    *credit -= bytes;
-    DOMAIN.snapshot()
+        DOMAIN.start_poll()
+    } else {
+        *credit -= bytes;
+        DOMAIN.snapshot()
+    };
+    Stamp { cookie, over_budget: false }
 }
 
 /// `bytes` that were stamped are reusable again.
@@ -126,20 +136,22 @@ fn note_peak() {
     ACCOUNT.peak.fetch_max(ACCOUNT.deferred.load(Relaxed), Relaxed);
 }
 
-/// Ends periods now, without blocking, until `cookie` has elapsed or no reader gives way.
+/// Ends periods now, without blocking, until `cookie` has elapsed or no reader gives way. False
+/// if the backlog is under the budget after all.
 #[cold]
 #[inline(never)]
-fn relieve(cookie: Cookie) {
+fn relieve(cookie: Cookie) -> bool {
     note_peak();
     let budget = budget_bytes();
     let deferred = ACCOUNT.deferred.load(Relaxed);
     if deferred <= budget {
         ACCOUNT.expedite_at.store(budget, Relaxed);
-        return;
+        return false;
     }
     expedite(cookie);
     // Whether it helped or not, the blocks leave the account only when somebody takes them up.
     ACCOUNT.expedite_at.store(deferred + budget / 8, Relaxed);
+    true
 }
 
 /// Called when blocks were taken up again: the mark may come down.

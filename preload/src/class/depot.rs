@@ -27,6 +27,14 @@ use rcu::Cookie;
 const DEPOT_BYTES: usize = 1 << 20;
 /// Magazines a class's depot keeps before it flushes (tune).
 const DEPOT_MAGAZINES: usize = 64;
+/// Bytes of blocks in all depots (tune) past which even a class that is under its own bound
+/// flushes, down to [`SPARED_BYTES`]: many classes must not add up.
+const ALL_DEPOTS_BYTES: usize = 4 << 20;
+/// Bytes a class keeps in any case: a few magazines to trade (tune).
+const SPARED_BYTES: usize = 128 * 1024;
+
+/// Bytes of blocks in all depots.
+static ALL_BYTES: AtomicUsize = AtomicUsize::new(0);
 
 /// What the lock protects.
 pub struct Inner {
@@ -87,7 +95,9 @@ impl Depot {
     }
 
     fn removed(&self, inner: &mut Inner, magazine: Magazine, class: Class) {
-        inner.bytes -= magazine.len() * class.size();
+        let bytes = magazine.len() * class.size();
+        inner.bytes -= bytes;
+        ALL_BYTES.fetch_sub(bytes, Relaxed);
         self.count.fetch_sub(1, Relaxed);
     }
 
@@ -104,10 +114,14 @@ impl Depot {
     fn put(&self, class: Class, magazine: Magazine, file: impl FnOnce(&mut Inner)) {
         let excess = {
             let mut inner = self.inner.lock();
-            inner.bytes += magazine.len() * class.size();
+            let bytes = magazine.len() * class.size();
+            inner.bytes += bytes;
+            let all = ALL_BYTES.fetch_add(bytes, Relaxed) + bytes;
             self.count.fetch_add(1, Relaxed);
             file(&mut inner);
-            inner.bytes > DEPOT_BYTES || inner.full.len() + inner.waiting.len() > DEPOT_MAGAZINES
+            inner.bytes > DEPOT_BYTES
+                || inner.full.len() + inner.waiting.len() > DEPOT_MAGAZINES
+                || all > ALL_DEPOTS_BYTES && inner.bytes > SPARED_BYTES
         };
         if excess {
             // Two out for one in, so that a depot that is over its bound gets under it again.
@@ -138,6 +152,11 @@ impl Depot {
     pub fn lock(&self) -> &Lock<Inner> {
         &self.inner
     }
+}
+
+/// Flushes what may be handed out of every depot. Returns bytes.
+pub fn drain_all() -> usize {
+    (0..CLASSES).map(Class::new).map(|class| of(class).drain(class)).sum()
 }
 
 /// The cold drain: the blocks of `magazine`, marked in and reusable, go back to their slabs; the

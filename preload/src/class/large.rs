@@ -10,7 +10,8 @@
 //!
 //! The queue and the descriptors' links are under one lock, taken for a few instructions.
 
-use crate::class::backlog::{self, DOMAIN};
+use crate::class::backlog::{self, DOMAIN, Stamp};
+use crate::class::depot;
 use crate::class::size_class::SMALL_MAX;
 use crate::constants::PAGE;
 use crate::os::lock::Lock;
@@ -167,8 +168,11 @@ pub fn free(addr: usize, defer: bool) -> Result<(), Refused> {
     LIVE_COUNT.fetch_sub(1, Ordering::Relaxed);
     LIVE_BYTES.fetch_sub(bytes, Ordering::Relaxed);
     if defer {
-        large.defer(bytes);
+        let over_budget = large.defer(bytes);
         reclaim();
+        if over_budget {
+            depot::drain_all();
+        }
     } else {
         large.release();
         give_back_excess();
@@ -177,10 +181,11 @@ pub fn free(addr: usize, defer: bool) -> Result<(), Refused> {
 }
 
 impl LargeRef {
-    fn defer(self, bytes: usize) {
+    /// Queues it; true if the backlog is over its budget.
+    fn defer(self, bytes: usize) -> bool {
         let mut waiting = WAITING.lock();
         // Under the lock, so that cookies only grow towards the tail.
-        let cookie = backlog::stamp(bytes, &mut waiting.credit);
+        let Stamp { cookie, over_budget } = backlog::stamp(bytes, &mut waiting.credit);
         let d = self.get();
         d.cookie.store(cookie.to_bits(), Ordering::Relaxed);
         d.link.store(0, Ordering::Relaxed);
@@ -191,6 +196,7 @@ impl LargeRef {
         waiting.tail = Some(self);
         waiting.count += 1;
         waiting.bytes += bytes;
+        over_budget
     }
 
     /// Gives the pages to the zone and the descriptor to its pool.

@@ -20,9 +20,10 @@ pub const HEAD_BYTES: usize = core::mem::size_of::<Head>();
 /// Words of a magazine of each kind, head included: page-cut, so powers of two.
 const KIND_WORDS: [usize; KINDS] = [16, 32, 64, 128, 256];
 const HEAD_WORDS: usize = HEAD_BYTES / 8;
-/// Most bytes of blocks in one magazine: past about 64 KiB the L1 misses outweigh the turns
-/// saved (spike.md).
-const MAGAZINE_BYTES: usize = 64 * 1024;
+/// Most bytes of blocks in one magazine (tune): past 64 KiB the L1 misses outweigh the turns saved
+/// (spike.md), and a thread has a few magazines of every class it uses, so 64 KiB cost twice the
+/// memory of 32 KiB for no time that could be measured.
+const MAGAZINE_BYTES: usize = 32 * 1024;
 /// Largest block, in bytes, for which the largest kind is used: 252 blocks instead of 124 halve
 /// what a turn costs each block, and up to here they still fit in the L1 together.
 const LONGEST_UP_TO: usize = 128;
@@ -187,7 +188,8 @@ pub const fn capacity(kind: usize, class: Class) -> usize {
     let long = kind == KINDS - 1 && class.size() > LONGEST_UP_TO;
     let words = KIND_WORDS[if long { kind - 1 } else { kind }] - HEAD_WORDS;
     let by_bytes = MAGAZINE_BYTES / class.size();
-    if by_bytes < words { by_bytes } else { words }
+    let least = if by_bytes < 2 { 2 } else { by_bytes };
+    if least < words { least } else { words }
 }
 
 /// The largest kind that is of any use to `class`.
@@ -308,7 +310,7 @@ mod tests {
             let class = Class::new(i);
             for kind in 0..KINDS {
                 let capacity = capacity(kind, class);
-                assert!(capacity >= 2 && capacity * class.size() <= MAGAZINE_BYTES);
+                assert!(capacity >= 2 && capacity * class.size() <= 2 * MAGAZINE_BYTES);
                 assert!((capacity + HEAD_WORDS) * 8 <= kind_bytes(kind));
             }
         }

@@ -120,7 +120,7 @@ impl ClassPool {
         let mut inner = self.0.lock();
         let Some(slab) = Slab::of(block) else { return };
         // Credit 0: a period starts by itself, for nobody will look after this block.
-        let cookie = backlog::stamp(class.size(), &mut 0);
+        let cookie = backlog::stamp(class.size(), &mut 0).cookie;
         let first = slab.deferred_cookie().is_none();
         slab.defer(block, cookie.to_bits());
         inner.away -= 1;

@@ -154,7 +154,7 @@ fn keep_marked_out(class: Class, magazine: Magazine) {
     if kept == 0 {
         return depot::put_empty(magazine);
     }
-    let cookie = backlog::stamp(kept * class.size(), &mut 0);
+    let cookie = backlog::stamp(kept * class.size(), &mut 0).cookie;
     magazine.stamp(class, kept, cookie.to_bits(), 0);
     depot::of(class).put_waiting(class, magazine);
 }

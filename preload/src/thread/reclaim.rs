@@ -16,6 +16,9 @@ use crate::thread::cache::ThreadCache;
 use crate::thread::{entry, exit, fork, readers};
 use rcu::{BarrierHooks, Cookie, Reader};
 
+/// Waiting magazines of a class that a thread over budget keeps for its own next refills (tune).
+const KEPT: usize = 2;
+
 fn classes() -> impl Iterator<Item = Class> {
     (0..CLASSES).map(Class::new)
 }
@@ -69,10 +72,23 @@ impl ThreadCache {
         }
     }
 
-    /// Takes up what has elapsed of this cache and gives all its reusable blocks to the slabs.
-    fn flush_reusable(&mut self) {
+    /// The backlog was over its budget and has been expedited: what has elapsed goes back to the
+    /// slabs, where every thread and, slab by slab, every class can use it.
+    #[cold]
+    #[inline(never)]
+    pub fn reclaim_surplus(&mut self) {
+        self.flush_reusable(KEPT);
+        depot::drain_all();
+        large::reclaim();
+    }
+
+    /// Takes up what has elapsed of this cache and gives its reusable blocks to the slabs, but
+    /// for `keep` waiting magazines of each class.
+    fn flush_reusable(&mut self, keep: usize) {
         for class in classes() {
-            while let Some(oldest) = self.class(class).waiting.front().filter(|&m| depot::elapsed(m)) {
+            while self.class(class).waiting.len() > keep
+                && let Some(oldest) = self.class(class).waiting.front().filter(|&m| depot::elapsed(m))
+            {
                 self.class(class).waiting.pop();
                 let bytes = oldest.len() * class.size();
                 self.held -= bytes;
@@ -94,7 +110,7 @@ impl ThreadCache {
     pub fn reclaim_everything(&mut self) {
         self.retire_partial();
         backlog::expedite(DOMAIN.start_poll());
-        self.flush_reusable();
+        self.flush_reusable(0);
         self.pages.drain(0);
         reclaim_shared();
     }
@@ -102,8 +118,8 @@ impl ThreadCache {
 
 /// Drains the depots into the slabs and releases empty slabs and elapsed large blocks.
 fn reclaim_shared() {
+    depot::drain_all();
     for class in classes() {
-        depot::of(class).drain(class);
         pool::of(class).release_empty();
     }
     large::reclaim();
@@ -155,7 +171,7 @@ pub fn barrier() {
 
         fn reclaim(&mut self) {
             if let Some(cache) = entry::existing() {
-                cache.flush_reusable();
+                cache.flush_reusable(0);
             }
             reclaim_shared();
         }

@@ -13,7 +13,7 @@
 //! waiting one, if elapsed, is flushed to the slabs and used; else the block's bit is set in its
 //! slab's deferred bitmap.
 
-use crate::class::backlog;
+use crate::class::backlog::{self, Stamp};
 use crate::class::depot;
 use crate::class::magazine::Magazine;
 use crate::class::marks::Map;
@@ -87,7 +87,7 @@ impl ThreadCache {
         let len = magazine.len();
         let bytes = len * class.size();
         self.retired += len as u64;
-        let cookie = backlog::stamp(bytes, &mut self.credit);
+        let Stamp { cookie, over_budget } = backlog::stamp(bytes, &mut self.credit);
         magazine.stamp(class, len, cookie.to_bits(), self.now_ms);
         self.held += bytes;
         let held = self.held;
@@ -95,6 +95,9 @@ impl ThreadCache {
         state.waiting.push(magazine);
         if state.waiting.len() > SHARE || held > SHARE_BYTES {
             self.shed_waiting(class);
+        }
+        if over_budget {
+            self.reclaim_surplus();
         }
     }
 
