@@ -67,7 +67,7 @@ pub fn inspect(addr: usize) -> Address {
                     at: slab.whereabouts(addr),
                 }
             }
-            None => Address::Internal("a page being recycled"),
+            None => Address::Internal("in a page being recycled"),
         },
         Kind::Large => match LargeRef::of(addr) {
             Some(large) => Address::Large {
@@ -75,12 +75,14 @@ pub fn inspect(addr: usize) -> Address {
                 bytes: large.bytes(),
                 live: large.is_live(),
             },
-            None => Address::Internal("a page being recycled"),
+            None => Address::Internal("in a page being recycled"),
         },
         Kind::Unknown | Kind::Foreign => Address::Foreign,
-        Kind::Free | Kind::PageCache | Kind::Reserve => Address::Internal("a page nobody has"),
-        Kind::Magazine => Address::Internal("a page of pointers"),
-        Kind::Meta => Address::Internal("metadata"),
+        Kind::Free | Kind::PageCache | Kind::Reserve => {
+            Address::Internal("in a free page (freed before, or never given out)")
+        }
+        Kind::Magazine => Address::Internal("in a page of pointers"),
+        Kind::Meta => Address::Internal("in metadata"),
     }
 }
 
@@ -103,7 +105,7 @@ pub fn bad_address(call: &str, addr: usize) {
         Address::Small { class, at, .. } => {
             match at {
                 Whereabouts::Free | Whereabouts::Deferred | Whereabouts::Magazine => {
-                    line.str("double free of ");
+                    line.str(again(call));
                 }
                 Whereabouts::NeverGiven | Whereabouts::Out => {
                     line.str("not a block to free: ");
@@ -117,11 +119,11 @@ pub fn bad_address(call: &str, addr: usize) {
             line.str("large block of ").dec(bytes as u64).str(" bytes at ").hex(start as u64);
         }
         Address::Large { bytes, live, .. } => {
-            line.str(if live { "not a block to free: a " } else { "double free of a " });
-            line.str("large block of ").dec(bytes as u64).str(" bytes");
+            line.str(if live { "not a block to free: " } else { again(call) });
+            line.str("a large block of ").dec(bytes as u64).str(" bytes");
         }
         Address::Internal(what) => {
-            line.str("not a block: ").str(what).str(" of the heap");
+            line.str("not a block: the address is ").str(what);
         }
     }
     finish(&mut line);
@@ -161,6 +163,11 @@ pub fn wrong_size(call: &str, addr: usize, size: usize, align: Option<usize>) {
         }
     }
     finish(&mut line);
+}
+
+/// What a call on a freed block is.
+fn again(call: &str) -> &'static str {
+    if call.contains("free") { "double free of " } else { "use after free of " }
 }
 
 fn describe_small(line: &mut Line, class: Class, at: Whereabouts) {
