@@ -63,7 +63,7 @@ impl<T> Lock<T> {
             .word
             .compare_exchange(FREE, HELD, Acquire, Relaxed)
             .is_ok();
-        got.then_some(Guard { lock: self })
+        got.then(|| Guard { lock: self }) // lazily: a guard that is dropped unlocks
     }
 
     #[cold]
@@ -151,7 +151,7 @@ mod tests {
                     for _ in 0..20_000 {
                         let mut held = COUNT.lock();
                         let seen = *held;
-                        if seen % 512 == 0 {
+                        if seen.is_multiple_of(512) {
                             std::thread::yield_now();
                         }
                         *held = seen + 1;

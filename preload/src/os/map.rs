@@ -5,7 +5,7 @@
 //! never changes a mapping, so the number of VMAs does not grow with fragmentation (hazard
 //! `map_count`). Any thread; what a range is used for is the caller's to synchronise.
 //!
-//! In tests every call here can be made to fail: see [`fail_after`].
+//! In tests every call here can be made to fail: see `fail_after`.
 
 use super::syscall::{Errno, syscall};
 

@@ -250,12 +250,23 @@ mod tests {
     #[test]
     fn zeroed_reused_and_type_stable() {
         static POOL: MetaPool<Thing> = MetaPool::new();
+        // No clean block shall be left that a run could be made of.
+        let dirty: Vec<_> = (0..256)
+            .map(|_| zone::alloc_pages(META_ORDER).unwrap())
+            .collect();
+        for page in dirty {
+            // SAFETY: ours, until freed.
+            unsafe {
+                page.as_ptr().write_bytes(0xff, PAGE << META_ORDER);
+                zone::free_pages(page, META_ORDER);
+            }
+        }
         let mut things = Vec::new();
         for i in 0..1000 {
             let thing = POOL.alloc().unwrap();
             // SAFETY: ours.
             let it = unsafe { thing.as_ref() };
-            assert!(thing.as_ptr() as usize % 64 == 0 && it.rest == [0; 20]);
+            assert!(thing.as_ptr().addr().is_multiple_of(64) && it.rest == [0; 20]);
             assert_eq!(
                 it.value.swap(i + 1, Relaxed),
                 0,

@@ -7,6 +7,7 @@
 //!   buddy    its bookkeeping, out of line: a free page is never touched
 //!   memdesc  one 8-byte word for every page: what it is
 //!   window   the range of addresses all of it lies in, and how it grows
+//!   side     a table beside the window, which grows as it does
 //! ```
 //!
 //! Calls go down this list. Locks are taken in the order meta, reserve, zone. Nothing here
@@ -21,6 +22,7 @@ pub mod cache;
 pub mod memdesc;
 pub mod meta;
 pub mod reserve;
+mod side;
 pub mod window;
 pub mod zone;
 
@@ -101,6 +103,7 @@ pub unsafe fn fork_child() {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 
     #[test]
     fn page_addresses() {
@@ -109,13 +112,57 @@ mod tests {
         assert!(Page::containing(4095).is_none());
     }
 
+    struct Thing(AtomicUsize);
+
+    // SAFETY: one number, used as the link and for nothing else.
+    unsafe impl meta::MetaObject for Thing {
+        fn free_link(&self) -> &AtomicUsize {
+            &self.0
+        }
+    }
+
+    static THINGS: meta::MetaPool<Thing> = meta::MetaPool::new();
+
+    /// Four threads allocate while this one forks: each child must be able to go on.
     #[test]
-    fn fork_locks_come_back() {
-        fork_prepare();
-        // SAFETY: just taken.
-        unsafe { fork_parent() };
-        let page = zone::alloc_pages(0).unwrap();
-        // SAFETY: ours, unused.
-        unsafe { zone::free_pages(page, 0) };
+    fn fork_storm() {
+        let stop = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            for _ in 0..2 {
+                scope.spawn(|| {
+                    while !stop.load(Relaxed) {
+                        let page = zone::alloc_pages(2).unwrap();
+                        // SAFETY: ours, unused.
+                        unsafe { zone::free_pages(page, 2) };
+                    }
+                });
+                scope.spawn(|| {
+                    while !stop.load(Relaxed) {
+                        let thing = THINGS.alloc().unwrap();
+                        // SAFETY: ours, unused.
+                        unsafe { THINGS.free(thing) };
+                    }
+                });
+            }
+            for _ in 0..40 {
+                fork_prepare();
+                // SAFETY: the child makes raw system calls and uses this floor, nothing else.
+                unsafe {
+                    let child = libc::fork();
+                    if child == 0 {
+                        fork_child();
+                        libc::alarm(10);
+                        let page = zone::alloc_run(1500);
+                        let whole = page.is_some() && THINGS.alloc().is_some() && reserve::top_up();
+                        crate::os::syscall::exit_group(if whole { 7 } else { 1 });
+                    }
+                    fork_parent();
+                    let mut status = 0;
+                    assert_eq!(libc::waitpid(child, &raw mut status, 0), child);
+                    assert_eq!(libc::WEXITSTATUS(status), 7, "the child hung or failed");
+                }
+            }
+            stop.store(true, Relaxed);
+        });
     }
 }

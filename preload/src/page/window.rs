@@ -16,7 +16,7 @@
 //! ```
 //! Each side table is committed from its start to its own high-water mark, as needed.
 //!
-//! `LINE`, `MARK_ORIGIN` are the process's window as everybody reads it. The `Window` itself
+//! [`LINE`] and the mark origins are the process's window as everybody reads it; `Window` itself
 //! is part of the zone and protected by its lock. Any mapping call may fail: then the state
 //! is as before, but for side tables that may have grown, and the call can be made again.
 
@@ -25,9 +25,10 @@ use core::sync::atomic::{AtomicU64, AtomicUsize};
 
 use super::buddy::Unit;
 use super::memdesc::Kind;
+use super::side::Side;
 use crate::constants::{
     FIRST_STEP, LAST_STEP, LAZY_LOW, LAZY_PLACES, LAZY_STEP, LAZY_TRIES, MARK_SHIFTS, PAGE,
-    PAGE_SHIFT, SIDE_STEP, UNIT, WINDOW_SIZES,
+    PAGE_SHIFT, UNIT, WINDOW_SIZES,
 };
 use crate::os::limits;
 use crate::os::map::{self, Placed};
@@ -53,6 +54,9 @@ pub static LINE: Line = Line {
 
 /// For each k, where mark map k would begin if the window began at address 0.
 static MARK_ORIGIN: [AtomicUsize; 16] = [const { AtomicUsize::new(0) }; 16];
+
+/// How many places for a lazy window have been tried.
+static PLACES_TRIED: AtomicUsize = AtomicUsize::new(0);
 
 /// Address of the window (1 << 63 while there is none).
 #[inline(always)]
@@ -89,55 +93,11 @@ pub fn ensure_marks(k: u32, addr: usize, len: usize) -> bool {
     super::zone::ensure_marks(k, addr, len)
 }
 
-/// A table beside the window.
-#[derive(Clone, Copy)]
-struct Side {
-    base: usize,
-    limit: usize,
-    committed: usize,
-}
-
-impl Side {
-    const NONE: Side = Side {
-        base: 0,
-        limit: 0,
-        committed: 0,
-    };
-
-    /// Makes its first `bytes` bytes usable, and some more if that is to be had.
-    fn ensure(&mut self, bytes: usize, is_lazy: bool) -> bool {
-        if bytes <= self.committed {
-            return true;
-        }
-        if bytes > self.limit {
-            return false;
-        }
-        let need = bytes.next_multiple_of(PAGE);
-        let wish = need.max(self.committed + SIDE_STEP).min(self.limit);
-        self.extend(wish, is_lazy) || (wish > need && self.extend(need, is_lazy))
-    }
-
-    fn extend(&mut self, end: usize, is_lazy: bool) -> bool {
-        let (at, len) = (self.base + self.committed, end - self.committed);
-        let done = match is_lazy {
-            true => map::map_at(at, len) == Placed::Done,
-            false => map::commit(at, len),
-        };
-        if done {
-            if is_lazy {
-                map::small_pages(at, len); // a reserved window has said so once for all
-            }
-            self.committed = end;
-        }
-        done
-    }
-}
-
 const MARKS: usize = *MARK_SHIFTS.end() as usize - *MARK_SHIFTS.start() as usize + 1;
 
 /// How a window shall be opened.
 #[derive(Clone, Copy)]
-pub struct Plan {
+pub(super) struct Plan {
     /// Do not reserve.
     pub is_lazy: bool,
     /// Largest window in bytes, a multiple of the unit.
@@ -147,26 +107,16 @@ pub struct Plan {
 impl Plan {
     /// What suits this process's limits.
     pub fn from_limits() -> Plan {
-        let whole = WINDOW_SIZES[0];
-        match limits::address_space() {
-            None => Plan {
-                is_lazy: false,
-                largest: whole,
-            },
-            // Twice the limit leaves room for units that must be skipped.
-            Some(limit) => {
-                let twice = limit.min(whole as u64) as usize * 2;
-                Plan {
-                    is_lazy: true,
-                    largest: twice.next_multiple_of(UNIT).clamp(UNIT, whole),
-                }
-            }
+        // A lazy window is a number and costs nothing, however large.
+        Plan {
+            is_lazy: limits::address_space().is_some(),
+            largest: WINDOW_SIZES[0],
         }
     }
 }
 
 /// What came of growing.
-pub enum Grown {
+pub(super) enum Grown {
     /// These window pages are new: index of the first, and how many.
     Pages(usize, usize),
     /// The frontier has moved over somebody else's mapping; try again.
@@ -176,7 +126,7 @@ pub enum Grown {
 }
 
 /// A window. All zero is one that is not open.
-pub struct Window {
+pub(super) struct Window {
     base: usize,
     size: usize,
     frontier: usize,
@@ -234,14 +184,9 @@ impl Window {
         self.is_lazy
     }
 
-    /// Address of the memdesc table.
-    pub fn memdesc(&self) -> usize {
-        self.memdesc.base
-    }
-
     /// The table of units; as many are usable as the frontier has begun.
     pub fn units(&self) -> *mut Unit {
-        self.units.base as *mut Unit
+        self.units.base() as *mut Unit
     }
 
     /// Opens it. False if neither way works now.
@@ -266,12 +211,13 @@ impl Window {
 
     #[cold]
     fn open_lazy(&mut self, size: usize) -> bool {
-        let mut seed = limits::random_seed();
+        let seed = limits::random_seed();
         for _ in 0..LAZY_TRIES {
-            // Steele and Vigna's constant for a linear congruential generator; the high
-            // bits are good enough to pick a place.
-            seed = seed.wrapping_mul(0xd134_2543_de82_ef95).wrapping_add(1);
-            let at = LAZY_LOW + (seed >> 32) as usize % LAZY_PLACES * UNIT;
+            // The golden ratio's multiples are spread evenly (Knuth, multiplicative hashing),
+            // so no try meets an earlier one. Relaxed: any number that is new will do.
+            let turn = PLACES_TRIED.fetch_add(1, Relaxed) as u64;
+            let place = seed.wrapping_add(turn.wrapping_mul(0x9e37_79b9_7f4a_7c15)) >> 32;
+            let at = LAZY_LOW + place as usize % LAZY_PLACES * UNIT;
             let side = self.lay_out(at, size);
             let base = (at + side).next_multiple_of(UNIT);
             // The first piece of each table that the first page needs.
@@ -281,7 +227,7 @@ impl Window {
                     return true;
                 }
                 // SAFETY: mapped just now, and nobody knows of it.
-                unsafe { map::unmap(self.memdesc.base, self.memdesc.committed) };
+                unsafe { map::unmap(self.memdesc.base(), self.memdesc.committed()) };
             }
         }
         false
@@ -292,13 +238,9 @@ impl Window {
         self.size = size;
         let mut end = at;
         let mut side = |bytes: usize| {
-            let limit = bytes.next_multiple_of(PAGE);
-            end += limit;
-            Side {
-                base: end - limit,
-                limit,
-                committed: 0,
-            }
+            let table = Side::new(end, bytes);
+            end = table.end();
+            table
         };
         self.memdesc = side((size >> PAGE_SHIFT) * 8);
         self.units = side(size / UNIT * size_of::<Unit>());
@@ -359,9 +301,9 @@ impl Window {
 
     /// The word of window page `page`, which must be described.
     pub fn word(&self, page: usize) -> &AtomicU64 {
-        debug_assert!((page + 1) * 8 <= self.memdesc.committed);
+        debug_assert!((page + 1) * 8 <= self.memdesc.committed());
         // SAFETY: committed, never taken away, and all access is atomic.
-        unsafe { &*(self.memdesc.base as *const AtomicU64).add(page) }
+        unsafe { &*(self.memdesc.base() as *const AtomicU64).add(page) }
     }
 
     /// Makes the mark bytes for [addr, addr+len) writable.
@@ -378,10 +320,10 @@ impl Window {
     pub fn publish(&self) {
         if base() != self.base {
             for (k, mark) in MARK_SHIFTS.zip(&self.marks) {
-                let origin = mark.base.wrapping_sub(self.base >> k);
+                let origin = mark.base().wrapping_sub(self.base >> k);
                 MARK_ORIGIN[k as usize].store(origin, Relaxed);
             }
-            LINE.memdesc.store(self.memdesc.base, Relaxed);
+            LINE.memdesc.store(self.memdesc.base(), Relaxed);
             // Release: the table's address before the base.
             LINE.base.store(self.base, Release);
         }

@@ -15,7 +15,9 @@ use super::Page;
 use super::buddy::Buddy;
 use super::memdesc::Kind;
 use super::window::{Grown, Plan, Window};
-use crate::constants::{DIRTY_HIGH, DIRTY_SHARE, MAX_ORDER, PAGE, PAGE_SHIFT, PURGE_ORDER, UNIT};
+use crate::constants::{
+    DIRTY_HIGH, DIRTY_SHARE, MAX_ORDER, PAGE, PAGE_SHIFT, PURGE_ORDER, UNIT, UNIT_PAGES,
+};
 use crate::os::lock::{Guard, Lock};
 use crate::os::map;
 
@@ -175,7 +177,9 @@ impl Zone {
     }
 
     pub(super) fn alloc_pages(&self, order: u32) -> Option<Page> {
-        debug_assert!(order <= MAX_ORDER);
+        if order > MAX_ORDER {
+            return None;
+        }
         self.state()?.alloc_pages(self, order)
     }
 
@@ -191,9 +195,15 @@ impl Zone {
     /// # Safety
     /// The caller owns the pages and gives them up.
     pub(super) unsafe fn free(&self, page: Page, pages: usize) {
-        let mut state = self.0.lock();
-        let index = state.index(page);
-        state.free(index, pages);
+        // A unit at a time, for the words are reset under the lock.
+        let mut left = pages;
+        while left > 0 {
+            let some = left.min(UNIT_PAGES);
+            left -= some;
+            let mut state = self.0.lock();
+            let index = state.index(page);
+            state.free(index + left, some);
+        }
     }
 
     /// # Safety
