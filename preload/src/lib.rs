@@ -13,6 +13,9 @@ compile_error!("rcumalloc is written for x86-64 Linux with glibc and tested nowh
 pub mod abi;
 pub mod class;
 pub mod constants;
+mod global;
 pub mod os;
 pub mod page;
 pub mod thread;
+
+pub use global::{Guard, RcuMalloc, read};
