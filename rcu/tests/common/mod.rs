@@ -1,6 +1,8 @@
 //! What the tests share: domains and readers that live for ever, child processes, signals.
 #![allow(dead_code)] // every test file uses its part of this
 
+pub mod torture;
+
 use std::cell::RefCell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::{Command, Output};
