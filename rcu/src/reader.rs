@@ -368,7 +368,13 @@ impl ReaderCell {
     /// Says that the reader may hold references from now on.
     pub(crate) fn come_online(&self, flags: u64) {
         let sequence = self.domain().sequence(Acquire);
-        self.set_state(sequence << STATE_SHIFT | flags);
+        let _ = self.state.fetch_update(AcqRel, Relaxed, |seen| {
+            // A thread's first lock finds it online: what it has not announced it must still announce,
+            // for an announcement without a scan may be the last one, and nobody would end the period.
+            let announced =
+                if seen & (OFFLINE | PARKED) != 0 { sequence << STATE_SHIFT } else { seen & !FLAGS };
+            Some(announced | seen & EXPLICIT | flags)
+        });
         // Between the store to `state` and the reader's next accesses. Pairs with the fence in
         // `try_complete`: a scan that still sees the reader offline or parked belongs to a period whose
         // unlinked blocks the reader can no longer find.
