@@ -81,6 +81,24 @@ in_both_modes! {
         }
     }
 
+    /// Settled by its first lock, without a scan, it would leave nobody to end the period.
+    fn a_first_lock_in_flight_does_not_swallow_the_end(domain) {
+        let reader = reader(domain);
+        let cookie = domain.start_poll();
+        drop(reader.read_lock());
+        reader.quiescent_state();
+        assert!(domain.poll(cookie));
+    }
+
+    fn coming_online_in_flight_does_not_swallow_the_end(domain) {
+        let (away, here) = (explicit_reader(domain), reader(domain));
+        away.offline();
+        let cookie = domain.start_poll();
+        away.online();
+        here.offline();
+        assert!(domain.poll(cookie));
+    }
+
     fn sections_opened_offline_do_not_upset_the_count(domain) {
         let reader = reader(domain);
         reader.offline();

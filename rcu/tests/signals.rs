@@ -1,13 +1,10 @@
 //! Sections in signal handlers, by storm: handlers that lock and unlock, raised by the thread itself and
-//! sent by others, over millions of sections. (`stepping.rs` covers the instructions one by one.)
+//! sent by a timer, over millions of sections. (`stepping.rs` covers the instructions one by one.)
 #![cfg(not(loom))]
 
 mod common;
 
 use std::cell::Cell;
-use std::os::unix::thread::JoinHandleExt;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -42,32 +39,50 @@ fn interrupted_reader(domain: &'static Domain) -> Reader {
     reader
 }
 
-/// Enough of a storm; a sender that shares a processor with its target takes its time.
-fn enough(began: Instant, signals: u32) -> bool {
-    HANDLED.get() >= signals && began.elapsed() > Duration::from_millis(200)
-        || began.elapsed() > Duration::from_secs(5)
-}
-
-/// Runs `body` in a thread that is sent signals as fast as they go.
+/// Runs `body` in a thread that a timer interrupts every few microseconds, until it says so.
 fn under_fire(body: impl FnOnce() + Send + 'static) {
     on_signal(libc::SIGUSR2, section_in_handler);
-    let done = Arc::new(AtomicBool::new(false));
-    let told = done.clone();
     let target = thread::spawn(move || {
+        let timer = Timer::every(Duration::from_micros(5));
         body();
         CELL.set(None);
-        told.store(true, Relaxed);
+        drop(timer);
         assert!(HANDLED.get() > 100, "{} signals", HANDLED.get());
     });
-    while !done.load(Relaxed) {
-        // SAFETY: the thread has not been joined, so its id is valid.
-        unsafe { libc::pthread_kill(target.as_pthread_t(), libc::SIGUSR2) };
-        // Leave the target time to do something of its own.
-        for _ in 0..300 {
-            std::hint::spin_loop();
+    target.join().expect("no panic");
+}
+
+/// A timer that sends SIGUSR2 to the calling thread.
+struct Timer(libc::timer_t);
+
+impl Timer {
+    fn every(interval: Duration) -> Timer {
+        let interval = libc::timespec { tv_sec: 0, tv_nsec: interval.as_nanos() as i64 };
+        let times = libc::itimerspec { it_interval: interval, it_value: interval };
+        // SAFETY: an all-zero sigevent is a valid one, and all pointers are to locals.
+        unsafe {
+            let mut event: libc::sigevent = std::mem::zeroed();
+            event.sigev_notify = libc::SIGEV_THREAD_ID;
+            event.sigev_signo = libc::SIGUSR2;
+            event.sigev_notify_thread_id = libc::gettid();
+            let mut timer = std::ptr::null_mut();
+            assert_eq!(libc::timer_create(libc::CLOCK_MONOTONIC, &raw mut event, &raw mut timer), 0);
+            assert_eq!(libc::timer_settime(timer, 0, &raw const times, std::ptr::null_mut()), 0);
+            Timer(timer)
         }
     }
-    target.join().expect("no panic");
+}
+
+impl Drop for Timer {
+    fn drop(&mut self) {
+        // SAFETY: created by `every`, deleted once.
+        unsafe { libc::timer_delete(self.0) };
+    }
+}
+
+/// Enough of a storm for this test.
+fn enough(began: Instant, signals: u32) -> bool {
+    HANDLED.get() >= signals && began.elapsed() > Duration::from_millis(200)
 }
 
 in_both_modes! {

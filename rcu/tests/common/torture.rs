@@ -202,7 +202,8 @@ impl Torture {
     /// grace period has passed; or at once, to see the scheme fail.
     pub fn update(&self, duration: Duration, wait: impl Fn(&Domain, u64)) {
         let mut dice = Dice(42);
-        let mut free: Vec<usize> = (1..ELEMENTS).collect();
+        let current = self.current.load(Relaxed);
+        let mut free: Vec<usize> = (0..ELEMENTS).filter(|&element| element != current).collect();
         let mut removed: Vec<usize> = Vec::new();
         let began = Instant::now();
         for round in 1_u64.. {
@@ -226,6 +227,10 @@ impl Torture {
                 false
             });
             self.updates.fetch_add(1, Relaxed);
+        }
+        // What is still in the pipe is free before anybody calls this again.
+        for _ in 0..2 * usize::from(!removed.is_empty()) {
+            wait(self.domain, 4);
         }
     }
 
