@@ -163,7 +163,7 @@ fn meet(arrivals: &AtomicU32, target: u32) {
     let mut spins = 0_u32;
     while arrivals.load(SeqCst) < target {
         spins += 1;
-        if spins % 200 == 0 { std::thread::yield_now() } else { std::hint::spin_loop() }
+        if spins.is_multiple_of(200) { std::thread::yield_now() } else { std::hint::spin_loop() }
     }
 }
 

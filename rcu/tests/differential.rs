@@ -169,10 +169,8 @@ fn run(scheme: &mut dyn Scheme, steps: &[Step]) -> Result<(), TestCaseError> {
             prop_assert!(!harmed, "object {object} was reclaimed under a reader at step {now}");
         }
     }
-    for who in 0..PARTICIPANTS {
-        if pinned_since[who].is_some() {
-            scheme.unpin(who);
-        }
+    for (who, _) in pinned_since.iter().enumerate().filter(|(_, since)| since.is_some()) {
+        scheme.unpin(who);
     }
     for _ in 0..8 {
         (0..PARTICIPANTS).for_each(|who| scheme.announce(who));

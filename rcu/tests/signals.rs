@@ -39,11 +39,11 @@ fn interrupted_reader(domain: &'static Domain) -> Reader {
     reader
 }
 
-/// Runs `body` in a thread that a timer interrupts every few microseconds, until it says so.
+/// Runs `body` in a thread that a timer interrupts all the time, until it says so.
 fn under_fire(body: impl FnOnce() + Send + 'static) {
     on_signal(libc::SIGUSR2, section_in_handler);
     let target = thread::spawn(move || {
-        let timer = Timer::every(Duration::from_micros(5));
+        let timer = Timer::every(Duration::from_micros(60));
         body();
         CELL.set(None);
         drop(timer);

@@ -19,8 +19,24 @@ struct Element {
     /// 0: current; 1: removed; n + 1: removed n grace periods ago.
     pipe_count: AtomicU32,
     /// Written by the updater while nobody may read it, read by readers: no atomics, so that a
-    /// premature reuse is a data race that a sanitizer sees. Volatile, so that every read is one.
-    payload: UnsafeCell<[u64; 4]>,
+    /// premature reuse is a data race that a sanitizer sees. Volatile, so that every read is one, and
+    /// word by word, for it overlooks larger volatile accesses.
+    payload: [UnsafeCell<u64>; 4],
+}
+
+impl Element {
+    fn read(&self) -> [u64; 4] {
+        // SAFETY: valid memory; the caller's section protects it, and if not, that is what is looked for.
+        std::array::from_fn(|word| unsafe { self.payload[word].get().read_volatile() })
+    }
+
+    /// While nobody can find the element and those who could have gone by.
+    fn write(&self, number: u64) {
+        for word in &self.payload {
+            // SAFETY: as the sentence above says, if grace periods are right.
+            unsafe { word.get().write_volatile(number) };
+        }
+    }
 }
 
 pub struct Torture {
@@ -70,7 +86,7 @@ impl Torture {
             domain,
             elements: std::array::from_fn(|_| Element {
                 pipe_count: AtomicU32::new(0),
-                payload: UnsafeCell::new([0; 4]),
+                payload: Default::default(),
             }),
             current: AtomicUsize::new(0),
             stop: AtomicBool::new(false),
@@ -84,11 +100,9 @@ impl Torture {
     fn read(&self, reader: &Reader, dwell: impl FnOnce()) {
         let section = reader.read_lock();
         let element = &self.elements[self.current.load(Acquire)];
-        // SAFETY: valid memory; protected by the section, and if not, that is what is looked for.
-        let before = unsafe { element.payload.get().read_volatile() };
+        let before = element.read();
         dwell();
-        // SAFETY: as above.
-        let after = unsafe { element.payload.get().read_volatile() };
+        let after = element.read();
         let grace_periods = element.pipe_count.load(Acquire);
         drop(section);
         if grace_periods > 1 || before != after || before.iter().any(|&word| word != before[0]) {
@@ -140,7 +154,7 @@ impl Torture {
                 2 => thread::sleep(nap),
                 3 => {
                     reader.offline();
-                    torture.read(&reader, || thread::yield_now());
+                    torture.read(&reader, thread::yield_now);
                     thread::sleep(nap);
                     reader.online();
                 }
@@ -155,10 +169,10 @@ impl Torture {
         self.spawn(move |torture, dice| {
             let reader = register(torture.domain, cells[dice.roll(3) as usize]);
             for _ in 0..dice.roll(20) {
-                torture.read(&reader, || std::hint::spin_loop());
+                torture.read(&reader, std::hint::spin_loop);
             }
             reader.quiescent_state();
-            torture.read(&reader, || thread::yield_now());
+            torture.read(&reader, thread::yield_now);
         })
     }
 
@@ -211,9 +225,7 @@ impl Torture {
                 break;
             }
             let fresh = free.pop().expect("at most PIPE elements wait");
-            // SAFETY: nobody can find this element, and those who could have gone by, if grace
-            // periods are right.
-            unsafe { self.elements[fresh].payload.get().write_volatile([round; 4]) };
+            self.elements[fresh].write(round);
             self.elements[fresh].pipe_count.store(0, Release);
             let old = self.current.swap(fresh, AcqRel);
             self.elements[old].pipe_count.store(1, Release);
