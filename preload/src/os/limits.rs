@@ -20,12 +20,7 @@ pub fn address_space() -> Option<u64> {
     let mut limit = [0u64; 2];
     let out = limit.as_mut_ptr() as usize;
     // SAFETY: the kernel writes two 64-bit words.
-    let asked = unsafe {
-        syscall(
-            libc::SYS_prlimit64,
-            [0, libc::RLIMIT_AS as usize, 0, out, 0, 0],
-        )
-    };
+    let asked = unsafe { syscall(libc::SYS_prlimit64, [0, libc::RLIMIT_AS as usize, 0, out, 0, 0]) };
     (asked.is_ok() && limit[0] != libc::RLIM_INFINITY).then_some(limit[0])
 }
 
@@ -34,11 +29,7 @@ pub fn random_seed() -> u64 {
     // SAFETY: the kernel puts 16 random bytes there for the life of the process.
     unsafe {
         let bytes = libc::getauxval(libc::AT_RANDOM) as *const u8;
-        if bytes.is_null() {
-            super::clock::now_ns()
-        } else {
-            bytes.cast::<u64>().read_unaligned()
-        }
+        if bytes.is_null() { super::clock::now_ns() } else { bytes.cast::<u64>().read_unaligned() }
     }
 }
 
@@ -76,9 +67,7 @@ fn quota() -> Option<usize> {
 fn own_group(path: &mut [u8; 512]) -> Option<&CStr> {
     let mut list = [0; 512];
     let len = read_file(c"/proc/self/cgroup", &mut list).ok()?;
-    let group = list[..len]
-        .split(|&b| b == b'\n')
-        .find_map(|line| line.strip_prefix(b"0::"))?;
+    let group = list[..len].split(|&b| b == b'\n').find_map(|line| line.strip_prefix(b"0::"))?;
     let mut at = 0;
     for part in [&b"/sys/fs/cgroup"[..], group, b"/cpu.max\0"] {
         path.get_mut(at..at + part.len())?.copy_from_slice(part);
