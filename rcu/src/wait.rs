@@ -2,9 +2,11 @@
 //!
 //! A short spin (two running readers announce within microseconds), then sleeping a little longer each
 //! time. Never `sched_yield`: where readers fill the processors it gives away whole timeslices, and a
-//! period took 12 ms instead of 0.1 (2 processors, `scripts/bench-rcu --only periods`). There is nobody to wake the sleeper: periods are ended by whoever comes
-//! by, who must not pay for a system call. A patient wait that outlasts [`PATIENCE_NS`] expedites,
-//! because in a process whose threads sleep nobody will ever announce.
+//! period took 12 ms instead of 0.1 (2 processors, `scripts/bench-rcu --only periods`).
+//!
+//! There is nobody to wake the sleeper: periods are ended by whoever comes by, who must not pay for a
+//! system call. A patient wait that outlasts [`PATIENCE_NS`] expedites, because in a process whose
+//! threads sleep nobody will ever announce.
 
 use crate::clock;
 use crate::cookie::{Cookie, in_flight};
