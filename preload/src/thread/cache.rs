@@ -171,9 +171,7 @@ impl ThreadCache {
     #[inline(never)]
     fn desperate_empty(&mut self, kind: usize) -> Option<Magazine> {
         let spare = (0..KINDS).rev().find_map(|kind| self.spares[kind].pop());
-        spare
-            .or_else(depot::take_any_empty)
-            .or_else(|| reserve::take().map(|page| depot::cut(page, kind)))
+        spare.or_else(depot::take_any_empty).or_else(|| reserve::take().map(|page| depot::cut(page, kind)))
     }
 
     /// Keeps an empty magazine for the next turn.
