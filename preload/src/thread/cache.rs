@@ -117,6 +117,13 @@ impl ThreadCache {
         &mut self.classes[class.index()]
     }
 
+    /// The thread's reader's record.
+    #[inline(always)]
+    pub fn cell(&self) -> &'static ReaderCell {
+        // SAFETY: caches are type-stable; all of the record that others touch is atomic.
+        unsafe { &*core::ptr::from_ref(&self.reader) }
+    }
+
     /// Whether this thread's frees are deferred: its TLS word 1 names the deferring table.
     #[inline(always)]
     pub fn is_deferring(&self) -> bool {
