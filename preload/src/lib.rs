@@ -10,6 +10,12 @@
 #[cfg(not(all(target_arch = "x86_64", target_os = "linux", target_env = "gnu")))]
 compile_error!("rcumalloc is written for x86-64 Linux with glibc and tested nowhere else");
 
+pub mod abi;
+pub mod class;
 pub mod constants;
+mod global;
 pub mod os;
 pub mod page;
+pub mod thread;
+
+pub use global::{Guard, RcuMalloc, read};

@@ -10,6 +10,7 @@ pub mod limits;
 pub mod line;
 pub mod lock;
 pub mod map;
+pub mod peers;
 pub mod syscall;
 pub mod tid;
 pub mod tls;

@@ -70,6 +70,24 @@ pub fn free_table() -> usize {
     table
 }
 
+/// Address of what lies `offset` bytes into the table free pushes to: as adding to
+/// [`free_table`], one instruction less.
+#[inline(always)]
+pub fn free_slot(offset: usize) -> usize {
+    let mut slot = offset;
+    // SAFETY: as in `free_table`.
+    unsafe {
+        asm!(
+            "mov {t}, qword ptr [rip + rcumalloc_tables@GOTTPOFF]",
+            "add {s}, qword ptr fs:[{t} + 8]",
+            t = out(reg) _,
+            s = inout(reg) slot,
+            options(pure, readonly, nostack),
+        );
+    }
+    slot
+}
+
 /// Sets the table this thread's mallocs pop from.
 #[inline(always)]
 pub fn set_alloc_table(table: usize) {
@@ -98,6 +116,24 @@ pub fn set_free_table(table: usize) {
             options(nostack, preserves_flags),
         );
     }
+}
+
+/// Address of this thread's second word. Another thread may store a table there to change where
+/// this thread's frees go (solo to concurrent); the thread loads the word once per free.
+#[inline]
+pub fn free_word() -> usize {
+    let word: usize;
+    // SAFETY: reads the thread pointer (the ABI keeps it at fs:0) and the loader's offset.
+    unsafe {
+        asm!(
+            "mov {w}, qword ptr [rip + rcumalloc_tables@GOTTPOFF]",
+            "add {w}, qword ptr fs:[0]",
+            "add {w}, 8",
+            w = out(reg) word,
+            options(pure, readonly, nostack),
+        );
+    }
+    word
 }
 
 #[cfg(test)]
