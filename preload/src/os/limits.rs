@@ -87,6 +87,21 @@ fn divide(quota: u64, period: u64) -> Option<usize> {
     (period > 0).then(|| quota.div_ceil(period) as usize)
 }
 
+/// The most memory the process has had in RAM, in bytes (VmHWM, not `ru_maxrss`, which a child
+/// inherits); 0 where /proc cannot be read.
+pub fn peak_rss() -> usize {
+    let mut status = [0; 4096];
+    let len = read_file(c"/proc/self/status", &mut status).unwrap_or(0);
+    peak_of(&status[..len]).unwrap_or(0)
+}
+
+fn peak_of(status: &[u8]) -> Option<usize> {
+    const NAME: &[u8] = b"VmHWM:";
+    let line = status.split(|&byte| byte == b'\n').find(|line| line.starts_with(NAME))?;
+    let digits = line.iter().filter(|byte| byte.is_ascii_digit());
+    Some(digits.fold(0, |kib, digit| kib * 10 + usize::from(digit - b'0')) * 1024)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -98,6 +113,13 @@ mod tests {
         assert_eq!(parse_quota(b"50000 100000"), Some(1));
         assert_eq!(parse_quota(b"1 0"), None);
         assert_eq!(parse_quota(b""), None);
+    }
+
+    #[test]
+    fn peaks() {
+        assert_eq!(peak_of(b"VmPeak:\t 9 kB\nVmHWM:\t    1234 kB\nVmRSS:\t 7 kB\n"), Some(1234 * 1024));
+        assert_eq!(peak_of(b"VmRSS:\t 7 kB\n"), None);
+        assert!(peak_rss() > 100 * 1024);
     }
 
     #[test]
