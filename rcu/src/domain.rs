@@ -145,8 +145,17 @@ impl Domain {
     /// period starts as soon as the one in flight, if any, has ended. Never blocks; any thread.
     #[must_use]
     pub fn start_poll(&self) -> Cookie {
-        let cookie = self.snapshot();
-        self.ensure(cookie);
+        // Before the fence in `snapshot`, and the sequence behind it: that one fence also stands where
+        // `ensure` would need one. A need that is read here and a period still in flight behind the
+        // fence mean that whoever ends this period, with a fence between its swap and its look at
+        // `needed`, sees the need. (Idle, it would prove nothing: who wrote it may not have looked yet.)
+        let promised = self.needed.load(Relaxed);
+        fence(SeqCst); // as in `snapshot`
+        let sequence = self.sequence(Acquire);
+        let cookie = Cookie::after(sequence, self.tag);
+        if !in_flight(sequence) || promised < cookie.sequence() {
+            self.ensure(cookie);
+        }
         cookie
     }
 

@@ -111,6 +111,21 @@ mod model {
         }
     }
     impl AtomicU64 {
+        pub(crate) fn fetch_update(
+            &self,
+            success: Ordering,
+            failure: Ordering,
+            mut update: impl FnMut(u64) -> Option<u64>,
+        ) -> Result<u64, u64> {
+            let mut seen = self.load(Ordering::Relaxed);
+            while let Some(next) = update(seen) {
+                match self.compare_exchange(seen, next, success, failure) {
+                    Ok(_) => return Ok(seen),
+                    Err(now) => seen = now,
+                }
+            }
+            Err(seen)
+        }
         pub(crate) fn fetch_max(&self, value: u64, order: Ordering) -> u64 {
             step();
             self.0.fetch_max(value, order)

@@ -17,8 +17,11 @@ int main(int argc, char **argv) {
         free(block);
     } else if (strcmp(argv[3], "plugin_frees") == 0) {
         /* libc looks at the 16 bytes before the block: make them somebody's zeros. */
-        char *block = calloc(3, 64);
-        release(block + 64);
+        char *block[10];
+        for (int i = 0; i < 10; i++) {
+            block[i] = calloc(1, 64);
+        }
+        release(block[5]);
     } else {
         char *block = make();
         CHECK(strcmp(block, "from the plug-in") == 0);

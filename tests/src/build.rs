@@ -16,7 +16,7 @@ pub fn root() -> &'static Path {
 }
 
 /// The target directory: where the running test itself was put.
-fn target() -> PathBuf {
+pub fn target() -> PathBuf {
     let exe = std::env::current_exe().expect("a test has a path");
     let deps = exe.ancestors().find(|dir| dir.file_name().is_some_and(|name| name == "deps"));
     let profile = deps.and_then(Path::parent);

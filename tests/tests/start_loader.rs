@@ -2,6 +2,7 @@
 
 use rcumalloc_tests::{Outcome, Victim, build, command};
 use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
 use std::process::Command;
 
 /// What a call on an address that is not the heap's says.
@@ -136,15 +137,18 @@ fn preload_took_effect() {
     assert_eq!(outcome.text(), "present 0\n");
     let outcome = Victim::new("preload_took_effect").on_glibc().arg("use").run();
     assert!(!outcome.status.success() && outcome.text() == "present 0\n", "{outcome}");
-    // The runner says so when a program cannot be preloaded.
-    let run = build::root().join("scripts/run");
-    let fixed = build::compile("preload_took_effect.static", "preload_took_effect", &["-static"]);
-    let dynamic = build::program("preload_took_effect");
-    let outcome = command(&run).on_glibc().arg("--").arg(&dynamic).patience(300).run().success();
+    // The runner says so when a program cannot be preloaded, and does not run it.
+    let run = |program: &Path| {
+        let runner = command(build::root().join("scripts/run")).on_glibc().env("RCUMALLOC_NO_SETUP", "1");
+        runner.env("CARGO_TARGET_DIR", build::target()).arg("--").arg(program).patience(300).run()
+    };
+    let outcome = run(&build::program("preload_took_effect")).success();
     assert_eq!(outcome.text(), "present 1\n");
-    let outcome = command(&run).on_glibc().arg("--").arg(&fixed).patience(300).run();
-    assert!(outcome.status.code().is_some_and(|code| code != 0), "{outcome}");
-    assert!(outcome.ours().iter().any(|line| line.contains("preload")), "{outcome}");
+    let fixed = build::compile("preload_took_effect.static", "preload_took_effect", &["-static"]);
+    let outcome = run(&fixed).exited(125);
+    let said = String::from_utf8_lossy(&outcome.stderr);
+    assert!(said.contains("cannot run under rcumalloc: it is statically linked"), "{outcome}");
+    assert_eq!(outcome.text(), "", "{outcome}");
 }
 
 #[test]

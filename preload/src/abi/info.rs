@@ -74,8 +74,8 @@ pub struct Mallinfo([c_int; 10]);
 pub extern "C" fn mallinfo() -> Mallinfo {
     let i = mallinfo2();
     let all = [
-        i.arena, i.ordblks, i.smblks, i.hblks, i.hblkhd, i.usmblks, i.fsmblks, i.uordblks,
-        i.fordblks, i.keepcost,
+        i.arena, i.ordblks, i.smblks, i.hblks, i.hblkhd, i.usmblks, i.fsmblks, i.uordblks, i.fordblks,
+        i.keepcost,
     ];
     Mallinfo(all.map(|value| value as c_int))
 }
@@ -98,8 +98,7 @@ pub unsafe extern "C" fn malloc_info(options: c_int, stream: *mut libc::FILE) ->
     let mut text = Text { bytes: [0; TEXT_BYTES], len: 0 };
     let written = xml(&mut text, &stats::collect());
     // SAFETY: the caller's stream, and the first `len` bytes are initialised.
-    let wrote =
-        unsafe { libc::fwrite(text.bytes.as_ptr().cast::<c_void>(), 1, text.len, stream) };
+    let wrote = unsafe { libc::fwrite(text.bytes.as_ptr().cast::<c_void>(), 1, text.len, stream) };
     if written.is_ok() && wrote == text.len { 0 } else { -1 }
 }
 
@@ -124,11 +123,14 @@ fn xml(out: &mut Text, s: &Stats) -> fmt::Result {
     writeln!(out, "<malloc version=\"rcumalloc-{}\">", env!("CARGO_PKG_VERSION"))?;
     writeln!(out, "<total type=\"live\" size=\"{}\"/>", s.live_bytes)?;
     writeln!(out, "<total type=\"large\" count=\"{}\" size=\"{}\"/>", s.large_allocated, s.live_large_bytes)?;
-    writeln!(out, "<total type=\"deferred\" size=\"{}\" max=\"{}\"/>", s.deferred_bytes, s.deferred_peak_bytes)?;
+    writeln!(
+        out,
+        "<total type=\"deferred\" size=\"{}\" max=\"{}\"/>",
+        s.deferred_bytes, s.deferred_peak_bytes
+    )?;
     writeln!(out, "<system type=\"current\" size=\"{}\"/>", s.mapped_bytes)?;
     writeln!(out, "<system type=\"dirty\" size=\"{}\"/>", s.dirty_bytes)?;
     writeln!(out, "<aspace type=\"total\" size=\"{}\"/>", s.window_bytes)?;
     writeln!(out, "<periods completed=\"{}\" expedited=\"{}\"/>", s.periods_completed, s.periods_expedited)?;
     writeln!(out, "</malloc>")
 }
-

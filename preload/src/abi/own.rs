@@ -1,9 +1,9 @@
 //! The library's own names; documented for users in `include/rcumalloc.h`.
 
+use crate::abi::report;
 use crate::class::backlog::{self, DOMAIN};
 use crate::class::slab::Whereabouts;
 use crate::class::verdict::{self, Address};
-use crate::abi::report;
 use crate::thread::entry::{self, When};
 use crate::thread::stats::{self, Stats};
 use crate::thread::{readers, reclaim};
@@ -229,12 +229,9 @@ pub unsafe extern "C" fn rcumalloc_owner(address: *const c_void, out: *mut Block
             },
             large: 0,
         },
-        Address::Large { start, bytes, live } => Block {
-            start: start as *const c_void,
-            size: bytes,
-            state: if live { 1 } else { 2 },
-            large: 1,
-        },
+        Address::Large { start, bytes, live } => {
+            Block { start: start as *const c_void, size: bytes, state: if live { 1 } else { 2 }, large: 1 }
+        }
         Address::Foreign | Address::Internal(_) => return false,
     };
     if !out.is_null() {

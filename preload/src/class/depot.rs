@@ -62,6 +62,9 @@ pub fn of(class: Class) -> &'static Depot {
 /// Whether the cookie of a waiting magazine has elapsed.
 #[inline(always)]
 pub fn elapsed(magazine: Magazine) -> bool {
+    if cfg!(rcumalloc_break = "cookie") {
+        return true; // the reader-guarantee test must fail with this
+    }
     DOMAIN.poll(Cookie::from_bits(magazine.cookie()))
 }
 

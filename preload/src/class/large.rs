@@ -161,9 +161,7 @@ pub fn free(addr: usize, defer: bool) -> Result<(), Refused> {
         return Err(Refused);
     }
     // Two threads that free the same block meet here; one of them loses.
-    d.state
-        .compare_exchange(LIVE, DEFERRED, Ordering::AcqRel, Ordering::Relaxed)
-        .map_err(|_| Refused)?;
+    d.state.compare_exchange(LIVE, DEFERRED, Ordering::AcqRel, Ordering::Relaxed).map_err(|_| Refused)?;
     let bytes = large.bytes();
     LIVE_COUNT.fetch_sub(1, Ordering::Relaxed);
     LIVE_BYTES.fetch_sub(bytes, Ordering::Relaxed);

@@ -111,6 +111,12 @@ impl Magazine {
         self.head().len as usize
     }
 
+    /// Whether none is (while it is in no slot).
+    #[inline(always)]
+    pub fn is_empty(self) -> bool {
+        self.len() == 0
+    }
+
     /// Sets how many blocks are inside.
     #[inline(always)]
     pub fn set_len(self, len: usize) {
@@ -207,6 +213,7 @@ pub const fn kind_bytes(kind: usize) -> usize {
 }
 
 /// A last-in first-out list of magazines, with its length.
+#[derive(Default)]
 pub struct Stack {
     top: Option<Magazine>,
     len: usize,
@@ -240,10 +247,17 @@ impl Stack {
     pub fn len(&self) -> usize {
         self.len
     }
+
+    /// Whether none is inside.
+    #[inline(always)]
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
 }
 
 /// A first-in first-out list of stamped magazines: cookies only grow towards the tail, so what
 /// waits is never scanned; only the head is polled.
+#[derive(Default)]
 pub struct Queue {
     head: Option<Magazine>,
     tail: Option<Magazine>,
@@ -290,6 +304,12 @@ impl Queue {
     #[inline(always)]
     pub fn len(&self) -> usize {
         self.len
+    }
+
+    /// Whether none is inside.
+    #[inline(always)]
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
     }
 }
 

@@ -5,9 +5,9 @@
 //! last one with anything to give, which is kept so that a program at the edge does not create
 //! and destroy a slab a turn. Lock order: class pool, then the page floor.
 
+use crate::class::backlog::{self, DOMAIN};
 use crate::class::size_class::{CLASSES, Class, SLAB_BYTES};
 use crate::class::slab::Slab;
-use crate::class::backlog::{self, DOMAIN};
 use crate::os::lock::Lock;
 use rcu::Cookie;
 

@@ -66,11 +66,7 @@ impl Class {
     /// The class whose slot is `offset` bytes into a table; 0 (the dummy slot) has none.
     #[inline(always)]
     pub const fn of_slot(offset: usize) -> Option<Class> {
-        if offset == 0 {
-            None
-        } else {
-            Some(Class((offset / SLOT_BYTES - 1) as u8))
-        }
+        if offset == 0 { None } else { Some(Class((offset / SLOT_BYTES - 1) as u8)) }
     }
 
     /// Its number, below [`CLASSES`].

@@ -70,11 +70,9 @@ pub fn inspect(addr: usize) -> Address {
             None => Address::Internal("in a page being recycled"),
         },
         Kind::Large => match LargeRef::of(addr) {
-            Some(large) => Address::Large {
-                start: large.base(),
-                bytes: large.bytes(),
-                live: large.is_live(),
-            },
+            Some(large) => {
+                Address::Large { start: large.base(), bytes: large.bytes(), live: large.is_live() }
+            }
             None => Address::Internal("in a page being recycled"),
         },
         Kind::Unknown | Kind::Foreign => Address::Foreign,
@@ -192,12 +190,9 @@ fn finish(line: &mut Line) {
 /// `free_sized` and `free_aligned_sized`. Addresses that are no block are left to `free`.
 pub fn size_fits(addr: usize, size: usize, align: usize) -> bool {
     match inspect(addr) {
-        Address::Small { start, class, .. } if start == addr => {
-            Class::of_aligned(size, align) == Some(class)
-        }
+        Address::Small { start, class, .. } if start == addr => Class::of_aligned(size, align) == Some(class),
         Address::Large { start, .. } if start == addr => {
-            LargeRef::of(addr).is_none_or(|large| large.asked() == size)
-                && addr & (align - 1) == 0
+            LargeRef::of(addr).is_none_or(|large| large.asked() == size) && addr & (align - 1) == 0
         }
         _ => true,
     }

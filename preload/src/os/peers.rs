@@ -28,8 +28,7 @@ pub fn page_wiped_on_fork() -> Option<usize> {
     const WIPEONFORK: usize = 18;
     let page = map::map(crate::constants::PAGE)?;
     // SAFETY: our own fresh page.
-    let advised =
-        unsafe { syscall(libc::SYS_madvise, [page, crate::constants::PAGE, WIPEONFORK, 0, 0, 0]) };
+    let advised = unsafe { syscall(libc::SYS_madvise, [page, crate::constants::PAGE, WIPEONFORK, 0, 0, 0]) };
     if advised.is_err() {
         // SAFETY: nobody knows of it yet.
         unsafe { map::unmap(page, crate::constants::PAGE) };

@@ -117,6 +117,13 @@ impl ThreadCache {
         &mut self.classes[class.index()]
     }
 
+    /// The thread's reader's record.
+    #[inline(always)]
+    pub fn cell(&self) -> &'static ReaderCell {
+        // SAFETY: caches are type-stable; all of the record that others touch is atomic.
+        unsafe { &*core::ptr::from_ref(&self.reader) }
+    }
+
     /// Whether this thread's frees are deferred: its TLS word 1 names the deferring table.
     #[inline(always)]
     pub fn is_deferring(&self) -> bool {
@@ -171,9 +178,7 @@ impl ThreadCache {
     #[inline(never)]
     fn desperate_empty(&mut self, kind: usize) -> Option<Magazine> {
         let spare = (0..KINDS).rev().find_map(|kind| self.spares[kind].pop());
-        spare
-            .or_else(depot::take_any_empty)
-            .or_else(|| reserve::take().map(|page| depot::cut(page, kind)))
+        spare.or_else(depot::take_any_empty).or_else(|| reserve::take().map(|page| depot::cut(page, kind)))
     }
 
     /// Keeps an empty magazine for the next turn.

@@ -161,7 +161,7 @@ fn keep_marked_out(class: Class, magazine: Magazine) {
 
 impl ThreadCache {
     fn give_filling(&mut self, class: Class, filling: Magazine) {
-        if filling.len() == 0 {
+        if filling.is_empty() {
             depot::put_empty(filling);
         } else {
             self.retire(class, filling);

@@ -96,11 +96,7 @@ pub fn retarget(cache: &ThreadCache) {
 
 /// The table the owner of `cache` is to push its frees to.
 pub fn free_table_of(cache: &ThreadCache) -> usize {
-    if frees_defer() {
-        &raw const cache.defer as usize
-    } else {
-        &raw const cache.alloc as usize
-    }
+    if frees_defer() { &raw const cache.defer as usize } else { &raw const cache.alloc as usize }
 }
 
 /// Sets both words of the calling thread for `cache`.

@@ -32,7 +32,7 @@ impl ThreadCache {
             fork::after_raw_clone();
         }
         // SAFETY: the cell was registered with the cache, which is the calling thread's.
-        unsafe { Reader::borrow_cell(&*(&raw const self.reader)) }.quiescent_state();
+        unsafe { Reader::borrow_cell(self.cell()) }.quiescent_state();
         if self.tick() {
             self.tend();
         }
@@ -64,7 +64,7 @@ impl ThreadCache {
     /// Stamps what is in filling magazines, however little.
     fn retire_partial(&mut self) {
         for class in classes() {
-            if self.defer.slot(class).len() != 0
+            if !self.defer.slot(class).is_empty()
                 && let Some(magazine) = self.defer.slot(class).remove()
             {
                 self.retire(class, magazine);

@@ -26,7 +26,7 @@ impl ThreadCache {
             return Some(block);
         }
         if let Some(warm) = self.class(class).warm
-            && warm.len() != 0
+            && !warm.is_empty()
         {
             self.class(class).warm = None;
             let emptied = self.load(class, warm);

@@ -75,9 +75,8 @@ pub fn acquire(tid: u32) -> Option<&'static mut ThreadCache> {
         cache.live.store(LIVE, Ordering::Release);
         cache
     };
-    // SAFETY: the cell lies in type-stable memory and is used with this domain only.
-    let cell: &'static ReaderCell = unsafe { &*(&raw const cache.reader) };
-    // SAFETY: as above. An unused cache's reader has exited, so it cannot be registered.
+    let cell = cache.cell();
+    // SAFETY: the cell is used with this domain only. An unused cache's reader has exited, so it cannot be registered.
     match unsafe { DOMAIN.register(cell, tid) } {
         // The cell stays registered; the cache, not a handle, owns it.
         Ok(reader) => core::mem::forget(reader),

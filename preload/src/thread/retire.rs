@@ -126,7 +126,7 @@ impl ThreadCache {
             return;
         };
         match self.class(class).warm.replace(full) {
-            Some(warm) if warm.len() == 0 => self.alloc.slot(class).install(warm, class, 0),
+            Some(warm) if warm.is_empty() => self.alloc.slot(class).install(warm, class, 0),
             older => {
                 let kind = self.kind(class);
                 match (self.empty_for_free(kind), older) {

@@ -6,8 +6,8 @@
 //! threads at once are let through one by one. What goes through libc and may allocate there
 //! (a key's destructor) waits until the calling thread has its tables.
 
-use crate::class::{backlog, verdict};
 use crate::class::backlog::DOMAIN;
+use crate::class::{backlog, verdict};
 use crate::os::env::{self, Size};
 use crate::os::line::Line;
 use crate::os::lock::Lock;
@@ -71,9 +71,7 @@ fn configure() {
     };
     mode::set_defer(defer);
     let budget = read(b"RCUMALLOC_BUDGET", env::parse_size);
-    let age = read(b"RCUMALLOC_GP_AGE_MS", |text| {
-        env::parse_u64(text).and_then(|ms| u32::try_from(ms).ok())
-    });
+    let age = read(b"RCUMALLOC_GP_AGE_MS", |text| env::parse_u64(text).and_then(|ms| u32::try_from(ms).ok()));
     backlog::configure(budget.filter(is_sensible), age, defer != Defer::Strict);
     if let Some(ms) = read(b"RCUMALLOC_STALL_MS", env::parse_u64) {
         STALL_MS.store(ms, Ordering::Relaxed);

@@ -74,6 +74,12 @@ impl Slot {
         (self.top as usize).wrapping_sub(self.low as usize) / 8
     }
 
+    /// Whether malloc finds nothing.
+    #[inline(always)]
+    pub fn is_empty(&self) -> bool {
+        self.top == self.low
+    }
+
     /// Whether free finds no room.
     #[inline(always)]
     pub fn is_full(&self) -> bool {
@@ -113,7 +119,7 @@ impl Slot {
     /// Pops a block, if there is one.
     #[inline(always)]
     pub fn pop(&mut self) -> Option<usize> {
-        if self.top == self.low {
+        if self.is_empty() {
             return None;
         }
         self.top = self.top.wrapping_sub(1);
