@@ -104,14 +104,13 @@ impl ThreadCache {
     }
 
     /// Memory is out: ends the grace periods that nobody holds, and gives everything reusable
-    /// that the calling thread can reach to the slabs and the zone.
+    /// that the calling thread can reach, its own magazines first, to the slabs and the zone.
     #[cold]
     #[inline(never)]
     pub fn reclaim_everything(&mut self) {
         self.retire_partial();
         backlog::expedite(DOMAIN.start_poll());
-        self.flush_reusable(0);
-        self.pages.drain(0);
+        exit::empty(self);
         reclaim_shared();
     }
 }
@@ -129,12 +128,10 @@ fn reclaim_shared() {
 pub fn trim() -> usize {
     if let Some(cache) = entry::existing() {
         cache.slow_path();
-        cache.retire_partial();
-        backlog::expedite(DOMAIN.start_poll());
-        cache.slow_path();
-        exit::empty(cache);
+        cache.reclaim_everything();
+    } else {
+        reclaim_shared();
     }
-    reclaim_shared();
     zone::purge_free(usize::MAX)
 }
 

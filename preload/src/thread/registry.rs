@@ -6,6 +6,7 @@
 //! exists. One lock; the list of all caches only grows and is walked under the lock or, by
 //! statistics, without it.
 
+use crate::class::Torn;
 use crate::class::backlog::DOMAIN;
 use crate::os::lock::Lock;
 use crate::os::{peers, tid, tls};
@@ -104,7 +105,7 @@ pub fn give_back(cache: &mut ThreadCache) {
     cache.live.store(UNUSED, Ordering::Release);
     cache.next_unused.store(registry.unused, Ordering::Relaxed);
     registry.unused = cache;
-    registry.live -= 1;
+    registry.live = registry.live.saturating_sub(1);
 }
 
 /// Forgets a cache's TLS word: its thread is about to lose its thread-local storage.
@@ -184,4 +185,11 @@ fn scavenge_if_crowded() {
 /// For fork: the lock.
 pub fn lock() -> &'static Lock<Inner> {
     &REGISTRY
+}
+
+impl Torn for Inner {
+    fn abandon(&mut self) {
+        self.unused = core::ptr::null_mut();
+        self.live = self.live.max(1);
+    }
 }
