@@ -29,7 +29,7 @@ static void kind_mallopt(void) { mallopt(M_MMAP_THRESHOLD, 1 << 20); }
 static void kind_mallinfo2(void) { mallinfo2(); }
 static void kind_stats(void) { stats(); }
 static void kind_owner(void) {
-    int here;
+    int here = 0;
     CHECK(!rcumalloc_owner(&here, NULL));
 }
 static void kind_read_lock(void) {

@@ -79,7 +79,9 @@ int main() {
     }
     reap(child);
     /* The other allocator lives beside it. */
-    void *library = dlopen("librcumalloc.so", RTLD_NOW | RTLD_NOLOAD);
+    Dl_info info;
+    CHECK(dladdr((void *)&rcumalloc_version, &info) != 0);
+    void *library = dlopen(info.dli_fname, RTLD_NOW | RTLD_NOLOAD);
     CHECK(library != nullptr);
     auto its_malloc = (void *(*)(size_t))dlsym(library, "malloc");
     auto its_free = (void (*)(void *))dlsym(library, "free");
