@@ -68,7 +68,7 @@ fn works(domain: &'static Domain) {
     domain.synchronize_expedited(None);
     let torture = Torture::new(domain);
     let threads = vec![torture.tight_reader(), torture.interrupted_reader(), torture.sleepy_reader()];
-    torture.update(Duration::from_millis(150), wait_somehow);
+    torture.update(Duration::from_millis(150), PIPE, wait_somehow);
     let (reads, updates, errors) = torture.finish(threads);
     assert_eq!(errors, 0);
     assert!(reads > 0 && updates > 0);
@@ -185,11 +185,11 @@ in_a_process_of_their_own! {
         let domain = fast_domain();
         let torture = Torture::new(domain);
         let threads = vec![torture.tight_reader(), torture.sleepy_reader(), torture.interrupted_reader()];
-        torture.update(Duration::from_millis(100), wait_somehow);
+        torture.update(Duration::from_millis(100), PIPE, wait_somehow);
         assert!(!domain.is_fenced());
         refuse(Commands::All, libc::EPERM);
         let before = domain.counters().completed;
-        torture.update(Duration::from_millis(300), wait_somehow);
+        torture.update(Duration::from_millis(300), PIPE, wait_somehow);
         assert!(domain.is_fenced());
         assert!(domain.counters().completed > before, "periods still end");
         assert_eq!(torture.finish(threads).2, 0);
