@@ -1,2 +1,21 @@
-//! Placeholder while the first floors are built.
-#![no_std]
+//! rcumalloc: a malloc whose every free waits for a userspace RCU grace period.
+//!
+//! A folder is a floor of the house and calls go down only:
+//! `abi` → `thread` → `class` → [`page`] → [`os`]. The grace periods (`rcu`) stand beside
+//! them. Nothing here may allocate through the standard library, wait for a lock of libc,
+//! or change `errno` on success; that the crate is `no_std` makes the first of these a fact
+//! of the build. Rust's own tests link `std`, the library never does.
+#![cfg_attr(not(test), no_std)]
+
+#[cfg(not(all(target_arch = "x86_64", target_os = "linux", target_env = "gnu")))]
+compile_error!("rcumalloc is written for x86-64 Linux with glibc and tested nowhere else");
+
+pub mod abi;
+pub mod class;
+pub mod constants;
+mod global;
+pub mod os;
+pub mod page;
+pub mod thread;
+
+pub use global::{Guard, RcuMalloc, read};

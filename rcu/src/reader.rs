@@ -134,6 +134,14 @@ impl ReaderCell {
         unsafe { &*self.domain.load(Relaxed) }
     }
 
+    /// The light half of the heavy barrier where it has to be spelled out; see `arch.rs`.
+    #[cfg(any(loom, miri, rcu_tsan))]
+    pub(crate) fn light_barrier(&self) {
+        if !self.domain().is_fenced() {
+            fence(SeqCst);
+        }
+    }
+
     // ---- registration ----
 
     /// Takes the cell for a new reader; false if it has one. The rest is the domain's business.
@@ -269,9 +277,9 @@ impl ReaderCell {
         if state & (EXPLICIT | OFFLINE) != EXPLICIT {
             self.come_online(EXPLICIT);
         }
-        // The cold mode's own fence: between the store to `nest` and the section's accesses. Pairs
-        // with the fence at the head of `Domain::expedite`: either the expediter sees `nest` or the
-        // section sees what was unlinked before the period.
+        // The cold mode's own fence, between the stores to `nest` and `state` and the section's
+        // accesses. Pairs with the fences of scanners, at the head of `try_complete` and `expedite`:
+        // either the scan sees this reader, or the section sees what was unlinked before the period.
         fence(SeqCst);
         if domain.is_fenced() || self.said_offline.load(Relaxed) {
             return;
@@ -319,7 +327,8 @@ impl ReaderCell {
     #[cold]
     #[inline(never)]
     pub(crate) fn take_turn(&self) {
-        self.turn.store(-TURN, Release); // as the increment in `arch::unlock`
+        // Release as the increments: an expediter that sees this value takes it for the end of a section.
+        self.turn.store(-TURN, Release);
         self.quiescent_state();
     }
 
@@ -354,8 +363,6 @@ impl ReaderCell {
         // sequence and later sections, which therefore see what was unlinked before that period.
         if in_flight(sequence) {
             self.domain().try_complete(sequence);
-        } else {
-            fence(SeqCst);
         }
     }
 
@@ -375,10 +382,8 @@ impl ReaderCell {
                 if seen & (OFFLINE | PARKED) != 0 { sequence << STATE_SHIFT } else { seen & !FLAGS };
             Some(announced | seen & EXPLICIT | flags)
         });
-        // Between the store to `state` and the reader's next accesses. Pairs with the fence in
-        // `try_complete`: a scan that still sees the reader offline or parked belongs to a period whose
-        // unlinked blocks the reader can no longer find.
-        fence(SeqCst);
+        // No fence: a reader that was not waited for is in the cold mode, and the fence of its first
+        // section, in `lock_slow`, stands between this store and what that section reads.
     }
 
     /// The owner's change of its own `state`. EXPLICIT is taken over from the word itself: a copy read

@@ -1,0 +1,158 @@
+/* rcumalloc.h: read-side sections, grace periods and explicit frees for programs that run under
+ * librcumalloc.so. Needs no other header than the three below; C99, C11, C23 and C++.
+ *
+ * The functions are declared weak: one binary runs with and without the library. Ask
+ * rcumalloc_present() once. Without the library a call of any other function here is a call of
+ * address 0 and ends the process at once, on purpose: a free() in place of rcumalloc_free()
+ * would compile, run, and break the promise that readers rely on.
+ *
+ * What is promised:
+ *  - A block that a thread frees (free, realloc that moves, delete, rcumalloc_free) is not reused,
+ *    unmapped or written by the allocator until every section (rcumalloc_read_lock ... unlock)
+ *    that had begun before the free has ended. Nothing overrides this but rcumalloc_free_now.
+ *  - A thread that opens no section is also waited for, as long as the backlog of freed memory is
+ *    within its budget and age limit. That is a quarantine one grace period long, not a guarantee.
+ *
+ * Unless said otherwise a function may be called from any thread at any time, does not block,
+ * leaves errno alone and is not async-signal-safe.
+ */
+#ifndef RCUMALLOC_H
+#define RCUMALLOC_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#define RCUMALLOC_WEAK __attribute__((weak))
+
+/* The library's version, such as "0.1.0". */
+RCUMALLOC_WEAK const char *rcumalloc_version(void);
+
+/* Whether the library is there. */
+static inline bool rcumalloc_present(void) { return &rcumalloc_version != 0; }
+
+/* ---- readers ------------------------------------------------------------------------------ */
+
+/* Opens a read-side section of the calling thread. Sections nest. No fence, no atomic
+ * read-modify-write. Async-signal-safe, except as the thread's very first call of the allocator. */
+RCUMALLOC_WEAK void rcumalloc_read_lock(void);
+
+/* Ends the innermost section. Async-signal-safe. One too many ends the process with a line. */
+RCUMALLOC_WEAK void rcumalloc_read_unlock(void);
+
+/* Whether the calling thread is in a section. Async-signal-safe. */
+RCUMALLOC_WEAK bool rcumalloc_read_held(void);
+
+/* Announces that the thread holds no protected reference. Every slow path of the allocator does it
+ * too. No effect inside a section. */
+RCUMALLOC_WEAK void rcumalloc_quiescent_state(void);
+
+/* Before blocking for long: grace periods do not wait for the thread until it is online again. A
+ * section opened meanwhile is safe. Not inside a section. */
+RCUMALLOC_WEAK void rcumalloc_thread_offline(void);
+RCUMALLOC_WEAK void rcumalloc_thread_online(void);
+
+/* ---- grace periods ------------------------------------------------------------------------ */
+
+/* A grace period to ask for. Compare by rcumalloc_poll only. */
+typedef struct { uint64_t value; } rcumalloc_cookie;
+
+/* Most distinct cookies that can be unfinished at once: waiting batches fit an array. */
+#define RCUMALLOC_ACTIVE_COOKIES 2
+
+/* A cookie for what has been unlinked so far, and the promise that its period will start. */
+RCUMALLOC_WEAK rcumalloc_cookie rcumalloc_start_poll(void);
+
+/* Whether the cookie's grace period has passed. */
+RCUMALLOC_WEAK bool rcumalloc_poll(rcumalloc_cookie cookie);
+
+/* Wait until it has; expedited: by asking every thread now instead of waiting for it. They block,
+ * and inside a section of the calling thread they end the process with a line. */
+RCUMALLOC_WEAK void rcumalloc_cond_synchronize(rcumalloc_cookie cookie);
+RCUMALLOC_WEAK void rcumalloc_cond_synchronize_expedited(rcumalloc_cookie cookie);
+RCUMALLOC_WEAK void rcumalloc_synchronize(void);
+RCUMALLOC_WEAK void rcumalloc_synchronize_expedited(void);
+
+/* Waits until every block freed before the call may be reused. Those that other threads hold in
+ * magazines they have not filled yet become available when those threads come to their next turn
+ * or end. Blocks; not inside a section. */
+RCUMALLOC_WEAK void rcumalloc_barrier(void);
+
+/* ---- frees: plain free() already defers; these say so, or say otherwise ------------------- */
+
+/* Deferred whatever RCUMALLOC_DEFER says: the kernel's kvfree_rcu(p). Null is nothing. */
+RCUMALLOC_WEAK void rcumalloc_free(void *p);
+
+/* rcumalloc_free of each of n pointers. */
+RCUMALLOC_WEAK void rcumalloc_free_bulk(void **p, size_t n);
+
+/* Reusable at once: the caller vouches that no reader can see the block. */
+RCUMALLOC_WEAK void rcumalloc_free_now(void *p);
+
+/* ---- pressure and inspection -------------------------------------------------------------- */
+
+/* Bytes that could be given back to the system; bytes given back of about so many. */
+RCUMALLOC_WEAK size_t rcumalloc_shrink_count(void);
+RCUMALLOC_WEAK size_t rcumalloc_shrink_scan(size_t bytes);
+
+/* As if the kernel had said so: 0 none, 1 some, 2 full. */
+RCUMALLOC_WEAK void rcumalloc_pressure(int level);
+
+/* Counters. Bytes unless the name says otherwise. New fields are added at the end. */
+struct rcumalloc_stats {
+    uint64_t size;                /* of the structure, as the library knows it */
+    uint64_t window_bytes;        /* address space reserved */
+    uint64_t mapped_bytes;        /* handed out by the zone: slabs, large blocks, metadata */
+    uint64_t live_bytes;          /* blocks with the program */
+    uint64_t live_large_bytes;    /* large ones among them */
+    uint64_t dirty_bytes;         /* free pages that still hold memory */
+    uint64_t purged_bytes;        /* given back to the system so far */
+    uint64_t meta_bytes;
+    uint64_t deferred_bytes;      /* freed and not taken up again yet */
+    uint64_t deferred_peak_bytes;
+    uint64_t budget_bytes;        /* deferred bytes past which periods are expedited */
+    uint64_t blocks_loaded;       /* blocks; those recycled inside a magazine are not counted */
+    uint64_t blocks_retired;      /* blocks */
+    uint64_t large_allocated;     /* blocks */
+    uint64_t periods_started;     /* grace periods */
+    uint64_t periods_completed;
+    uint64_t periods_expedited;
+    uint64_t threads_parked;      /* times */
+    uint64_t membarriers;         /* system calls */
+    uint64_t threads;
+    uint64_t threads_peak;
+    uint64_t bad_calls;           /* refused and reported */
+    uint64_t period_p50_ns;       /* grace-period latency */
+    uint64_t period_p99_ns;
+    uint64_t concurrent;          /* 1 once the process has or had more than one thread */
+};
+
+/* Fills as much of *stats as size_of_struct says; false for a null pointer. */
+RCUMALLOC_WEAK bool rcumalloc_stats(struct rcumalloc_stats *stats, size_t size_of_struct);
+
+/* Writes the counters to a descriptor as "text", "json" or "prometheus"; false for another
+ * format. */
+RCUMALLOC_WEAK bool rcumalloc_stats_write(int fd, const char *format);
+
+/* What an address is. */
+struct rcumalloc_block {
+    const void *start; /* of the block that holds the address */
+    size_t size;       /* its usable bytes */
+    int state;         /* 0 never given out, 1 with the program, 2 freed. A block just freed reads
+                          as 1 until its magazine is turned. */
+    int large;         /* 1: a block of its own pages */
+};
+
+/* False if the address is in no block of this heap. Any address, interior ones too; block may be
+ * null. */
+RCUMALLOC_WEAK bool rcumalloc_owner(const void *p, struct rcumalloc_block *block);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

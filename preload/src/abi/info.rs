@@ -1,0 +1,136 @@
+//! glibc's introspection: `mallinfo`, `malloc_info` and the rest, filled with what this heap
+//! counts. Fields that have no meaning here are 0, not invented.
+
+use crate::abi::report;
+use crate::thread::reclaim;
+use crate::thread::stats::{self, Stats};
+use core::ffi::{c_int, c_void};
+use core::fmt::{self, Write};
+
+/// `malloc_trim(pad)`: gives back what can be given back now. 1 if something was.
+#[cfg_attr(feature = "preload", unsafe(no_mangle))]
+pub extern "C" fn malloc_trim(_pad: usize) -> c_int {
+    c_int::from(reclaim::trim() != 0)
+}
+
+/// `mallopt(parameter, value)`: glibc's parameters are hints about a heap that this is not. Known
+/// ones are accepted and change nothing (1), unknown ones are refused (0).
+#[cfg_attr(feature = "preload", unsafe(no_mangle))]
+pub extern "C" fn mallopt(parameter: c_int, _value: c_int) -> c_int {
+    const MXFAST: c_int = 1;
+    c_int::from(parameter == MXFAST || (-8..=-1).contains(&parameter))
+}
+
+/// `struct mallinfo2`.
+#[repr(C)]
+#[derive(Clone, Copy, Default, Debug)]
+pub struct Mallinfo2 {
+    /// Bytes the zone has handed out, large blocks excluded.
+    pub arena: usize,
+    /// Not known: 0.
+    pub ordblks: usize,
+    /// Not known: 0.
+    pub smblks: usize,
+    /// Large blocks ever allocated.
+    pub hblks: usize,
+    /// Bytes of live large blocks.
+    pub hblkhd: usize,
+    /// As in glibc: 0.
+    pub usmblks: usize,
+    /// Bytes of freed blocks that wait for a grace period.
+    pub fsmblks: usize,
+    /// Live bytes, large blocks excluded.
+    pub uordblks: usize,
+    /// Bytes handed out by the zone and not live.
+    pub fordblks: usize,
+    /// Bytes of free pages that still hold memory.
+    pub keepcost: usize,
+}
+
+/// `mallinfo2()`.
+#[cfg_attr(feature = "preload", unsafe(no_mangle))]
+pub extern "C" fn mallinfo2() -> Mallinfo2 {
+    let stats = stats::collect();
+    let small = |bytes: u64| bytes.saturating_sub(stats.live_large_bytes) as usize;
+    Mallinfo2 {
+        arena: small(stats.mapped_bytes),
+        hblks: stats.large_allocated as usize,
+        hblkhd: stats.live_large_bytes as usize,
+        fsmblks: stats.deferred_bytes as usize,
+        uordblks: small(stats.live_bytes),
+        fordblks: stats.mapped_bytes.saturating_sub(stats.live_bytes) as usize,
+        keepcost: stats.dirty_bytes as usize,
+        ..Mallinfo2::default()
+    }
+}
+
+/// `struct mallinfo`: [`Mallinfo2`] in ints; what does not fit is cut, as in glibc.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct Mallinfo([c_int; 10]);
+
+/// `mallinfo()`.
+#[cfg_attr(feature = "preload", unsafe(no_mangle))]
+pub extern "C" fn mallinfo() -> Mallinfo {
+    let i = mallinfo2();
+    let all = [
+        i.arena, i.ordblks, i.smblks, i.hblks, i.hblkhd, i.usmblks, i.fsmblks, i.uordblks, i.fordblks,
+        i.keepcost,
+    ];
+    Mallinfo(all.map(|value| value as c_int))
+}
+
+/// `malloc_stats()`: the figures on stderr.
+#[cfg_attr(feature = "preload", unsafe(no_mangle))]
+pub extern "C" fn malloc_stats() {
+    report::write(libc::STDERR_FILENO, b"text");
+}
+
+/// `malloc_info(options, stream)`: the figures as XML. EINVAL unless `options` is 0.
+///
+/// # Safety
+/// `stream` is an open stream.
+#[cfg_attr(feature = "preload", unsafe(no_mangle))]
+pub unsafe extern "C" fn malloc_info(options: c_int, stream: *mut libc::FILE) -> c_int {
+    if options != 0 {
+        return libc::EINVAL;
+    }
+    let mut text = Text { bytes: [0; TEXT_BYTES], len: 0 };
+    let written = xml(&mut text, &stats::collect());
+    // SAFETY: the caller's stream, and the first `len` bytes are initialised.
+    let wrote = unsafe { libc::fwrite(text.bytes.as_ptr().cast::<c_void>(), 1, text.len, stream) };
+    if written.is_ok() && wrote == text.len { 0 } else { -1 }
+}
+
+/// Enough for the whole report, whose length is bounded by that of its numbers.
+const TEXT_BYTES: usize = 1024;
+
+struct Text {
+    bytes: [u8; TEXT_BYTES],
+    len: usize,
+}
+
+impl Write for Text {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        let end = self.len + text.len();
+        self.bytes.get_mut(self.len..end).ok_or(fmt::Error)?.copy_from_slice(text.as_bytes());
+        self.len = end;
+        Ok(())
+    }
+}
+
+fn xml(out: &mut Text, s: &Stats) -> fmt::Result {
+    writeln!(out, "<malloc version=\"rcumalloc-{}\">", env!("CARGO_PKG_VERSION"))?;
+    writeln!(out, "<total type=\"live\" size=\"{}\"/>", s.live_bytes)?;
+    writeln!(out, "<total type=\"large\" count=\"{}\" size=\"{}\"/>", s.large_allocated, s.live_large_bytes)?;
+    writeln!(
+        out,
+        "<total type=\"deferred\" size=\"{}\" max=\"{}\"/>",
+        s.deferred_bytes, s.deferred_peak_bytes
+    )?;
+    writeln!(out, "<system type=\"current\" size=\"{}\"/>", s.mapped_bytes)?;
+    writeln!(out, "<system type=\"dirty\" size=\"{}\"/>", s.dirty_bytes)?;
+    writeln!(out, "<aspace type=\"total\" size=\"{}\"/>", s.window_bytes)?;
+    writeln!(out, "<periods completed=\"{}\" expedited=\"{}\"/>", s.periods_completed, s.periods_expedited)?;
+    writeln!(out, "</malloc>")
+}

@@ -1,0 +1,13 @@
+//! What the library exports: names, types and rules of C; no logic.
+//!
+//! Under the feature `preload` (the shared library) the functions carry their C names; without
+//! it they are ordinary functions that Rust's tests and [`crate::RcuMalloc`] call.
+
+pub mod at_exit;
+pub mod info;
+pub mod libc_names;
+pub mod own;
+#[cfg(all(feature = "preload", not(test)))]
+mod panic;
+pub mod pthread;
+pub mod report;

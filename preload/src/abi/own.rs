@@ -1,0 +1,253 @@
+//! The library's own names; documented for users in `include/rcumalloc.h`.
+
+use crate::abi::report;
+use crate::class::backlog::{self, DOMAIN};
+use crate::class::slab::Whereabouts;
+use crate::class::verdict::{self, Address};
+use crate::thread::entry::{self, When};
+use crate::thread::stats::{self, Stats};
+use crate::thread::{readers, reclaim};
+use core::ffi::{CStr, c_char, c_int, c_void};
+use rcu::{Cookie, Demand};
+
+/// `rcumalloc_read_lock()`.
+#[cfg_attr(feature = "preload", unsafe(no_mangle))]
+pub extern "C" fn rcumalloc_read_lock() {
+    readers::lock();
+}
+
+/// `rcumalloc_read_unlock()`.
+#[cfg_attr(feature = "preload", unsafe(no_mangle))]
+pub extern "C" fn rcumalloc_read_unlock() {
+    readers::unlock();
+}
+
+/// `rcumalloc_read_held()`.
+#[cfg_attr(feature = "preload", unsafe(no_mangle))]
+pub extern "C" fn rcumalloc_read_held() -> bool {
+    readers::is_held()
+}
+
+/// `rcumalloc_quiescent_state()`.
+#[cfg_attr(feature = "preload", unsafe(no_mangle))]
+pub extern "C" fn rcumalloc_quiescent_state() {
+    if let Some(reader) = readers::existing() {
+        reader.quiescent_state();
+    }
+}
+
+/// `rcumalloc_thread_offline()`.
+#[cfg_attr(feature = "preload", unsafe(no_mangle))]
+pub extern "C" fn rcumalloc_thread_offline() {
+    if let Some(reader) = readers::own() {
+        reader.offline();
+    }
+}
+
+/// `rcumalloc_thread_online()`.
+#[cfg_attr(feature = "preload", unsafe(no_mangle))]
+pub extern "C" fn rcumalloc_thread_online() {
+    if let Some(reader) = readers::own() {
+        reader.online();
+    }
+}
+
+/// `rcumalloc_start_poll()`.
+#[cfg_attr(feature = "preload", unsafe(no_mangle))]
+pub extern "C" fn rcumalloc_start_poll() -> Cookie {
+    DOMAIN.start_poll()
+}
+
+/// `rcumalloc_poll(cookie)`.
+#[cfg_attr(feature = "preload", unsafe(no_mangle))]
+pub extern "C" fn rcumalloc_poll(cookie: Cookie) -> bool {
+    if DOMAIN.poll(cookie) {
+        return true;
+    }
+    // Whoever polls waits: let the period move on where this thread can move it.
+    if let Some(reader) = readers::existing() {
+        reader.quiescent_state();
+    }
+    DOMAIN.advance(Demand::Start);
+    DOMAIN.poll(cookie)
+}
+
+/// `rcumalloc_cond_synchronize(cookie)`.
+#[cfg_attr(feature = "preload", unsafe(no_mangle))]
+pub extern "C" fn rcumalloc_cond_synchronize(cookie: Cookie) {
+    DOMAIN.cond_synchronize(cookie, readers::own().as_deref());
+}
+
+/// `rcumalloc_cond_synchronize_expedited(cookie)`.
+#[cfg_attr(feature = "preload", unsafe(no_mangle))]
+pub extern "C" fn rcumalloc_cond_synchronize_expedited(cookie: Cookie) {
+    DOMAIN.cond_synchronize_expedited(cookie, readers::own().as_deref());
+}
+
+/// `rcumalloc_synchronize()`.
+#[cfg_attr(feature = "preload", unsafe(no_mangle))]
+pub extern "C" fn rcumalloc_synchronize() {
+    readers::synchronize(false);
+}
+
+/// `rcumalloc_synchronize_expedited()`.
+#[cfg_attr(feature = "preload", unsafe(no_mangle))]
+pub extern "C" fn rcumalloc_synchronize_expedited() {
+    readers::synchronize(true);
+}
+
+/// `rcumalloc_barrier()`.
+#[cfg_attr(feature = "preload", unsafe(no_mangle))]
+pub extern "C" fn rcumalloc_barrier() {
+    reclaim::barrier();
+}
+
+/// `rcumalloc_free(block)`.
+///
+/// # Safety
+/// As free.
+#[cfg_attr(feature = "preload", unsafe(no_mangle))]
+pub unsafe extern "C" fn rcumalloc_free(block: *mut c_void) {
+    if !block.is_null() {
+        entry::free_block(block as usize, "rcumalloc_free", When::Deferred);
+    }
+}
+
+/// `rcumalloc_free_bulk(blocks, count)`.
+///
+/// # Safety
+/// `blocks` are `count` pointers, each as for free.
+#[cfg_attr(feature = "preload", unsafe(no_mangle))]
+pub unsafe extern "C" fn rcumalloc_free_bulk(blocks: *mut *mut c_void, count: usize) {
+    for at in 0..count {
+        // SAFETY: the caller's promise.
+        let block = unsafe { blocks.add(at).read() };
+        if !block.is_null() {
+            entry::free_block(block as usize, "rcumalloc_free_bulk", When::Deferred);
+        }
+    }
+}
+
+/// `rcumalloc_free_now(block)`.
+///
+/// # Safety
+/// As free, and no reader can see the block.
+#[cfg_attr(feature = "preload", unsafe(no_mangle))]
+pub unsafe extern "C" fn rcumalloc_free_now(block: *mut c_void) {
+    if !block.is_null() {
+        entry::free_block(block as usize, "rcumalloc_free_now", When::Now);
+    }
+}
+
+/// `rcumalloc_shrink_count()`.
+#[cfg_attr(feature = "preload", unsafe(no_mangle))]
+pub extern "C" fn rcumalloc_shrink_count() -> usize {
+    reclaim::reclaimable()
+}
+
+/// `rcumalloc_shrink_scan(bytes)`.
+#[cfg_attr(feature = "preload", unsafe(no_mangle))]
+pub extern "C" fn rcumalloc_shrink_scan(bytes: usize) -> usize {
+    reclaim::shrink(bytes)
+}
+
+/// `rcumalloc_pressure(level)`.
+#[cfg_attr(feature = "preload", unsafe(no_mangle))]
+pub extern "C" fn rcumalloc_pressure(level: c_int) {
+    match level {
+        ..=0 => {}
+        1 => {
+            reclaim::shrink(reclaim::reclaimable() / 2);
+        }
+        _ => {
+            reclaim::trim();
+        }
+    }
+}
+
+/// `rcumalloc_stats(out, size)`: fills as much of the structure as the caller knows.
+///
+/// # Safety
+/// `out` points at `size` writable bytes.
+#[cfg_attr(feature = "preload", unsafe(no_mangle))]
+pub unsafe extern "C" fn rcumalloc_stats(out: *mut Stats, size: usize) -> bool {
+    if out.is_null() {
+        return false;
+    }
+    let stats = stats::collect();
+    let known = size_of::<Stats>().min(size);
+    // SAFETY: the caller's promise; the structure is plain numbers.
+    unsafe {
+        core::ptr::copy_nonoverlapping((&raw const stats).cast::<u8>(), out.cast(), known);
+        out.cast::<u8>().add(known).write_bytes(0, size - known);
+    }
+    true
+}
+
+/// `rcumalloc_stats_write(fd, format)`.
+///
+/// # Safety
+/// `format` is a string.
+#[cfg_attr(feature = "preload", unsafe(no_mangle))]
+pub unsafe extern "C" fn rcumalloc_stats_write(fd: c_int, format: *const c_char) -> bool {
+    if format.is_null() {
+        return false;
+    }
+    // SAFETY: the caller's promise.
+    let format = unsafe { CStr::from_ptr(format) }.to_bytes();
+    report::write(fd, format)
+}
+
+/// `struct rcumalloc_block` of the header.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct Block {
+    /// Where the block starts.
+    pub start: *const c_void,
+    /// Its usable bytes.
+    pub size: usize,
+    /// 1 with the program (or in a thread's magazine), 2 freed and waiting or free, 0 never given.
+    pub state: c_int,
+    /// 1 if it is a large block.
+    pub large: c_int,
+}
+
+/// `rcumalloc_owner(address, out)`.
+///
+/// # Safety
+/// `out` is null or writable. `address` may be anything.
+#[cfg_attr(feature = "preload", unsafe(no_mangle))]
+pub unsafe extern "C" fn rcumalloc_owner(address: *const c_void, out: *mut Block) -> bool {
+    let block = match verdict::inspect(address as usize) {
+        Address::Small { start, class, at } => Block {
+            start: start as *const c_void,
+            size: class.size(),
+            state: match at {
+                Whereabouts::Out => 1,
+                Whereabouts::NeverGiven => 0,
+                Whereabouts::Free | Whereabouts::Deferred | Whereabouts::Magazine => 2,
+            },
+            large: 0,
+        },
+        Address::Large { start, bytes, live } => {
+            Block { start: start as *const c_void, size: bytes, state: if live { 1 } else { 2 }, large: 1 }
+        }
+        Address::Foreign | Address::Internal(_) => return false,
+    };
+    if !out.is_null() {
+        // SAFETY: the caller's promise.
+        unsafe { out.write(block) };
+    }
+    true
+}
+
+/// `rcumalloc_version()`.
+#[cfg_attr(feature = "preload", unsafe(no_mangle))]
+pub extern "C" fn rcumalloc_version() -> *const c_char {
+    concat!(env!("CARGO_PKG_VERSION"), "\0").as_ptr().cast()
+}
+
+/// Bytes that wait for a grace period.
+pub fn deferred_bytes() -> usize {
+    backlog::deferred_bytes()
+}

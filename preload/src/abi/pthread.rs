@@ -1,0 +1,115 @@
+//! `pthread_create`: the one function of libc's that is interposed without being a malloc.
+//!
+//! The creator turns the process concurrent before the second thread runs, and registers the new
+//! thread's cache and reader, so that no grace period can miss a thread that has not come to its
+//! first call yet. What the thread is to run travels in its own cache: nothing is allocated, so
+//! nothing can leak. The trampoline leaves no frame behind: it ends in a jump to the program's
+//! function, so unwinding and backtraces see what they would see without us.
+
+use crate::os::line::Line;
+use crate::os::{syscall, tls};
+use crate::thread::cache::ThreadCache;
+use crate::thread::{entry, exit, mode, registry};
+use core::arch::global_asm;
+use core::ffi::{c_int, c_void};
+use core::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+
+type Start = unsafe extern "C" fn(*mut c_void) -> *mut c_void;
+type Create =
+    unsafe extern "C" fn(*mut libc::pthread_t, *const libc::pthread_attr_t, Start, *mut c_void) -> c_int;
+
+/// libc's own function; 0 until it is first needed. Racing finders store the same.
+static REAL: AtomicUsize = AtomicUsize::new(0);
+
+/// `pthread_create`.
+///
+/// # Safety
+/// As libc's.
+#[cfg_attr(feature = "preload", unsafe(no_mangle))]
+pub unsafe extern "C" fn pthread_create(
+    thread: *mut libc::pthread_t,
+    attributes: *const libc::pthread_attr_t,
+    start: Start,
+    argument: *mut c_void,
+) -> c_int {
+    let real = real();
+    // The creator has a cache from here on: its own frees are deferred too.
+    entry::current();
+    mode::go_concurrent();
+    let Some(cache) = registry::acquire(0) else {
+        // No memory for a cache: the thread gets one on its first call, or lives without.
+        // SAFETY: the caller's promise.
+        return unsafe { real(thread, attributes, start, argument) };
+    };
+    cache.start.store(start as usize, Relaxed);
+    cache.argument.store(argument as usize, Relaxed);
+    let cache: *mut ThreadCache = cache;
+    // SAFETY: the trampoline has the type of a thread's function; the cache is for it alone.
+    let error = unsafe { real(thread, attributes, rcumalloc_thread_start, cache.cast()) };
+    if error != 0 {
+        // SAFETY: no thread was made, so the cache is still ours.
+        exit::release(unsafe { &mut *cache });
+    }
+    error
+}
+
+fn real() -> Create {
+    let mut real = REAL.load(Relaxed);
+    if real == 0 {
+        // SAFETY: a plain call; if it allocates, it does so from this heap, which works.
+        real = unsafe { libc::dlsym(libc::RTLD_NEXT, c"pthread_create".as_ptr()) } as usize;
+        if real == 0 {
+            Line::new().str("pthread_create: libc's own was not found").emit();
+            syscall::abort();
+        }
+        REAL.store(real, Relaxed);
+    }
+    // SAFETY: libc's function of this name has this type.
+    unsafe { core::mem::transmute::<usize, Create>(real) }
+}
+
+/// What the thread is to run, in the two registers that the C ABI returns it in.
+#[repr(C)]
+struct Task {
+    start: usize,
+    argument: usize,
+}
+
+/// In the new thread: makes the cache its own.
+extern "C" fn enter(cache: *mut ThreadCache) -> Task {
+    // SAFETY: handed over by the creator, for this thread alone.
+    let cache = unsafe { &mut *cache };
+    let task = Task { start: cache.start.load(Relaxed), argument: cache.argument.load(Relaxed) };
+    if tls::alloc_table() == tls::empty_table() {
+        registry::adopt(cache);
+        exit::watch_thread(cache);
+    } else {
+        // Something allocated before us and the thread has a cache.
+        exit::release(cache);
+    }
+    task
+}
+
+unsafe extern "C" {
+    fn rcumalloc_thread_start(cache: *mut c_void) -> *mut c_void;
+}
+
+global_asm!(
+    ".pushsection .text.rcumalloc_thread_start,\"ax\",@progbits",
+    ".hidden rcumalloc_thread_start",
+    ".globl rcumalloc_thread_start",
+    ".type rcumalloc_thread_start, @function",
+    "rcumalloc_thread_start:",
+    ".cfi_startproc",
+    "sub rsp, 8",
+    ".cfi_adjust_cfa_offset 8",
+    "call {enter}",
+    "add rsp, 8",
+    ".cfi_adjust_cfa_offset -8",
+    "mov rdi, rdx",
+    "jmp rax",
+    ".cfi_endproc",
+    ".size rcumalloc_thread_start, . - rcumalloc_thread_start",
+    ".popsection",
+    enter = sym enter,
+);

@@ -1,0 +1,185 @@
+//! The backlog: how many bytes wait for a grace period, and what is done about it.
+//!
+//! One domain for the whole heap and one counter of deferred bytes, changed once a magazine (or
+//! large block), never once a block. While the backlog is under its budget nobody hurries: a
+//! period is started when a thread has stamped [`START_BYTES`] since the last one it started, and
+//! ends when the readers come by. Past the budget, or when something has waited longer than the
+//! age limit, whoever stamps next expedites, without ever blocking (G3, G4). If that did not help,
+//! because explicit readers hold the blocks, the next attempt waits until the backlog has grown by
+//! another eighth of the budget: no storm of membarriers.
+//!
+//! All words are relaxed: they steer, they do not order. What orders is the cookie.
+
+use crate::os::env::Size;
+use crate::page::zone;
+use core::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering::Relaxed};
+use rcu::{Cookie, Demand, Domain};
+
+/// The grace periods every block of the heap waits for.
+pub static DOMAIN: Domain = Domain::new(0x72);
+
+/// Bytes a thread stamps before it makes sure that a period is under way. 128 KiB: 16 KiB cost
+/// 12 % in the prototype, more lets a producer's backlog grow (spike.md).
+pub const START_BYTES: usize = 128 * 1024;
+/// Least budget, in bytes (G3).
+const LEAST_BUDGET: usize = 8 << 20;
+/// Default budget as a percentage of the heap in use: one eighth.
+const BUDGET_PERCENT: u32 = 12;
+/// Default age limit, in milliseconds. Long against a period (microseconds), short against what
+/// a person watching memory notices.
+const AGE_MS: u32 = 1000;
+
+/// What steers the backlog; one cache line, written by slow paths.
+#[repr(align(64))]
+struct Account {
+    deferred: AtomicUsize,
+    expedite_at: AtomicUsize,
+    peak: AtomicUsize,
+}
+
+static ACCOUNT: Account = Account {
+    deferred: AtomicUsize::new(0),
+    expedite_at: AtomicUsize::new(LEAST_BUDGET),
+    peak: AtomicUsize::new(0),
+};
+
+/// Configured budget: bytes, or 0 when it is a percentage of the heap.
+static BUDGET_BYTES: AtomicUsize = AtomicUsize::new(0);
+static PERCENT: AtomicU32 = AtomicU32::new(BUDGET_PERCENT);
+static AGE_LIMIT_MS: AtomicU32 = AtomicU32::new(AGE_MS);
+/// Whether anybody may expedite: not under `RCUMALLOC_DEFER=strict`.
+static EXPEDITES: AtomicBool = AtomicBool::new(true);
+
+/// Sets what the environment asks for.
+pub fn configure(budget: Option<Size>, age_ms: Option<u32>, expedites: bool) {
+    match budget {
+        Some(Size::Bytes(bytes)) => {
+            BUDGET_BYTES.store((bytes as usize).max(1), Relaxed);
+        }
+        Some(Size::Percent(percent)) => PERCENT.store(u32::from(percent), Relaxed),
+        None => {}
+    }
+    if let Some(age) = age_ms {
+        AGE_LIMIT_MS.store(age.max(1), Relaxed);
+    }
+    EXPEDITES.store(expedites, Relaxed);
+    ACCOUNT.expedite_at.store(budget_bytes(), Relaxed);
+}
+
+/// The age limit in milliseconds.
+#[inline]
+pub fn age_limit_ms() -> u32 {
+    AGE_LIMIT_MS.load(Relaxed)
+}
+
+/// The budget as of now, in bytes.
+pub fn budget_bytes() -> usize {
+    match BUDGET_BYTES.load(Relaxed) {
+        0 => {
+            let zone = zone::stats();
+            let used = zone.usable_bytes.saturating_sub(zone.free_bytes);
+            (used / 100 * PERCENT.load(Relaxed) as usize).max(LEAST_BUDGET)
+        }
+        bytes => bytes,
+    }
+}
+
+/// What [`stamp`] gives.
+pub struct Stamp {
+    /// What to wait for.
+    pub cookie: Cookie,
+    /// The backlog is over its budget and was expedited: the caller should make what has elapsed
+    /// reusable by all, once it has queued what it stamped.
+    pub over_budget: bool,
+}
+
+/// A cookie for `bytes` that were freed before this call. `credit` is the calling thread's count
+/// down to starting a period.
+#[inline]
+pub fn stamp(bytes: usize, credit: &mut usize) -> Stamp {
+    let before = ACCOUNT.deferred.fetch_add(bytes, Relaxed);
+    if before + bytes > ACCOUNT.expedite_at.load(Relaxed) {
+        // The cookie must be taken before the periods that are to fulfil it.
+        let cookie = DOMAIN.start_poll();
+        *credit = START_BYTES;
+        return Stamp { cookie, over_budget: relieve(cookie) };
+    }
+    let cookie = if *credit <= bytes {
+        *credit = START_BYTES;
+        note_peak();
+        DOMAIN.start_poll()
+    } else {
+        *credit -= bytes;
+        DOMAIN.snapshot()
+    };
+    Stamp { cookie, over_budget: false }
+}
+
+/// `bytes` that were stamped are reusable again.
+#[inline]
+pub fn settle(bytes: usize) {
+    ACCOUNT.deferred.fetch_sub(bytes, Relaxed);
+}
+
+/// Bytes waiting.
+pub fn deferred_bytes() -> usize {
+    ACCOUNT.deferred.load(Relaxed)
+}
+
+/// The most bytes that ever waited, as far as was looked.
+pub fn peak_bytes() -> usize {
+    note_peak();
+    ACCOUNT.peak.load(Relaxed)
+}
+
+fn note_peak() {
+    ACCOUNT.peak.fetch_max(ACCOUNT.deferred.load(Relaxed), Relaxed);
+}
+
+/// Ends periods now, without blocking, until `cookie` has elapsed or no reader gives way. False
+/// if the backlog is under the budget after all.
+#[cold]
+#[inline(never)]
+fn relieve(cookie: Cookie) -> bool {
+    note_peak();
+    let budget = budget_bytes();
+    let deferred = ACCOUNT.deferred.load(Relaxed);
+    if deferred <= budget {
+        ACCOUNT.expedite_at.store(budget, Relaxed);
+        return false;
+    }
+    expedite(cookie);
+    // Whether it helped or not, the blocks leave the account only when somebody takes them up.
+    ACCOUNT.expedite_at.store(deferred + budget / 8, Relaxed);
+    true
+}
+
+/// Called when blocks were taken up again: the mark may come down.
+#[inline]
+pub fn relax_mark() {
+    let at = ACCOUNT.expedite_at.load(Relaxed);
+    if at > LEAST_BUDGET && ACCOUNT.deferred.load(Relaxed) < at / 2 {
+        lower_mark();
+    }
+}
+
+#[cold]
+#[inline(never)]
+fn lower_mark() {
+    let budget = budget_bytes();
+    if ACCOUNT.expedite_at.load(Relaxed) > budget {
+        ACCOUNT.expedite_at.store(budget, Relaxed);
+    }
+}
+
+/// Tries to make `cookie` elapse now. Never blocks. True if it has elapsed.
+pub fn expedite(cookie: Cookie) -> bool {
+    // A cookie taken while a period is in flight needs that one and one more.
+    for _ in 0..2 {
+        if DOMAIN.poll(cookie) || !EXPEDITES.load(Relaxed) {
+            break;
+        }
+        DOMAIN.advance(Demand::Expedite);
+    }
+    DOMAIN.poll(cookie)
+}

@@ -1,0 +1,225 @@
+//! The depot: where magazines of a class change hands, and the store of empty ones.
+//!
+//! Two lists per class under one lock: *full* magazines, whose blocks may be handed out now, and
+//! *waiting* ones, stamped, first in first out. A producer/consumer pair trades whole magazines
+//! here, one shared operation a magazine. The waiting list holds cookies of several threads, not
+//! quite in order, so each is polled when it gets to the head, which is early enough.
+//!
+//! Past its bound of bytes the depot flushes its oldest elapsed magazine to the slabs, sorted by
+//! address (the cold drain): whole-magazine exchange keeps no per-slab counts, so without this
+//! nothing would ever go back to other classes or to the system. The flush runs outside the
+//! depot's lock. Lock order: depot, then nothing; the slabs are locked on their own.
+
+use crate::class::backlog::{self, DOMAIN};
+use crate::class::magazine::{KINDS, Magazine, Queue, Stack, kind_bytes};
+use crate::class::size_class::{CLASSES, Class};
+use crate::class::{pool, verdict};
+use crate::constants::PAGE;
+use crate::os::lock::Lock;
+use crate::page::Page;
+use crate::page::memdesc::{self, Kind, Memdesc};
+use core::ptr::NonNull;
+use core::sync::atomic::{AtomicU32, AtomicUsize, Ordering::Relaxed};
+use rcu::Cookie;
+
+/// Bytes of blocks a class's depot keeps before it flushes (tune). Enough for sixteen magazines
+/// of the largest blocks; small blocks are bounded by `DEPOT_MAGAZINES` first.
+const DEPOT_BYTES: usize = 1 << 20;
+/// Magazines a class's depot keeps before it flushes (tune).
+const DEPOT_MAGAZINES: usize = 64;
+/// Bytes of blocks in all depots (tune) past which even a class that is under its own bound
+/// flushes, down to [`SPARED_BYTES`]: many classes must not add up.
+const ALL_DEPOTS_BYTES: usize = 4 << 20;
+/// Bytes a class keeps in any case: a few magazines to trade (tune).
+const SPARED_BYTES: usize = 128 * 1024;
+
+/// Bytes of blocks in all depots.
+static ALL_BYTES: AtomicUsize = AtomicUsize::new(0);
+
+/// What the lock protects.
+pub struct Inner {
+    full: Stack,
+    waiting: Queue,
+    bytes: usize,
+}
+
+/// One class's depot.
+#[repr(align(64))]
+pub struct Depot {
+    /// Magazines inside, for a look without the lock.
+    count: AtomicU32,
+    inner: Lock<Inner>,
+}
+
+static DEPOTS: [Depot; CLASSES] = [const { Depot::new() }; CLASSES];
+
+/// The depot of `class`.
+#[inline(always)]
+pub fn of(class: Class) -> &'static Depot {
+    &DEPOTS[class.index()]
+}
+
+/// Whether the cookie of a waiting magazine has elapsed.
+#[inline(always)]
+pub fn elapsed(magazine: Magazine) -> bool {
+    if cfg!(rcumalloc_break = "cookie") {
+        return true; // the reader-guarantee test must fail with this
+    }
+    DOMAIN.poll(Cookie::from_bits(magazine.cookie()))
+}
+
+impl Depot {
+    const fn new() -> Depot {
+        let inner = Inner { full: Stack::new(), waiting: Queue::new(), bytes: 0 };
+        Depot { count: AtomicU32::new(0), inner: Lock::new(inner) }
+    }
+
+    /// A magazine of blocks that may be handed out; they are marked in.
+    #[inline]
+    pub fn take(&self, class: Class) -> Option<Magazine> {
+        if self.count.load(Relaxed) == 0 {
+            return None;
+        }
+        self.take_locked(class)
+    }
+
+    fn take_locked(&self, class: Class) -> Option<Magazine> {
+        let mut inner = self.inner.lock();
+        if let Some(magazine) = inner.full.pop() {
+            self.removed(&mut inner, magazine, class);
+            return Some(magazine);
+        }
+        let magazine = inner.waiting.front().filter(|&m| elapsed(m))?;
+        inner.waiting.pop();
+        self.removed(&mut inner, magazine, class);
+        drop(inner);
+        backlog::settle(magazine.len() * class.size());
+        Some(magazine)
+    }
+
+    fn removed(&self, inner: &mut Inner, magazine: Magazine, class: Class) {
+        let bytes = magazine.len() * class.size();
+        inner.bytes -= bytes;
+        ALL_BYTES.fetch_sub(bytes, Relaxed);
+        self.count.fetch_sub(1, Relaxed);
+    }
+
+    /// Takes a stamped magazine in.
+    pub fn put_waiting(&self, class: Class, magazine: Magazine) {
+        self.put(class, magazine, |inner| inner.waiting.push(magazine));
+    }
+
+    /// Takes a magazine whose blocks may be handed out; they are marked in.
+    pub fn put_full(&self, class: Class, magazine: Magazine) {
+        self.put(class, magazine, |inner| inner.full.push(magazine));
+    }
+
+    fn put(&self, class: Class, magazine: Magazine, file: impl FnOnce(&mut Inner)) {
+        let excess = {
+            let mut inner = self.inner.lock();
+            let bytes = magazine.len() * class.size();
+            inner.bytes += bytes;
+            let all = ALL_BYTES.fetch_add(bytes, Relaxed) + bytes;
+            self.count.fetch_add(1, Relaxed);
+            file(&mut inner);
+            inner.bytes > DEPOT_BYTES
+                || inner.full.len() + inner.waiting.len() > DEPOT_MAGAZINES
+                || all > ALL_DEPOTS_BYTES && inner.bytes > SPARED_BYTES
+        };
+        if excess {
+            // Two out for one in, so that a depot that is over its bound gets under it again.
+            for _ in 0..2 {
+                let Some(magazine) = self.take_locked(class) else { break };
+                flush(class, magazine);
+            }
+        }
+    }
+
+    /// Flushes everything that may be handed out. Returns bytes.
+    pub fn drain(&self, class: Class) -> usize {
+        let mut bytes = 0;
+        while let Some(magazine) = self.take(class) {
+            bytes += magazine.len() * class.size();
+            flush(class, magazine);
+        }
+        bytes
+    }
+
+    /// Magazines inside, and the bytes of their blocks: (count, bytes).
+    pub fn census(&self) -> (usize, usize) {
+        let inner = self.inner.lock();
+        (inner.full.len() + inner.waiting.len(), inner.bytes)
+    }
+
+    /// For fork: the lock itself.
+    pub fn lock(&self) -> &Lock<Inner> {
+        &self.inner
+    }
+}
+
+/// Flushes what may be handed out of every depot. Returns bytes.
+pub fn drain_all() -> usize {
+    (0..CLASSES).map(Class::new).map(|class| of(class).drain(class)).sum()
+}
+
+/// The cold drain: the blocks of `magazine`, marked in and reusable, go back to their slabs; the
+/// magazine becomes an empty one.
+pub fn flush(class: Class, magazine: Magazine) {
+    give_blocks(class, magazine.blocks());
+    magazine.set_len(0);
+    put_empty(magazine);
+}
+
+/// As [`flush`], and the magazine stays with the caller.
+pub fn give_blocks(class: Class, blocks: &mut [usize]) {
+    if let Some(bad) = pool::of(class).put(blocks) {
+        verdict::double_free("free", bad, class);
+    }
+}
+
+/// The store of empty magazines, and how many were cut.
+static EMPTIES: Lock<[Stack; KINDS]> = Lock::new([const { Stack::new() }; KINDS]);
+static CUT: AtomicUsize = AtomicUsize::new(0);
+
+/// An empty magazine of `kind` from the store, if it has one.
+pub fn take_empty(kind: usize) -> Option<Magazine> {
+    EMPTIES.lock()[kind].pop()
+}
+
+/// Any empty magazine at all, the largest first.
+pub fn take_any_empty() -> Option<Magazine> {
+    let mut empties = EMPTIES.lock();
+    (0..KINDS).rev().find_map(|kind| empties[kind].pop())
+}
+
+/// An empty magazine to the store.
+pub fn put_empty(magazine: Magazine) {
+    EMPTIES.lock()[magazine.kind()].push(magazine);
+}
+
+/// Cuts `page` into empty magazines of `kind`; one for the caller, the others to the store.
+pub fn cut(page: Page, kind: usize) -> Magazine {
+    // SAFETY: the caller gives the page, which nobody else has, to be pages of pointers.
+    unsafe { memdesc::set(page, 1, Memdesc::of_kind(Kind::Magazine)) };
+    CUT.fetch_add(1, Relaxed);
+    let piece = |offset: usize| {
+        // SAFETY: inside the page, aligned to the kind's size, each piece used once.
+        unsafe { Magazine::create(NonNull::new_unchecked(page.as_ptr().add(offset)), kind) }
+    };
+    let mut empties = EMPTIES.lock();
+    // Downwards: the next ones handed out lie next to the caller's.
+    for index in (1..PAGE / kind_bytes(kind)).rev() {
+        empties[kind].push(piece(index * kind_bytes(kind)));
+    }
+    piece(0)
+}
+
+/// Pages of pointers there are.
+pub fn pages_cut() -> usize {
+    CUT.load(Relaxed)
+}
+
+/// For fork: the lock of the store.
+pub fn empties_lock() -> &'static Lock<[Stack; KINDS]> {
+    &EMPTIES
+}

@@ -1,0 +1,17 @@
+//! Size classes, magazines, depots, slabs and large blocks: what a block is and where it waits.
+//!
+//! [`size_class`] says which of 72 rounded sizes serves a request; [`slab`]s are cut into blocks
+//! of one class and gathered in a [`pool`]; blocks move in [`magazine`]s, which change hands in
+//! the [`depot`]; [`marks`] knows of every block whether it is out; [`backlog`] keeps the account
+//! of what waits for a grace period; [`large`] blocks are page runs of their own; [`verdict`]
+//! speaks when a call is wrong.
+
+pub mod backlog;
+pub mod depot;
+pub mod large;
+pub mod magazine;
+pub mod marks;
+pub mod pool;
+pub mod size_class;
+pub mod slab;
+pub mod verdict;

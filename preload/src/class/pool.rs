@@ -1,0 +1,231 @@
+//! The class pool: every slab of one class, under one lock.
+//!
+//! Magazines take whole batches of blocks from here and the cold drain puts them back one by
+//! one, sorted by address. A slab all of whose blocks came back goes to the zone, except the
+//! last one with anything to give, which is kept so that a program at the edge does not create
+//! and destroy a slab a turn. Lock order: class pool, then the page floor.
+
+use crate::class::backlog::{self, DOMAIN};
+use crate::class::size_class::{CLASSES, Class, SLAB_BYTES};
+use crate::class::slab::Slab;
+use crate::os::lock::Lock;
+use rcu::Cookie;
+
+/// What the lock protects.
+pub struct Inner {
+    /// Slabs with something to give; new ones and newly opened ones at the front.
+    partial: Option<Slab>,
+    /// Slabs with deferred bits, in the order in which they got their first.
+    deferred: Option<Slab>,
+    deferred_tail: Option<Slab>,
+    /// Descriptors of this class without a slab.
+    unused: Option<Slab>,
+    /// Slabs there are.
+    slabs: usize,
+    /// Blocks that are in no slab: with the program or in magazines.
+    away: usize,
+    /// Blocks in deferred bitmaps.
+    waiting: usize,
+}
+
+/// One class's slabs.
+pub struct ClassPool(Lock<Inner>);
+
+/// Figures of one class.
+#[derive(Clone, Copy, Default)]
+pub struct Census {
+    /// Slabs.
+    pub slabs: usize,
+    /// Blocks outside slabs.
+    pub away: usize,
+    /// Blocks in deferred bitmaps.
+    pub waiting: usize,
+}
+
+static POOLS: [ClassPool; CLASSES] = [const { ClassPool::new() }; CLASSES];
+
+/// The pool of `class`.
+#[inline(always)]
+pub fn of(class: Class) -> &'static ClassPool {
+    &POOLS[class.index()]
+}
+
+impl ClassPool {
+    const fn new() -> ClassPool {
+        ClassPool(Lock::new(Inner {
+            partial: None,
+            deferred: None,
+            deferred_tail: None,
+            unused: None,
+            slabs: 0,
+            away: 0,
+            waiting: 0,
+        }))
+    }
+
+    /// Fills `out` with blocks of `class` as far as memory goes; returns how many.
+    pub fn take(&self, class: Class, out: &mut [usize]) -> usize {
+        let mut inner = self.0.lock();
+        let mut taken = 0;
+        if inner.deferred.is_some() {
+            inner.settle();
+        }
+        while taken < out.len() {
+            let Some(slab) = inner.partial else {
+                let unused = &mut inner.unused;
+                let Some(slab) = Slab::create(class, unused) else { break };
+                inner.slabs += 1;
+                inner.link(slab);
+                continue;
+            };
+            taken += slab.take(&mut out[taken..]);
+            if !slab.has_some() {
+                inner.unlink(slab);
+            }
+        }
+        inner.away += taken;
+        taken
+    }
+
+    /// The cold drain: puts `blocks` back into their slabs. They are sorted here. Returns the
+    /// address of a block that was in already, if there was one.
+    pub fn put(&self, blocks: &mut [usize]) -> Option<usize> {
+        blocks.sort_unstable();
+        let mut bad = None;
+        let mut inner = self.0.lock();
+        let mut rest = &blocks[..];
+        while let Some(&first) = rest.first() {
+            let base = first & !(SLAB_BYTES - 1);
+            let count = rest.partition_point(|&b| b - base < SLAB_BYTES);
+            let (mine, others) = rest.split_at(count);
+            rest = others;
+            let Some(slab) = Slab::of(first) else {
+                bad = Some(first);
+                continue;
+            };
+            for &block in mine {
+                if slab.put(block) {
+                    inner.away -= 1;
+                } else {
+                    bad = Some(block);
+                }
+            }
+            inner.after_return(slab);
+        }
+        bad
+    }
+
+    /// The last resort of `free` (G4): sets the block's bit in its slab's deferred bitmap.
+    pub fn defer(&self, class: Class, block: usize) {
+        let mut inner = self.0.lock();
+        let Some(slab) = Slab::of(block) else { return };
+        // Credit 0: a period starts by itself, for nobody will look after this block.
+        let cookie = backlog::stamp(class.size(), &mut 0).cookie;
+        let first = slab.deferred_cookie().is_none();
+        slab.defer(block, cookie.to_bits());
+        inner.away -= 1;
+        inner.waiting += 1;
+        if first {
+            match inner.deferred_tail {
+                Some(mut tail) => *tail.deferred_link() = Some(slab),
+                None => inner.deferred = Some(slab),
+            }
+            inner.deferred_tail = Some(slab);
+        }
+    }
+
+    /// Moves elapsed deferred bits to the free bitmaps, and empty slabs to the zone.
+    pub fn settle(&self) {
+        self.0.lock().settle();
+    }
+
+    /// Gives every slab without a block away to the zone. Returns how many.
+    pub fn release_empty(&self) -> usize {
+        let mut inner = self.0.lock();
+        inner.settle();
+        let mut released = 0;
+        let mut next = inner.partial;
+        while let Some(mut slab) = next {
+            next = *slab.links().0;
+            if slab.is_empty() && slab.deferred_cookie().is_none() {
+                inner.release(slab);
+                released += 1;
+            }
+        }
+        released
+    }
+
+    /// Its figures.
+    pub fn census(&self) -> Census {
+        let inner = self.0.lock();
+        Census { slabs: inner.slabs, away: inner.away, waiting: inner.waiting }
+    }
+
+    /// For fork: the lock itself.
+    pub fn lock(&self) -> &Lock<Inner> {
+        &self.0
+    }
+}
+
+impl Inner {
+    fn link(&mut self, mut slab: Slab) {
+        let front = self.partial;
+        let (next, prev, listed) = slab.links();
+        *next = front;
+        *prev = None;
+        *listed = true;
+        if let Some(mut front) = front {
+            *front.links().1 = Some(slab);
+        }
+        self.partial = Some(slab);
+    }
+
+    fn unlink(&mut self, mut slab: Slab) {
+        let (next, prev, listed) = slab.links();
+        *listed = false;
+        let (next, prev) = (next.take(), prev.take());
+        if let Some(mut next) = next {
+            *next.links().1 = prev;
+        }
+        match prev {
+            Some(mut prev) => *prev.links().0 = next,
+            None => self.partial = next,
+        }
+    }
+
+    /// Files a slab that got blocks back where it now belongs.
+    fn after_return(&mut self, mut slab: Slab) {
+        if !*slab.links().2 && slab.has_some() {
+            self.link(slab);
+        }
+        let alone = slab.links().0.is_none() && slab.links().1.is_none();
+        if slab.is_empty() && slab.deferred_cookie().is_none() && !alone {
+            self.release(slab);
+        }
+    }
+
+    fn release(&mut self, slab: Slab) {
+        self.unlink(slab);
+        self.slabs -= 1;
+        slab.destroy(&mut self.unused);
+    }
+
+    /// Moves elapsed deferred bits back, oldest slab first, up to the first that has to wait.
+    fn settle(&mut self) {
+        while let Some(mut slab) = self.deferred {
+            if let Some(cookie) = slab.deferred_cookie()
+                && !DOMAIN.poll(Cookie::from_bits(cookie))
+            {
+                return;
+            }
+            self.deferred = slab.deferred_link().take();
+            if self.deferred.is_none() {
+                self.deferred_tail = None;
+            }
+            let count = slab.settle_deferred();
+            self.waiting -= count;
+            backlog::settle(count * slab.class().size());
+            self.after_return(slab);
+        }
+    }
+}

@@ -1,0 +1,213 @@
+//! Size classes: which of 72 rounded sizes serves a request.
+//!
+//! Sizes up to 128 bytes go in steps of 16; above, every doubling is cut in eight steps, so no
+//! block is more than 12.5 % larger than asked for. All slabs are 64 KiB and 64 KiB-aligned, so
+//! the low 16 bits of an address are its offset in the slab and "is this the start of a block?"
+//! is one multiplication (Lemire): with `M = ceil(2^32 / size)` and `off < 2^16`,
+//! `(off * M) mod 2^32 < M` exactly when `size` divides `off`.
+//!
+//! Everything here is computed by the compiler; nothing is ever written. Any thread may read.
+
+/// Bytes of a slab, and its alignment. 16 bits of offset make the interior check one `movzx`.
+pub const SLAB_BYTES: usize = 64 * 1024;
+/// Number of size classes: 8 in steps of 16, then 8 in each of 8 doublings.
+pub const CLASSES: usize = 72;
+/// Largest block cut from a slab, in bytes; above it blocks are page runs of their own.
+pub const SMALL_MAX: usize = 32 * 1024;
+/// Requests up to this many bytes find their slot by one table look-up.
+pub const LOOKUP_MAX: usize = 1024;
+/// Bytes of one slot in a thread's table.
+pub const SLOT_BYTES: usize = 32;
+
+/// One of the 72 classes. The number inside is always below [`CLASSES`].
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(transparent)]
+pub struct Class(u8);
+
+impl Class {
+    /// The class numbered `index`, which must be below [`CLASSES`].
+    #[inline(always)]
+    pub const fn new(index: usize) -> Class {
+        debug_assert!(index < CLASSES);
+        Class(index as u8)
+    }
+
+    /// The class that serves `size` bytes, `size <= SMALL_MAX`. 0 is served as 1.
+    #[inline(always)]
+    pub const fn of_size(size: usize) -> Class {
+        if size <= 128 {
+            let size = if size == 0 { 1 } else { size };
+            Class(((size - 1) >> 4) as u8)
+        } else {
+            let last = size - 1;
+            let log = last.ilog2() as usize;
+            Class((8 + (log - 7) * 8 + ((last >> (log - 3)) & 7)) as u8)
+        }
+    }
+
+    /// The class that serves `size` bytes aligned to `align` (a power of two), or `None` when
+    /// only a page run can. Blocks are cut at multiples of their size from an aligned slab, so
+    /// the answer is the next class whose size is a multiple of `align`.
+    pub const fn of_aligned(size: usize, align: usize) -> Option<Class> {
+        let least = if size < align { align } else { size };
+        if least > SMALL_MAX {
+            return None;
+        }
+        let mut class = Class::of_size(least);
+        while class.index() < CLASSES {
+            if class.size() & (align - 1) == 0 {
+                return Some(class);
+            }
+            class = Class(class.0 + 1);
+        }
+        None
+    }
+
+    /// The class whose slot is `offset` bytes into a table; 0 (the dummy slot) has none.
+    #[inline(always)]
+    pub const fn of_slot(offset: usize) -> Option<Class> {
+        if offset == 0 { None } else { Some(Class((offset / SLOT_BYTES - 1) as u8)) }
+    }
+
+    /// Its number, below [`CLASSES`].
+    #[inline(always)]
+    pub const fn index(self) -> usize {
+        self.0 as usize
+    }
+
+    /// Byte offset of its slot in a thread's table. Slot 0 is the dummy.
+    #[inline(always)]
+    pub const fn slot(self) -> usize {
+        (self.0 as usize + 1) * SLOT_BYTES
+    }
+
+    /// Bytes of a block.
+    #[inline(always)]
+    pub const fn size(self) -> usize {
+        SIZES[self.0 as usize] as usize
+    }
+
+    /// Blocks in a slab.
+    #[inline(always)]
+    pub const fn blocks(self) -> usize {
+        SLAB_BYTES / self.size()
+    }
+
+    /// `ceil(2^32 / size)`: the multiplier of the interior check.
+    #[inline(always)]
+    pub const fn magic(self) -> u32 {
+        MAGICS[self.0 as usize]
+    }
+
+    /// floor(log2(size)): blocks lie at least `2^k` apart, so `address >> k` tells them apart.
+    #[inline(always)]
+    pub const fn shift(self) -> u32 {
+        (self.size() as u32).ilog2()
+    }
+
+    /// Whether `offset` bytes into a slab is where a block starts (the slab's tail included).
+    #[inline(always)]
+    pub const fn starts_at(self, offset: u16) -> bool {
+        (offset as u32).wrapping_mul(self.magic()) < self.magic()
+    }
+
+    /// Which block of a slab holds the byte at `offset`.
+    #[inline(always)]
+    pub const fn block_of(self, offset: u16) -> usize {
+        offset as usize / self.size()
+    }
+}
+
+const fn size_of_index(index: usize) -> usize {
+    if index < 8 {
+        16 * (index + 1)
+    } else {
+        let log = 7 + (index - 8) / 8;
+        let step = (index - 8) % 8 + 1;
+        (1 << log) + (step << (log - 3))
+    }
+}
+
+const SIZES: [u32; CLASSES] = {
+    let mut sizes = [0; CLASSES];
+    let mut i = 0;
+    while i < CLASSES {
+        sizes[i] = size_of_index(i) as u32;
+        i += 1;
+    }
+    sizes
+};
+
+const MAGICS: [u32; CLASSES] = {
+    let mut magics = [0; CLASSES];
+    let mut i = 0;
+    while i < CLASSES {
+        magics[i] = (1u64 << 32).div_ceil(SIZES[i] as u64) as u32;
+        i += 1;
+    }
+    magics
+};
+
+/// Slot offset by request size, for requests up to [`LOOKUP_MAX`]: malloc's only look-up.
+pub static SLOT_OF_SIZE: [u16; LOOKUP_MAX + 1] = {
+    let mut slots = [0; LOOKUP_MAX + 1];
+    let mut size = 0;
+    while size <= LOOKUP_MAX {
+        slots[size] = Class::of_size(size).slot() as u16;
+        size += 1;
+    }
+    slots
+};
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn classes_cover_every_size_and_waste_little() {
+        for size in 0..=SMALL_MAX {
+            let class = Class::of_size(size);
+            assert!(class.size() >= size);
+            if class.index() > 0 {
+                assert!(Class::new(class.index() - 1).size() < size.max(1));
+            }
+            if size > 128 {
+                assert!((class.size() - size) * 8 <= size, "{size} -> {}", class.size());
+            }
+        }
+        assert_eq!(Class::new(CLASSES - 1).size(), SMALL_MAX);
+    }
+
+    #[test]
+    fn interior_check_is_exact_for_every_class_and_offset() {
+        for i in 0..CLASSES {
+            let class = Class::new(i);
+            for offset in 0..=u16::MAX {
+                assert_eq!(class.starts_at(offset), (offset as usize).is_multiple_of(class.size()));
+            }
+        }
+    }
+
+    #[test]
+    fn aligned_classes_are_aligned() {
+        for log in 0..=15 {
+            let align = 1usize << log;
+            for size in (0..=SMALL_MAX).step_by(7) {
+                if let Some(class) = Class::of_aligned(size, align) {
+                    assert!(class.size() >= size && class.size().is_multiple_of(align));
+                } else {
+                    panic!("{size} aligned to {align} has no class");
+                }
+            }
+        }
+        assert!(Class::of_aligned(1, 65536).is_none());
+    }
+
+    #[test]
+    fn slots_round_trip() {
+        assert_eq!(Class::of_slot(0), None);
+        for i in 0..CLASSES {
+            assert_eq!(Class::of_slot(Class::new(i).slot()), Some(Class::new(i)));
+        }
+    }
+}

@@ -1,0 +1,301 @@
+//! Slabs: 64 KiB cut into blocks of one class, described out of line.
+//!
+//! The descriptor is type-stable metadata: `free` on another thread may read the one a stale
+//! memdesc word still names, so it stays a descriptor for ever and its identity (class, base) is
+//! read again under the class lock before anything is changed. All fields but `base` and `class`
+//! belong to the holder of the class lock.
+//!
+//! A slab's blocks are, each exactly one of: not yet carved (index at or above `fresh`), in (bit
+//! set in the free bitmap), waiting in the deferred bitmap, or with a magazine or the program.
+//! The deferred bitmap is the end of the line for `free` when there is no memory for a magazine:
+//! it was set aside when the slab was created, so it cannot fail (G4).
+
+use crate::class::marks::Map;
+use crate::class::size_class::{Class, SLAB_BYTES};
+use crate::page::memdesc::{self, Kind, Memdesc};
+use crate::page::window;
+use crate::page::{Page, meta, zone};
+use core::ptr::NonNull;
+use core::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+
+/// log2 of the pages of a slab.
+const SLAB_ORDER: u32 = 4;
+/// Pages of a slab.
+const SLAB_PAGES: usize = 16;
+
+/// Head of a descriptor; the free bitmap and then the deferred bitmap follow it.
+#[repr(C, align(64))]
+struct Head {
+    base: AtomicUsize,
+    next: Option<Slab>,
+    prev: Option<Slab>,
+    /// Next on the class's list of slabs with deferred bits.
+    next_deferred: Option<Slab>,
+    /// Cookie of the youngest deferred bit.
+    cookie: u64,
+    /// Blocks carved so far, from the start.
+    fresh: u16,
+    /// Bits set in the free bitmap.
+    free: u16,
+    /// Bits set in the deferred bitmap.
+    deferred: u16,
+    class: u8,
+    /// On the class's list of slabs with something to give.
+    listed: bool,
+}
+
+/// A handle on a slab's descriptor.
+#[derive(Clone, Copy, PartialEq, Eq)]
+#[repr(transparent)]
+pub struct Slab(NonNull<Head>);
+
+/// Words of one bitmap for `class`.
+const fn words(class: Class) -> usize {
+    class.blocks().div_ceil(64)
+}
+
+// SAFETY: a handle is an address of type-stable memory; what it may be used for is said at each
+// method.
+unsafe impl Send for Slab {}
+
+impl Slab {
+    /// A new slab of `class`, or `None` when memory is out. `unused` gives a descriptor of this
+    /// class that an earlier slab left behind.
+    pub fn create(class: Class, unused: &mut Option<Slab>) -> Option<Slab> {
+        let page = zone::alloc_pages(SLAB_ORDER)?;
+        let base = page.addr();
+        let described = window::ensure_marks(class.shift(), base, SLAB_BYTES)
+            .then(|| Slab::descriptor(class, unused))
+            .flatten();
+        let Some(mut slab) = described else {
+            // SAFETY: allocated above and given to nobody.
+            unsafe { zone::free_pages(page, SLAB_ORDER) };
+            return None;
+        };
+        // SAFETY: the descriptor is on no list and no memdesc names it: it is ours.
+        let head = unsafe { slab.0.as_mut() };
+        head.base.store(base, Relaxed);
+        head.class = class.index() as u8;
+        head.next = None;
+        head.prev = None;
+        head.next_deferred = None;
+        head.fresh = 0;
+        head.free = 0;
+        head.deferred = 0;
+        head.listed = false;
+        let word = Memdesc::new(Kind::Slab, slab.0.as_ptr() as usize, class.slot() as u16);
+        // SAFETY: the sixteen pages were just allocated; the word is published with Release
+        // after the descriptor it names.
+        unsafe { memdesc::set(page, SLAB_PAGES, word) };
+        Some(slab)
+    }
+
+    fn descriptor(class: Class, unused: &mut Option<Slab>) -> Option<Slab> {
+        if let Some(slab) = *unused {
+            // SAFETY: an unused descriptor belongs to the class pool, whose lock is held.
+            *unused = unsafe { slab.0.as_ref() }.next;
+            return Some(slab);
+        }
+        let bytes = core::mem::size_of::<Head>() + 2 * 8 * words(class);
+        Some(Slab(meta::bytes(bytes)?.cast()))
+    }
+
+    /// Gives the slab's memory to the zone; its descriptor joins `unused`. All its blocks must
+    /// be in and it must be on no list.
+    pub fn destroy(mut self, unused: &mut Option<Slab>) {
+        let page = Page::new(self.base());
+        for bits in self.free_bits() {
+            *bits = 0;
+        }
+        // SAFETY: the class lock is held and no block of the slab is out.
+        unsafe { self.0.as_mut() }.next = *unused;
+        *unused = Some(self);
+        if let Some(page) = page {
+            // SAFETY: the pages were the slab's and nobody holds a block of them.
+            unsafe { zone::free_pages(page, SLAB_ORDER) };
+        }
+    }
+
+    /// The slab that holds `addr`, if a slab does.
+    #[inline]
+    pub fn of(addr: usize) -> Option<Slab> {
+        let word = memdesc::of(addr);
+        if word.kind() != Kind::Slab {
+            return None;
+        }
+        NonNull::new(word.descriptor() as *mut Head).map(Slab)
+    }
+
+    /// Its class.
+    #[inline]
+    pub fn class(self) -> Class {
+        Class::new(self.head().class as usize)
+    }
+
+    /// Address of its first block.
+    #[inline]
+    pub fn base(self) -> usize {
+        self.head().base.load(Relaxed)
+    }
+
+    /// Whether a block can be taken from it.
+    #[inline]
+    pub fn has_some(self) -> bool {
+        self.head().free != 0 || (self.head().fresh as usize) < self.class().blocks()
+    }
+
+    /// Whether no block of it is out, in a magazine or deferred.
+    #[inline]
+    pub fn is_empty(self) -> bool {
+        self.head().free == self.head().fresh
+    }
+
+    /// Blocks carved, blocks in, blocks deferred.
+    pub fn census(self) -> (usize, usize, usize) {
+        let head = self.head();
+        (head.fresh as usize, head.free as usize, head.deferred as usize)
+    }
+
+    /// Moves blocks into `out` in address order: returned ones first, then never-used ones.
+    /// Returns how many.
+    pub fn take(mut self, out: &mut [usize]) -> usize {
+        let (base, size, limit) = (self.base(), self.class().size(), self.class().blocks());
+        let mut taken = 0;
+        if self.head().free != 0 {
+            'words: for (word, bits) in self.free_bits().iter_mut().enumerate() {
+                while *bits != 0 {
+                    if taken == out.len() {
+                        break 'words;
+                    }
+                    let bit = bits.trailing_zeros() as usize;
+                    *bits &= *bits - 1;
+                    out[taken] = base + (word * 64 + bit) * size;
+                    taken += 1;
+                }
+            }
+        }
+        // SAFETY: the class lock is held.
+        let head = unsafe { self.0.as_mut() };
+        head.free -= taken as u16;
+        while taken < out.len() && (head.fresh as usize) < limit {
+            out[taken] = base + head.fresh as usize * size;
+            head.fresh += 1;
+            taken += 1;
+        }
+        taken
+    }
+
+    /// Puts the block at `addr` back. False if it was in already or never carved: the caller's
+    /// heap is damaged.
+    pub fn put(mut self, addr: usize) -> bool {
+        let block = self.class().block_of((addr - self.base()) as u16);
+        let bits = &mut self.free_bits()[block / 64];
+        let bit = 1u64 << (block % 64);
+        if *bits & bit != 0 {
+            return false;
+        }
+        *bits |= bit;
+        // SAFETY: the class lock is held.
+        let head = unsafe { self.0.as_mut() };
+        head.free += 1;
+        block < head.fresh as usize
+    }
+
+    /// Marks the block at `addr` deferred until `cookie`. Needs no memory.
+    pub fn defer(mut self, addr: usize, cookie: u64) {
+        let block = self.class().block_of((addr - self.base()) as u16);
+        self.deferred_bits()[block / 64] |= 1u64 << (block % 64);
+        // SAFETY: the class lock is held.
+        let head = unsafe { self.0.as_mut() };
+        head.deferred += 1;
+        head.cookie = cookie;
+    }
+
+    /// The cookie all its deferred blocks wait for, if it has any.
+    pub fn deferred_cookie(self) -> Option<u64> {
+        (self.head().deferred != 0).then_some(self.head().cookie)
+    }
+
+    /// After the cookie: the deferred blocks become free ones. Returns how many.
+    pub fn settle_deferred(mut self) -> usize {
+        let count = words(self.class());
+        for word in 0..count {
+            let bits = core::mem::take(&mut self.deferred_bits()[word]);
+            self.free_bits()[word] |= bits;
+        }
+        // SAFETY: the class lock is held.
+        let head = unsafe { self.0.as_mut() };
+        head.free += head.deferred;
+        core::mem::take(&mut head.deferred) as usize
+    }
+
+    /// Whether the block holding `addr` was ever carved, and whether it is in the slab or in
+    /// its deferred bitmap. For diagnosis: read without the lock, may be stale.
+    pub fn whereabouts(self, addr: usize) -> Whereabouts {
+        let block = self.class().block_of((addr.wrapping_sub(self.base())) as u16);
+        let bit = 1u64 << (block % 64);
+        if block >= self.class().blocks() || block >= self.head().fresh as usize {
+            Whereabouts::NeverGiven
+        } else if self.free_bits()[block / 64] & bit != 0 {
+            Whereabouts::Free
+        } else if self.deferred_bits()[block / 64] & bit != 0 {
+            Whereabouts::Deferred
+        // SAFETY: the block is one of this slab's, whose marks are committed.
+        } else if unsafe { Map::of(self.class()).is_out(self.base() + block * self.class().size()) } {
+            Whereabouts::Out
+        } else {
+            Whereabouts::Magazine
+        }
+    }
+
+    /// List links for the class pool.
+    pub fn links(&mut self) -> (&mut Option<Slab>, &mut Option<Slab>, &mut bool) {
+        // SAFETY: the class lock is held.
+        let head = unsafe { self.0.as_mut() };
+        (&mut head.next, &mut head.prev, &mut head.listed)
+    }
+
+    /// Link of the list of slabs with deferred bits.
+    pub fn deferred_link(&mut self) -> &mut Option<Slab> {
+        // SAFETY: the class lock is held.
+        unsafe { &mut self.0.as_mut().next_deferred }
+    }
+
+    #[inline]
+    fn head(&self) -> &Head {
+        // SAFETY: descriptors are type-stable.
+        unsafe { self.0.as_ref() }
+    }
+
+    fn bits<'a>(self, first: usize) -> &'a mut [u64] {
+        // SAFETY: two bitmaps of `words` follow the head in the same piece of metadata; the
+        // class lock is held (or, for diagnosis, only a stale word is read).
+        unsafe {
+            let start = self.0.as_ptr().add(1).cast::<u64>().add(first);
+            core::slice::from_raw_parts_mut(start, words(self.class()))
+        }
+    }
+
+    fn free_bits<'a>(self) -> &'a mut [u64] {
+        self.bits(0)
+    }
+
+    fn deferred_bits<'a>(self) -> &'a mut [u64] {
+        self.bits(words(self.class()))
+    }
+}
+
+/// What the heap knows of a block.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Whereabouts {
+    /// Not carved yet, or the slab's tail.
+    NeverGiven,
+    /// In its slab.
+    Free,
+    /// In its slab's deferred bitmap.
+    Deferred,
+    /// In a magazine that waits, or is full, or is in the depot.
+    Magazine,
+    /// With the program, or in a loaded or filling magazine.
+    Out,
+}

@@ -1,0 +1,199 @@
+//! Bad calls: what is wrong, in one line, and what becomes of the process (G6).
+//!
+//! The fast path of `free` finds interior, foreign and misaligned addresses itself and jumps to
+//! the slow path, which comes here. Double frees of small blocks are found when a magazine is
+//! turned (`marks.rs`), those of large blocks at once. The line names the call, the address and
+//! what the heap knows of it; then the process aborts, or, with `RCUMALLOC_ON_ERROR=report`, the
+//! call has no effect and the program goes on.
+
+use crate::class::large::LargeRef;
+use crate::class::size_class::Class;
+use crate::class::slab::{Slab, Whereabouts};
+use crate::os::line::Line;
+use crate::os::syscall;
+use crate::page::memdesc::{self, Kind};
+use core::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+
+static REPORT_ONLY: AtomicBool = AtomicBool::new(false);
+static REPORTED: AtomicU64 = AtomicU64::new(0);
+
+/// Whether bad calls are reported and the program goes on.
+pub fn set_report_only(report: bool) {
+    REPORT_ONLY.store(report, Relaxed);
+}
+
+/// How many bad calls were reported.
+pub fn reported() -> u64 {
+    REPORTED.load(Relaxed)
+}
+
+/// What an address is to the heap.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Address {
+    /// Not in the heap's window, or in a piece of it the heap never used.
+    Foreign,
+    /// In a slab: in the block that starts at `start`.
+    Small {
+        /// Where the block starts.
+        start: usize,
+        /// Its class.
+        class: Class,
+        /// What the heap knows of it.
+        at: Whereabouts,
+    },
+    /// In a large block.
+    Large {
+        /// Where the block starts.
+        start: usize,
+        /// Its bytes.
+        bytes: usize,
+        /// Whether the program has it.
+        live: bool,
+    },
+    /// In memory of the heap that holds no block.
+    Internal(&'static str),
+}
+
+/// Finds out what `addr` is. Any address; nothing is dereferenced that is not the heap's own.
+pub fn inspect(addr: usize) -> Address {
+    match memdesc::of(addr).kind() {
+        Kind::Slab => match Slab::of(addr) {
+            Some(slab) => {
+                let class = slab.class();
+                let block = class.block_of((addr - slab.base()) as u16);
+                Address::Small {
+                    start: slab.base() + block * class.size(),
+                    class,
+                    at: slab.whereabouts(addr),
+                }
+            }
+            None => Address::Internal("in a page being recycled"),
+        },
+        Kind::Large => match LargeRef::of(addr) {
+            Some(large) => {
+                Address::Large { start: large.base(), bytes: large.bytes(), live: large.is_live() }
+            }
+            None => Address::Internal("in a page being recycled"),
+        },
+        Kind::Unknown | Kind::Foreign => Address::Foreign,
+        Kind::Free | Kind::PageCache | Kind::Reserve => {
+            Address::Internal("in a free page (freed before, or never given out)")
+        }
+        Kind::Magazine => Address::Internal("in a page of pointers"),
+        Kind::Meta => Address::Internal("in metadata"),
+    }
+}
+
+/// `call(addr)` was refused: says why, and ends the process unless asked not to.
+#[cold]
+#[inline(never)]
+pub fn bad_address(call: &str, addr: usize) {
+    let mut line = Line::new();
+    line.str(call).str("(").hex(addr as u64).str("): ");
+    match inspect(addr) {
+        Address::Foreign => {
+            line.str("not a pointer of this heap (stack, static or mapped memory, or another malloc's");
+            line.str(" block, as with RTLD_DEEPBIND)");
+        }
+        Address::Small { start, class, at } if start != addr => {
+            line.str("points ").dec((addr - start) as u64).str(" bytes into ");
+            describe_small(&mut line, class, at);
+            line.str(" at ").hex(start as u64);
+        }
+        Address::Small { class, at, .. } => {
+            match at {
+                Whereabouts::Free | Whereabouts::Deferred | Whereabouts::Magazine => {
+                    line.str(again(call));
+                }
+                Whereabouts::NeverGiven | Whereabouts::Out => {
+                    line.str("not a block to free: ");
+                }
+            }
+            describe_small(&mut line, class, at);
+        }
+        Address::Large { start, bytes, live } if start != addr => {
+            line.str("points ").dec((addr - start) as u64).str(" bytes into a ");
+            line.str(if live { "" } else { "freed " });
+            line.str("large block of ").dec(bytes as u64).str(" bytes at ").hex(start as u64);
+        }
+        Address::Large { bytes, live, .. } => {
+            line.str(if live { "not a block to free: " } else { again(call) });
+            line.str("a large block of ").dec(bytes as u64).str(" bytes");
+        }
+        Address::Internal(what) => {
+            line.str("not a block: the address is ").str(what);
+        }
+    }
+    finish(&mut line);
+}
+
+/// A magazine's turn found a block of `class` freed twice.
+#[cold]
+#[inline(never)]
+pub fn double_free(call: &str, addr: usize, class: Class) {
+    if let Address::Small { at: Whereabouts::NeverGiven, .. } = inspect(addr) {
+        return bad_address(call, addr);
+    }
+    let mut line = Line::new();
+    line.str(call).str("(").hex(addr as u64).str("): double free of a block of ");
+    line.dec(class.size() as u64).str(" bytes, found when its magazine was turned: ");
+    line.str("it was freed before and not given out since");
+    finish(&mut line);
+}
+
+/// `call(addr, size)` named a size the block cannot have.
+#[cold]
+#[inline(never)]
+pub fn wrong_size(call: &str, addr: usize, size: usize, align: Option<usize>) {
+    let mut line = Line::new();
+    line.str(call).str("(").hex(addr as u64);
+    if let Some(align) = align {
+        line.str(", ").dec(align as u64);
+    }
+    line.str(", ").dec(size as u64).str("): wrong size or alignment: ");
+    match inspect(addr) {
+        Address::Small { class, at, .. } => describe_small(&mut line, class, at),
+        Address::Large { bytes, .. } => {
+            line.str("a large block of ").dec(bytes as u64).str(" bytes");
+        }
+        _ => {
+            line.str("not a block of this heap");
+        }
+    }
+    finish(&mut line);
+}
+
+/// What a call on a freed block is.
+fn again(call: &str) -> &'static str {
+    if call.contains("free") { "double free of " } else { "use after free of " }
+}
+
+fn describe_small(line: &mut Line, class: Class, at: Whereabouts) {
+    line.str("a block of ").dec(class.size() as u64).str(" bytes ").str(match at {
+        Whereabouts::NeverGiven => "that was never given out",
+        Whereabouts::Free => "that is free in its slab",
+        Whereabouts::Deferred => "that is freed and waits in its slab",
+        Whereabouts::Magazine => "that is freed and in a magazine",
+        Whereabouts::Out => "in use",
+    });
+}
+
+fn finish(line: &mut Line) {
+    REPORTED.fetch_add(1, Relaxed);
+    line.emit();
+    if !REPORT_ONLY.load(Relaxed) {
+        syscall::abort();
+    }
+}
+
+/// Whether `size` (and `align`) can be what the live block at `addr` was asked with; for
+/// `free_sized` and `free_aligned_sized`. Addresses that are no block are left to `free`.
+pub fn size_fits(addr: usize, size: usize, align: usize) -> bool {
+    match inspect(addr) {
+        Address::Small { start, class, .. } if start == addr => Class::of_aligned(size, align) == Some(class),
+        Address::Large { start, .. } if start == addr => {
+            LargeRef::of(addr).is_none_or(|large| large.asked() == size) && addr & (align - 1) == 0
+        }
+        _ => true,
+    }
+}

@@ -1,0 +1,101 @@
+//! Every number that was chosen, in one place: its unit, and why it has this value.
+//!
+//! "(tune)" marks a starting point that measuring may move; the others follow from a layout.
+
+// ---- os ----------------------------------------------------------------------------------
+
+/// Bytes of one line of ours on stderr; longer ones are cut. One `write` must stay atomic
+/// on a pipe (PIPE_BUF is 4096) and the line lives on the caller's stack, maybe a signal's.
+pub const LINE_BYTES: usize = 512;
+
+/// Turns a waiter spins before it sleeps in the kernel (tune). A zone operation takes about
+/// 100 ns; 64 pauses are one to three times that, far below the 5 us of sleep and wake.
+pub const LOCK_SPINS: u32 = 64;
+
+/// Bytes read at a time from /proc/self/environ when libc has no `environ` yet.
+pub const ENV_CHUNK: usize = 512;
+
+/// Bytes of one slot of a thread's table: top, low, high, magic and rest.
+pub const SLOT_BYTES: usize = 32;
+
+/// Slots of a thread's table: 72 size classes and the dummy, slot 0.
+pub const SLOTS: usize = 73;
+
+/// 64-bit words of a thread's table.
+pub const TABLE_WORDS: usize = SLOTS * SLOT_BYTES / 8;
+
+// ---- page --------------------------------------------------------------------------------
+
+/// log2 of the page: the only page size supported, checked at start.
+pub const PAGE_SHIFT: u32 = 12;
+
+/// Bytes of a page, order 0.
+pub const PAGE: usize = 1 << PAGE_SHIFT;
+
+/// Largest order of the zone. Order 10 is a unit.
+pub const MAX_ORDER: u32 = 10;
+
+/// Pages of a unit, the stretch inside which the zone coalesces.
+pub const UNIT_PAGES: usize = 1 << MAX_ORDER;
+
+/// Bytes of a unit: 4 MiB, as the kernel's largest buddy block.
+pub const UNIT: usize = UNIT_PAGES * PAGE;
+
+/// Bytes of the window, tried from the first to the last. 128 GiB is more than a program of
+/// ours has needed; valgrind 3.19 refuses 64 GiB and more, containers may refuse less.
+pub const WINDOW_SIZES: [usize; 5] = [128 << 30, 32 << 30, 8 << 30, 2 << 30, 512 << 20];
+
+/// Units of the largest window: sizes the zone's index (96 bytes for each 64 units).
+pub const MAX_UNITS: usize = WINDOW_SIZES[0] / UNIT;
+
+/// First committed stretch in bytes: small programs never need a second (tune).
+pub const FIRST_STEP: usize = 256 << 10;
+
+/// Largest commit step in bytes of a reserved window; steps double up to here (tune).
+pub const LAST_STEP: usize = UNIT;
+
+/// Largest step in bytes of a lazy window, whose every byte counts against RLIMIT_AS (tune).
+pub const LAZY_STEP: usize = 512 << 10;
+
+/// Least step in bytes for a side table. One page of memdescs describes 2 MiB of heap;
+/// four pages keep the system calls rare. Committed is not touched.
+pub const SIDE_STEP: usize = 16 << 10;
+
+/// Where a lazy window may lie: between where the kernel puts programs (0x55..) and where it
+/// puts mappings (0x7f..), and above the range that AddressSanitizer claims (0x60.. to 0x64..).
+pub const LAZY_LOW: usize = 0x6800_0000_0000;
+
+/// Units of 4 MiB a lazy window's place is drawn from: 8 TiB above [`LAZY_LOW`].
+pub const LAZY_PLACES: usize = 1 << 21;
+
+/// Places tried for a lazy window before giving up; each is free unless somebody mapped it.
+pub const LAZY_TRIES: usize = 8;
+
+/// Smallest and largest k of the mark maps: blocks of 16 bytes to blocks of 32 KiB.
+pub const MARK_SHIFTS: core::ops::RangeInclusive<u32> = 4..=15;
+
+/// Free blocks of this order and up are purged first: 64 KiB a call is worth the call.
+pub const PURGE_ORDER: u32 = 4;
+
+/// Dirty free bytes past which `excess` asks for a purge (tune): never below this, ...
+pub const DIRTY_HIGH: usize = 32 << 20;
+
+/// ... nor below this share (as a shift) of the usable heap: 1/4 (tune). Purging and faulting
+/// a page again costs about 0.5 us, so a heap that breathes must not do it with each breath.
+pub const DIRTY_SHARE: u32 = 2;
+
+/// Pages a cache's first refill fetches; it doubles with each refill (tune). Slow start.
+pub const BATCH_MIN: usize = 4;
+
+/// Most pages a refill fetches (tune): 256 KiB, and the lock is held for about 5 us.
+pub const BATCH_MAX: usize = 64;
+
+/// Most pages a cache may hold. Its length shares a memdesc word with the link: 8 bits.
+pub const CACHE_MAX: usize = 192;
+
+/// Pages of a run of metadata (order 4): descriptors of a small program fit in one run, and
+/// what is not used of it is not touched.
+pub const META_ORDER: u32 = 4;
+
+/// Alignment in bytes of metadata objects: a cache line, so neighbours share none.
+pub const META_ALIGN: usize = 64;

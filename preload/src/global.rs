@@ -1,0 +1,94 @@
+//! Rust's side of the heap: a global allocator, and read-side sections as guards.
+//!
+//! ```
+//! #[global_allocator]
+//! static HEAP: rcumalloc::RcuMalloc = rcumalloc::RcuMalloc;
+//!
+//! let shared = Box::new(42);
+//! let seen = &raw const *shared;
+//! let section = rcumalloc::read();
+//! drop(shared); // freed, but the section has begun: not reused before it ends
+//! # // SAFETY: that is what the section is for.
+//! assert_eq!(unsafe { *seen }, 42);
+//! drop(section);
+//! ```
+
+use crate::abi::libc_names;
+use crate::thread::{entry, readers};
+use core::alloc::{GlobalAlloc, Layout};
+use core::marker::PhantomData;
+
+/// The heap as a `#[global_allocator]`. Every deallocation waits for a grace period once the
+/// process has a second thread or a reader, as every free under the preloaded library does.
+#[derive(Clone, Copy, Default, Debug)]
+pub struct RcuMalloc;
+
+// SAFETY: blocks are disjoint, aligned as asked and live until they are deallocated.
+unsafe impl GlobalAlloc for RcuMalloc {
+    #[inline]
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        if layout.align() <= entry::MALLOC_ALIGN {
+            // SAFETY: any thread, any size.
+            unsafe { libc_names::malloc(layout.size()).cast() }
+        } else {
+            entry::alloc_aligned(layout.size(), layout.align())
+        }
+    }
+
+    #[inline]
+    unsafe fn dealloc(&self, block: *mut u8, _layout: Layout) {
+        // SAFETY: the caller's promise.
+        unsafe { libc_names::free(block.cast()) }
+    }
+
+    #[inline]
+    unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
+        if layout.align() <= entry::MALLOC_ALIGN {
+            return entry::alloc_zeroed(layout.size());
+        }
+        // SAFETY: the caller's promise.
+        let block = unsafe { self.alloc(layout) };
+        if !block.is_null() {
+            // SAFETY: a fresh block of this size.
+            unsafe { block.write_bytes(0, layout.size()) };
+        }
+        block
+    }
+
+    #[inline]
+    unsafe fn realloc(&self, block: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+        if layout.align() <= entry::MALLOC_ALIGN {
+            return entry::resize(block as usize, size);
+        }
+        // SAFETY: the caller's promise, and a layout of the same alignment.
+        unsafe {
+            let new = self.alloc(Layout::from_size_align_unchecked(size, layout.align()));
+            if !new.is_null() {
+                core::ptr::copy_nonoverlapping(block, new, layout.size().min(size));
+                self.dealloc(block, layout);
+            }
+            new
+        }
+    }
+}
+
+/// A read-side section of the calling thread; ends when dropped.
+#[must_use = "the section ends when the guard is dropped"]
+pub struct Guard {
+    /// A section belongs to its thread.
+    here: PhantomData<*const ()>,
+}
+
+/// Opens a read-side section: no block freed from now on by any thread is reused before it ends.
+#[inline]
+pub fn read() -> Guard {
+    readers::lock();
+    Guard { here: PhantomData }
+}
+
+impl Drop for Guard {
+    #[inline]
+    fn drop(&mut self) {
+        readers::unlock();
+    }
+}

@@ -1,0 +1,194 @@
+//! Mappings: the only file of the heap that changes the address space.
+//!
+//! Two ways to own memory. *Reserve* a range that costs nothing and *commit* pieces of it;
+//! or *map at* a numerically chosen place, which fails where something is already. Purging
+//! never changes a mapping, so the number of VMAs does not grow with fragmentation (hazard
+//! `map_count`). Any thread; what a range is used for is the caller's to synchronise.
+//!
+//! In tests every call here can be made to fail: see `fail_after`.
+
+use super::syscall::{Errno, syscall};
+
+/// What became of a request for a certain place.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Placed {
+    /// Mapped, readable and writable, zero.
+    Done,
+    /// Somebody else's mapping is in the way.
+    Occupied,
+    /// No memory, no address space, or forbidden.
+    Refused,
+}
+
+const RW: usize = (libc::PROT_READ | libc::PROT_WRITE) as usize;
+const ANONYMOUS: usize = (libc::MAP_PRIVATE | libc::MAP_ANONYMOUS) as usize;
+const NO_FD: usize = usize::MAX;
+
+/// Reserves `len` bytes of address space: no access, no commit charge, page aligned.
+pub fn reserve(len: usize) -> Option<usize> {
+    if inject::fails() {
+        return None;
+    }
+    let flags = ANONYMOUS | libc::MAP_NORESERVE as usize;
+    // SAFETY: a new mapping at a place of the kernel's choice disturbs nothing.
+    unsafe { syscall(libc::SYS_mmap, [0, len, libc::PROT_NONE as usize, flags, NO_FD, 0]) }.ok()
+}
+
+/// Makes part of a reservation readable and writable. All or nothing, except that a failure
+/// may leave a prefix writable, which does no harm: committing again is idempotent.
+pub fn commit(addr: usize, len: usize) -> bool {
+    if inject::fails() {
+        return false;
+    }
+    // SAFETY: only widens the access to a range of ours.
+    unsafe { syscall(libc::SYS_mprotect, [addr, len, RW, 0, 0, 0]) }.is_ok()
+}
+
+/// Maps exactly [addr, addr+len), zero, if nothing is there.
+pub fn map_at(addr: usize, len: usize) -> Placed {
+    if inject::fails() {
+        return Placed::Refused;
+    }
+    let flags = ANONYMOUS | libc::MAP_FIXED_NOREPLACE as usize;
+    // SAFETY: NOREPLACE never takes another mapping away.
+    match unsafe { syscall(libc::SYS_mmap, [addr, len, RW, flags, NO_FD, 0]) } {
+        Ok(got) if got == addr => Placed::Done,
+        Ok(got) => {
+            // A kernel before 4.17 takes the flag for a hint and maps somewhere else.
+            // SAFETY: we have just made this mapping and nobody knows of it.
+            unsafe { unmap(got, len) };
+            Placed::Occupied
+        }
+        Err(Errno::EEXIST) => Placed::Occupied,
+        Err(_) => Placed::Refused,
+    }
+}
+
+/// Maps `len` zero bytes anywhere.
+pub fn map(len: usize) -> Option<usize> {
+    if inject::fails() {
+        return None;
+    }
+    // SAFETY: a new mapping at a place of the kernel's choice disturbs nothing.
+    unsafe { syscall(libc::SYS_mmap, [0, len, RW, ANONYMOUS, NO_FD, 0]) }.ok()
+}
+
+/// Takes a mapping away.
+///
+/// # Safety
+/// The range is the caller's alone and nothing will refer to it again.
+pub unsafe fn unmap(addr: usize, len: usize) -> bool {
+    // SAFETY: promised by the caller.
+    unsafe { syscall(libc::SYS_munmap, [addr, len, 0, 0, 0, 0]) }.is_ok()
+}
+
+/// Gives the memory of a range back to the system; it reads as zero afterwards. On failure
+/// (`mlock`ed memory, say) some of it may have been dropped and some not.
+///
+/// # Safety
+/// The contents of the range are the caller's to lose.
+pub unsafe fn purge(addr: usize, len: usize) -> bool {
+    if inject::fails() {
+        return false;
+    }
+    // SAFETY: promised by the caller.
+    unsafe { syscall(libc::SYS_madvise, [addr, len, libc::MADV_DONTNEED as usize, 0, 0, 0]) }.is_ok()
+}
+
+/// Asks for small pages in a range that is touched sparsely. Advice: a refusal is fine.
+pub fn small_pages(addr: usize, len: usize) {
+    // SAFETY: does not change contents or access.
+    let _ = unsafe { syscall(libc::SYS_madvise, [addr, len, libc::MADV_NOHUGEPAGE as usize, 0, 0, 0]) };
+}
+
+#[cfg(any(test, feature = "inject"))]
+pub use inject::{fail_after, fail_never};
+
+/// Failure injection, per thread under `cargo test` (tests run side by side), else for the
+/// process.
+#[cfg(any(test, feature = "inject"))]
+mod inject {
+    #[cfg(not(test))]
+    use core::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+
+    #[cfg(test)]
+    std::thread_local! {
+        static LEFT: core::cell::Cell<usize> = const { core::cell::Cell::new(usize::MAX) };
+    }
+    #[cfg(not(test))]
+    static LEFT: AtomicUsize = AtomicUsize::new(usize::MAX);
+
+    fn set(n: usize) {
+        #[cfg(test)]
+        LEFT.set(n);
+        #[cfg(not(test))]
+        LEFT.store(n, Relaxed);
+    }
+
+    /// Lets `n` mapping calls succeed and fails every later one.
+    pub fn fail_after(n: usize) {
+        set(n);
+    }
+
+    /// Ends the injection.
+    pub fn fail_never() {
+        set(usize::MAX);
+    }
+
+    /// Counts one mapping call; whether it shall fail.
+    pub(super) fn fails() -> bool {
+        #[cfg(test)]
+        let left = LEFT.get();
+        #[cfg(not(test))]
+        let left = LEFT.load(Relaxed);
+        match left {
+            usize::MAX => false,
+            0 => true,
+            n => {
+                set(n - 1);
+                false
+            }
+        }
+    }
+}
+
+#[cfg(not(any(test, feature = "inject")))]
+mod inject {
+    #[inline(always)]
+    pub(super) const fn fails() -> bool {
+        false
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reserve_commit_purge() {
+        let at = reserve(1 << 20).unwrap();
+        assert!(commit(at, 8192));
+        // SAFETY: committed just now, ours alone.
+        unsafe {
+            *(at as *mut u8) = 7;
+            assert!(purge(at, 8192));
+            assert_eq!(*(at as *const u8), 0);
+        }
+        assert_eq!(map_at(at, 4096), Placed::Occupied);
+        // SAFETY: ours alone.
+        assert!(unsafe { unmap(at, 1 << 20) });
+        assert_eq!(map_at(at, 4096), Placed::Done);
+        // SAFETY: ours alone.
+        assert!(unsafe { unmap(at, 4096) });
+    }
+
+    #[test]
+    fn injection_counts() {
+        fail_after(1);
+        let first = map(4096);
+        assert!(first.is_some() && map(4096).is_none() && reserve(4096).is_none());
+        fail_never();
+        // SAFETY: ours alone.
+        assert!(unsafe { unmap(first.unwrap(), 4096) });
+    }
+}

@@ -1,0 +1,16 @@
+//! The ground floor: what we ask of the kernel, without libc in between where libc would
+//! set `errno`, allocate or lock. It knows nothing of pages, blocks or grace periods.
+//!
+//! Everything here may be called from any thread at any time, before libc's constructors
+//! and in the child of a fork. Calls return their errors as values.
+
+pub mod clock;
+pub mod env;
+pub mod limits;
+pub mod line;
+pub mod lock;
+pub mod map;
+pub mod peers;
+pub mod syscall;
+pub mod tid;
+pub mod tls;

@@ -1,0 +1,358 @@
+//! The buddy allocator's bookkeeping: which pages are free, in blocks of 2^order pages.
+//!
+//! A free page is never touched, so nothing is threaded through it. Each unit of 1024 pages
+//! has a tree of bits, out of line: node 1 is the whole unit (order 10), node n has the
+//! halves 2n and 2n+1, nodes 1024..2047 are the pages. *A bit is set if and only if its node
+//! is a free block that is not part of a larger one.* The buddy of node n is n^1, the block
+//! above is n/2: coalescing is arithmetic. Above the units, one row of an index for each 64
+//! units has a word for each order, whose bits say which units hold such a block. A search
+//! takes the smallest order that fits and of these the lowest address, which keeps a heap
+//! dense and its top empty.
+//!
+//! A free page is *dirty* if it has been given out since the system last zeroed it. Clean
+//! pages are worth knowing: purging them is wasted, and calloc need not clear them.
+//!
+//! Pages are numbers here, relative to the window. Protected by the zone's lock.
+
+use crate::constants::{MAX_ORDER, MAX_UNITS, UNIT_PAGES};
+
+const ORDERS: usize = MAX_ORDER as usize + 1;
+const ROWS: usize = MAX_UNITS / 64;
+
+/// What is known of one unit. All zero: no page of it is free.
+#[repr(C, align(64))]
+pub struct Unit {
+    tree: [u64; 32],
+    dirty: [u64; 16],
+    blocks: [u16; ORDERS],
+}
+
+impl Unit {
+    fn has(&self, node: usize) -> bool {
+        self.tree[node / 64] >> (node % 64) & 1 != 0
+    }
+
+    fn flip(&mut self, node: usize) {
+        self.tree[node / 64] ^= 1 << (node % 64);
+    }
+
+    /// The lowest free block of this order.
+    fn lowest(&self, order: u32) -> Option<usize> {
+        let width = UNIT_PAGES >> order; // nodes of this order: width..2*width
+        if width < 64 {
+            let level = self.tree[0] & (((1u128 << (2 * width)) - (1 << width)) as u64);
+            return (level != 0).then(|| level.trailing_zeros() as usize);
+        }
+        let words = width / 64..2 * width / 64;
+        words.into_iter().find_map(|w| {
+            let word = self.tree[w];
+            (word != 0).then(|| w * 64 + word.trailing_zeros() as usize)
+        })
+    }
+}
+
+/// The bits of word `word` of a page bitmap that lie in [from, to).
+fn bits(word: usize, from: usize, to: usize) -> u64 {
+    let low = from.max(word * 64) - word * 64;
+    let high = to.min(word * 64 + 64) - word * 64;
+    if high <= low { 0 } else { (u64::MAX >> (64 - (high - low))) << low }
+}
+
+/// The allocator's state. All zero: no units.
+pub struct Buddy {
+    units: *mut Unit,
+    known: usize,
+    free: usize,
+    dirty: usize,
+    blocks: [u32; ORDERS],
+    first: [u32; ORDERS],
+    index: [[u64; ORDERS]; ROWS],
+}
+
+// SAFETY: the pointer is to the window's table of units, which belongs to this alone.
+unsafe impl Send for Buddy {}
+
+impl Buddy {
+    /// One that knows no units.
+    pub const fn new() -> Buddy {
+        Buddy {
+            units: core::ptr::null_mut(),
+            known: 0,
+            free: 0,
+            dirty: 0,
+            blocks: [0; ORDERS],
+            first: [0; ORDERS],
+            index: [[0; ORDERS]; ROWS],
+        }
+    }
+
+    /// Tells it of the table of units and how many of them can be used.
+    ///
+    /// # Safety
+    /// `known` units at `units` are writable for ever, were zero at first, and belong to
+    /// this `Buddy` alone.
+    pub unsafe fn know(&mut self, units: *mut Unit, known: usize) {
+        debug_assert!(known <= MAX_UNITS && (self.units.is_null() || self.units == units));
+        self.units = units;
+        self.known = self.known.max(known);
+    }
+
+    /// Pages that are free.
+    pub fn free_pages(&self) -> usize {
+        self.free
+    }
+
+    /// Free pages that are dirty.
+    pub fn dirty_pages(&self) -> usize {
+        self.dirty
+    }
+
+    fn unit(&mut self, unit: usize) -> &mut Unit {
+        assert!(unit < self.known, "a page of no unit");
+        // SAFETY: promised in `know`; exclusive because self is.
+        unsafe { &mut *self.units.add(unit) }
+    }
+
+    fn insert(&mut self, unit: usize, node: usize, order: u32) {
+        let o = order as usize;
+        let it = self.unit(unit);
+        it.flip(node);
+        it.blocks[o] += 1;
+        self.index[unit / 64][o] |= 1 << (unit % 64);
+        self.first[o] = self.first[o].min((unit / 64) as u32);
+        self.blocks[o] += 1;
+        self.free += 1 << order;
+    }
+
+    fn remove(&mut self, unit: usize, node: usize, order: u32) {
+        let o = order as usize;
+        let it = self.unit(unit);
+        it.flip(node);
+        it.blocks[o] -= 1;
+        if it.blocks[o] == 0 {
+            self.index[unit / 64][o] &= !(1 << (unit % 64));
+        }
+        self.blocks[o] -= 1;
+        self.free -= 1 << order;
+    }
+
+    /// Takes the best block of this order, dirt as it is.
+    fn take(&mut self, order: u32) -> Option<usize> {
+        let fit = (order..=MAX_ORDER).find(|&o| self.blocks[o as usize] > 0)?;
+        let o = fit as usize;
+        // `first` is a lower bound; make it exact.
+        while self.index[self.first[o] as usize][o] == 0 {
+            self.first[o] += 1;
+        }
+        let row = self.first[o] as usize;
+        let unit = row * 64 + self.index[row][o].trailing_zeros() as usize;
+        let mut node = self.unit(unit).lowest(fit)?;
+        self.remove(unit, node, fit);
+        for half in (order..fit).rev() {
+            node *= 2;
+            self.insert(unit, node + 1, half);
+        }
+        Some(unit * UNIT_PAGES + ((node << order) & (UNIT_PAGES - 1)))
+    }
+
+    /// Gives back a block, aligned to its order, dirt as it is.
+    fn put(&mut self, page: usize, order: u32) {
+        debug_assert!(page.is_multiple_of(1 << order) && self.block_at(page).is_none());
+        let unit = page / UNIT_PAGES;
+        let mut node = (UNIT_PAGES + page % UNIT_PAGES) >> order;
+        let mut order = order;
+        while order < MAX_ORDER && self.unit(unit).has(node ^ 1) {
+            self.remove(unit, node ^ 1, order);
+            node /= 2;
+            order += 1;
+        }
+        self.insert(unit, node, order);
+    }
+
+    /// Gives back any range, as the fewest blocks.
+    fn put_range(&mut self, mut page: usize, mut pages: usize) {
+        while pages > 0 {
+            let order = page.trailing_zeros().min(pages.ilog2()).min(MAX_ORDER);
+            self.put(page, order);
+            page += 1 << order;
+            pages -= 1 << order;
+        }
+    }
+
+    /// The free block that a page is part of: its first page and order.
+    fn block_at(&mut self, page: usize) -> Option<(usize, u32)> {
+        if page / UNIT_PAGES >= self.known {
+            return None;
+        }
+        let leaf = UNIT_PAGES + page % UNIT_PAGES;
+        let unit = self.unit(page / UNIT_PAGES);
+        let order = (0..=MAX_ORDER).find(|&o| unit.has(leaf >> o))?;
+        Some((page >> order << order, order))
+    }
+
+    /// Whether all of a range is free.
+    pub fn is_free(&mut self, mut page: usize, pages: usize) -> bool {
+        let end = page + pages;
+        while page < end {
+            match self.block_at(page) {
+                Some((start, order)) => page = start + (1 << order),
+                None => return false,
+            }
+        }
+        true
+    }
+
+    /// Takes exactly a range that is all free.
+    fn claim(&mut self, page: usize, pages: usize) {
+        let (mut at, end) = (page, page + pages);
+        while at < end {
+            let Some((start, order)) = self.block_at(at) else {
+                debug_assert!(false, "claimed a page that is not free");
+                return;
+            };
+            let stop = start + (1 << order);
+            let node = (UNIT_PAGES + start % UNIT_PAGES) >> order;
+            self.remove(start / UNIT_PAGES, node, order);
+            self.put_range(start, at - start);
+            self.put_range(end.min(stop), stop - end.min(stop));
+            at = stop;
+        }
+    }
+
+    /// Makes the pages of a range dirty or clean; returns how many were not so before.
+    fn dirt(&mut self, page: usize, pages: usize, is_dirty: bool) -> usize {
+        let (mut at, end) = (page, page + pages);
+        let mut changed = 0;
+        while at < end {
+            let base = at / UNIT_PAGES * UNIT_PAGES;
+            let stop = end.min(base + UNIT_PAGES);
+            let unit = self.unit(at / UNIT_PAGES);
+            for word in (at - base) / 64..(stop - base).div_ceil(64) {
+                let mask = bits(word, at - base, stop - base);
+                let old = unit.dirty[word];
+                let new = if is_dirty { old | mask } else { old & !mask };
+                unit.dirty[word] = new;
+                changed += (old ^ new).count_ones() as usize;
+            }
+            at = stop;
+        }
+        if is_dirty {
+            self.dirty += changed;
+        } else {
+            self.dirty -= changed;
+        }
+        changed
+    }
+
+    /// New pages: free and clean.
+    pub fn add(&mut self, page: usize, pages: usize) {
+        self.put_range(page, pages);
+    }
+
+    /// Gives back pages that were given out; `is_dirty` false only if they are known zero.
+    pub fn free(&mut self, page: usize, pages: usize, is_dirty: bool) {
+        if is_dirty {
+            self.dirt(page, pages, true);
+        }
+        self.put_range(page, pages);
+    }
+
+    /// Takes a block of 2^order pages.
+    pub fn alloc(&mut self, order: u32) -> Option<usize> {
+        let page = self.take(order)?;
+        self.dirt(page, 1 << order, false);
+        Some(page)
+    }
+
+    /// Takes `pages` pages, the first of which is a multiple of `align` pages counted from
+    /// `phase` pages below the window; and whether all were clean.
+    pub fn alloc_run(&mut self, pages: usize, align: usize, phase: usize) -> Option<(usize, bool)> {
+        let order = pages.max(align).next_power_of_two().trailing_zeros();
+        let page = if order <= MAX_ORDER {
+            let page = self.take(order)?;
+            self.put_range(page + pages, (1 << order) - pages);
+            page
+        } else {
+            let page = self.find(pages, align, phase)?;
+            self.claim(page, pages);
+            page
+        };
+        Some((page, self.dirt(page, pages, false) == 0))
+    }
+
+    /// The lowest unit from which on `pages` pages are free.
+    fn find(&mut self, pages: usize, align: usize, phase: usize) -> Option<usize> {
+        let mut start = 0;
+        'next: while start + pages <= self.known * UNIT_PAGES {
+            if !(phase + start).is_multiple_of(align) {
+                start += UNIT_PAGES;
+                continue;
+            }
+            let last = start + pages / UNIT_PAGES * UNIT_PAGES;
+            for unit in start / UNIT_PAGES..last / UNIT_PAGES {
+                if self.index[unit / 64][MAX_ORDER as usize] >> (unit % 64) & 1 == 0 {
+                    start = (unit + 1) * UNIT_PAGES;
+                    continue 'next;
+                }
+            }
+            if self.is_free(last, pages % UNIT_PAGES) {
+                return Some(start);
+            }
+            start = last + UNIT_PAGES; // no run can contain that unit
+        }
+        None
+    }
+
+    /// Takes exactly these pages if all are free.
+    pub fn alloc_at(&mut self, page: usize, pages: usize) -> bool {
+        let is_free = self.is_free(page, pages);
+        if is_free {
+            self.claim(page, pages);
+            self.dirt(page, pages, false);
+        }
+        is_free
+    }
+
+    /// Where a block of this order should begin if the window grows from `end`: at the last
+    /// boundary below it if all from there on is free, else at the next.
+    pub fn tail_block(&mut self, end: usize, order: u32) -> usize {
+        let start = end >> order << order;
+        if self.is_free(start, end - start) { start } else { start + (1 << order) }
+    }
+
+    /// The same for a run that begins on a unit: as far down as all units are free.
+    pub fn tail_units(&mut self, end: usize) -> usize {
+        let mut start = self.tail_block(end, MAX_ORDER);
+        while start > 0 && start <= end && self.is_free(start - UNIT_PAGES, UNIT_PAGES) {
+            start -= UNIT_PAGES;
+        }
+        start
+    }
+
+    /// Takes a block of at least this order that holds dirt, from page `from` on; it counts as
+    /// clean from now on: give it back with `free`, dirty if it could not be purged. Returns
+    /// its first page, its order and how many of its pages were dirty.
+    pub fn take_dirty(&mut self, from: usize, least: u32) -> Option<(usize, u32, usize)> {
+        let mut page = from;
+        while page < self.known * UNIT_PAGES {
+            let word = page % UNIT_PAGES / 64;
+            let left = self.unit(page / UNIT_PAGES).dirty[word] >> (page % 64);
+            if left == 0 {
+                page = (page / 64 + 1) * 64;
+                continue;
+            }
+            page += left.trailing_zeros() as usize;
+            let Some((start, order)) = self.block_at(page) else {
+                debug_assert!(false, "dirt on a page that is not free");
+                return None;
+            };
+            if order >= least {
+                self.claim(start, 1 << order);
+                let dirty = self.dirt(start, 1 << order, false);
+                return Some((start, order, dirty));
+            }
+            page = start + (1 << order);
+        }
+        None
+    }
+}

@@ -1,0 +1,192 @@
+//! The memdesc: one 8-byte word for every page of the window, that says what the page is.
+//!
+//! ```text
+//!   63 ......... 48 47 ........................... 4 3 ... 0
+//!   slot (Slab only) descriptor's address, 16-aligned  kind
+//! ```
+//!
+//! It is the kernel's memdesc (Wilcox): a 4-bit type and a pointer to a descriptor that lies
+//! elsewhere. Ours also carries, for a slab, the byte offset of its class's slot in a
+//! thread's table, so that `free` needs one load to know where to push. For every other kind
+//! the slot is 0, the dummy that is always full: an unexpected page falls into the slow path
+//! without a test of its own. *Every word with a slot other than 0 belongs to a live slab*;
+//! the zone overwrites the words of what it takes back, so that this holds.
+//!
+//! Who writes: the owner of the page, nobody else; while a page is free, the zone under its
+//! lock. Who reads: anybody, any time, with any address. A reader that holds a live block of
+//! the page sees the right word, because whatever handed it the block ordered it after the
+//! owner's store. A reader with a wild pointer may see an older word and acts on it only to
+//! print a message. Stores are Release and [`of`] is Acquire, so a descriptor found through
+//! a word is seen initialised.
+
+use core::sync::atomic::AtomicU64;
+use core::sync::atomic::Ordering::{Acquire, Relaxed, Release};
+
+use super::{Page, window};
+use crate::constants::{PAGE, PAGE_SHIFT};
+
+/// What a page is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u8)]
+pub enum Kind {
+    /// Nothing has ever been said about it: never used, or inside of a long run.
+    Unknown = 0,
+    /// In the zone, after use.
+    Free = 1,
+    /// In a thread's page cache, or just out of one.
+    PageCache = 2,
+    /// Cut into blocks of one class.
+    Slab = 3,
+    /// Part of a large block.
+    Large = 4,
+    /// A page of pointers.
+    Magazine = 5,
+    /// Descriptors and other metadata.
+    Meta = 6,
+    /// Kept for `free`.
+    Reserve = 7,
+    /// Inside the window, but somebody else mapped it.
+    Foreign = 8,
+}
+
+const KINDS: [Kind; 9] = [
+    Kind::Unknown,
+    Kind::Free,
+    Kind::PageCache,
+    Kind::Slab,
+    Kind::Large,
+    Kind::Magazine,
+    Kind::Meta,
+    Kind::Reserve,
+    Kind::Foreign,
+];
+
+const KIND_MASK: u64 = 0xf;
+const DESCRIPTOR_MASK: u64 = 0x0000_ffff_ffff_fff0;
+const SLOT_SHIFT: u32 = 48;
+
+/// The word.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(transparent)]
+pub struct Memdesc(pub u64);
+
+impl Memdesc {
+    /// A word for pages described by what lies at `descriptor`.
+    #[inline]
+    pub const fn new(kind: Kind, descriptor: usize, slot: u16) -> Memdesc {
+        debug_assert!(descriptor as u64 & !DESCRIPTOR_MASK == 0);
+        debug_assert!(slot == 0 || matches!(kind, Kind::Slab));
+        Memdesc(kind as u64 | descriptor as u64 | (slot as u64) << SLOT_SHIFT)
+    }
+
+    /// A word that has no descriptor.
+    #[inline]
+    pub const fn of_kind(kind: Kind) -> Memdesc {
+        Memdesc(kind as u64)
+    }
+
+    /// What the page is.
+    #[inline]
+    pub fn kind(self) -> Kind {
+        KINDS.get((self.0 & KIND_MASK) as usize).copied().unwrap_or(Kind::Unknown)
+    }
+
+    /// Address of the descriptor; 0 if there is none.
+    #[inline]
+    pub const fn descriptor(self) -> usize {
+        (self.0 & DESCRIPTOR_MASK) as usize
+    }
+
+    /// Byte offset of the class's slot; 0 unless the page is part of a slab.
+    #[inline]
+    pub const fn slot(self) -> u16 {
+        (self.0 >> SLOT_SHIFT) as u16
+    }
+}
+
+/// The word of the page that `addr` lies in, for any address at all.
+#[inline]
+pub fn of(addr: usize) -> Memdesc {
+    if !window::contains(addr) {
+        return Memdesc::of_kind(Kind::Unknown);
+    }
+    // SAFETY: `contains` saw the frontier above addr: table and words are there.
+    // Acquire: pairs with the Release in `set`, what the descriptor held then is seen.
+    Memdesc(unsafe { at(window::LINE.memdesc.load(Relaxed), addr) }.load(Acquire))
+}
+
+/// The word of a page.
+///
+/// # Safety
+/// The page lies below the frontier.
+#[inline]
+pub unsafe fn word(page: Page) -> &'static AtomicU64 {
+    // SAFETY: promised by the caller.
+    unsafe { at(window::LINE.memdesc.load(Relaxed), page.addr()) }
+}
+
+/// # Safety
+/// `table` is the process's table and `addr` lies below the frontier.
+#[inline]
+unsafe fn at(table: usize, addr: usize) -> &'static AtomicU64 {
+    let index = (addr - window::base()) >> PAGE_SHIFT;
+    // SAFETY: below the frontier the table is committed and never goes away; all access is
+    // atomic.
+    unsafe { &*(table as *const AtomicU64).add(index) }
+}
+
+/// Describes `pages` pages from `page` on.
+///
+/// # Safety
+/// The caller owns the pages, and what the word's descriptor names stays for as long as the
+/// word does.
+#[inline]
+pub unsafe fn set(page: Page, pages: usize, memdesc: Memdesc) {
+    debug_assert!(window::contains(page.addr() + (pages - 1) * PAGE));
+    // SAFETY: pages that have been given out lie below the frontier.
+    let first: *const AtomicU64 = unsafe { word(page) };
+    for i in 0..pages {
+        // SAFETY: as above, the caller owns all of them.
+        // Release: pairs with the Acquire in `of`.
+        unsafe { &*first.add(i) }.store(memdesc.0, Release);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::page::zone;
+
+    #[test]
+    fn packs() {
+        let word = Memdesc::new(Kind::Slab, 0x7fff_ffff_ffc0, 32 * 73);
+        assert_eq!(word.kind(), Kind::Slab);
+        assert_eq!(word.descriptor(), 0x7fff_ffff_ffc0);
+        assert_eq!(word.slot(), 32 * 73);
+        for (i, &kind) in KINDS.iter().enumerate() {
+            assert_eq!(kind as usize, i);
+            assert_eq!(Memdesc::of_kind(kind).kind(), kind);
+            assert_eq!(Memdesc::of_kind(kind).slot(), 0);
+        }
+    }
+
+    #[test]
+    fn any_address_may_be_asked() {
+        let local = 0u8;
+        for addr in [0, 1, usize::MAX, 1 << 63, &raw const local as usize] {
+            assert_eq!(of(addr).kind(), Kind::Unknown);
+        }
+    }
+
+    #[test]
+    fn set_and_reset_by_the_zone() {
+        let page = zone::alloc_pages(4).unwrap();
+        // SAFETY: ours; nothing reads a descriptor from it.
+        unsafe { set(page, 16, Memdesc::new(Kind::Slab, 0x1000, 64)) };
+        assert_eq!(of(page.addr() + 16 * PAGE - 1).slot(), 64);
+        // SAFETY: ours, unused.
+        unsafe { zone::free_pages(page, 4) };
+        // Another test may own the pages by now, but no test owns a slab at this descriptor.
+        assert_ne!(of(page.addr()), Memdesc::new(Kind::Slab, 0x1000, 64));
+    }
+}

@@ -1,0 +1,168 @@
+//! The page floor: where memory comes from and goes back to, in pages of 4 KiB.
+//!
+//! ```text
+//!   cache    a thread's stock of order-0 pages, which anybody may take whole
+//!   reserve  pages kept for free() alone            meta  descriptors, for ever
+//!   zone     the buddy allocator and its lock; runs of pages; purging
+//!   buddy    its bookkeeping, out of line: a free page is never touched
+//!   memdesc  one 8-byte word for every page: what it is
+//!   window   the range of addresses all of it lies in, and how it grows
+//!   side     a table beside the window, which grows as it does
+//! ```
+//!
+//! Calls go down this list. Locks are taken in the order meta, reserve, zone. Nothing here
+//! knows of blocks, classes, threads or grace periods: a page given back is given back.
+
+use core::num::NonZeroUsize;
+
+use crate::constants::PAGE;
+
+mod buddy;
+pub mod cache;
+pub mod memdesc;
+pub mod meta;
+pub mod reserve;
+mod side;
+pub mod window;
+pub mod zone;
+
+/// The address of a page: 4 KiB aligned, not null. Says nothing about who owns it.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+#[repr(transparent)]
+pub struct Page(NonZeroUsize);
+
+impl Page {
+    /// The page at `addr`, if that is the address of one.
+    #[inline]
+    pub const fn new(addr: usize) -> Option<Page> {
+        if !addr.is_multiple_of(PAGE) {
+            return None;
+        }
+        match NonZeroUsize::new(addr) {
+            Some(addr) => Some(Page(addr)),
+            None => None,
+        }
+    }
+
+    /// The page that `addr` lies in; None for the null page.
+    #[inline]
+    pub const fn containing(addr: usize) -> Option<Page> {
+        Page::new(addr & !(PAGE - 1))
+    }
+
+    /// Its address.
+    #[inline]
+    pub const fn addr(self) -> usize {
+        self.0.get()
+    }
+
+    /// Its address as a pointer.
+    #[inline]
+    pub const fn as_ptr(self) -> *mut u8 {
+        self.addr() as *mut u8
+    }
+}
+
+/// Opens the window, if it is not open. Every allocation does so by itself; this is for
+/// making the unusual system calls at start (hazard `seccomp_strict`).
+pub fn init() -> bool {
+    zone::init()
+}
+
+/// Takes the floor's locks before a fork, so that the child finds every list whole. In a
+/// solo process nobody else can hold them and a fork handler need not call this.
+pub fn fork_prepare() {
+    meta::hold();
+    reserve::hold();
+    zone::hold();
+}
+
+/// Lets go of them in the parent.
+///
+/// # Safety
+/// This thread called [`fork_prepare`] and has not let go since.
+pub unsafe fn fork_parent() {
+    // SAFETY: promised by the caller.
+    unsafe {
+        zone::release();
+        reserve::release();
+        meta::release();
+    }
+}
+
+/// Lets go of them in the child. A child made behind our back (`_Fork`, raw `clone`) that
+/// finds out later may call it too, and then takes the risk of a half-made change.
+///
+/// # Safety
+/// The process has one thread.
+pub unsafe fn fork_child() {
+    // SAFETY: with one thread, whoever held the locks is the caller's image or is gone.
+    unsafe { fork_parent() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
+
+    #[test]
+    fn page_addresses() {
+        assert!(Page::new(0).is_none() && Page::new(4097).is_none());
+        assert_eq!(Page::new(8192), Page::containing(8192 + 4095));
+        assert!(Page::containing(4095).is_none());
+    }
+
+    struct Thing(AtomicUsize);
+
+    // SAFETY: one number, used as the link and for nothing else.
+    unsafe impl meta::MetaObject for Thing {
+        fn free_link(&self) -> &AtomicUsize {
+            &self.0
+        }
+    }
+
+    static THINGS: meta::MetaPool<Thing> = meta::MetaPool::new();
+
+    /// Four threads allocate while this one forks: each child must be able to go on.
+    #[test]
+    fn fork_storm() {
+        let stop = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            for _ in 0..2 {
+                scope.spawn(|| {
+                    while !stop.load(Relaxed) {
+                        let page = zone::alloc_pages(2).unwrap();
+                        // SAFETY: ours, unused.
+                        unsafe { zone::free_pages(page, 2) };
+                    }
+                });
+                scope.spawn(|| {
+                    while !stop.load(Relaxed) {
+                        let thing = THINGS.alloc().unwrap();
+                        // SAFETY: ours, unused.
+                        unsafe { THINGS.free(thing) };
+                    }
+                });
+            }
+            for _ in 0..40 {
+                fork_prepare();
+                // SAFETY: the child makes raw system calls and uses this floor, nothing else.
+                unsafe {
+                    let child = libc::fork();
+                    if child == 0 {
+                        fork_child();
+                        libc::alarm(10);
+                        let page = zone::alloc_run(1500);
+                        let whole = page.is_some() && THINGS.alloc().is_some() && reserve::top_up();
+                        crate::os::syscall::exit_group(if whole { 7 } else { 1 });
+                    }
+                    fork_parent();
+                    let mut status = 0;
+                    assert_eq!(libc::waitpid(child, &raw mut status, 0), child);
+                    assert_eq!(libc::WEXITSTATUS(status), 7, "the child hung or failed");
+                }
+            }
+            stop.store(true, Relaxed);
+        });
+    }
+}

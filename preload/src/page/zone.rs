@@ -1,0 +1,385 @@
+//! The zone: the window and its buddy allocator under one lock.
+//!
+//! Everything that hands out or takes back pages is here: blocks of 2^order pages, runs of
+//! any number of pages, batches for the page caches, and purging. Any thread; the lock is
+//! held for about 100 ns, longer only where the window grows (one `mprotect` or `mmap`) or
+//! where the words of a long run are reset. Purging is done outside it, on blocks taken out
+//! for the purpose.
+//!
+//! Every mapping call can fail. Growing is all or nothing, so a failed request leaves the
+//! zone as it was; a block that could not be purged goes back as dirty as it came.
+
+use core::sync::atomic::Ordering::{Relaxed, Release};
+
+use super::Page;
+use super::buddy::Buddy;
+use super::memdesc::Kind;
+use super::window::{Grown, Plan, Window};
+use crate::constants::{DIRTY_HIGH, DIRTY_SHARE, MAX_ORDER, PAGE, PAGE_SHIFT, PURGE_ORDER, UNIT, UNIT_PAGES};
+use crate::os::lock::{Guard, Lock};
+use crate::os::map;
+
+/// A zone. The process has one, [`ZONE`]; tests make their own.
+pub(super) struct Zone(Lock<State>);
+
+/// What the lock protects. All zero is a zone that has not been opened.
+struct State {
+    window: Window,
+    grow_calls: usize,
+    grow_failures: usize,
+    purged: usize,
+    buddy: Buddy,
+}
+
+/// The process's zone: 45 KiB of zeros in .bss, of which a small program touches one page.
+static ZONE: Zone = Zone::new();
+
+/// A snapshot of the zone's numbers.
+#[derive(Clone, Copy, Default, Debug)]
+pub struct ZoneStats {
+    /// Bytes of addresses the window may grow to.
+    pub window_bytes: usize,
+    /// Bytes of it that exist.
+    pub frontier_bytes: usize,
+    /// The same without what is somebody else's.
+    pub usable_bytes: usize,
+    /// Bytes in free blocks.
+    pub free_bytes: usize,
+    /// Bytes in free blocks that may still hold memory.
+    pub dirty_bytes: usize,
+    /// Bytes below the frontier that somebody else mapped.
+    pub foreign_bytes: usize,
+    /// How often the window was asked to grow.
+    pub grow_calls: usize,
+    /// How often it could not.
+    pub grow_failures: usize,
+    /// Bytes given back to the system so far.
+    pub purged_bytes: usize,
+    /// Whether the window is only a number.
+    pub lazy: bool,
+}
+
+impl State {
+    fn open(&mut self, zone: &Zone, plan: impl FnOnce() -> Plan) -> bool {
+        if self.window.is_open() {
+            return true;
+        }
+        let opened = self.window.open(plan());
+        if opened {
+            zone.publish(&self.window);
+        }
+        opened
+    }
+
+    /// Grows the window to hold window page `end`, and learns what came of it. False: no memory.
+    fn grow(&mut self, zone: &Zone, end: usize) -> bool {
+        self.grow_calls += 1;
+        let grown = end.checked_mul(PAGE).map_or(Grown::Refused, |want| self.window.grow_to(want));
+        if let Grown::Refused = grown {
+            self.grow_failures += 1;
+            return false;
+        }
+        let known = self.window.frontier().div_ceil(UNIT);
+        // SAFETY: the window committed as many units as the frontier has begun, zero at first
+        // and never taken away; they are used through this zone's Buddy alone.
+        unsafe { self.buddy.know(self.window.units(), known) };
+        zone.publish(&self.window);
+        if let Grown::Pages(page, pages) = grown {
+            self.buddy.add(page, pages);
+        }
+        true
+    }
+
+    fn frontier_page(&self) -> usize {
+        self.window.frontier() >> PAGE_SHIFT
+    }
+
+    fn page(&self, page: usize) -> Option<Page> {
+        Page::new(self.window.base() + page * PAGE)
+    }
+
+    fn index(&self, page: Page) -> usize {
+        debug_assert!(page.addr() - self.window.base() < self.window.frontier());
+        (page.addr() - self.window.base()) >> PAGE_SHIFT
+    }
+
+    fn alloc_pages(&mut self, zone: &Zone, order: u32) -> Option<Page> {
+        loop {
+            if let Some(page) = self.buddy.alloc(order) {
+                return self.page(page);
+            }
+            let start = self.buddy.tail_block(self.frontier_page(), order);
+            if !self.grow(zone, start + (1 << order)) {
+                return None;
+            }
+        }
+    }
+
+    fn alloc_run(&mut self, zone: &Zone, pages: usize, align: usize) -> Option<(Page, bool)> {
+        let phase = self.window.base() >> PAGE_SHIFT;
+        loop {
+            if let Some((page, is_zero)) = self.buddy.alloc_run(pages, align, phase) {
+                return Some((self.page(page)?, is_zero));
+            }
+            let order = pages.max(align).next_power_of_two().trailing_zeros();
+            let end = self.frontier_page();
+            let target = if order <= MAX_ORDER {
+                self.buddy.tail_block(end, order) + (1 << order)
+            } else {
+                let start = self.buddy.tail_units(end);
+                (phase + start).checked_next_multiple_of(align)? - phase + pages
+            };
+            if !self.grow(zone, target) {
+                return None;
+            }
+        }
+    }
+
+    /// Takes pages back: their words say Free from now on, unless they never said anything.
+    fn free(&mut self, page: usize, pages: usize) {
+        for i in page..page + pages {
+            let word = self.window.word(i);
+            // Relaxed: only the owner writes, and that is us since the pages came back.
+            if word.load(Relaxed) != Kind::Unknown as u64 {
+                // Release: whoever reads Free sees what the last owner did before.
+                word.store(Kind::Free as u64, Release);
+            }
+        }
+        self.buddy.free(page, pages, true);
+    }
+}
+
+impl Zone {
+    pub(super) const fn new() -> Zone {
+        Zone(Lock::new(State {
+            window: Window::new(),
+            grow_calls: 0,
+            grow_failures: 0,
+            purged: 0,
+            buddy: Buddy::new(),
+        }))
+    }
+
+    fn publish(&self, window: &Window) {
+        if core::ptr::eq(self, &ZONE) {
+            window.publish();
+        }
+    }
+
+    /// The state, open; None if no window is to be had now.
+    fn state(&self) -> Option<Guard<'_, State>> {
+        let mut state = self.0.lock();
+        state.open(self, Plan::from_limits).then_some(state)
+    }
+
+    pub(super) fn alloc_pages(&self, order: u32) -> Option<Page> {
+        if order > MAX_ORDER {
+            return None;
+        }
+        self.state()?.alloc_pages(self, order)
+    }
+
+    pub(super) fn alloc_run(&self, pages: usize, align_bytes: usize) -> Option<(Page, bool)> {
+        let mut state = self.state()?;
+        let align = (align_bytes >> PAGE_SHIFT).max(1);
+        if pages == 0 || pages.max(align) > state.window.size() >> PAGE_SHIFT {
+            return None;
+        }
+        state.alloc_run(self, pages, align)
+    }
+
+    /// # Safety
+    /// The caller owns the pages and gives them up.
+    pub(super) unsafe fn free(&self, page: Page, pages: usize) {
+        // A unit at a time, for the words are reset under the lock.
+        let mut left = pages;
+        while left > 0 {
+            let some = left.min(UNIT_PAGES);
+            left -= some;
+            let mut state = self.0.lock();
+            let index = state.index(page);
+            state.free(index + left, some);
+        }
+    }
+
+    /// # Safety
+    /// The caller owns the run.
+    pub(super) unsafe fn extend_run(&self, page: Page, pages: usize, more: usize) -> bool {
+        let mut state = self.0.lock();
+        let Some(end) = (state.index(page) + pages).checked_add(more) else {
+            return false;
+        };
+        // Only the top of the heap can grow into new ground, and it needs to get there whole.
+        let begin = end - more;
+        let frontier = state.frontier_page();
+        if end > frontier {
+            let all_free = begin == frontier || state.buddy.is_free(begin, frontier - begin);
+            if !all_free || !state.grow(self, end) {
+                return false;
+            }
+        }
+        end <= state.frontier_page() && state.buddy.alloc_at(begin, more)
+    }
+
+    pub(super) fn purge_free(&self, max_bytes: usize) -> usize {
+        let mut given = 0;
+        for least in [PURGE_ORDER, 0] {
+            let mut from = 0;
+            while given < max_bytes {
+                let mut state = self.0.lock();
+                let Some((page, order, dirty)) = state.buddy.take_dirty(from, least) else {
+                    break;
+                };
+                let addr = state.window.base() + page * PAGE;
+                drop(state);
+                // SAFETY: the block is out of the zone, so it is ours alone.
+                let purged = unsafe { map::purge(addr, PAGE << order) };
+                let mut state = self.0.lock();
+                state.buddy.free(page, 1 << order, !purged);
+                if !purged {
+                    return given;
+                }
+                state.purged += dirty * PAGE;
+                given += dirty * PAGE;
+                from = page + (1 << order);
+            }
+        }
+        given
+    }
+
+    pub(super) fn stats(&self) -> ZoneStats {
+        let state = self.0.lock();
+        let (window, buddy) = (&state.window, &state.buddy);
+        ZoneStats {
+            window_bytes: window.size(),
+            frontier_bytes: window.frontier(),
+            usable_bytes: window.frontier() - window.foreign(),
+            free_bytes: buddy.free_pages() * PAGE,
+            dirty_bytes: buddy.dirty_pages() * PAGE,
+            foreign_bytes: window.foreign(),
+            grow_calls: state.grow_calls,
+            grow_failures: state.grow_failures,
+            purged_bytes: state.purged,
+            lazy: window.is_lazy(),
+        }
+    }
+}
+
+/// Opens the process's window. False if there is none to be had now.
+pub fn init() -> bool {
+    ZONE.state().is_some()
+}
+
+/// Takes 2^order pages, order 0 to 10, aligned to their size. Their contents are anything,
+/// their words say nothing: describe them. None: out of memory.
+pub fn alloc_pages(order: u32) -> Option<Page> {
+    ZONE.alloc_pages(order)
+}
+
+/// Gives them back and resets their words.
+///
+/// # Safety
+/// The caller owns the pages, and nothing refers to them any more.
+pub unsafe fn free_pages(page: Page, order: u32) {
+    // SAFETY: promised by the caller.
+    unsafe { ZONE.free(page, 1 << order) }
+}
+
+/// Takes any number of pages, contiguous. Past 1024 they begin on a unit (4 MiB).
+pub fn alloc_run(pages: usize) -> Option<Page> {
+    alloc_run_zeroed(pages, PAGE).map(|(page, _)| page)
+}
+
+/// The same, aligned to a power of two bytes.
+pub fn alloc_run_aligned(pages: usize, align_bytes: usize) -> Option<Page> {
+    alloc_run_zeroed(pages, align_bytes).map(|(page, _)| page)
+}
+
+/// The same, and whether every byte is known to be zero.
+pub fn alloc_run_zeroed(pages: usize, align_bytes: usize) -> Option<(Page, bool)> {
+    ZONE.alloc_run(pages, align_bytes)
+}
+
+/// Gives back a run or any part of one, and resets the words.
+///
+/// # Safety
+/// The caller owns the pages, and nothing refers to them any more.
+pub unsafe fn free_run(page: Page, pages: usize) {
+    // SAFETY: promised by the caller.
+    unsafe { ZONE.free(page, pages) }
+}
+
+/// Lengthens a run of `pages` pages by `more`, in place: all or nothing.
+///
+/// # Safety
+/// The caller owns the run.
+pub unsafe fn extend_run(page: Page, pages: usize, more: usize) -> bool {
+    // SAFETY: promised by the caller.
+    unsafe { ZONE.extend_run(page, pages, more) }
+}
+
+/// Gives memory of free blocks back to the system, at least `max_bytes` of it if there is so
+/// much, large blocks first. Returns the bytes given. Never unmaps.
+pub fn purge_free(max_bytes: usize) -> usize {
+    ZONE.purge_free(max_bytes)
+}
+
+/// How much should be purged: 0 up to the high watermark of dirty free bytes (the larger of
+/// 32 MiB and a quarter of the heap), past it what lies above half of that.
+pub fn excess() -> usize {
+    let stats = stats();
+    let high = DIRTY_HIGH.max(stats.usable_bytes >> DIRTY_SHARE);
+    if stats.dirty_bytes > high { stats.dirty_bytes - high / 2 } else { 0 }
+}
+
+/// The zone's numbers.
+pub fn stats() -> ZoneStats {
+    ZONE.stats()
+}
+
+/// Takes up to `out.len()` single pages under one lock; returns how many.
+pub(super) fn alloc_batch(out: &mut [Option<Page>]) -> usize {
+    let Some(mut state) = ZONE.state() else {
+        return 0;
+    };
+    for (i, place) in out.iter_mut().enumerate() {
+        *place = state.alloc_pages(&ZONE, 0);
+        if place.is_none() {
+            return i;
+        }
+    }
+    out.len()
+}
+
+/// Gives back single pages under one lock.
+///
+/// # Safety
+/// The caller owns the pages and gives them up.
+pub(super) unsafe fn free_batch(pages: &[Page]) {
+    let mut state = ZONE.0.lock();
+    for &page in pages {
+        let index = state.index(page);
+        state.free(index, 1);
+    }
+}
+
+/// See [`super::window::ensure_marks`].
+pub(super) fn ensure_marks(k: u32, addr: usize, len: usize) -> bool {
+    ZONE.0.lock().window.ensure_marks(k, addr, len)
+}
+
+/// Holds the lock over a fork.
+pub(super) fn hold() {
+    core::mem::forget(ZONE.0.lock());
+}
+
+/// # Safety
+/// After [`hold`], by the same thread or in the child.
+pub(super) unsafe fn release() {
+    // SAFETY: promised by the caller.
+    unsafe { ZONE.0.force_unlock() }
+}
+
+#[cfg(test)]
+#[path = "zone_tests.rs"]
+mod tests;

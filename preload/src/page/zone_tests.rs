@@ -1,0 +1,340 @@
+//! Tests of the zone, on zones of their own: the process's zone is shared by all tests.
+
+use super::*;
+use crate::constants::{PAGE, UNIT, UNIT_PAGES};
+use crate::os::map::{fail_after, fail_never};
+use crate::os::syscall::syscall;
+use std::boxed::Box;
+use std::collections::BTreeMap;
+
+#[path = "zone_model.rs"]
+mod model;
+
+/// A zone of its own with a window of `largest` bytes. Its addresses are never unmapped; a
+/// test process has enough.
+fn zone(is_lazy: bool, largest: usize) -> Box<Zone> {
+    fail_never(); // a failed case may have left it on
+    let zone = Box::new(Zone::new());
+    assert!(zone.0.lock().open(&zone, || Plan { is_lazy, largest }));
+    zone
+}
+
+/// What must hold at any time: free and given-out pages make up the window, free blocks are
+/// maximal (all of it coalesces back when everything is free), and no free page has a slot.
+fn check(zone: &Zone, live: &BTreeMap<usize, usize>) {
+    let stats = zone.stats();
+    let out: usize = live.values().sum();
+    assert_eq!(stats.free_bytes + out * PAGE, stats.usable_bytes);
+    assert!(stats.dirty_bytes <= stats.free_bytes);
+    let mut state = zone.0.lock();
+    let mut at = 0;
+    for (&addr, &pages) in live {
+        let first = (addr - state.window.base()) / PAGE;
+        assert!(first >= at, "blocks overlap");
+        assert!(state.window.is_lazy() || state.buddy.is_free(at, first - at));
+        for page in [first, first + pages - 1] {
+            assert!(!state.buddy.is_free(page, 1), "a live page is free");
+        }
+        at = first + pages;
+    }
+    let frontier = state.frontier_page();
+    assert!(state.window.is_lazy() || state.buddy.is_free(at, frontier - at));
+}
+
+fn check_all_free(zone: &Zone) {
+    let stats = zone.stats();
+    assert_eq!(stats.free_bytes, stats.usable_bytes);
+    let units = stats.frontier_bytes / UNIT;
+    if !stats.lazy && units > 0 {
+        let whole = zone.alloc_run(units * UNIT_PAGES, PAGE).map(|(page, _)| page.addr());
+        assert_eq!(whole, Some(zone.0.lock().window.base()), "not coalesced to whole units");
+    }
+}
+
+fn write(page: Page, pages: usize) {
+    for i in 0..pages {
+        // SAFETY: given out to this test.
+        unsafe { page.as_ptr().add(i * PAGE).cast::<usize>().write(page.addr() + i) };
+    }
+}
+
+fn check_intact(page: Page, pages: usize) {
+    for i in 0..pages {
+        // SAFETY: given out to this test.
+        let found = unsafe { page.as_ptr().add(i * PAGE).cast::<usize>().read() };
+        assert_eq!(found, page.addr() + i, "somebody else wrote to a live page");
+    }
+}
+
+fn is_zero(page: Page, pages: usize) -> bool {
+    // SAFETY: given out to this test.
+    let all = unsafe { core::slice::from_raw_parts(page.as_ptr().cast::<u64>(), pages * 512) };
+    all.iter().all(|&word| word == 0)
+}
+
+#[test]
+fn low_addresses_first_and_zero_known() {
+    let zone = zone(false, 64 << 20);
+    let first = zone.alloc_pages(0).unwrap();
+    let second = zone.alloc_pages(0).unwrap();
+    assert_eq!(second.addr(), first.addr() + PAGE);
+    write(first, 1);
+    // SAFETY: ours.
+    unsafe { zone.free(first, 1) };
+    assert_eq!(zone.alloc_run(1, PAGE), Some((first, false)), "dirty, and the lowest");
+    assert_eq!(zone.alloc_run(1, PAGE).map(|(_, zeroed)| zeroed), Some(true));
+    // SAFETY: ours.
+    unsafe { zone.free(first, 1) };
+    assert_eq!(zone.purge_free(1), PAGE);
+    assert_eq!(zone.purge_free(usize::MAX), 0, "nothing is purged twice");
+    assert_eq!(zone.alloc_run(1, PAGE), Some((first, true)));
+    assert!(is_zero(first, 1));
+}
+
+#[test]
+fn a_first_page_touches_little() {
+    let zone = zone(false, 1 << 30);
+    zone.alloc_pages(0).unwrap();
+    let state = zone.0.lock();
+    // One page each of words and of units; the rest of both tables is committed, not touched.
+    let resident = |addr: usize, pages: usize| {
+        let mut map = std::vec![0u8; pages];
+        let args = [addr, pages * PAGE, map.as_mut_ptr() as usize, 0, 0, 0];
+        // SAFETY: the kernel writes one byte a page.
+        unsafe { syscall(libc::SYS_mincore, args) }.unwrap();
+        map.iter().filter(|&&byte| byte & 1 != 0).count()
+    };
+    assert!(resident(state.window.word(0).as_ptr().addr(), 4) <= 1);
+    assert_eq!(resident(state.window.units() as usize, 4), 1);
+    assert_eq!(resident(state.window.base(), 64), 0, "a page given out is not touched");
+}
+
+#[test]
+fn each_mapping_call_may_fail() {
+    // Opening and first growth make fewer than 16 calls, the run two more.
+    for is_lazy in [false, true] {
+        for n in 0..16 {
+            let zone = Box::new(Zone::new());
+            fail_after(n);
+            let opened = zone.0.lock().open(&zone, || Plan { is_lazy, largest: 64 << 20 });
+            let page = opened.then(|| zone.alloc_pages(3)).flatten();
+            let run = opened.then(|| zone.alloc_run(2500, PAGE)).flatten();
+            fail_never();
+            let reopened = zone.0.lock().open(&zone, || Plan { is_lazy, largest: 64 << 20 });
+            assert!(reopened, "a failed open can be made again");
+            let mut live = BTreeMap::new();
+            let more = [page, run.map(|(page, _)| page), zone.alloc_pages(10)];
+            for (page, pages) in more.into_iter().zip([8, 2500, 1024]) {
+                if let Some(page) = page {
+                    write(page, pages);
+                    live.insert(page.addr(), pages);
+                }
+            }
+            assert!(live.len() > 1 || n < 15);
+            assert!(!live.is_empty(), "works once the system does again");
+            check(&zone, &live);
+        }
+    }
+}
+
+#[test]
+fn a_failed_purge_loses_nothing() {
+    let zone = zone(false, 64 << 20);
+    let page = zone.alloc_pages(6).unwrap();
+    write(page, 64);
+    // SAFETY: ours.
+    unsafe { zone.free(page, 64) };
+    fail_after(0);
+    assert_eq!(zone.purge_free(usize::MAX), 0);
+    fail_never();
+    assert_eq!(zone.stats().dirty_bytes, 64 * PAGE);
+    assert_eq!(zone.purge_free(usize::MAX), 64 * PAGE);
+    check(&zone, &BTreeMap::new());
+}
+
+#[test]
+fn a_failed_huge_run_takes_nothing() {
+    let zone = zone(false, 64 << 20);
+    zone.alloc_pages(0).unwrap();
+    let before = zone.stats();
+    assert!(zone.alloc_run(1 << 20, PAGE).is_none(), "past the window");
+    assert!(zone.alloc_run(usize::MAX, PAGE).is_none());
+    assert!(zone.alloc_run(1, 1 << 62).is_none());
+    assert!(zone.alloc_run(0, PAGE).is_none());
+    fail_after(0);
+    assert!(zone.alloc_run(9000, PAGE).is_none());
+    fail_never();
+    assert_eq!(zone.stats().frontier_bytes, before.frontier_bytes);
+    assert_eq!(zone.stats().free_bytes, before.free_bytes);
+}
+
+#[test]
+fn the_window_fills_up() {
+    let zone = zone(false, 16 << 20);
+    let units: std::vec::Vec<_> = core::iter::from_fn(|| zone.alloc_pages(10)).collect();
+    assert_eq!(units.len(), 4);
+    assert!(zone.alloc_pages(0).is_none());
+    for unit in units {
+        // SAFETY: ours.
+        unsafe { zone.free(unit, UNIT_PAGES) };
+    }
+    check_all_free(&zone);
+}
+
+#[test]
+fn foreign_mappings_are_stepped_over() {
+    let zone = zone(true, 64 << 20);
+    let base = zone.0.lock().window.base();
+    // In the middle of the second unit, and at the start of the third.
+    for at in [base + UNIT + UNIT / 2, base + 2 * UNIT] {
+        assert_eq!(map::map_at(at, PAGE), map::Placed::Done);
+    }
+    let mut live = BTreeMap::new();
+    for _ in 0..5 {
+        let page = zone.alloc_pages(10).unwrap();
+        write(page, UNIT_PAGES);
+        live.insert(page.addr(), UNIT_PAGES);
+    }
+    let (run, _) = zone.alloc_run(2000, PAGE).unwrap();
+    live.insert(run.addr(), 2000);
+    let inside = |at: usize| live.iter().any(|(&a, &n)| at >= a && at < a + n * PAGE);
+    assert!(!inside(base + UNIT + UNIT / 2) && !inside(base + 2 * UNIT));
+    let stats = zone.stats();
+    assert!(stats.foreign_bytes >= UNIT && stats.foreign_bytes < 3 * UNIT);
+    let state = zone.0.lock();
+    assert_eq!(state.window.word(2 * UNIT_PAGES).load(Relaxed), Kind::Foreign as u64);
+}
+
+#[test]
+fn words_of_taken_back_pages_have_no_slot() {
+    let zone = zone(false, 64 << 20);
+    let (run, _) = zone.alloc_run(1500, PAGE).unwrap();
+    let state = zone.0.lock();
+    let first = state.index(run);
+    for i in [0, 7, 1024] {
+        state.window.word(first + i).store(u64::MAX, Relaxed);
+    }
+    drop(state);
+    // SAFETY: ours.
+    unsafe { zone.free(run, 1500) };
+    let state = zone.0.lock();
+    for i in [0, 7, 1024] {
+        assert_eq!(state.window.word(first + i).load(Relaxed), Kind::Free as u64);
+    }
+    assert_eq!(state.window.word(first + 8).load(Relaxed), Kind::Unknown as u64);
+}
+
+#[test]
+fn marks_can_be_written() {
+    use crate::page::window;
+    let page = super::alloc_pages(4).unwrap();
+    for k in 4..=15 {
+        assert!(window::ensure_marks(k, page.addr(), 16 * PAGE));
+        for p in (page.addr()..page.addr() + 16 * PAGE).step_by(1 << k) {
+            let mark = (window::mark_origin(k) + (p >> k)) as *mut u8;
+            // SAFETY: made sure of; the pages are ours and so are their marks.
+            unsafe {
+                assert_eq!(mark.read(), 0);
+                mark.write(1);
+                mark.write(0);
+            }
+        }
+    }
+    assert!(!window::ensure_marks(3, page.addr(), PAGE) && !window::ensure_marks(16, 0, 0));
+    // SAFETY: ours.
+    unsafe { super::free_pages(page, 4) };
+}
+
+#[test]
+fn four_threads_share_a_zone() {
+    let zone = zone(false, 256 << 20);
+    std::thread::scope(|scope| {
+        for seed in 1..=4usize {
+            let zone = &zone;
+            scope.spawn(move || {
+                let mut held: std::vec::Vec<(Page, usize)> = std::vec::Vec::new();
+                let mut random = seed;
+                for i in 0..4000 {
+                    random = random.wrapping_mul(6364136223846793005).wrapping_add(1442695);
+                    let pages = 1 + (random >> 40) % 40;
+                    if held.len() < 30 {
+                        let (page, _) = zone.alloc_run(pages, PAGE).unwrap();
+                        write(page, pages);
+                        held.push((page, pages));
+                    } else {
+                        let (page, pages) = held.swap_remove((random >> 33) % held.len());
+                        check_intact(page, pages);
+                        // SAFETY: ours.
+                        unsafe { zone.free(page, pages) };
+                    }
+                    if i % 256 == 0 {
+                        zone.purge_free(1 << 20);
+                    }
+                }
+                for (page, pages) in held {
+                    check_intact(page, pages);
+                    // SAFETY: ours.
+                    unsafe { zone.free(page, pages) };
+                }
+            });
+        }
+    });
+    check_all_free(&zone);
+}
+
+/// Runs this test binary again, on one test, with a limit.
+fn in_child(test: &str, resource: libc::__rlimit_resource_t, bytes: u64) {
+    use std::os::unix::process::CommandExt;
+    let mut command = std::process::Command::new(std::env::current_exe().unwrap());
+    command.args(["--exact", test, "--ignored", "--nocapture", "--test-threads=1"]);
+    command.env("MALLOC_ARENA_MAX", "1");
+    // SAFETY: setrlimit is async-signal-safe.
+    unsafe {
+        command.pre_exec(move || {
+            let limit = libc::rlimit { rlim_cur: bytes, rlim_max: bytes };
+            libc::setrlimit(resource, &raw const limit);
+            Ok(())
+        });
+    }
+    let output = command.output().unwrap();
+    let text = std::string::String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(output.status.success() && text.contains("1 passed"), "{text} {output:?}");
+}
+
+#[test]
+fn under_rlimit_as() {
+    in_child("page::zone::tests::child_fills_its_limit", libc::RLIMIT_AS, 64 << 20);
+}
+
+#[test]
+fn under_rlimit_data() {
+    in_child("page::zone::tests::child_fills_its_limit", libc::RLIMIT_DATA, 32 << 20);
+}
+
+/// The process's own zone until nothing is left, and again after everything came back.
+#[test]
+#[ignore = "run in a child with a limit"]
+fn child_fills_its_limit() {
+    let limited = crate::os::limits::address_space().is_some();
+    let mut first = 0;
+    let mut pages = std::vec::Vec::with_capacity(1 << 15); // before std finds nothing left
+    for round in 0..2 {
+        while let Some(page) = super::alloc_pages(0) {
+            write(page, 1);
+            pages.push(page);
+        }
+        assert_eq!(super::stats().lazy, limited);
+        assert!(pages.len() * PAGE > 16 << 20, "only {} pages", pages.len());
+        assert!(super::alloc_run(5000).is_none());
+        if round == 0 {
+            first = pages.len();
+        }
+        assert_eq!(pages.len(), first, "pages were lost");
+        for page in pages.drain(..) {
+            check_intact(page, 1);
+            // SAFETY: ours.
+            unsafe { super::free_pages(page, 0) };
+        }
+        assert!(super::excess() == 0 || super::purge_free(usize::MAX) > 0);
+    }
+}

@@ -1,0 +1,233 @@
+//! The thread cache: everything of the heap that belongs to one thread.
+//!
+//! Type-stable memory, reused by another thread when its own has ended. The allocation table is
+//! at its start, so TLS word 0 is the cache's address too. Zero bytes are a valid unused cache
+//! except for the reader's cell, which the registry writes.
+//!
+//! Where the blocks of a class can be, in this cache:
+//!
+//! ```text
+//!   loaded    alloc slot   malloc pops; solo: free pushes, too      marked out
+//!   warm      one magazine, full or empty, next to a local slot     marked out
+//!   filling   defer slot   free pushes                              marked out
+//!   waiting   queue, oldest first, each stamped with a cookie       marked in
+//!   full      stack, reusable                                       marked in
+//! ```
+//!
+//! Only the owner touches it, except: the registry's words; the counters and tops, which
+//! statistics read; and all of it in the child of a fork, whose other threads are gone.
+
+use crate::class::backlog::{self, START_BYTES};
+use crate::class::depot;
+use crate::class::magazine::{KINDS, Magazine, Queue, Stack, largest_kind};
+use crate::class::size_class::{CLASSES, Class};
+use crate::os::{clock, tls};
+use crate::page::cache::PageCache;
+use crate::page::reserve;
+use crate::thread::table::Table;
+use core::sync::atomic::{AtomicPtr, AtomicU32, AtomicUsize};
+use rcu::ReaderCell;
+
+/// Empty magazines of one kind a thread keeps before it gives half of them to the store: a thread
+/// that only allocates or only frees must not hoard them.
+const SPARES: usize = 8;
+/// Slow paths between two looks at the coarse clock: its cost (some 40 instructions) spread thin.
+const TICKS: u32 = 32;
+
+/// What a thread keeps for one class beside its slots.
+#[repr(C)]
+pub struct ClassState {
+    /// Stamped, oldest first.
+    pub waiting: Queue,
+    /// Reusable, marked in.
+    pub full: Stack,
+    /// Full (not looked at since it left the slot) or empty: `len` says which.
+    pub warm: Option<Magazine>,
+    /// Magazines turned, up to where it no longer matters: the slow start.
+    pub turns: u16,
+}
+
+/// One thread's part of the heap.
+#[repr(C, align(64))]
+pub struct ThreadCache {
+    /// What malloc pops from. First: its address is the cache's.
+    pub alloc: Table,
+    /// What free pushes to in a concurrent process.
+    pub defer: Table,
+    /// The thread as the grace-period engine sees it.
+    pub reader: ReaderCell,
+    /// Per class.
+    pub classes: [ClassState; CLASSES],
+    /// Empty magazines by kind.
+    pub spares: [Stack; KINDS],
+    /// Order-0 pages.
+    pub pages: PageCache,
+    /// Bytes left to stamp before this thread starts a period.
+    pub credit: usize,
+    /// Bytes in `waiting` and `full` of all classes.
+    pub held: usize,
+    /// Slow paths until the clock is looked at.
+    pub ticks: u32,
+    /// The coarse clock when it was last looked at, in milliseconds.
+    pub now_ms: u32,
+    /// When partial magazines were last retired.
+    pub swept_ms: u32,
+    /// Rounds of thread-exit destructors seen.
+    pub rounds: u32,
+    /// Blocks that left `filling` and local slots by a turn.
+    pub retired: u64,
+    /// Blocks that were loaded by a turn.
+    pub loaded: u64,
+    /// Where this thread's TLS word 1 lies.
+    pub free_word: AtomicUsize,
+    /// The owner's thread id, 0 before it runs.
+    pub tid: AtomicU32,
+    /// Registry: in use or not.
+    pub live: AtomicU32,
+    /// Registry: every cache there is.
+    pub next_all: AtomicPtr<ThreadCache>,
+    /// Registry: unused caches.
+    pub next_unused: AtomicPtr<ThreadCache>,
+    /// What the thread is to run, from its creator.
+    pub start: AtomicUsize,
+    /// Its argument.
+    pub argument: AtomicUsize,
+}
+
+const _: () = {
+    assert!(core::mem::offset_of!(ThreadCache, alloc) == 0);
+    assert!(core::mem::size_of::<ThreadCache>() <= 3 * 4096);
+};
+
+/// The largest useful kind of each class.
+static LARGEST: [u8; CLASSES] = {
+    let mut largest = [0; CLASSES];
+    let mut i = 0;
+    while i < CLASSES {
+        largest[i] = largest_kind(Class::new(i)) as u8;
+        i += 1;
+    }
+    largest
+};
+
+impl ThreadCache {
+    /// The state of `class`.
+    #[inline(always)]
+    pub fn class(&mut self, class: Class) -> &mut ClassState {
+        &mut self.classes[class.index()]
+    }
+
+    /// The thread's reader's record.
+    #[inline(always)]
+    pub fn cell(&self) -> &'static ReaderCell {
+        // SAFETY: caches are type-stable; all of the record that others touch is atomic.
+        unsafe { &*core::ptr::from_ref(&self.reader) }
+    }
+
+    /// Whether this thread's frees are deferred: its TLS word 1 names the deferring table.
+    #[inline(always)]
+    pub fn is_deferring(&self) -> bool {
+        tls::free_table() == &raw const self.defer as usize
+    }
+
+    /// The kind of magazine to use next for `class`: slow start.
+    #[inline]
+    pub fn kind(&mut self, class: Class) -> usize {
+        let turns = &mut self.class(class).turns;
+        let kind = match *turns {
+            0..2 => 0,
+            2..6 => 1,
+            6..14 => 2,
+            14..30 => 3,
+            _ => return LARGEST[class.index()] as usize,
+        };
+        *turns += 1;
+        kind.min(LARGEST[class.index()] as usize)
+    }
+
+    /// An empty magazine of `kind` for malloc: from the spares, the store, or a new page.
+    #[inline]
+    pub fn empty(&mut self, kind: usize) -> Option<Magazine> {
+        match self.spares[kind].pop() {
+            Some(magazine) => Some(magazine),
+            None => self.fetch_empty(kind),
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn fetch_empty(&mut self, kind: usize) -> Option<Magazine> {
+        if let Some(magazine) = depot::take_empty(kind) {
+            return Some(magazine);
+        }
+        let page = self.pages.alloc_page()?;
+        Some(depot::cut(page, kind))
+    }
+
+    /// An empty magazine for free, which must not fail while there is one anywhere (G4): as
+    /// [`empty`](Self::empty), then the reserve, then one of another kind.
+    #[inline]
+    pub fn empty_for_free(&mut self, kind: usize) -> Option<Magazine> {
+        match self.empty(kind) {
+            Some(magazine) => Some(magazine),
+            None => self.desperate_empty(kind),
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn desperate_empty(&mut self, kind: usize) -> Option<Magazine> {
+        let spare = (0..KINDS).rev().find_map(|kind| self.spares[kind].pop());
+        spare.or_else(depot::take_any_empty).or_else(|| reserve::take().map(|page| depot::cut(page, kind)))
+    }
+
+    /// Keeps an empty magazine for the next turn.
+    #[inline]
+    pub fn keep_spare(&mut self, magazine: Magazine) {
+        let kind = magazine.kind();
+        self.spares[kind].push(magazine);
+        if self.spares[kind].len() > SPARES {
+            self.shed_spares(kind, SPARES / 2);
+        }
+    }
+
+    /// Gives spares of `kind` to the store until `keep` are left.
+    #[cold]
+    #[inline(never)]
+    pub fn shed_spares(&mut self, kind: usize, keep: usize) {
+        while self.spares[kind].len() > keep {
+            let Some(magazine) = self.spares[kind].pop() else { break };
+            depot::put_empty(magazine);
+        }
+    }
+
+    /// Counts a slow path; true when it is time to look at the clock.
+    #[inline(always)]
+    pub fn tick(&mut self) -> bool {
+        self.ticks = self.ticks.wrapping_sub(1);
+        if self.ticks < TICKS {
+            return false;
+        }
+        self.ticks = TICKS - 1;
+        true
+    }
+
+    /// Looks at the clock; true when the age limit has passed since the last sweep.
+    pub fn look_at_clock(&mut self) -> bool {
+        self.now_ms = (clock::now_coarse_ns() / 1_000_000) as u32;
+        let due = self.now_ms.wrapping_sub(self.swept_ms) >= backlog::age_limit_ms();
+        if due {
+            self.swept_ms = self.now_ms;
+        }
+        due
+    }
+
+    /// Sets what must not be zero in a cache that is taken into use.
+    pub fn reset(&mut self) {
+        self.credit = START_BYTES;
+        self.ticks = TICKS - 1;
+        self.rounds = 0;
+        self.now_ms = (clock::now_coarse_ns() / 1_000_000) as u32;
+        self.swept_ms = self.now_ms;
+    }
+}

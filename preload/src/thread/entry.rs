@@ -1,0 +1,295 @@
+//! The slow paths: what a call does when its fast path gives up.
+//!
+//! ```text
+//!   malloc ─ fast ─┬─> pop
+//!                  └─> malloc_slow ─┬─ small: medium sizes pop here; empty: refill
+//!                                   └─ large
+//!   free ── fast ──┬─> push
+//!                  └─> free_slow ─┬─ null
+//!                                 ├─ slab page:  not a block's start ─> verdict
+//!                                 │              no cache ─> begin, or the slab itself
+//!                                 │              full ─> retire
+//!                                 ├─ large page: large::free ─> verdict if not live
+//!                                 └─ any other:  verdict
+//! ```
+//!
+//! Every entry works as a thread's first call, and as its last. A thread that has given its cache
+//! back, or cannot get one, is served from the slabs, block by block.
+
+use crate::class::backlog;
+use crate::class::large;
+use crate::class::marks::Map;
+use crate::class::size_class::{Class, SMALL_MAX};
+use crate::class::slab::Slab;
+use crate::class::verdict;
+use crate::os::{tid, tls};
+use crate::page::memdesc::{self, Kind};
+use crate::thread::cache::ThreadCache;
+use crate::thread::{exit, mode, refill, registry, retire, start};
+use core::ptr::null_mut;
+
+/// What alignment malloc promises: that of `max_align_t`.
+pub const MALLOC_ALIGN: usize = 16;
+
+/// The calling thread's cache, made if this is its first call. `None`: the thread has given it
+/// back, or there is no memory for one.
+#[inline]
+pub fn current() -> Option<&'static mut ThreadCache> {
+    let table = tls::alloc_table();
+    if table == tls::empty_table() {
+        return begin();
+    }
+    if exit::has_exited() {
+        return None;
+    }
+    // SAFETY: neither of the static tables, so the word is the address of this thread's cache.
+    Some(unsafe { &mut *(table as *mut ThreadCache) })
+}
+
+/// The calling thread's cache if it has one already.
+#[inline]
+pub fn existing() -> Option<&'static mut ThreadCache> {
+    if tls::alloc_table() == tls::empty_table() { None } else { current() }
+}
+
+/// A thread's first call.
+#[cold]
+#[inline(never)]
+fn begin() -> Option<&'static mut ThreadCache> {
+    if !start::process() {
+        return None;
+    }
+    let cache = registry::acquire(tid::tid() as u32)?;
+    registry::adopt(cache);
+    start::thread(cache);
+    // The tables are set: what libc allocates from here on finds a heap.
+    current()
+}
+
+/// Has libc tell us when the calling thread ends, if it has a cache.
+pub fn watch_own_thread() {
+    if let Some(cache) = existing() {
+        exit::watch_thread(cache);
+    }
+}
+
+/// malloc past its fast path.
+///
+/// # Safety
+/// None beyond malloc's own; unsafe to fit the fast path's pointer type.
+#[cold]
+#[inline(never)]
+pub unsafe extern "C" fn malloc_slow(size: usize) -> *mut u8 {
+    if size > SMALL_MAX { alloc_large(size, MALLOC_ALIGN).0 } else { alloc_small(Class::of_size(size)) }
+}
+
+/// A block of `class`.
+#[inline]
+pub fn alloc_small(class: Class) -> *mut u8 {
+    let block = match current() {
+        Some(cache) => match cache.alloc.slot(class).pop() {
+            Some(block) => Some(block),
+            None => cache.refill(class),
+        },
+        None => refill::take_one(class),
+    };
+    match block {
+        Some(block) => block as *mut u8,
+        None => out_of_memory(),
+    }
+}
+
+fn alloc_large(size: usize, align: usize) -> (*mut u8, bool) {
+    if size <= isize::MAX as usize
+        && current_or_ready()
+        && let Some((block, zeroed)) = large::alloc(size, align)
+    {
+        return (block as *mut u8, zeroed);
+    }
+    (out_of_memory(), false)
+}
+
+/// Announces and tends the cache, as every slow path does; false if the heap cannot start.
+fn current_or_ready() -> bool {
+    match current() {
+        Some(cache) => {
+            cache.slow_path();
+            true
+        }
+        None => start::process(),
+    }
+}
+
+/// `size` bytes aligned to `align`, a power of two.
+pub fn alloc_aligned(size: usize, align: usize) -> *mut u8 {
+    match Class::of_aligned(size, align) {
+        Some(class) => alloc_small(class),
+        None => alloc_large(size, align).0,
+    }
+}
+
+/// `size` bytes of zeros.
+pub fn alloc_zeroed(size: usize) -> *mut u8 {
+    let (block, zeroed) = if size > SMALL_MAX {
+        alloc_large(size, MALLOC_ALIGN)
+    } else {
+        (alloc_small(Class::of_size(size)), false)
+    };
+    if !zeroed && !block.is_null() {
+        // SAFETY: a fresh block of at least `size` bytes.
+        unsafe { block.write_bytes(0, size) };
+    }
+    block
+}
+
+#[cold]
+fn out_of_memory() -> *mut u8 {
+    set_errno(libc::ENOMEM);
+    null_mut()
+}
+
+/// Sets errno; on failure only.
+pub fn set_errno(value: i32) {
+    // SAFETY: libc gives the address of the calling thread's errno.
+    unsafe { *libc::__errno_location() = value };
+}
+
+/// When a freed block may be handed out again.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum When {
+    /// As the mode says.
+    Usual,
+    /// After a grace period.
+    Deferred,
+    /// At once: the caller vouches that no reader can see it.
+    Now,
+}
+
+/// free past its fast path.
+///
+/// # Safety
+/// As `free`: what is freed is not used any more. Wrong addresses are refused, not followed.
+#[cold]
+#[inline(never)]
+pub unsafe extern "C" fn free_slow(block: *mut u8) {
+    if !block.is_null() {
+        free_block(block as usize, "free", When::Usual);
+    }
+}
+
+/// Frees what starts at `addr`, on behalf of `call`.
+pub fn free_block(addr: usize, call: &str, when: When) {
+    let word = memdesc::of(addr);
+    match word.kind() {
+        Kind::Slab => {
+            let Some(class) = Class::of_slot(word.slot() as usize) else { return };
+            if !class.starts_at(addr as u16) {
+                return verdict::bad_address(call, addr);
+            }
+            free_small(class, addr, call, when);
+        }
+        Kind::Large => {
+            let defer = match when {
+                When::Usual => mode::frees_defer(),
+                When::Deferred => mode::is_concurrent(),
+                When::Now => false,
+            };
+            if let Some(cache) = current() {
+                cache.slow_path();
+            }
+            if large::free(addr, defer).is_err() {
+                verdict::bad_address(call, addr);
+            }
+        }
+        _ => verdict::bad_address(call, addr),
+    }
+}
+
+fn free_small(class: Class, addr: usize, call: &str, when: When) {
+    let Some(cache) = current() else {
+        return retire::defer_in_slab(class, addr, call);
+    };
+    let deferred = match when {
+        When::Usual => cache.is_deferring(),
+        When::Deferred => mode::is_concurrent(),
+        When::Now => false,
+    };
+    if deferred {
+        cache.push_deferred(class, addr);
+    } else {
+        cache.push_local(class, addr);
+    }
+}
+
+/// What realloc does.
+pub fn resize(addr: usize, size: usize) -> *mut u8 {
+    const CALL: &str = "realloc";
+    let word = memdesc::of(addr);
+    let held = match word.kind() {
+        Kind::Slab => {
+            let Some(class) = Class::of_slot(word.slot() as usize) else { return null_mut() };
+            if !class.starts_at(addr as u16) || !is_out(class, addr) {
+                verdict::bad_address(CALL, addr);
+                return null_mut();
+            }
+            if size <= SMALL_MAX && Class::of_size(size) == class {
+                return addr as *mut u8;
+            }
+            class.size()
+        }
+        Kind::Large => match large::LargeRef::of(addr) {
+            Some(block) if block.base() == addr && block.is_live() => {
+                if large::resize(addr, size, !mode::is_concurrent()) {
+                    return addr as *mut u8;
+                }
+                block.bytes()
+            }
+            _ => {
+                verdict::bad_address(CALL, addr);
+                return null_mut();
+            }
+        },
+        _ => {
+            verdict::bad_address(CALL, addr);
+            return null_mut();
+        }
+    };
+    // SAFETY: malloc's slow path takes any size.
+    let new = unsafe { malloc_slow(size) };
+    if !new.is_null() {
+        // SAFETY: both are live blocks of at least so many bytes, and they are distinct.
+        unsafe { core::ptr::copy_nonoverlapping(addr as *const u8, new, held.min(size)) };
+        free_block(addr, CALL, When::Usual);
+    }
+    new
+}
+
+fn is_out(class: Class, addr: usize) -> bool {
+    // SAFETY: the page is a slab's of this class, whose marks are committed.
+    unsafe { Map::of(class).is_out(addr) }
+}
+
+/// The bytes a program may use of the block at `addr`: constant for the block's life.
+pub fn usable_size(addr: usize) -> usize {
+    let word = memdesc::of(addr);
+    match word.kind() {
+        Kind::Slab => match Class::of_slot(word.slot() as usize) {
+            Some(class) if class.starts_at(addr as u16) && Slab::of(addr).is_some() => {
+                return class.size();
+            }
+            _ => {}
+        },
+        Kind::Large => match large::LargeRef::of(addr) {
+            Some(block) if block.base() == addr => return block.bytes(),
+            _ => {}
+        },
+        _ => {}
+    }
+    verdict::bad_address("malloc_usable_size", addr);
+    0
+}
+
+/// Bytes that wait for a grace period; for tests and statistics.
+pub fn deferred_bytes() -> usize {
+    backlog::deferred_bytes()
+}

@@ -1,0 +1,206 @@
+//! A thread's last moments.
+//!
+//! A key destructor of libc gives the cache back. Other destructors may call malloc after ours,
+//! so ours asks to be called again until libc's last round, and only then lets go. What the
+//! thread still frees after that (libc frees its own thread-local storage last of all) finds the
+//! *exited* table: it is served block by block, without a cache, and creates nothing
+//! (`free_after_tls_destroyed`).
+//!
+//! At the end of the process nothing is freed, but what is in the exiting thread's magazines is
+//! checked once more for blocks that were freed twice.
+
+use crate::class::backlog;
+use crate::class::depot;
+use crate::class::magazine::{KINDS, Magazine};
+use crate::class::marks::Map;
+use crate::class::size_class::{CLASSES, Class};
+use crate::class::verdict;
+use crate::constants::TABLE_WORDS;
+use crate::os::lock::Lock;
+use crate::os::tls;
+use crate::thread::cache::ThreadCache;
+use crate::thread::{registry, retire};
+use core::sync::atomic::{AtomicU32, Ordering};
+
+/// Rounds of key destructors libc runs (`PTHREAD_DESTRUCTOR_ITERATIONS`).
+const ROUNDS: u32 = 4;
+
+/// The table of a thread that has given its cache back: zeros, as the empty table, but telling.
+static EXITED_TABLE: [u64; TABLE_WORDS] = [0; TABLE_WORDS];
+
+/// The key, plus one; 0 while there is none.
+static KEY: AtomicU32 = AtomicU32::new(0);
+static CREATING: Lock<()> = Lock::new(());
+
+/// Whether the calling thread has given its cache back.
+#[inline]
+pub fn has_exited() -> bool {
+    tls::alloc_table() == EXITED_TABLE.as_ptr() as usize
+}
+
+/// Creates the key whose destructor ends a thread's cache. Idempotent. Without a key (libc has
+/// none left) caches of ended threads are found by the registry's search.
+pub fn create_key() {
+    if KEY.load(Ordering::Acquire) != 0 {
+        return;
+    }
+    let _creating = CREATING.lock();
+    if KEY.load(Ordering::Relaxed) != 0 {
+        return;
+    }
+    let mut key = 0;
+    // SAFETY: a plain call with a function of the right type; libc does not allocate for it.
+    if unsafe { libc::pthread_key_create(&mut key, Some(destroy)) } == 0 {
+        KEY.store(key + 1, Ordering::Release);
+    }
+}
+
+/// Asks libc to call us when the calling thread ends. The thread has its tables already: libc
+/// allocates for keys past its first 32.
+pub fn watch_thread(cache: &mut ThreadCache) {
+    let key = KEY.load(Ordering::Acquire);
+    if key != 0 {
+        // SAFETY: the key exists for the life of the process.
+        unsafe { libc::pthread_setspecific(key - 1, (&raw mut *cache).cast()) };
+    }
+}
+
+unsafe extern "C" fn destroy(cache: *mut libc::c_void) {
+    let cache = cache.cast::<ThreadCache>();
+    if tls::alloc_table() != cache as usize {
+        return;
+    }
+    // SAFETY: the calling thread's own cache.
+    let cache = unsafe { &mut *cache };
+    cache.rounds += 1;
+    if cache.rounds < ROUNDS {
+        return watch_thread(cache);
+    }
+    registry::forget_word(cache);
+    let exited = EXITED_TABLE.as_ptr() as usize;
+    tls::set_free_table(exited);
+    tls::set_alloc_table(exited);
+    release(cache);
+}
+
+/// Empties `cache`, whose thread will not use it again, and gives it back.
+pub fn release(cache: &mut ThreadCache) {
+    empty(cache);
+    // SAFETY: the reader was registered with the cache and its thread uses it no more.
+    unsafe { cache.reader.exit_raw() };
+    registry::give_back(cache);
+}
+
+/// Gives away everything `cache` holds: what waits, to the depot; what may be handed out, to the
+/// slabs; empty magazines and pages, to their stores.
+pub fn empty(cache: &mut ThreadCache) {
+    for index in 0..CLASSES {
+        let class = Class::new(index);
+        if let Some(filling) = cache.defer.slot(class).remove() {
+            cache.give_filling(class, filling);
+        }
+        let loaded = cache.alloc.slot(class).remove();
+        let warm = cache.class(class).warm.take();
+        for magazine in [loaded, warm].into_iter().flatten() {
+            retire::check_in(class, magazine);
+            depot::flush(class, magazine);
+        }
+        while let Some(magazine) = cache.class(class).full.pop() {
+            depot::of(class).put_full(class, magazine);
+        }
+        while let Some(magazine) = cache.class(class).waiting.pop() {
+            depot::of(class).put_waiting(class, magazine);
+        }
+        cache.class(class).turns = 0;
+    }
+    cache.held = 0;
+    for kind in 0..KINDS {
+        cache.shed_spares(kind, 0);
+    }
+    cache.pages.drain(0);
+}
+
+/// As [`empty`] for the cache of a thread that the fork left behind in whatever it was doing: a
+/// block that is already in is not a double free but was on its way, and is left where it is.
+pub fn abandon(cache: &mut ThreadCache) {
+    for index in 0..CLASSES {
+        let class = Class::new(index);
+        let magazines = [
+            cache.defer.slot(class).remove(),
+            cache.alloc.slot(class).remove(),
+            cache.class(class).warm.take(),
+        ];
+        for magazine in magazines.into_iter().flatten() {
+            keep_marked_out(class, magazine);
+        }
+    }
+    // A grace period has passed for what was filling: the readers that could see it are gone,
+    // all but this thread's own section, if it is in one; so it waits like the rest.
+    empty(cache);
+}
+
+/// Drops the blocks that are marked in already from `magazine` and stamps what is left.
+fn keep_marked_out(class: Class, magazine: Magazine) {
+    let mut kept = 0;
+    let blocks = magazine.blocks();
+    for at in 0..blocks.len() {
+        // SAFETY: entries of a magazine of a thread that is gone.
+        if unsafe { Map::of(class).take_in(blocks[at]) } {
+            blocks[kept] = blocks[at];
+            kept += 1;
+        }
+    }
+    magazine.set_len(kept);
+    if kept == 0 {
+        return depot::put_empty(magazine);
+    }
+    let cookie = backlog::stamp(kept * class.size(), &mut 0).cookie;
+    magazine.stamp(class, kept, cookie.to_bits(), 0);
+    depot::of(class).put_waiting(class, magazine);
+}
+
+impl ThreadCache {
+    fn give_filling(&mut self, class: Class, filling: Magazine) {
+        if filling.is_empty() {
+            depot::put_empty(filling);
+        } else {
+            self.retire(class, filling);
+        }
+    }
+}
+
+/// At the end of the process: double frees that no turn has found yet, in the calling thread's
+/// magazines. Changes nothing.
+pub fn verify_own() {
+    let table = tls::alloc_table();
+    if table == tls::empty_table() || has_exited() {
+        return;
+    }
+    // SAFETY: neither of the static tables, so the word is the thread's own cache.
+    let cache = unsafe { &mut *(table as *mut ThreadCache) };
+    for index in 0..CLASSES {
+        let class = Class::new(index);
+        let warm = cache.class(class).warm.map_or(&[][..], |warm| &*warm.blocks());
+        let loaded = blocks_of(cache.alloc.peek(class));
+        let filling = blocks_of(cache.defer.peek(class));
+        let all = || warm.iter().chain(loaded).chain(filling);
+        for &block in all() {
+            // SAFETY: blocks in our own magazines; each byte is set back below.
+            if !unsafe { Map::of(class).take_in(block) } {
+                verdict::double_free("free", block, class);
+            }
+        }
+        for &block in all() {
+            // SAFETY: as above.
+            unsafe { Map::of(class).let_out(block) };
+        }
+    }
+}
+
+fn blocks_of(slot: &crate::thread::table::Slot) -> &[usize] {
+    if slot.low.is_null() {
+        return &[];
+    }
+    // SAFETY: the thread's own slot: `low` to `top` are its blocks.
+    unsafe { core::slice::from_raw_parts(slot.low, slot.len()) }
+}

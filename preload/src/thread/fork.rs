@@ -1,0 +1,170 @@
+//! fork, `_Fork` and raw clone.
+//!
+//! `fork` in a concurrent process: the prepare handler takes every lock of the heap, so the child
+//! inherits a heap at rest; parent and child let go of them. In a solo process no lock is taken:
+//! the only thread that could hold one is the one that forks, perhaps from a signal handler that
+//! interrupted malloc (`fork_in_signal_handler`), and it goes on from where it was.
+//!
+//! In the child the other threads are gone. Their readers are forgotten, so no grace period waits
+//! for them; what was in their caches goes to the depots and slabs. A block that was between two
+//! places at that instant is in neither: it leaks, it is never in both, because everything is
+//! taken out of one place before it is put into the other.
+//!
+//! `_Fork` and raw clone run no handlers. A word on a page that the kernel wipes in such a child
+//! tells slow paths. Locks that another thread held at that moment are let go by force, which is
+//! the best that can be done: POSIX lets such a child call async-signal-safe functions only.
+//! Process ids are never compared: the child of vfork runs on its parent's memory and thread-local
+//! storage, and there the word is not wiped, rightly.
+
+use crate::class::backlog::DOMAIN;
+use crate::class::size_class::{CLASSES, Class};
+use crate::class::{depot, large, pool};
+use crate::os::lock::Lock;
+use crate::os::{peers, tid, tls};
+use crate::page;
+use crate::thread::{exit, mode, readers, registry};
+use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, Ordering};
+
+static INSTALLED: AtomicBool = AtomicBool::new(false);
+/// Whether the prepare handler took the locks. Written and read by the forking thread, with the
+/// locks held, and by its child.
+static PREPARED: AtomicBool = AtomicBool::new(false);
+
+/// The word in a process that has no page to watch: never wiped.
+static NEVER_WIPED: AtomicU32 = AtomicU32::new(1);
+/// The word that reads 0 in the child of a raw clone.
+static WATCHED: AtomicPtr<AtomicU32> = AtomicPtr::new((&raw const NEVER_WIPED).cast_mut());
+static WATCHING: Lock<bool> = Lock::new(false);
+
+/// Installs the handlers. From the library's constructor, so that ours were there first and run
+/// last before the fork, when nobody allocates any more; or, in a program that links us, when it
+/// turns concurrent.
+pub fn install_handlers() {
+    if !INSTALLED.swap(true, Ordering::AcqRel) {
+        // SAFETY: three functions of the right type that stay where they are.
+        unsafe { libc::pthread_atfork(Some(prepare), Some(parent), Some(child)) };
+    }
+}
+
+/// Begins to watch for children that run no handlers.
+pub fn watch_raw_clones() {
+    let mut watching = WATCHING.lock();
+    if *watching {
+        return;
+    }
+    *watching = true;
+    if let Some(page) = peers::page_wiped_on_fork() {
+        let word = page as *mut AtomicU32;
+        // SAFETY: the page is ours for ever.
+        unsafe { (*word).store(1, Ordering::Relaxed) };
+        WATCHED.store(word, Ordering::Release);
+    }
+}
+
+fn watched() -> &'static AtomicU32 {
+    // SAFETY: a static or a page that is never unmapped.
+    unsafe { &*WATCHED.load(Ordering::Relaxed) }
+}
+
+/// Whether this is a child that ran no handlers.
+#[inline(always)]
+pub fn was_cloned() -> bool {
+    watched().load(Ordering::Relaxed) == 0
+}
+
+/// Every lock of this floor and the one below, in the order in which they nest.
+fn for_each_lock(mut visit: impl FnMut(&dyn Bolt)) {
+    visit(registry::lock());
+    visit(large::lock());
+    for index in 0..CLASSES {
+        visit(depot::of(Class::new(index)).lock());
+    }
+    for index in 0..CLASSES {
+        visit(pool::of(Class::new(index)).lock());
+    }
+    visit(depot::empties_lock());
+}
+
+/// A lock, whatever it protects.
+trait Bolt {
+    fn take(&self);
+    /// # Safety
+    /// The lock is held through `take`, or by nobody who is still there.
+    unsafe fn release(&self);
+}
+
+impl<T> Bolt for Lock<T> {
+    fn take(&self) {
+        core::mem::forget(self.lock());
+    }
+
+    unsafe fn release(&self) {
+        // SAFETY: the caller's promise.
+        unsafe { self.force_unlock() };
+    }
+}
+
+extern "C" fn prepare() {
+    if !mode::is_concurrent() {
+        PREPARED.store(false, Ordering::Relaxed);
+        return;
+    }
+    for_each_lock(|lock| lock.take());
+    page::fork_prepare();
+    PREPARED.store(true, Ordering::Relaxed);
+}
+
+extern "C" fn parent() {
+    if PREPARED.swap(false, Ordering::Relaxed) {
+        // SAFETY: taken in `prepare` by this thread.
+        unsafe { page::fork_parent() };
+        // SAFETY: as above.
+        for_each_lock(|lock| unsafe { lock.release() });
+    }
+}
+
+extern "C" fn child() {
+    if PREPARED.swap(false, Ordering::Relaxed) {
+        let watched_was = watched().swap(1, Ordering::Relaxed);
+        // A slow path of a handler that ran before ours may have done it all already.
+        if watched_was == 0 || core::ptr::eq(watched(), &NEVER_WIPED) {
+            settle_in_child();
+        }
+    }
+}
+
+/// Found by a slow path: a child that ran no handlers, or has not run ours yet.
+#[cold]
+#[inline(never)]
+pub fn after_raw_clone() {
+    if watched().swap(1, Ordering::Relaxed) == 0 {
+        settle_in_child();
+    }
+}
+
+fn settle_in_child() {
+    // SAFETY: one thread is left; whoever held these locks was the forking thread at rest, or is
+    // gone.
+    unsafe { page::fork_child() };
+    // SAFETY: as above.
+    for_each_lock(|lock| unsafe { lock.release() });
+    let own = readers::existing();
+    // SAFETY: no other thread of this process exists.
+    unsafe { DOMAIN.after_fork_in_child(own.as_deref()) };
+    let mine = tls::alloc_table();
+    for cache in registry::all() {
+        // SAFETY: the threads of all caches but ours are gone; ours is not looked into.
+        let seen = unsafe { &*cache };
+        if !registry::is_live(seen) {
+            continue;
+        }
+        if cache as usize == mine {
+            seen.tid.store(tid::tid() as u32, Ordering::Relaxed);
+            continue;
+        }
+        // SAFETY: its thread is gone and its reader was forgotten above.
+        let cache = unsafe { &mut *cache };
+        exit::abandon(cache);
+        registry::give_back(cache);
+    }
+}

@@ -1,0 +1,25 @@
+//! A thread's side of the heap.
+//!
+//! ```text
+//!   table    the two fast paths
+//!   entry    their slow paths: what malloc, free and the others do when the fast path gives up
+//!   refill   malloc found its magazine empty       retire   free found its magazine full
+//!   cache    what a thread has                     reclaim  sweeps, trims, barriers
+//!   registry every cache there is                  mode     solo, concurrent, api, strict
+//!   start    the process's first call              exit     the thread's last
+//!   fork     the child's first moments             readers  read_lock for C
+//! ```
+
+pub mod cache;
+pub mod entry;
+pub mod exit;
+pub mod fork;
+pub mod mode;
+pub mod readers;
+pub mod reclaim;
+pub mod refill;
+pub mod registry;
+pub mod retire;
+pub mod start;
+pub mod stats;
+pub mod table;

@@ -1,0 +1,106 @@
+//! Solo and concurrent, and the three ways of deferring, as two words of a thread.
+//!
+//! Where free pushes is TLS word 1, so a mode is a value of that word and no branch:
+//!
+//! | | solo | concurrent |
+//! |---|---|---|
+//! | `all` | allocation table | deferring table |
+//! | `api` | allocation table | allocation table; `rcumalloc_free` pushes to the deferring one |
+//! | `strict` | – | deferring table, from the first call |
+//!
+//! A process turns concurrent once and for good: in `pthread_create` before the new thread runs,
+//! at the first `read_lock`, or when a second thread makes its first call (a raw `clone`, or
+//! threads that were there before the library). The thread that does it stores the new table into
+//! every other thread's word; a free that is just under way may still push to the old one. That
+//! free began before any read-side section the switch is made for, so it owes it nothing (G1).
+
+use crate::os::tls;
+use crate::thread::cache::ThreadCache;
+use crate::thread::{entry, exit, fork, registry};
+use core::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering};
+
+/// What is deferred; `RCUMALLOC_DEFER`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u8)]
+pub enum Defer {
+    /// Every free, once the process is concurrent.
+    All = 0,
+    /// Only `rcumalloc_free`.
+    Api = 1,
+    /// Every free from the first, and nobody expedites.
+    Strict = 2,
+}
+
+static DEFER: AtomicU8 = AtomicU8::new(Defer::All as u8);
+static CONCURRENT: AtomicBool = AtomicBool::new(false);
+/// The switch is complete: every thread's word has been set.
+static SWITCHED: AtomicBool = AtomicBool::new(false);
+
+/// What is deferred.
+#[inline]
+pub fn defer() -> Defer {
+    match DEFER.load(Ordering::Relaxed) {
+        0 => Defer::All,
+        1 => Defer::Api,
+        _ => Defer::Strict,
+    }
+}
+
+/// Sets what is deferred; before the first thread has a cache.
+pub fn set_defer(defer: Defer) {
+    DEFER.store(defer as u8, Ordering::Relaxed);
+}
+
+/// Whether the process has or had more than one thread, or a reader.
+#[inline]
+pub fn is_concurrent() -> bool {
+    CONCURRENT.load(Ordering::Acquire)
+}
+
+/// Whether plain `free` is deferred now.
+#[inline]
+pub fn frees_defer() -> bool {
+    is_concurrent() && defer() != Defer::Api
+}
+
+/// Turns the process concurrent. Idempotent; any thread; at the first `read_lock`, also in a
+/// signal handler, where it may find nothing left to do.
+#[cold]
+#[inline(never)]
+pub fn go_concurrent() {
+    // Two threads may switch at once; neither goes on before the switch is complete.
+    if SWITCHED.load(Ordering::Acquire) {
+        return;
+    }
+    fork::install_handlers();
+    fork::watch_raw_clones();
+    exit::create_key();
+    // Release: who sees it set sees the key and the watched page.
+    CONCURRENT.store(true, Ordering::Release);
+    registry::for_each_live(retarget);
+    // Frees that began before are behind this barrier or saw the new table.
+    crate::os::peers::barrier_everywhere();
+    SWITCHED.store(true, Ordering::Release);
+    entry::watch_own_thread();
+}
+
+/// Points the frees of `cache`'s thread at the table its mode asks for.
+pub fn retarget(cache: &ThreadCache) {
+    let word = cache.free_word.load(Ordering::Acquire) as *const AtomicUsize;
+    // SAFETY: null before the thread adopts the cache and after it gives it back; the registry's
+    // lock is held, under which both happen. The word is the thread's TLS word.
+    if let Some(word) = unsafe { word.as_ref() } {
+        word.store(free_table_of(cache), Ordering::Release);
+    }
+}
+
+/// The table the owner of `cache` is to push its frees to.
+pub fn free_table_of(cache: &ThreadCache) -> usize {
+    if frees_defer() { &raw const cache.defer as usize } else { &raw const cache.alloc as usize }
+}
+
+/// Sets both words of the calling thread for `cache`.
+pub fn adopt_tables(cache: &ThreadCache) {
+    tls::set_free_table(free_table_of(cache));
+    tls::set_alloc_table(&raw const cache.alloc as usize);
+}

@@ -1,0 +1,99 @@
+//! Read-side sections for C callers: what `rcumalloc_read_lock` and its relatives do.
+//!
+//! A section is an increment and a decrement of a word in the thread's cache. A thread without a
+//! cache gets one first: a section needs a reader's record to be seen by. Async-signal-safe once
+//! the thread has its cache; its very first call is not, if it interrupts a call of malloc.
+
+use crate::class::backlog::DOMAIN;
+use crate::os::tls;
+use crate::thread::cache::ThreadCache;
+use crate::thread::{entry, exit, registry, start};
+use core::mem::ManuallyDrop;
+use rcu::{Reader, ReaderCell};
+
+/// The calling thread's cell, if it has one: TLS word 0 is the cache's address.
+#[inline(always)]
+fn cell() -> Option<&'static ReaderCell> {
+    let table = tls::alloc_table();
+    if table == tls::empty_table() || exit::has_exited() {
+        return None;
+    }
+    // SAFETY: neither static table, so it is this thread's cache, which is type-stable.
+    Some(unsafe { &(*(table as *const ThreadCache)).reader })
+}
+
+/// The calling thread's reader, made if need be. `None`: no memory for a cache.
+pub fn own() -> Option<ManuallyDrop<Reader>> {
+    let cell = cell().or_else(make)?;
+    // SAFETY: registered with the cache, and the calling thread owns it.
+    Some(unsafe { Reader::borrow_cell(cell) })
+}
+
+/// The calling thread's reader, if it has one.
+pub fn existing() -> Option<ManuallyDrop<Reader>> {
+    // SAFETY: as in `own`.
+    cell().map(|cell| unsafe { Reader::borrow_cell(cell) })
+}
+
+#[cold]
+#[inline(never)]
+fn make() -> Option<&'static ReaderCell> {
+    if exit::has_exited() {
+        // A destructor that runs after ours opens a section: it gets a cache again. It is found
+        // by the registry's search once the thread is gone.
+        if !start::process() {
+            return None;
+        }
+        let cache = registry::acquire(crate::os::tid::tid() as u32)?;
+        registry::adopt(cache);
+        return cell();
+    }
+    entry::current()?;
+    cell()
+}
+
+/// Opens a section.
+#[inline(always)]
+pub fn lock() {
+    match cell() {
+        // SAFETY: registered, and owned by the calling thread.
+        Some(cell) => unsafe { cell.lock_raw() },
+        None => lock_first(),
+    }
+}
+
+#[cold]
+#[inline(never)]
+fn lock_first() {
+    match make() {
+        // SAFETY: as in `lock`.
+        Some(cell) => unsafe { cell.lock_raw() },
+        None => {
+            // A section that nobody can see would be a broken promise.
+            let mut line = crate::os::line::Line::new();
+            line.str("rcumalloc_read_lock: no memory for the reader's record").emit();
+            crate::os::syscall::abort();
+        }
+    }
+}
+
+/// Ends the innermost section.
+#[inline(always)]
+pub fn unlock() {
+    if let Some(cell) = cell() {
+        // SAFETY: as in `lock`; one too many is reported by the engine.
+        unsafe { cell.unlock_raw() }
+    }
+}
+
+/// Whether the calling thread is in a section.
+pub fn is_held() -> bool {
+    existing().is_some_and(|reader| reader.nesting() != 0)
+}
+
+/// Waits for a grace period.
+pub fn synchronize(expedited: bool) {
+    let reader = own();
+    let reader = reader.as_deref();
+    if expedited { DOMAIN.synchronize_expedited(reader) } else { DOMAIN.synchronize(reader) }
+}

@@ -1,0 +1,181 @@
+//! Tending a cache: what every slow path does, the sweep by age, and giving memory back.
+//!
+//! A sweep, at the first slow path after the age limit has passed, retires partial magazines, so
+//! that a block in a half-full one does not wait for ever (`partial_batch_age`), and expedites if
+//! the oldest waiting magazine is past the limit. Nothing here blocks but [`barrier`].
+
+use crate::class::backlog::{self, DOMAIN};
+use crate::class::depot;
+use crate::class::large;
+use crate::class::magazine::Magazine;
+use crate::class::pool;
+use crate::class::size_class::{CLASSES, Class};
+use crate::constants::PAGE;
+use crate::page::{reserve, zone};
+use crate::thread::cache::ThreadCache;
+use crate::thread::{entry, exit, fork, readers};
+use rcu::{BarrierHooks, Cookie, Reader};
+
+/// Waiting magazines of a class that a thread over budget keeps for its own next refills (tune).
+const KEPT: usize = 2;
+
+fn classes() -> impl Iterator<Item = Class> {
+    (0..CLASSES).map(Class::new)
+}
+
+impl ThreadCache {
+    /// What every slow path begins with: the thread announces a quiescent state (a no-op inside
+    /// a section) and now and then looks at the clock.
+    #[inline]
+    pub fn slow_path(&mut self) {
+        if fork::was_cloned() {
+            fork::after_raw_clone();
+        }
+        // SAFETY: the cell was registered with the cache, which is the calling thread's.
+        unsafe { Reader::borrow_cell(self.cell()) }.quiescent_state();
+        if self.tick() {
+            self.tend();
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn tend(&mut self) {
+        reserve::top_up();
+        if self.look_at_clock() {
+            self.sweep();
+        }
+    }
+
+    /// Retires partial magazines and expedites for what is past the age limit.
+    fn sweep(&mut self) {
+        self.retire_partial();
+        let now = self.now_ms;
+        let age = |oldest: &Magazine| now.wrapping_sub(oldest.stamped_ms());
+        let oldest = self.classes.iter().filter_map(|state| state.waiting.front()).max_by_key(age);
+        if let Some(oldest) = oldest
+            && age(&oldest) >= backlog::age_limit_ms()
+        {
+            backlog::expedite(Cookie::from_bits(oldest.cookie()));
+        }
+        large::reclaim();
+    }
+
+    /// Stamps what is in filling magazines, however little.
+    fn retire_partial(&mut self) {
+        for class in classes() {
+            if !self.defer.slot(class).is_empty()
+                && let Some(magazine) = self.defer.slot(class).remove()
+            {
+                self.retire(class, magazine);
+            }
+        }
+    }
+
+    /// The backlog was over its budget and has been expedited: what has elapsed goes back to the
+    /// slabs, where every thread and, slab by slab, every class can use it.
+    #[cold]
+    #[inline(never)]
+    pub fn reclaim_surplus(&mut self) {
+        self.flush_reusable(KEPT);
+        depot::drain_all();
+        large::reclaim();
+    }
+
+    /// Takes up what has elapsed of this cache and gives its reusable blocks to the slabs, but
+    /// for `keep` waiting magazines of each class.
+    fn flush_reusable(&mut self, keep: usize) {
+        for class in classes() {
+            while self.class(class).waiting.len() > keep
+                && let Some(oldest) = self.class(class).waiting.front().filter(|&m| depot::elapsed(m))
+            {
+                self.class(class).waiting.pop();
+                let bytes = oldest.len() * class.size();
+                self.held -= bytes;
+                backlog::settle(bytes);
+                depot::flush(class, oldest);
+            }
+            while let Some(full) = self.class(class).full.pop() {
+                self.held -= full.len() * class.size();
+                depot::flush(class, full);
+            }
+        }
+        backlog::relax_mark();
+    }
+
+    /// Memory is out: ends the grace periods that nobody holds, and gives everything reusable
+    /// that the calling thread can reach to the slabs and the zone.
+    #[cold]
+    #[inline(never)]
+    pub fn reclaim_everything(&mut self) {
+        self.retire_partial();
+        backlog::expedite(DOMAIN.start_poll());
+        self.flush_reusable(0);
+        self.pages.drain(0);
+        reclaim_shared();
+    }
+}
+
+/// Drains the depots into the slabs and releases empty slabs and elapsed large blocks.
+fn reclaim_shared() {
+    depot::drain_all();
+    for class in classes() {
+        pool::of(class).release_empty();
+    }
+    large::reclaim();
+}
+
+/// `malloc_trim`: gives back to the system what can be given back now. Returns bytes.
+pub fn trim() -> usize {
+    if let Some(cache) = entry::existing() {
+        cache.slow_path();
+        cache.retire_partial();
+        backlog::expedite(DOMAIN.start_poll());
+        cache.slow_path();
+        exit::empty(cache);
+    }
+    reclaim_shared();
+    zone::purge_free(usize::MAX)
+}
+
+/// Bytes that [`trim`] could give back, as far as the counters tell.
+pub fn reclaimable() -> usize {
+    let depots: usize = classes().map(|class| depot::of(class).census().1).sum();
+    let own = entry::existing().map_or(0, |cache| cache.held + cache.pages.len() * PAGE);
+    zone::stats().dirty_bytes + depots + own + large::census().waiting_bytes
+}
+
+/// Gives back about `bytes`, the cheapest first. Returns bytes.
+pub fn shrink(bytes: usize) -> usize {
+    let mut given = zone::purge_free(bytes);
+    if given < bytes {
+        reclaim_shared();
+        given += zone::purge_free(bytes - given);
+    }
+    if given < bytes {
+        given += trim();
+    }
+    given
+}
+
+/// Waits until every block freed so far, by a thread whose magazine of it has been stamped, and
+/// by the calling thread in any case, may be handed out.
+pub fn barrier() {
+    struct Hooks;
+    impl BarrierHooks for Hooks {
+        fn seal(&mut self) {
+            if let Some(cache) = entry::existing() {
+                cache.retire_partial();
+            }
+        }
+
+        fn reclaim(&mut self) {
+            if let Some(cache) = entry::existing() {
+                cache.flush_reusable(0);
+            }
+            reclaim_shared();
+        }
+    }
+    let reader = readers::own();
+    DOMAIN.barrier(reader.as_deref(), &mut Hooks);
+}

@@ -1,0 +1,130 @@
+//! Refill: malloc found its loaded magazine empty.
+//!
+//! ```text
+//!   warm ─┬─> waiting, if its cookie has elapsed ─> full ─> depot ─> slab, fresh ─> zone
+//!         └ no marks: it never left the thread
+//! ```
+//!
+//! Whole magazines first: of the waiting ones only the oldest is polled, what waits is never
+//! scanned. Blocks that come from where they were marked in are marked out here, all at once.
+
+use crate::class::backlog::{self, DOMAIN};
+use crate::class::depot;
+use crate::class::magazine::Magazine;
+use crate::class::marks::Map;
+use crate::class::pool;
+use crate::class::size_class::Class;
+use crate::thread::cache::ThreadCache;
+use rcu::Demand;
+
+impl ThreadCache {
+    /// Loads a magazine with blocks of `class` and pops one. `None`: memory is out.
+    pub fn refill(&mut self, class: Class) -> Option<usize> {
+        self.slow_path();
+        // A sweep may have moved things about; a handler may have refilled.
+        if let Some(block) = self.alloc.slot(class).pop() {
+            return Some(block);
+        }
+        if let Some(warm) = self.class(class).warm
+            && !warm.is_empty()
+        {
+            self.class(class).warm = None;
+            let emptied = self.load(class, warm);
+            self.class(class).warm = emptied;
+        } else if let Some(magazine) = self.reusable(class) {
+            // SAFETY: the magazine was taken from a list: its blocks are ours.
+            unsafe { Map::of(class).load(magazine.blocks()) };
+            self.loaded += magazine.len() as u64;
+            if let Some(emptied) = self.load(class, magazine) {
+                self.keep_spare(emptied);
+            }
+        } else {
+            return self.carve(class);
+        }
+        self.alloc.slot(class).pop()
+    }
+
+    /// Puts `magazine` in the slot and returns the empty one that was there.
+    #[inline(always)]
+    fn load(&mut self, class: Class, magazine: Magazine) -> Option<Magazine> {
+        let slot = self.alloc.slot(class);
+        let emptied = slot.remove();
+        slot.install(magazine, class, magazine.len());
+        emptied
+    }
+
+    /// A magazine whose blocks may be handed out, marked in.
+    #[inline(always)]
+    fn reusable(&mut self, class: Class) -> Option<Magazine> {
+        let state = self.class(class);
+        if let Some(oldest) = state.waiting.front() {
+            if depot::elapsed(oldest) {
+                state.waiting.pop();
+                let bytes = oldest.len() * class.size();
+                self.held -= bytes;
+                backlog::settle(bytes);
+                backlog::relax_mark();
+                return Some(oldest);
+            }
+            // Somebody is short of blocks: make sure a period is under way.
+            DOMAIN.advance(Demand::Start);
+        }
+        if let Some(magazine) = self.class(class).full.pop() {
+            self.held -= magazine.len() * class.size();
+            return Some(magazine);
+        }
+        depot::of(class).take(class)
+    }
+
+    /// Fills a magazine from the slabs.
+    #[cold]
+    #[inline(never)]
+    fn carve(&mut self, class: Class) -> Option<usize> {
+        let kind = self.kind(class);
+        let emptied = self.alloc.slot(class).remove();
+        let magazine = match emptied {
+            Some(magazine) if magazine.kind() >= kind => magazine,
+            _ => match (self.empty(kind), emptied) {
+                (Some(magazine), Some(emptied)) => {
+                    self.keep_spare(emptied);
+                    magazine
+                }
+                (Some(magazine), None) | (None, Some(magazine)) => magazine,
+                (None, None) => return take_one(class),
+            },
+        };
+        let taken = match pool::of(class).take(class, magazine.room(class)) {
+            0 => self.carve_after_expedite(class, magazine),
+            taken => taken,
+        };
+        magazine.set_len(taken);
+        // SAFETY: the blocks were just taken from their slabs for us.
+        unsafe { Map::of(class).load(magazine.blocks()) };
+        self.loaded += taken as u64;
+        let slot = self.alloc.slot(class);
+        slot.install(magazine, class, taken);
+        slot.pop()
+    }
+
+    /// Memory is out: what waits may be all there is. Ends its grace period if nobody holds it,
+    /// and tries once more.
+    #[cold]
+    fn carve_after_expedite(&mut self, class: Class, magazine: Magazine) -> usize {
+        self.reclaim_everything();
+        pool::of(class).take(class, magazine.room(class))
+    }
+}
+
+/// One block without a magazine: for threads without a cache, and when there is no memory for
+/// a page of pointers.
+#[cold]
+#[inline(never)]
+pub fn take_one(class: Class) -> Option<usize> {
+    let mut one = [0];
+    if pool::of(class).take(class, &mut one) == 0 {
+        return None;
+    }
+    // SAFETY: just taken from its slab for us.
+    unsafe { Map::of(class).let_out(one[0]) };
+    Some(one[0])
+}

@@ -1,0 +1,187 @@
+//! The registry: every thread cache there ever was, and those nobody uses.
+//!
+//! Caches are type-stable metadata. A cache is acquired by the creator of a thread, before it
+//! runs, or by a thread itself on its first call; it is given back when the thread ends, or found
+//! abandoned (a raw clone that ran no destructor) by asking the kernel whether the thread still
+//! exists. One lock; the list of all caches only grows and is walked under the lock or, by
+//! statistics, without it.
+
+use crate::class::backlog::DOMAIN;
+use crate::os::lock::Lock;
+use crate::os::{peers, tid, tls};
+use crate::page::{meta, reserve};
+use crate::thread::cache::ThreadCache;
+use crate::thread::{exit, mode};
+use core::sync::atomic::{AtomicPtr, AtomicUsize, Ordering};
+use rcu::ReaderCell;
+
+/// Pages the reserve for `free` holds per live thread, up to [`RESERVE_MOST`] in all.
+const RESERVE_PER_THREAD: usize = 1;
+/// Most pages of the reserve: it must not make small programs big.
+const RESERVE_MOST: usize = 16;
+/// Live caches from which on a registration looks for abandoned ones; doubles with each search.
+const SCAVENGE_FROM: usize = 64;
+
+/// What the lock protects.
+pub struct Inner {
+    unused: *mut ThreadCache,
+    live: usize,
+    scavenge_at: usize,
+}
+
+// SAFETY: an address of type-stable memory.
+unsafe impl Send for Inner {}
+
+static REGISTRY: Lock<Inner> =
+    Lock::new(Inner { unused: core::ptr::null_mut(), live: 0, scavenge_at: SCAVENGE_FROM });
+/// Every cache, newest first. Release pushes pair with the acquire of [`all`].
+static ALL: AtomicPtr<ThreadCache> = AtomicPtr::new(core::ptr::null_mut());
+static MOST_LIVE: AtomicUsize = AtomicUsize::new(0);
+
+const UNUSED: u32 = 0;
+const LIVE: u32 = 1;
+
+/// A cache with a registered, online reader, for the calling thread or one it is about to
+/// create. `None`: memory is out.
+#[cold]
+pub fn acquire(tid: u32) -> Option<&'static mut ThreadCache> {
+    scavenge_if_crowded();
+    let cache = {
+        let mut registry = REGISTRY.lock();
+        let unused = registry.unused;
+        let cache = if unused.is_null() {
+            let bytes = core::mem::size_of::<ThreadCache>();
+            let cache = meta::bytes(bytes)?.cast::<ThreadCache>().as_ptr();
+            // SAFETY: fresh zeroed metadata; the cell is the one part for which zero is wrong.
+            unsafe {
+                (&raw mut (*cache).reader).write(ReaderCell::new());
+                (*cache).next_all.store(ALL.load(Ordering::Relaxed), Ordering::Relaxed);
+            }
+            ALL.store(cache, Ordering::Release);
+            cache
+        } else {
+            // SAFETY: unused caches belong to the registry, whose lock is held.
+            registry.unused = unsafe { (*unused).next_unused.load(Ordering::Relaxed) };
+            unused
+        };
+        registry.live += 1;
+        MOST_LIVE.fetch_max(registry.live, Ordering::Relaxed);
+        reserve::set_target((registry.live * RESERVE_PER_THREAD).min(RESERVE_MOST));
+        // SAFETY: taken off the list above, ours alone; the lock makes its last owner's writes
+        // visible.
+        let cache = unsafe { &mut *cache };
+        cache.reset();
+        cache.tid.store(tid, Ordering::Relaxed);
+        cache.live.store(LIVE, Ordering::Release);
+        cache
+    };
+    let cell = cache.cell();
+    // SAFETY: the cell is used with this domain only. An unused cache's reader has exited, so it cannot be registered.
+    match unsafe { DOMAIN.register(cell, tid) } {
+        // The cell stays registered; the cache, not a handle, owns it.
+        Ok(reader) => core::mem::forget(reader),
+        Err(_) => return None,
+    }
+    Some(cache)
+}
+
+/// Makes `cache` the calling thread's.
+pub fn adopt(cache: &mut ThreadCache) {
+    cache.tid.store(tid::tid() as u32, Ordering::Relaxed);
+    let registry = REGISTRY.lock();
+    // Under the lock: a switch to concurrent sees the word, or we see the switch.
+    cache.free_word.store(tls::free_word(), Ordering::Release);
+    mode::adopt_tables(cache);
+    drop(registry);
+}
+
+/// Takes back the cache of a thread that will not use it again; its blocks and its reader are
+/// gone from it already.
+pub fn give_back(cache: &mut ThreadCache) {
+    let mut registry = REGISTRY.lock();
+    cache.free_word.store(0, Ordering::Relaxed);
+    cache.tid.store(0, Ordering::Relaxed);
+    cache.live.store(UNUSED, Ordering::Release);
+    cache.next_unused.store(registry.unused, Ordering::Relaxed);
+    registry.unused = cache;
+    registry.live -= 1;
+}
+
+/// Forgets a cache's TLS word: its thread is about to lose its thread-local storage.
+pub fn forget_word(cache: &ThreadCache) {
+    let _registry = REGISTRY.lock();
+    cache.free_word.store(0, Ordering::Relaxed);
+}
+
+/// Calls `visit` for each cache that has a thread, under the registry's lock.
+pub fn for_each_live(mut visit: impl FnMut(&ThreadCache)) {
+    let _registry = REGISTRY.lock();
+    for cache in all() {
+        // SAFETY: caches are type-stable; visitors read atomics, or know better.
+        let cache = unsafe { &*cache };
+        if cache.live.load(Ordering::Acquire) == LIVE {
+            visit(cache);
+        }
+    }
+}
+
+/// Every cache there is, used or not.
+pub fn all() -> impl Iterator<Item = *mut ThreadCache> {
+    let mut next = ALL.load(Ordering::Acquire);
+    core::iter::from_fn(move || {
+        let cache = next;
+        if cache.is_null() {
+            return None;
+        }
+        // SAFETY: caches are type-stable and their links never change once published.
+        next = unsafe { (*cache).next_all.load(Ordering::Relaxed) };
+        Some(cache)
+    })
+}
+
+/// Whether `cache` has a thread.
+pub fn is_live(cache: &ThreadCache) -> bool {
+    cache.live.load(Ordering::Acquire) == LIVE
+}
+
+/// Threads with a cache, and the most there ever were.
+pub fn census() -> (usize, usize) {
+    (REGISTRY.lock().live, MOST_LIVE.load(Ordering::Relaxed))
+}
+
+/// Where threads come and go without running destructors, their caches are found here.
+fn scavenge_if_crowded() {
+    {
+        let mut registry = REGISTRY.lock();
+        if registry.live < registry.scavenge_at {
+            return;
+        }
+        // Whatever is found, not again before the number has doubled.
+        registry.scavenge_at = registry.live * 2;
+    }
+    let own = tls::alloc_table();
+    let mut found = 0;
+    for cache in all() {
+        // SAFETY: type-stable, atomics.
+        let seen = unsafe { &*cache };
+        let tid = seen.tid.load(Ordering::Relaxed);
+        if !is_live(seen) || tid == 0 || cache as usize == own || peers::thread_exists(tid) {
+            continue;
+        }
+        // One searcher wins the right to it.
+        if seen.tid.compare_exchange(tid, 0, Ordering::AcqRel, Ordering::Relaxed).is_ok() {
+            // SAFETY: its thread no longer exists and the exchange made it ours.
+            exit::release(unsafe { &mut *cache });
+            found += 1;
+        }
+    }
+    if found != 0 {
+        let mut registry = REGISTRY.lock();
+        registry.scavenge_at = (registry.live * 2).max(SCAVENGE_FROM);
+    }
+}
+
+/// For fork: the lock.
+pub fn lock() -> &'static Lock<Inner> {
+    &REGISTRY
+}

@@ -1,0 +1,226 @@
+//! Retire: free found its magazine full.
+//!
+//! Two ways, by which table free pushes to:
+//!
+//! - *deferring*: every block of the filling magazine is marked in (a block that was in already is
+//!   a double free), then the cookie is taken, behind the last block; the magazine joins the
+//!   thread's waiting queue. Past the thread's share the oldest goes to the depot.
+//! - *local* (solo, or `RCUMALLOC_DEFER=api`): the full magazine changes place with the warm one,
+//!   so a program that goes to and fro at the edge of a magazine turns none. Only when both are
+//!   full is the older marked in and put on the full stack: no grace period is needed.
+//!
+//! Free never needs memory it may not get (G4). If there is no empty magazine anywhere, the oldest
+//! waiting one, if elapsed, is flushed to the slabs and used; else the block's bit is set in its
+//! slab's deferred bitmap.
+
+use crate::class::backlog::{self, Stamp};
+use crate::class::depot;
+use crate::class::magazine::Magazine;
+use crate::class::marks::Map;
+use crate::class::size_class::Class;
+use crate::class::{pool, verdict};
+use crate::thread::cache::ThreadCache;
+use rcu::Cookie;
+
+/// Magazines of one class a thread keeps before the depot gets the oldest. With 4 most reuse went
+/// through the depot, with 64 almost none (spike.md).
+const SHARE: usize = 64;
+/// Bytes of blocks in all waiting and full magazines of a thread before the depot gets some
+/// (tune): a thread's part in what the process keeps for reuse.
+const SHARE_BYTES: usize = 2 << 20;
+/// Local: reusable blocks of one class a thread keeps in its full stack, in bytes (tune).
+const LOCAL_BYTES: usize = 512 * 1024;
+
+impl ThreadCache {
+    /// Frees `block`, whose grace period begins now.
+    #[inline]
+    pub fn push_deferred(&mut self, class: Class, block: usize) {
+        if self.defer.slot(class).is_full() && !self.turn_deferred(class) {
+            return self.defer_in_slab(class, block);
+        }
+        self.defer.slot(class).push(block);
+    }
+
+    /// Frees `block` for reuse by this thread at once.
+    #[inline]
+    pub fn push_local(&mut self, class: Class, block: usize) {
+        if self.alloc.slot(class).is_full() {
+            self.turn_local(class);
+        }
+        let slot = self.alloc.slot(class);
+        if slot.is_full() {
+            // No array at all, not even this slot's own: straight to the slab.
+            // SAFETY: the caller frees the block: it is ours.
+            if unsafe { Map::of(class).take_in(block) } {
+                depot::give_blocks(class, &mut [block]);
+            } else {
+                verdict::double_free("free", block, class);
+            }
+            return;
+        }
+        slot.push(block);
+    }
+
+    /// Turns the filling magazine. False if there is no empty one to put in its place.
+    #[inline]
+    fn turn_deferred(&mut self, class: Class) -> bool {
+        self.slow_path();
+        if let Some(magazine) = self.defer.slot(class).remove() {
+            self.retire(class, magazine);
+        }
+        let kind = self.kind(class);
+        let empty = match self.empty_for_free(kind) {
+            Some(magazine) => magazine,
+            None => match self.recycle_waiting(class) {
+                Some(magazine) => magazine,
+                None => return false,
+            },
+        };
+        self.defer.slot(class).install(empty, class, 0);
+        true
+    }
+
+    /// Marks the blocks of `magazine` in, stamps it and queues it.
+    #[inline]
+    pub fn retire(&mut self, class: Class, magazine: Magazine) {
+        check_in(class, magazine);
+        let len = magazine.len();
+        let bytes = len * class.size();
+        self.retired += len as u64;
+        let Stamp { cookie, over_budget } = backlog::stamp(bytes, &mut self.credit);
+        magazine.stamp(class, len, cookie.to_bits(), self.now_ms);
+        self.held += bytes;
+        let held = self.held;
+        let state = self.class(class);
+        state.waiting.push(magazine);
+        if state.waiting.len() > SHARE || held > SHARE_BYTES {
+            self.shed_waiting(class);
+        }
+        if over_budget {
+            self.reclaim_surplus();
+        }
+    }
+
+    /// Gives the depot the oldest waiting magazines past the thread's share.
+    #[cold]
+    #[inline(never)]
+    fn shed_waiting(&mut self, class: Class) {
+        while self.class(class).waiting.len() > SHARE || self.held > SHARE_BYTES {
+            let Some(oldest) = self.class(class).waiting.pop() else { break };
+            self.held -= oldest.len() * class.size();
+            depot::of(class).put_waiting(class, oldest);
+        }
+    }
+
+    /// Makes room in the local slot of `class`, if there is an array to be had.
+    #[cold]
+    #[inline(never)]
+    fn turn_local(&mut self, class: Class) {
+        self.slow_path();
+        let full = self.alloc.slot(class).remove();
+        let Some(full) = full else {
+            let kind = self.kind(class);
+            if let Some(empty) = self.empty_for_free(kind) {
+                self.alloc.slot(class).install(empty, class, 0);
+            }
+            return;
+        };
+        match self.class(class).warm.replace(full) {
+            Some(warm) if warm.is_empty() => self.alloc.slot(class).install(warm, class, 0),
+            older => {
+                let kind = self.kind(class);
+                match (self.empty_for_free(kind), older) {
+                    (Some(empty), older) => {
+                        self.alloc.slot(class).install(empty, class, 0);
+                        if let Some(older) = older {
+                            self.keep_local(class, older);
+                        }
+                    }
+                    (None, older) => {
+                        // No memory: empty one of our own into the slabs and use its array.
+                        let victim = older.or_else(|| self.class(class).warm.take());
+                        if let Some(victim) = victim {
+                            check_in(class, victim);
+                            depot::give_blocks(class, victim.blocks());
+                            self.alloc.slot(class).install(victim, class, 0);
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    /// Files a full local magazine for reuse: here, or past this thread's share in the depot.
+    fn keep_local(&mut self, class: Class, magazine: Magazine) {
+        check_in(class, magazine);
+        self.retired += magazine.len() as u64;
+        let bytes = magazine.len() * class.size();
+        let kept = self.class(class).full.len();
+        if kept < SHARE && kept * bytes < LOCAL_BYTES && self.held + bytes <= SHARE_BYTES {
+            self.held += bytes;
+            self.class(class).full.push(magazine);
+        } else {
+            depot::of(class).put_full(class, magazine);
+        }
+    }
+
+    /// G4: the oldest waiting magazine, if its cookie has elapsed, emptied into the slabs.
+    #[cold]
+    #[inline(never)]
+    fn recycle_waiting(&mut self, class: Class) -> Option<Magazine> {
+        let oldest = self.class(class).waiting.front()?;
+        let cookie = Cookie::from_bits(oldest.cookie());
+        if !backlog::expedite(cookie) {
+            return None;
+        }
+        self.class(class).waiting.pop();
+        let bytes = oldest.len() * class.size();
+        self.held -= bytes;
+        backlog::settle(bytes);
+        depot::give_blocks(class, oldest.blocks());
+        oldest.set_len(0);
+        Some(oldest)
+    }
+
+    /// G4, the last resort: needs no memory and cannot fail.
+    #[cold]
+    #[inline(never)]
+    fn defer_in_slab(&mut self, class: Class, block: usize) {
+        defer_in_slab(class, block, "free");
+    }
+}
+
+/// Frees `block` without a cache: its bit in its slab's deferred bitmap.
+#[cold]
+#[inline(never)]
+pub fn defer_in_slab(class: Class, block: usize, call: &str) {
+    // SAFETY: the caller frees the block: it is ours.
+    if unsafe { Map::of(class).take_in(block) } {
+        pool::of(class).defer(class, block);
+    } else {
+        verdict::double_free(call, block, class);
+    }
+}
+
+/// Marks every block of `magazine` in. Those that were in already are double frees: reported and,
+/// if the program goes on, taken out of the magazine.
+#[inline]
+pub fn check_in(class: Class, magazine: Magazine) {
+    // SAFETY: the magazine is ours and holds blocks of slabs of this class only.
+    if !unsafe { Map::of(class).retire(magazine.blocks()) } {
+        drop_offenders(class, magazine);
+    }
+}
+
+#[cold]
+#[inline(never)]
+fn drop_offenders(class: Class, magazine: Magazine) {
+    // SAFETY: as in `check_in`.
+    while let Some(at) = unsafe { Map::of(class).offender(magazine.blocks()) } {
+        let blocks = magazine.blocks();
+        let last = blocks.len() - 1;
+        verdict::double_free("free", blocks[at], class);
+        blocks.swap(at, last);
+        magazine.set_len(last);
+    }
+}

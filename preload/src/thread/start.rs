@@ -1,0 +1,119 @@
+//! The process's first call, and each thread's.
+//!
+//! The first slow path of the process starts the heap: reads the environment, opens the window,
+//! tests membarrier. Raw system calls only, nothing that allocates, so it does not matter who
+//! calls it or from inside what (another library's `open`, `dlsym`, a constructor); several
+//! threads at once are let through one by one. What goes through libc and may allocate there
+//! (a key's destructor) waits until the calling thread has its tables.
+
+use crate::class::backlog::DOMAIN;
+use crate::class::{backlog, verdict};
+use crate::os::env::{self, Size};
+use crate::os::line::Line;
+use crate::os::lock::Lock;
+use crate::page;
+use crate::thread::cache::ThreadCache;
+use crate::thread::mode::{self, Defer};
+use crate::thread::{exit, registry};
+use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+static STARTED: AtomicBool = AtomicBool::new(false);
+static STARTING: Lock<()> = Lock::new(());
+static STALL_MS: AtomicU64 = AtomicU64::new(10_000);
+
+/// Longest value of an environment option that is looked at, in bytes.
+const VALUE_BYTES: usize = 64;
+
+/// Starts the heap if it has not been started. False: no memory to start with.
+pub fn process() -> bool {
+    // Acquire pairs with the release below: whoever sees it started sees it configured.
+    if STARTED.load(Ordering::Acquire) {
+        return true;
+    }
+    let _starting = STARTING.lock();
+    if STARTED.load(Ordering::Relaxed) {
+        return true;
+    }
+    if !page::init() {
+        return false;
+    }
+    configure();
+    DOMAIN.init();
+    DOMAIN.set_first_lock_hook(mode::go_concurrent);
+    STARTED.store(true, Ordering::Release);
+    true
+}
+
+/// Whether the heap has been started.
+pub fn is_started() -> bool {
+    STARTED.load(Ordering::Acquire)
+}
+
+/// The second half of a thread's first call: its tables are set and the heap works.
+pub fn thread(cache: &mut ThreadCache) {
+    if mode::defer() == Defer::Strict || registry::census().0 > 1 {
+        mode::go_concurrent();
+    }
+    if mode::is_concurrent() {
+        exit::watch_thread(cache);
+    }
+}
+
+/// An explicit section older than this is a stall, in milliseconds; 0: never.
+pub fn stall_ms() -> u64 {
+    STALL_MS.load(Ordering::Relaxed)
+}
+
+fn configure() {
+    let defer = match read(b"RCUMALLOC_DEFER", parse_defer) {
+        Some(defer) => defer,
+        None => Defer::All,
+    };
+    mode::set_defer(defer);
+    let budget = read(b"RCUMALLOC_BUDGET", env::parse_size);
+    let age = read(b"RCUMALLOC_GP_AGE_MS", |text| env::parse_u64(text).and_then(|ms| u32::try_from(ms).ok()));
+    backlog::configure(budget.filter(is_sensible), age, defer != Defer::Strict);
+    if let Some(ms) = read(b"RCUMALLOC_STALL_MS", env::parse_u64) {
+        STALL_MS.store(ms, Ordering::Relaxed);
+    }
+    if let Some(report) = read(b"RCUMALLOC_ON_ERROR", parse_on_error) {
+        verdict::set_report_only(report);
+    }
+}
+
+fn is_sensible(size: &Size) -> bool {
+    match size {
+        Size::Bytes(_) => true,
+        Size::Percent(percent) => *percent > 0,
+    }
+}
+
+fn parse_defer(text: &[u8]) -> Option<Defer> {
+    match text {
+        b"all" => Some(Defer::All),
+        b"api" => Some(Defer::Api),
+        b"strict" => Some(Defer::Strict),
+        _ => None,
+    }
+}
+
+fn parse_on_error(text: &[u8]) -> Option<bool> {
+    match text {
+        b"abort" => Some(false),
+        b"report" => Some(true),
+        _ => None,
+    }
+}
+
+/// The value of `name` as `parse` reads it. A bad value is one line on stderr.
+fn read<T>(name: &[u8], parse: impl Fn(&[u8]) -> Option<T>) -> Option<T> {
+    let mut value = [0; VALUE_BYTES];
+    let len = env::get(name, &mut value)?;
+    let parsed = parse(&value[..len]);
+    if parsed.is_none() {
+        let mut line = Line::new();
+        line.bytes(name).str("=").bytes(&value[..len]);
+        line.str(": not understood; the default is in force").emit();
+    }
+    parsed
+}

@@ -1,0 +1,134 @@
+//! Figures. Fast paths count nothing: what is known is counted at the turns of magazines and from
+//! what is in them now. Read without stopping anybody, so figures that belong together may be a
+//! magazine apart while threads run; in a process at rest they are exact.
+
+use crate::class::backlog::{self, DOMAIN};
+use crate::class::magazine::{KINDS, capacity};
+use crate::class::size_class::{CLASSES, Class};
+use crate::class::{depot, large, pool, verdict};
+use crate::page::{meta, zone};
+use crate::thread::{mode, registry};
+
+/// What `rcumalloc_stats` gives; the layout is `struct rcumalloc_stats` of the header. Bytes
+/// unless the name says otherwise.
+#[repr(C)]
+#[derive(Clone, Copy, Default, Debug)]
+pub struct Stats {
+    /// Bytes of this structure as the library knows it.
+    pub size: u64,
+    /// Address space of the heap's window.
+    pub window_bytes: u64,
+    /// Memory the zone has handed out: slabs, large blocks, metadata, pages of pointers.
+    pub mapped_bytes: u64,
+    /// Of blocks the program has (waiting ones not counted).
+    pub live_bytes: u64,
+    /// Of large blocks among them.
+    pub live_large_bytes: u64,
+    /// In free pages that still hold memory.
+    pub dirty_bytes: u64,
+    /// Given back to the system so far.
+    pub purged_bytes: u64,
+    /// Of metadata.
+    pub meta_bytes: u64,
+    /// Stamped, not yet taken up again.
+    pub deferred_bytes: u64,
+    /// The most that was, as far as was looked.
+    pub deferred_peak_bytes: u64,
+    /// From which on grace periods are expedited.
+    pub budget_bytes: u64,
+    /// Blocks that went through a turn on their way to the program (recycled ones in a solo
+    /// process's magazine are not counted).
+    pub blocks_loaded: u64,
+    /// Blocks that went through a turn on their way back.
+    pub blocks_retired: u64,
+    /// Large blocks allocated.
+    pub large_allocated: u64,
+    /// Grace periods started.
+    pub periods_started: u64,
+    /// Grace periods completed.
+    pub periods_completed: u64,
+    /// Of those, expedited.
+    pub periods_expedited: u64,
+    /// Times a thread was parked.
+    pub threads_parked: u64,
+    /// membarrier calls.
+    pub membarriers: u64,
+    /// Threads with a cache.
+    pub threads: u64,
+    /// The most threads there were.
+    pub threads_peak: u64,
+    /// Bad calls reported.
+    pub bad_calls: u64,
+    /// Grace-period latency, nanoseconds: the median, or 0 if there was none.
+    pub period_p50_ns: u64,
+    /// And the 99th percentile.
+    pub period_p99_ns: u64,
+    /// 1 when the process is concurrent.
+    pub concurrent: u64,
+}
+
+/// The figures as of now.
+pub fn collect() -> Stats {
+    let zone = zone::stats();
+    let periods = DOMAIN.counters();
+    let large = large::census();
+    let (threads, threads_peak) = registry::census();
+    let (away_bytes, in_magazines, loaded, retired) = small();
+    Stats {
+        size: core::mem::size_of::<Stats>() as u64,
+        window_bytes: zone.window_bytes as u64,
+        mapped_bytes: zone.usable_bytes.saturating_sub(zone.free_bytes) as u64,
+        live_bytes: (away_bytes.saturating_sub(in_magazines) + large.live_bytes) as u64,
+        live_large_bytes: large.live_bytes as u64,
+        dirty_bytes: zone.dirty_bytes as u64,
+        purged_bytes: zone.purged_bytes as u64,
+        meta_bytes: meta::stats().bytes as u64,
+        deferred_bytes: backlog::deferred_bytes() as u64,
+        deferred_peak_bytes: backlog::peak_bytes() as u64,
+        budget_bytes: backlog::budget_bytes() as u64,
+        blocks_loaded: loaded,
+        blocks_retired: retired,
+        large_allocated: large.allocated,
+        periods_started: periods.started,
+        periods_completed: periods.completed,
+        periods_expedited: periods.expedited,
+        threads_parked: periods.parked,
+        membarriers: periods.membarriers,
+        threads: threads as u64,
+        threads_peak: threads_peak as u64,
+        bad_calls: verdict::reported(),
+        period_p50_ns: periods.latencies.quantile(0.5).unwrap_or(0),
+        period_p99_ns: periods.latencies.quantile(0.99).unwrap_or(0),
+        concurrent: u64::from(mode::is_concurrent()),
+    }
+}
+
+/// Of small blocks: bytes outside slabs, bytes of those in magazines, blocks loaded, retired.
+fn small() -> (usize, usize, u64, u64) {
+    let (mut away, mut resting, mut loaded, mut retired) = (0, 0, 0, 0);
+    for index in 0..CLASSES {
+        let class = Class::new(index);
+        away += pool::of(class).census().away * class.size();
+        resting += depot::of(class).census().1;
+    }
+    for cache in registry::all() {
+        // SAFETY: type-stable. The owner may be writing: the figures are read with volatile loads
+        // of single words and are allowed to be stale.
+        unsafe {
+            loaded += (&raw const (*cache).loaded).read_volatile();
+            retired += (&raw const (*cache).retired).read_volatile();
+            resting += (&raw const (*cache).held).read_volatile();
+            for index in 0..CLASSES {
+                let class = Class::new(index);
+                // The bound is for a slot that changes under our eyes.
+                let most = capacity(KINDS - 1, class);
+                resting += (*cache).alloc.peek(class).len().min(most) * class.size();
+                resting += (*cache).defer.peek(class).len().min(most) * class.size();
+                if let Some(warm) = (*cache).classes[index].warm {
+                    resting += warm.len() * class.size();
+                }
+            }
+        }
+    }
+    (away, resting, loaded, retired)
+}

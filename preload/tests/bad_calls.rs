@@ -1,0 +1,196 @@
+//! G6: bad calls end the process with one line. Each runs in a child of its own; the exact
+//! beginning of the line is asserted.
+
+use rcumalloc::abi::libc_names::{
+    aligned_alloc, free, free_aligned_sized, free_sized, malloc, malloc_usable_size, realloc,
+};
+use std::ffi::c_void;
+
+/// Runs `bad` in a child whose stderr is a pipe; the line it died with.
+fn line_of(bad: impl FnOnce()) -> String {
+    let mut pipe = [0; 2];
+    // SAFETY: plain system calls; the child calls nothing of std before it execs or dies.
+    unsafe {
+        assert_eq!(libc::pipe(pipe.as_mut_ptr()), 0);
+        let child = libc::fork();
+        if child == 0 {
+            libc::dup2(pipe[1], 2);
+            bad();
+            libc::_exit(0);
+        }
+        libc::close(pipe[1]);
+        let mut text = [0u8; 600];
+        let mut len = 0;
+        loop {
+            let got = libc::read(pipe[0], text.as_mut_ptr().add(len).cast(), text.len() - len);
+            if got <= 0 {
+                break;
+            }
+            len += got as usize;
+        }
+        libc::close(pipe[0]);
+        let mut status = 0;
+        libc::waitpid(child, &mut status, 0);
+        let text = String::from_utf8_lossy(&text[..len]).into_owned();
+        assert!(libc::WIFSIGNALED(status) && libc::WTERMSIG(status) == libc::SIGABRT, "{status:x} {text}");
+        assert_eq!(text.matches('\n').count(), 1, "{text}");
+        text
+    }
+}
+
+fn go_concurrent() {
+    rcumalloc::thread::mode::go_concurrent();
+}
+
+/// Calls `bad` with a block of `size` bytes; the line with the block's address cut out.
+fn with_block(size: usize, bad: impl FnOnce(*mut c_void)) -> String {
+    // SAFETY: any thread, any size.
+    let block = unsafe { malloc(size) };
+    line_of(|| bad(block)).replace(&format!("{block:p}"), "P")
+}
+
+fn assert_says(line: &str, words: &str) {
+    assert!(line.starts_with("rcumalloc: ") && line.contains(words), "{line}");
+}
+
+// SAFETY (all that follow): the calls are wrong on purpose; the heap must refuse them.
+
+#[test]
+fn interior_pointer() {
+    // SAFETY: see above.
+    let line = with_block(100, |p| unsafe { free(p.add(16)) });
+    assert_says(&line, "points 16 bytes into a block of 112 bytes in use at P");
+}
+
+#[test]
+fn misaligned_pointer() {
+    // SAFETY: see above.
+    let line = with_block(100, |p| unsafe { free(p.add(1)) });
+    assert_says(&line, "points 1 bytes into a block of 112 bytes");
+}
+
+#[test]
+fn stack_static_and_wild_pointers() {
+    static mut STATIC: u64 = 0;
+    let mut local = 0u64;
+    let local = &raw mut local;
+    for bad in [local.cast(), (&raw mut STATIC).cast(), 0x1234_5678_9000_usize as *mut c_void] {
+        // SAFETY: see above.
+        assert_says(&line_of(|| unsafe { free(bad) }), "not a pointer of this heap");
+    }
+}
+
+#[test]
+fn double_free_is_found_at_the_turn() {
+    let line = with_block(100, |p| {
+        go_concurrent();
+        // SAFETY: see above.
+        unsafe {
+            free(p);
+            free(p);
+            for _ in 0..1000 {
+                free(malloc(100));
+            }
+        }
+    });
+    assert_says(&line, "free(P): double free of a block of 112 bytes");
+}
+
+#[test]
+fn double_free_across_magazines() {
+    let line = with_block(100, |p| {
+        go_concurrent();
+        // SAFETY: see above.
+        unsafe {
+            free(p);
+            // Held, so that nobody is given the block again.
+            let held: Vec<_> = (0..300).map(|_| malloc(100)).collect();
+            held.into_iter().for_each(|block| free(block));
+            free(p);
+            (0..300).map(|_| malloc(100)).collect::<Vec<_>>().into_iter().for_each(|block| free(block));
+        }
+    });
+    assert_says(&line, "double free of a block of 112 bytes");
+}
+
+#[test]
+fn double_free_of_a_large_block_is_found_at_once() {
+    let line = with_block(1_000_000, |p| {
+        go_concurrent();
+        // SAFETY: see above.
+        unsafe {
+            free(p);
+            free(p);
+        }
+    });
+    assert_says(&line, "free(P): double free of a large block of 1003520 bytes");
+}
+
+#[test]
+fn double_free_of_a_large_block_in_a_solo_process() {
+    let line = with_block(1_000_000, |p| {
+        // SAFETY: see above.
+        unsafe {
+            free(p);
+            free(p);
+        }
+    });
+    assert!(line.contains("free(P): double free of") || line.contains("freed before"), "{line}");
+}
+
+#[test]
+fn interior_of_a_large_block() {
+    // SAFETY: see above.
+    let line = with_block(1_000_000, |p| unsafe { free(p.add(8192)) });
+    assert_says(&line, "points 8192 bytes into a large block of 1003520 bytes at P");
+}
+
+#[test]
+fn wrong_sizes() {
+    // SAFETY: see above.
+    let line = with_block(100, |p| unsafe { free_sized(p, 200) });
+    assert_says(&line, "free_sized(P, 200): wrong size or alignment: a block of 112 bytes in use");
+    // SAFETY: see above.
+    let line = with_block(100_000, |p| unsafe { free_sized(p, 100_001) });
+    assert_says(&line, "wrong size or alignment: a large block");
+    // SAFETY: see above.
+    let line = line_of(|| unsafe { free_aligned_sized(aligned_alloc(64, 128), 4096, 128) });
+    assert_says(&line, "free_aligned_sized(");
+}
+
+#[test]
+fn realloc_and_usable_size_refuse_too() {
+    // SAFETY: see above.
+    let line = with_block(100, |p| unsafe {
+        realloc(p.add(16), 10);
+    });
+    assert_says(&line, "realloc(");
+    // SAFETY: see above.
+    let line = with_block(100, |p| unsafe {
+        malloc_usable_size(p.add(16));
+    });
+    assert_says(&line, "malloc_usable_size(");
+    let line = with_block(1_000_000, |p| {
+        go_concurrent();
+        // SAFETY: see above.
+        unsafe {
+            free(p);
+            realloc(p, 10);
+        }
+    });
+    assert_says(&line, "realloc(P): use after free of a large block");
+}
+
+#[test]
+fn the_tail_of_a_slab_is_no_block() {
+    let line = with_block(48, |p| {
+        go_concurrent();
+        let tail = (p as usize & !0xffff) + 65_536 / 48 * 48;
+        // SAFETY: see above.
+        unsafe {
+            free(tail as *mut c_void);
+            (0..1000).map(|_| malloc(48)).collect::<Vec<_>>().into_iter().for_each(|block| free(block));
+        }
+    });
+    assert_says(&line, "that was never given out");
+}
