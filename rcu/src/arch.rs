@@ -74,7 +74,7 @@ mod fast {
 #[cfg(any(loom, miri, rcu_tsan))]
 mod fast {
     use super::ReaderCell;
-    use crate::sync::{Ordering::Relaxed, Ordering::Release, Ordering::SeqCst, fence};
+    use crate::sync::{Ordering::Relaxed, Ordering::Release};
 
     pub(crate) fn lock(cell: &ReaderCell) {
         let nest = cell.nest.load(Relaxed) + 1;
@@ -82,9 +82,9 @@ mod fast {
         if nest <= 0 {
             cell.lock_slow();
         }
-        // loom has no membarrier. A heavy barrier paired with compiler barriers orders what two
-        // full fences order, so here both sides are fences.
-        fence(SeqCst);
+        // There is no membarrier here. A heavy barrier paired with compiler barriers orders what two
+        // full fences order, so where it is in force both sides are fences.
+        cell.light_barrier();
     }
 
     pub(crate) fn unlock(cell: &ReaderCell) {

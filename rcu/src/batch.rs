@@ -34,6 +34,24 @@ pub struct PageOfPointers<T> {
 }
 
 /// A closed batch waiting for its grace period.
+///
+/// It cannot be appended to: this compiles only without its last line.
+///
+/// ```
+/// # fn main() {}
+/// fn retire(mut page: rcu::PageOfPointers<u64>, domain: &rcu::Domain, block: *mut u64) {
+///     page.push(block).expect("room");
+///     let mut batch = page.close(domain);
+/// }
+/// ```
+/// ```compile_fail,E0599
+/// # fn main() {}
+/// fn retire(mut page: rcu::PageOfPointers<u64>, domain: &rcu::Domain, block: *mut u64) {
+///     page.push(block).expect("room");
+///     let mut batch = page.close(domain);
+///     batch.push(block); // would be reused too early
+/// }
+/// ```
 pub struct Stamped<T> {
     page: PageOfPointers<T>,
     cookie: Cookie,

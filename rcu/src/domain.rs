@@ -7,8 +7,8 @@
 //! **Why a scan that ends a period cannot miss a reader.** A writer unlinks a block, executes a full
 //! fence (in `snapshot`) and reads the sequence; the period that its cookie needs starts later. A
 //! scanner of that period reads the sequence, then executes a full fence (head of `try_complete`
-//! and `expedite`), then looks at the readers. A reader that comes online, registers, or
-//! opens its first section writes its record, executes a full fence, then reads shared memory. Fences
+//! and `expedite`), then looks at the readers. A reader that registers, comes online or is unparked
+//! writes its record, executes a full fence in its first section's `lock_slow`, then reads. Fences
 //! are totally ordered: if the reader's comes first, the scanner sees the reader; if the writer's comes
 //! first, the reader does not find the block. The reader's fence cannot come after the writer's and
 //! before nothing: one of the two holds.
@@ -145,8 +145,17 @@ impl Domain {
     /// period starts as soon as the one in flight, if any, has ended. Never blocks; any thread.
     #[must_use]
     pub fn start_poll(&self) -> Cookie {
-        let cookie = self.snapshot();
-        self.ensure(cookie);
+        // Before the fence in `snapshot`, and the sequence behind it: that one fence also stands where
+        // `ensure` would need one. A need that is read here and a period still in flight behind the
+        // fence mean that whoever ends this period, with a fence between its swap and its look at
+        // `needed`, sees the need. (Idle, it would prove nothing: who wrote it may not have looked yet.)
+        let promised = self.needed.load(Relaxed);
+        fence(SeqCst); // as in `snapshot`
+        let sequence = self.sequence(Acquire);
+        let cookie = Cookie::after(sequence, self.tag);
+        if !in_flight(sequence) || promised < cookie.sequence() {
+            self.ensure(cookie);
+        }
         cookie
     }
 
@@ -351,7 +360,7 @@ impl Domain {
                 }
             }
         }
-        // The fence in `come_online` also stands between the push and the reader's first access.
+        // The fence of the reader's first section also stands between the push and what it reads.
         cell.come_online(0);
         // SAFETY: just registered, and the caller is its owner until it hands it on.
         Ok(unsafe { Reader::new(cell) })

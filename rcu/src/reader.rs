@@ -73,8 +73,9 @@ pub struct ReaderCell {
     pub(crate) turn: AtomicI32,
     pub(crate) state: AtomicU64,
     domain: AtomicPtr<Domain>,
-    /// A section opened while offline: go back offline at its end. Owner only.
-    back_offline: AtomicBool,
+    /// The owner said `offline`, from just before it shows in `state` until `online`: a section opened
+    /// meanwhile stays in the cold mode and goes back offline at its end. Owner only.
+    said_offline: AtomicBool,
     // What scanners and the expediter write lies on the second cache line.
     second_line: SecondLine,
 }
@@ -113,7 +114,7 @@ impl ReaderCell {
                 turn: AtomicI32::new(-TURN),
                 state: AtomicU64::new(OFFLINE),
                 domain: AtomicPtr::new(core::ptr::null_mut()),
-                back_offline: AtomicBool::new(false),
+                said_offline: AtomicBool::new(false),
                 second_line: SecondLine {
                     next: AtomicPtr::new(core::ptr::null_mut()),
                     claimed: AtomicU32::new(FREE),
@@ -133,6 +134,14 @@ impl ReaderCell {
         unsafe { &*self.domain.load(Relaxed) }
     }
 
+    /// The light half of the heavy barrier where it has to be spelled out; see `arch.rs`.
+    #[cfg(any(loom, miri, rcu_tsan))]
+    pub(crate) fn light_barrier(&self) {
+        if !self.domain().is_fenced() {
+            fence(SeqCst);
+        }
+    }
+
     // ---- registration ----
 
     /// Takes the cell for a new reader; false if it has one. The rest is the domain's business.
@@ -145,7 +154,9 @@ impl ReaderCell {
         self.domain.store(core::ptr::from_ref(domain).cast_mut(), Relaxed);
         self.nest.store(BIAS, Relaxed);
         self.turn.store(-TURN, Relaxed);
-        self.back_offline.store(false, Relaxed);
+        // Still offline, but no longer explicit: that was the previous owner.
+        self.state.store(OFFLINE, Relaxed);
+        self.said_offline.store(false, Relaxed);
         self.second_line.tid.store(tid, Relaxed);
         true
     }
@@ -264,16 +275,13 @@ impl ReaderCell {
             domain.on_first_lock();
         }
         if state & (EXPLICIT | OFFLINE) != EXPLICIT {
-            if state & OFFLINE != 0 {
-                self.back_offline.store(true, Relaxed);
-            }
             self.come_online(EXPLICIT);
         }
-        // The cold mode's own fence: between the store to `nest` and the section's accesses. Pairs
-        // with the fence at the head of `Domain::expedite`: either the expediter sees `nest` or the
-        // section sees what was unlinked before the period.
+        // The cold mode's own fence, between the stores to `nest` and `state` and the section's
+        // accesses. Pairs with the fences of scanners, at the head of `try_complete` and `expedite`:
+        // either the scan sees this reader, or the section sees what was unlinked before the period.
         fence(SeqCst);
-        if domain.is_fenced() || self.back_offline.load(Relaxed) {
+        if domain.is_fenced() || self.said_offline.load(Relaxed) {
             return;
         }
         // Leave the cold mode. A signal handler may come in between and do it for us.
@@ -297,8 +305,11 @@ impl ReaderCell {
             0 => {
                 let turn = self.turn.load(Relaxed) + 1;
                 self.turn.store(turn, Release); // as the increment in `arch::unlock`
-                if self.back_offline.load(Relaxed) {
-                    self.back_offline.store(false, Relaxed);
+                if self.said_offline.load(Relaxed) {
+                    if turn >= 0 {
+                        // Nothing to announce, but the fast path looks for 0 only.
+                        self.turn.store(-TURN, Release);
+                    }
                     self.go_offline();
                 } else if turn >= 0 {
                     self.take_turn();
@@ -316,7 +327,8 @@ impl ReaderCell {
     #[cold]
     #[inline(never)]
     pub(crate) fn take_turn(&self) {
-        self.turn.store(-TURN, Relaxed);
+        // Release as the increments: an expediter that sees this value takes it for the end of a section.
+        self.turn.store(-TURN, Release);
         self.quiescent_state();
     }
 
@@ -345,15 +357,12 @@ impl ReaderCell {
         if self.domain().is_fenced() {
             self.enter_cold_mode();
         }
-        // Release: the sections that ended happened before; pairs with `settled`.
-        self.state.store(sequence << STATE_SHIFT | state & EXPLICIT, Release);
+        self.set_state(sequence << STATE_SHIFT);
         // `try_complete` begins with a full fence. It stands between this store and its scan, so of
         // two readers announcing at once one sees the other's store; and between the load of the
         // sequence and later sections, which therefore see what was unlinked before that period.
         if in_flight(sequence) {
             self.domain().try_complete(sequence);
-        } else {
-            fence(SeqCst);
         }
     }
 
@@ -366,18 +375,32 @@ impl ReaderCell {
     /// Says that the reader may hold references from now on.
     pub(crate) fn come_online(&self, flags: u64) {
         let sequence = self.domain().sequence(Acquire);
-        // A swap, for `park` and `announce_for` may be under way on this word.
-        self.state.swap(sequence << STATE_SHIFT | flags, AcqRel);
-        // Between the store to `state` and the reader's next accesses. Pairs with the fence in
-        // `try_complete`: a scan that still sees the reader offline or parked belongs to a period whose
-        // unlinked blocks the reader can no longer find.
-        fence(SeqCst);
+        let _ = self.state.fetch_update(AcqRel, Relaxed, |seen| {
+            // A thread's first lock finds it online: what it has not announced it must still announce,
+            // for an announcement without a scan may be the last one, and nobody would end the period.
+            let announced =
+                if seen & (OFFLINE | PARKED) != 0 { sequence << STATE_SHIFT } else { seen & !FLAGS };
+            Some(announced | seen & EXPLICIT | flags)
+        });
+        // No fence: a reader that was not waited for is in the cold mode, and the fence of its first
+        // section, in `lock_slow`, stands between this store and what that section reads.
+    }
+
+    /// The owner's change of its own `state`. EXPLICIT is taken over from the word itself: a copy read
+    /// earlier may be older than a signal handler's first lock, and a reader that has left the cold mode
+    /// without EXPLICIT would be parked inside its sections.
+    fn set_state(&self, state: u64) {
+        // Release: the sections that ended happened before; pairs with `settled`. A swap and not a
+        // store also because `park` and `announce_for` may be under way.
+        let _ = self.state.fetch_update(AcqRel, Relaxed, |seen| Some(state | seen & EXPLICIT));
     }
 
     fn go_offline(&self) {
-        let explicit = self.state.load(Relaxed) & EXPLICIT;
+        // First: a handler's section between the next two lines would leave the cold mode, and
+        // sections in the fast mode do not come online. The release in `enter_cold_mode` keeps the order.
+        self.said_offline.store(true, Relaxed);
         self.enter_cold_mode();
-        self.state.store(OFFLINE | explicit, Release); // pairs with `settled`
+        self.set_state(OFFLINE);
         // Pairs with the fence in `try_complete` of whoever starts a period: either that scan sees
         // us offline, or we see its period and complete it.
         fence(SeqCst);
@@ -399,10 +422,10 @@ impl ReaderCell {
 
     /// See [`Reader::online`].
     pub(crate) fn online(&self) {
-        let state = self.state.load(Relaxed);
-        if state & (OFFLINE | PARKED) != 0 {
-            self.back_offline.store(false, Relaxed);
-            self.come_online(state & EXPLICIT);
+        // First, and also inside a section that was opened while offline: it stays online then.
+        self.said_offline.store(false, Relaxed);
+        if self.state.load(Relaxed) & (OFFLINE | PARKED) != 0 {
+            self.come_online(0);
         }
     }
 

@@ -1,17 +1,15 @@
 //! The atomics and fences of the engine: `core`'s in real builds, loom's under `--cfg loom`.
 //!
 //! Everything else in the crate takes its atomics from here, so that the code loom explores is the
-//! code that ships. Two differences are confined to this file: loom's atomics cannot be made in a
-//! `const fn`, and loom knows neither membarrier nor time.
+//! code that ships. The differences are confined to this file: loom's atomics cannot be made in a
+//! `const fn`, and they need help to be interleaved fully, see [`model`].
 
 #[cfg(not(loom))]
 pub(crate) use core::sync::atomic::{
     AtomicBool, AtomicI32, AtomicPtr, AtomicU32, AtomicU64, Ordering, fence,
 };
 #[cfg(loom)]
-pub(crate) use loom::sync::atomic::{
-    AtomicBool, AtomicI32, AtomicPtr, AtomicU32, AtomicU64, Ordering, fence,
-};
+pub(crate) use model::{AtomicBool, AtomicI32, AtomicPtr, AtomicU32, AtomicU64, Ordering, fence};
 
 /// Declares a constructor that is `const` in real builds and an ordinary function under loom.
 macro_rules! const_unless_loom {
@@ -33,4 +31,104 @@ pub(crate) fn relax() {
     core::hint::spin_loop();
     #[cfg(loom)]
     loom::thread::yield_now();
+}
+
+/// loom's atomics, each operation preceded by an access to one shared word.
+///
+/// loom 0.7 backtracks only to the *last* access that depends on an operation. A thread that loads a
+/// word and then compare-and-swaps it hides, with its own load, that another thread loaded the word
+/// before, and the order in which the swap comes first is never tried; seen here: a model in which
+/// no period ever ended. Nor is a fence a scheduling point. With a relaxed read-modify-write on a common
+/// word before every operation, every two operations of different threads depend on each other
+/// and every interleaving within the preemption bound is explored. Relaxed, it orders nothing.
+#[cfg(loom)]
+mod model {
+    pub(crate) use loom::sync::atomic::Ordering;
+
+    loom::lazy_static! {
+        static ref STEP: loom::sync::atomic::AtomicUsize = loom::sync::atomic::AtomicUsize::new(0);
+    }
+
+    fn step() {
+        STEP.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn fence(order: Ordering) {
+        step();
+        loom::sync::atomic::fence(order);
+    }
+
+    macro_rules! stepped {
+        ($name:ident, $value:ty $(, $generic:ident)?) => {
+            pub(crate) struct $name$(<$generic>)?(loom::sync::atomic::$name$(<$generic>)?);
+
+            #[allow(dead_code, reason = "one set of methods for all types")]
+            impl$(<$generic>)? $name$(<$generic>)? {
+                pub(crate) fn new(value: $value) -> Self {
+                    Self(loom::sync::atomic::$name::new(value))
+                }
+                pub(crate) fn load(&self, order: Ordering) -> $value {
+                    step();
+                    self.0.load(order)
+                }
+                pub(crate) fn store(&self, value: $value, order: Ordering) {
+                    step();
+                    self.0.store(value, order);
+                }
+                pub(crate) fn swap(&self, value: $value, order: Ordering) -> $value {
+                    step();
+                    self.0.swap(value, order)
+                }
+                pub(crate) fn compare_exchange(
+                    &self,
+                    current: $value,
+                    new: $value,
+                    success: Ordering,
+                    failure: Ordering,
+                ) -> Result<$value, $value> {
+                    step();
+                    self.0.compare_exchange(current, new, success, failure)
+                }
+            }
+        };
+    }
+    stepped!(AtomicBool, bool);
+    stepped!(AtomicI32, i32);
+    stepped!(AtomicU32, u32);
+    stepped!(AtomicU64, u64);
+    stepped!(AtomicPtr, *mut T, T);
+
+    impl AtomicI32 {
+        pub(crate) fn fetch_add(&self, value: i32, order: Ordering) -> i32 {
+            step();
+            self.0.fetch_add(value, order)
+        }
+    }
+    impl AtomicU32 {
+        pub(crate) fn fetch_add(&self, value: u32, order: Ordering) -> u32 {
+            step();
+            self.0.fetch_add(value, order)
+        }
+    }
+    impl AtomicU64 {
+        pub(crate) fn fetch_update(
+            &self,
+            success: Ordering,
+            failure: Ordering,
+            mut update: impl FnMut(u64) -> Option<u64>,
+        ) -> Result<u64, u64> {
+            let mut seen = self.load(Ordering::Relaxed);
+            while let Some(next) = update(seen) {
+                match self.compare_exchange(seen, next, success, failure) {
+                    Ok(_) => return Ok(seen),
+                    Err(now) => seen = now,
+                }
+            }
+            Err(seen)
+        }
+        pub(crate) fn fetch_max(&self, value: u64, order: Ordering) -> u64 {
+            step();
+            self.0.fetch_max(value, order)
+        }
+    }
 }

@@ -1,6 +1,7 @@
 //! The figures as text, JSON or for Prometheus: one table of names, three ways to write it.
 //! Written line by line from the stack; nothing is allocated.
 
+use crate::os::limits;
 use crate::os::line::Line;
 use crate::thread::stats::{self, Stats};
 
@@ -18,7 +19,7 @@ pub fn write(fd: i32, format: &[u8]) -> bool {
 
 type Figure = (&'static str, u64);
 
-fn figures(s: &Stats) -> [Figure; 23] {
+fn figures(s: &Stats) -> [Figure; 24] {
     [
         ("mapped_bytes", s.mapped_bytes),
         ("live_bytes", s.live_bytes),
@@ -39,6 +40,7 @@ fn figures(s: &Stats) -> [Figure; 23] {
         ("membarriers", s.membarriers),
         ("threads", s.threads),
         ("threads_peak", s.threads_peak),
+        ("peak_rss_bytes", limits::peak_rss() as u64),
         ("bad_calls", s.bad_calls),
         ("period_p50_ns", s.period_p50_ns),
         ("period_p99_ns", s.period_p99_ns),

@@ -93,13 +93,7 @@ struct Scan<'a> {
 
 impl<'a> Scan<'a> {
     fn new(name: &'a [u8], out: &'a mut [u8]) -> Scan<'a> {
-        Scan {
-            name,
-            out,
-            matched: 0,
-            len: 0,
-            is_other: false,
-        }
+        Scan { name, out, matched: 0, len: 0, is_other: false }
     }
 
     fn byte(&mut self, byte: u8) {
@@ -164,16 +158,7 @@ mod tests {
         assert_eq!(parse_size(b"4096"), Some(Size::Bytes(4096)));
         assert_eq!(parse_size(b"3g"), Some(Size::Bytes(3 << 30)));
         assert_eq!(parse_size(b"12%"), Some(Size::Percent(12)));
-        for bad in [
-            &b""[..],
-            b"M",
-            b"%",
-            b"101%",
-            b"-1",
-            b"8 M",
-            b"99999999999T",
-            b"1MB",
-        ] {
+        for bad in [&b""[..], b"M", b"%", b"101%", b"-1", b"8 M", b"99999999999T", b"1MB"] {
             assert_eq!(parse_size(bad), None, "{bad:?}");
         }
         assert_eq!(parse_u64(b"18446744073709551616"), None);

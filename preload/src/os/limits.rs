@@ -20,12 +20,7 @@ pub fn address_space() -> Option<u64> {
     let mut limit = [0u64; 2];
     let out = limit.as_mut_ptr() as usize;
     // SAFETY: the kernel writes two 64-bit words.
-    let asked = unsafe {
-        syscall(
-            libc::SYS_prlimit64,
-            [0, libc::RLIMIT_AS as usize, 0, out, 0, 0],
-        )
-    };
+    let asked = unsafe { syscall(libc::SYS_prlimit64, [0, libc::RLIMIT_AS as usize, 0, out, 0, 0]) };
     (asked.is_ok() && limit[0] != libc::RLIM_INFINITY).then_some(limit[0])
 }
 
@@ -34,11 +29,7 @@ pub fn random_seed() -> u64 {
     // SAFETY: the kernel puts 16 random bytes there for the life of the process.
     unsafe {
         let bytes = libc::getauxval(libc::AT_RANDOM) as *const u8;
-        if bytes.is_null() {
-            super::clock::now_ns()
-        } else {
-            bytes.cast::<u64>().read_unaligned()
-        }
+        if bytes.is_null() { super::clock::now_ns() } else { bytes.cast::<u64>().read_unaligned() }
     }
 }
 
@@ -76,9 +67,7 @@ fn quota() -> Option<usize> {
 fn own_group(path: &mut [u8; 512]) -> Option<&CStr> {
     let mut list = [0; 512];
     let len = read_file(c"/proc/self/cgroup", &mut list).ok()?;
-    let group = list[..len]
-        .split(|&b| b == b'\n')
-        .find_map(|line| line.strip_prefix(b"0::"))?;
+    let group = list[..len].split(|&b| b == b'\n').find_map(|line| line.strip_prefix(b"0::"))?;
     let mut at = 0;
     for part in [&b"/sys/fs/cgroup"[..], group, b"/cpu.max\0"] {
         path.get_mut(at..at + part.len())?.copy_from_slice(part);
@@ -98,6 +87,21 @@ fn divide(quota: u64, period: u64) -> Option<usize> {
     (period > 0).then(|| quota.div_ceil(period) as usize)
 }
 
+/// The most memory the process has had in RAM, in bytes (VmHWM, not `ru_maxrss`, which a child
+/// inherits); 0 where /proc cannot be read.
+pub fn peak_rss() -> usize {
+    let mut status = [0; 4096];
+    let len = read_file(c"/proc/self/status", &mut status).unwrap_or(0);
+    peak_of(&status[..len]).unwrap_or(0)
+}
+
+fn peak_of(status: &[u8]) -> Option<usize> {
+    const NAME: &[u8] = b"VmHWM:";
+    let line = status.split(|&byte| byte == b'\n').find(|line| line.starts_with(NAME))?;
+    let digits = line.iter().filter(|byte| byte.is_ascii_digit());
+    Some(digits.fold(0, |kib, digit| kib * 10 + usize::from(digit - b'0')) * 1024)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -109,6 +113,13 @@ mod tests {
         assert_eq!(parse_quota(b"50000 100000"), Some(1));
         assert_eq!(parse_quota(b"1 0"), None);
         assert_eq!(parse_quota(b""), None);
+    }
+
+    #[test]
+    fn peaks() {
+        assert_eq!(peak_of(b"VmPeak:\t 9 kB\nVmHWM:\t    1234 kB\nVmRSS:\t 7 kB\n"), Some(1234 * 1024));
+        assert_eq!(peak_of(b"VmRSS:\t 7 kB\n"), None);
+        assert!(peak_rss() > 100 * 1024);
     }
 
     #[test]

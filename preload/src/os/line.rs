@@ -23,10 +23,7 @@ impl Line {
 
     /// An empty line.
     pub const fn plain() -> Line {
-        Line {
-            len: 0,
-            text: [0; LINE_BYTES],
-        }
+        Line { len: 0, text: [0; LINE_BYTES] }
     }
 
     /// Appends bytes.
@@ -93,20 +90,9 @@ mod tests {
     #[test]
     fn numbers_and_text() {
         let mut line = Line::new();
-        line.str("free(")
-            .hex(0xdead_beef)
-            .str("): ")
-            .dec(0)
-            .str(" ")
-            .dec(u64::MAX);
-        assert_eq!(
-            line.as_bytes(),
-            b"rcumalloc: free(0xdeadbeef): 0 18446744073709551615"
-        );
-        assert_eq!(
-            Line::plain().hex(u64::MAX).as_bytes(),
-            b"0xffffffffffffffff"
-        );
+        line.str("free(").hex(0xdead_beef).str("): ").dec(0).str(" ").dec(u64::MAX);
+        assert_eq!(line.as_bytes(), b"rcumalloc: free(0xdeadbeef): 0 18446744073709551615");
+        assert_eq!(Line::plain().hex(u64::MAX).as_bytes(), b"0xffffffffffffffff");
     }
 
     #[test]

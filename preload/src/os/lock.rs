@@ -35,21 +35,14 @@ pub struct Guard<'a, T> {
 impl<T> Lock<T> {
     /// A free lock around `value`.
     pub const fn new(value: T) -> Lock<T> {
-        Lock {
-            word: AtomicU32::new(FREE),
-            value: UnsafeCell::new(value),
-        }
+        Lock { word: AtomicU32::new(FREE), value: UnsafeCell::new(value) }
     }
 
     /// Takes the lock, waiting for it if need be.
     #[inline]
     pub fn lock(&self) -> Guard<'_, T> {
         // Acquire: pairs with the Release in `force_unlock`, the last holder's writes are seen.
-        if self
-            .word
-            .compare_exchange(FREE, HELD, Acquire, Relaxed)
-            .is_err()
-        {
+        if self.word.compare_exchange(FREE, HELD, Acquire, Relaxed).is_err() {
             self.lock_slow();
         }
         Guard { lock: self }
@@ -59,10 +52,7 @@ impl<T> Lock<T> {
     #[inline]
     pub fn try_lock(&self) -> Option<Guard<'_, T>> {
         // Acquire: as in `lock`.
-        let got = self
-            .word
-            .compare_exchange(FREE, HELD, Acquire, Relaxed)
-            .is_ok();
+        let got = self.word.compare_exchange(FREE, HELD, Acquire, Relaxed).is_ok();
         got.then(|| Guard { lock: self }) // lazily: a guard that is dropped unlocks
     }
 
@@ -71,10 +61,7 @@ impl<T> Lock<T> {
         for _ in 0..LOCK_SPINS {
             core::hint::spin_loop();
             if self.word.load(Relaxed) == FREE
-                && self
-                    .word
-                    .compare_exchange(FREE, HELD, Acquire, Relaxed)
-                    .is_ok()
+                && self.word.compare_exchange(FREE, HELD, Acquire, Relaxed).is_ok()
             {
                 return;
             }

@@ -31,13 +31,7 @@ pub fn reserve(len: usize) -> Option<usize> {
     }
     let flags = ANONYMOUS | libc::MAP_NORESERVE as usize;
     // SAFETY: a new mapping at a place of the kernel's choice disturbs nothing.
-    unsafe {
-        syscall(
-            libc::SYS_mmap,
-            [0, len, libc::PROT_NONE as usize, flags, NO_FD, 0],
-        )
-    }
-    .ok()
+    unsafe { syscall(libc::SYS_mmap, [0, len, libc::PROT_NONE as usize, flags, NO_FD, 0]) }.ok()
 }
 
 /// Makes part of a reservation readable and writable. All or nothing, except that a failure
@@ -98,24 +92,13 @@ pub unsafe fn purge(addr: usize, len: usize) -> bool {
         return false;
     }
     // SAFETY: promised by the caller.
-    unsafe {
-        syscall(
-            libc::SYS_madvise,
-            [addr, len, libc::MADV_DONTNEED as usize, 0, 0, 0],
-        )
-    }
-    .is_ok()
+    unsafe { syscall(libc::SYS_madvise, [addr, len, libc::MADV_DONTNEED as usize, 0, 0, 0]) }.is_ok()
 }
 
 /// Asks for small pages in a range that is touched sparsely. Advice: a refusal is fine.
 pub fn small_pages(addr: usize, len: usize) {
     // SAFETY: does not change contents or access.
-    let _ = unsafe {
-        syscall(
-            libc::SYS_madvise,
-            [addr, len, libc::MADV_NOHUGEPAGE as usize, 0, 0, 0],
-        )
-    };
+    let _ = unsafe { syscall(libc::SYS_madvise, [addr, len, libc::MADV_NOHUGEPAGE as usize, 0, 0, 0]) };
 }
 
 #[cfg(any(test, feature = "inject"))]

@@ -54,11 +54,7 @@ pub unsafe fn syscall(nr: i64, args: [usize; 6]) -> Result<usize, Errno> {
             options(nostack),
         );
     }
-    if (-4095..0).contains(&ret) {
-        Err(Errno(-ret as i32))
-    } else {
-        Ok(ret as usize)
-    }
+    if (-4095..0).contains(&ret) { Err(Errno(-ret as i32)) } else { Ok(ret as usize) }
 }
 
 /// Sleeps while `word` holds `expected`. May return early for any reason: look again.
@@ -66,17 +62,7 @@ pub fn futex_wait(word: &AtomicU32, expected: u32) {
     let op = libc::FUTEX_WAIT | libc::FUTEX_PRIVATE_FLAG;
     // SAFETY: the kernel only reads the word, which the reference keeps alive.
     let _ = unsafe {
-        syscall(
-            libc::SYS_futex,
-            [
-                word.as_ptr() as usize,
-                op as usize,
-                expected as usize,
-                0,
-                0,
-                0,
-            ],
-        )
+        syscall(libc::SYS_futex, [word.as_ptr() as usize, op as usize, expected as usize, 0, 0, 0])
     };
 }
 
@@ -88,14 +74,7 @@ pub fn futex_wait_timeout(word: &AtomicU32, expected: u32, ns: u64) {
     let _ = unsafe {
         syscall(
             libc::SYS_futex,
-            [
-                word.as_ptr() as usize,
-                op as usize,
-                expected as usize,
-                time.as_ptr() as usize,
-                0,
-                0,
-            ],
+            [word.as_ptr() as usize, op as usize, expected as usize, time.as_ptr() as usize, 0, 0],
         )
     };
 }
@@ -104,12 +83,7 @@ pub fn futex_wait_timeout(word: &AtomicU32, expected: u32, ns: u64) {
 pub fn futex_wake(word: &AtomicU32, n: u32) {
     let op = libc::FUTEX_WAKE | libc::FUTEX_PRIVATE_FLAG;
     // SAFETY: a wake does not dereference the address at all.
-    let _ = unsafe {
-        syscall(
-            libc::SYS_futex,
-            [word.as_ptr() as usize, op as usize, n as usize, 0, 0, 0],
-        )
-    };
+    let _ = unsafe { syscall(libc::SYS_futex, [word.as_ptr() as usize, op as usize, n as usize, 0, 0, 0]) };
 }
 
 /// Writes all of `bytes` to `fd`, or as much as it takes before an error.
@@ -129,14 +103,7 @@ pub fn write(fd: i32, mut bytes: &[u8]) {
 /// Opens `path` for reading; close it with [`close`] before returning to the program.
 pub fn open_read(path: &CStr) -> Result<i32, Errno> {
     let flags = (libc::O_RDONLY | libc::O_CLOEXEC) as usize;
-    let args = [
-        libc::AT_FDCWD as usize,
-        path.as_ptr() as usize,
-        flags,
-        0,
-        0,
-        0,
-    ];
+    let args = [libc::AT_FDCWD as usize, path.as_ptr() as usize, flags, 0, 0, 0];
     // SAFETY: the path is a live C string.
     unsafe { syscall(libc::SYS_openat, args) }.map(|fd| fd as i32)
 }
@@ -192,28 +159,19 @@ pub fn abort() -> ! {
         unsafe {
             let pid = syscall(libc::SYS_getpid, [0; 6]).unwrap_or(0);
             let tid = syscall(libc::SYS_gettid, [0; 6]).unwrap_or(0);
-            let _ = syscall(
-                libc::SYS_tgkill,
-                [pid, tid, libc::SIGABRT as usize, 0, 0, 0],
-            );
+            let _ = syscall(libc::SYS_tgkill, [pid, tid, libc::SIGABRT as usize, 0, 0, 0]);
         }
     };
     // SAFETY: the kernel reads one 8-byte signal set.
     let _ = unsafe {
         let set = &raw const unmask as usize;
-        syscall(
-            libc::SYS_rt_sigprocmask,
-            [libc::SIG_UNBLOCK as usize, set, 0, 8, 0, 0],
-        )
+        syscall(libc::SYS_rt_sigprocmask, [libc::SIG_UNBLOCK as usize, set, 0, 8, 0, 0])
     };
     raise(); // a handler of the program's may run, and may not return
     // SAFETY: the kernel reads 32 bytes of action; the process is over anyway.
     let _ = unsafe {
         let action = default.as_ptr() as usize;
-        syscall(
-            libc::SYS_rt_sigaction,
-            [libc::SIGABRT as usize, action, 0, 8, 0, 0],
-        )
+        syscall(libc::SYS_rt_sigaction, [libc::SIGABRT as usize, action, 0, 8, 0, 0])
     };
     raise();
     exit_group(127)
@@ -228,10 +186,7 @@ mod tests {
         // SAFETY: errno's location is always valid; a close of -1 does nothing.
         unsafe {
             *libc::__errno_location() = 77;
-            assert_eq!(
-                syscall(libc::SYS_close, [usize::MAX, 0, 0, 0, 0, 0]),
-                Err(Errno(libc::EBADF))
-            );
+            assert_eq!(syscall(libc::SYS_close, [usize::MAX, 0, 0, 0, 0, 0]), Err(Errno(libc::EBADF)));
             assert_eq!(*libc::__errno_location(), 77);
         }
     }
@@ -241,9 +196,6 @@ mod tests {
         let mut buf = [0; 64];
         let n = read_file(c"/proc/self/comm", &mut buf).unwrap();
         assert!(n > 0 && buf[n - 1] == b'\n');
-        assert_eq!(
-            read_file(c"/nonexistent", &mut buf),
-            Err(Errno(libc::ENOENT))
-        );
+        assert_eq!(read_file(c"/nonexistent", &mut buf), Err(Errno(libc::ENOENT)));
     }
 }

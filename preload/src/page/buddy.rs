@@ -55,11 +55,7 @@ impl Unit {
 fn bits(word: usize, from: usize, to: usize) -> u64 {
     let low = from.max(word * 64) - word * 64;
     let high = to.min(word * 64 + 64) - word * 64;
-    if high <= low {
-        0
-    } else {
-        (u64::MAX >> (64 - (high - low))) << low
-    }
+    if high <= low { 0 } else { (u64::MAX >> (64 - (high - low))) << low }
 }
 
 /// The allocator's state. All zero: no units.
@@ -321,11 +317,7 @@ impl Buddy {
     /// boundary below it if all from there on is free, else at the next.
     pub fn tail_block(&mut self, end: usize, order: u32) -> usize {
         let start = end >> order << order;
-        if self.is_free(start, end - start) {
-            start
-        } else {
-            start + (1 << order)
-        }
+        if self.is_free(start, end - start) { start } else { start + (1 << order) }
     }
 
     /// The same for a run that begins on a unit: as far down as all units are free.

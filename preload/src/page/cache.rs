@@ -88,10 +88,7 @@ impl PageCache {
     /// An empty cache.
     #[allow(clippy::new_without_default)]
     pub const fn new() -> PageCache {
-        PageCache {
-            head: AtomicU64::new(0),
-            batch: AtomicU32::new(0),
-        }
+        PageCache { head: AtomicU64::new(0), batch: AtomicU32::new(0) }
     }
 
     /// Pages in it, at this moment. Anybody.
@@ -111,10 +108,7 @@ impl PageCache {
         let top = head.top()?;
         let below = head.below(top);
         // Relaxed: the links are our own stores. A failure means the list was taken.
-        self.head
-            .compare_exchange(word, below.0, Relaxed, Relaxed)
-            .is_ok()
-            .then_some(top)
+        self.head.compare_exchange(word, below.0, Relaxed, Relaxed).is_ok().then_some(top)
     }
 
     /// A page from the stock, else from the zone. Owner only. None: out of memory.
@@ -155,10 +149,7 @@ impl PageCache {
             given += pages.give();
         }
         // The demand was overestimated.
-        self.batch.store(
-            (self.batch.load(Relaxed) / 2).max(BATCH_MIN as u32),
-            Relaxed,
-        );
+        self.batch.store((self.batch.load(Relaxed) / 2).max(BATCH_MIN as u32), Relaxed);
         given
     }
 
@@ -193,11 +184,7 @@ impl PageCache {
             link.store(head.0, Relaxed);
             // Release: pairs with the Acquire in `take_all`. A failure means the list was
             // taken: once more, with the empty one.
-            if self
-                .head
-                .compare_exchange(word, head.with(page).0, Release, Relaxed)
-                .is_ok()
-            {
+            if self.head.compare_exchange(word, head.with(page).0, Release, Relaxed).is_ok() {
                 return;
             }
         }
@@ -211,24 +198,15 @@ impl PageCache {
         let until = BACK_OFF.load(Relaxed);
         let backs_off = until != 0 && clock::now_coarse_ns() < until;
         let room = CACHE_MAX.saturating_sub(self.len());
-        let n = if backs_off {
-            1
-        } else {
-            wanted.min(room + usize::from(wants_one))
-        };
+        let n = if backs_off { 1 } else { wanted.min(room + usize::from(wants_one)) };
         let mut pages = [None; BATCH_MAX];
         let got = zone::alloc_batch(&mut pages[..n]);
         if !backs_off {
-            self.batch
-                .store((wanted * 2).min(BATCH_MAX) as u32, Relaxed);
+            self.batch.store((wanted * 2).min(BATCH_MAX) as u32, Relaxed);
         }
         let mine = if wants_one { pages[0].take() } else { None };
         // Backwards, so that the lowest address is on top.
-        pages[..got]
-            .iter()
-            .rev()
-            .flatten()
-            .for_each(|&page| self.push(page));
+        pages[..got].iter().rev().flatten().for_each(|&page| self.push(page));
         if let Some(page) = mine {
             // SAFETY: ours since the zone gave it.
             unsafe { memdesc::set(page, 1, Memdesc::of_kind(Kind::PageCache)) };
@@ -246,10 +224,7 @@ struct Batch {
 impl Batch {
     fn new() -> Batch {
         const FILLER: Page = Page::new(PAGE).unwrap();
-        Batch {
-            pages: [FILLER; BATCH_MAX],
-            len: 0,
-        }
+        Batch { pages: [FILLER; BATCH_MAX], len: 0 }
     }
 
     fn is_full(&self) -> bool {
@@ -285,10 +260,7 @@ mod tests {
     fn grows_with_demand_and_drains() {
         let _turn = TURN.lock();
         let cache = PageCache::new();
-        assert!(
-            cache.alloc_page_lockless().is_none(),
-            "lockless never asks the zone"
-        );
+        assert!(cache.alloc_page_lockless().is_none(), "lockless never asks the zone");
         let first = cache.alloc_page().unwrap();
         assert_eq!(cache.len(), BATCH_MIN - 1);
         let mut held = HashSet::from([first]);

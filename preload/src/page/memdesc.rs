@@ -88,10 +88,7 @@ impl Memdesc {
     /// What the page is.
     #[inline]
     pub fn kind(self) -> Kind {
-        KINDS
-            .get((self.0 & KIND_MASK) as usize)
-            .copied()
-            .unwrap_or(Kind::Unknown)
+        KINDS.get((self.0 & KIND_MASK) as usize).copied().unwrap_or(Kind::Unknown)
     }
 
     /// Address of the descriptor; 0 if there is none.

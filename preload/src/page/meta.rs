@@ -53,14 +53,7 @@ struct Shop {
     bytes: usize,
 }
 
-static SHOP: Lock<Shop> = Lock::new(Shop {
-    cursor: 0,
-    end: 0,
-    is_zero: false,
-    newest: 0,
-    runs: 0,
-    bytes: 0,
-});
+static SHOP: Lock<Shop> = Lock::new(Shop { cursor: 0, end: 0, is_zero: false, newest: 0, runs: 0, bytes: 0 });
 
 /// The metadata's numbers.
 #[derive(Clone, Copy, Default, Debug)]
@@ -109,11 +102,7 @@ impl Shop {
         // SAFETY: the run is ours, aligned to a page, and larger than its descriptor. It is
         // never given back, so its words may point into it for ever.
         unsafe {
-            (base as *mut Run).write(Run {
-                base,
-                pages,
-                previous: self.newest,
-            });
+            (base as *mut Run).write(Run { base, pages, previous: self.newest });
             memdesc::set(page, pages, Memdesc::new(Kind::Meta, base, 0));
         }
         self.newest = base;
@@ -132,10 +121,7 @@ pub fn bytes(len: usize) -> Option<NonNull<u8>> {
 /// The metadata's numbers.
 pub fn stats() -> MetaStats {
     let shop = SHOP.lock();
-    MetaStats {
-        runs: shop.runs,
-        bytes: shop.bytes,
-    }
+    MetaStats { runs: shop.runs, bytes: shop.bytes }
 }
 
 /// All objects of one type. A static of whoever defines the type.
@@ -251,9 +237,7 @@ mod tests {
     fn zeroed_reused_and_type_stable() {
         static POOL: MetaPool<Thing> = MetaPool::new();
         // No clean block shall be left that a run could be made of.
-        let dirty: Vec<_> = (0..256)
-            .map(|_| zone::alloc_pages(META_ORDER).unwrap())
-            .collect();
+        let dirty: Vec<_> = (0..256).map(|_| zone::alloc_pages(META_ORDER).unwrap()).collect();
         for page in dirty {
             // SAFETY: ours, until freed.
             unsafe {
@@ -267,11 +251,7 @@ mod tests {
             // SAFETY: ours.
             let it = unsafe { thing.as_ref() };
             assert!(thing.as_ptr().addr().is_multiple_of(64) && it.rest == [0; 20]);
-            assert_eq!(
-                it.value.swap(i + 1, Relaxed),
-                0,
-                "fresh objects are zero and ours alone"
-            );
+            assert_eq!(it.value.swap(i + 1, Relaxed), 0, "fresh objects are zero and ours alone");
             things.push(thing);
         }
         assert_eq!((POOL.live(), POOL.total()), (1000, 1000));

@@ -115,10 +115,7 @@ mod tests {
         fail_after(0);
         let pages: Vec<_> = core::iter::from_fn(take).collect();
         fail_never();
-        assert!(
-            pages.len() >= 3,
-            "the reserve serves when the system does not"
-        );
+        assert!(pages.len() >= 3, "the reserve serves when the system does not");
         for &page in &pages {
             assert_eq!(memdesc::of(page.addr()).kind(), Kind::Reserve);
             // SAFETY: ours, unused.

@@ -19,19 +19,11 @@ pub(super) struct Side {
 
 impl Side {
     /// No table.
-    pub(super) const NONE: Side = Side {
-        base: 0,
-        limit: 0,
-        committed: 0,
-    };
+    pub(super) const NONE: Side = Side { base: 0, limit: 0, committed: 0 };
 
     /// An empty table at `base` that may grow to `bytes`.
     pub(super) fn new(base: usize, bytes: usize) -> Side {
-        Side {
-            base,
-            limit: bytes.next_multiple_of(PAGE),
-            committed: 0,
-        }
+        Side { base, limit: bytes.next_multiple_of(PAGE), committed: 0 }
     }
 
     /// Its address.

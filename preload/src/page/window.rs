@@ -27,8 +27,8 @@ use super::buddy::Unit;
 use super::memdesc::Kind;
 use super::side::Side;
 use crate::constants::{
-    FIRST_STEP, LAST_STEP, LAZY_LOW, LAZY_PLACES, LAZY_STEP, LAZY_TRIES, MARK_SHIFTS, PAGE,
-    PAGE_SHIFT, UNIT, WINDOW_SIZES,
+    FIRST_STEP, LAST_STEP, LAZY_LOW, LAZY_PLACES, LAZY_STEP, LAZY_TRIES, MARK_SHIFTS, PAGE, PAGE_SHIFT, UNIT,
+    WINDOW_SIZES,
 };
 use crate::os::limits;
 use crate::os::map::{self, Placed};
@@ -46,11 +46,8 @@ pub struct Line {
 }
 
 /// The process's window.
-pub static LINE: Line = Line {
-    base: AtomicUsize::new(1 << 63),
-    frontier: AtomicUsize::new(0),
-    memdesc: AtomicUsize::new(0),
-};
+pub static LINE: Line =
+    Line { base: AtomicUsize::new(1 << 63), frontier: AtomicUsize::new(0), memdesc: AtomicUsize::new(0) };
 
 /// For each k, where mark map k would begin if the window began at address 0.
 static MARK_ORIGIN: [AtomicUsize; 16] = [const { AtomicUsize::new(0) }; 16];
@@ -108,10 +105,7 @@ impl Plan {
     /// What suits this process's limits.
     pub fn from_limits() -> Plan {
         // A lazy window is a number and costs nothing, however large.
-        Plan {
-            is_lazy: limits::address_space().is_some(),
-            largest: WINDOW_SIZES[0],
-        }
+        Plan { is_lazy: limits::address_space().is_some(), largest: WINDOW_SIZES[0] }
     }
 }
 
@@ -256,10 +250,7 @@ impl Window {
             return Grown::Refused;
         }
         let step = self.step.max(FIRST_STEP);
-        let wish = want
-            .next_multiple_of(FIRST_STEP)
-            .max(self.frontier + step)
-            .min(self.size);
+        let wish = want.next_multiple_of(FIRST_STEP).max(self.frontier + step).min(self.size);
         let unit_end = (self.frontier + 1).next_multiple_of(UNIT);
         let mut end = wish;
         let mut placed = self.extend(end);
@@ -346,7 +337,6 @@ impl Window {
 
     fn describe(&mut self, end: usize) -> bool {
         let units = end.div_ceil(UNIT) * size_of::<Unit>();
-        self.memdesc.ensure(end >> PAGE_SHIFT << 3, self.is_lazy)
-            && self.units.ensure(units, self.is_lazy)
+        self.memdesc.ensure(end >> PAGE_SHIFT << 3, self.is_lazy) && self.units.ensure(units, self.is_lazy)
     }
 }

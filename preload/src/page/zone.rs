@@ -15,9 +15,7 @@ use super::Page;
 use super::buddy::Buddy;
 use super::memdesc::Kind;
 use super::window::{Grown, Plan, Window};
-use crate::constants::{
-    DIRTY_HIGH, DIRTY_SHARE, MAX_ORDER, PAGE, PAGE_SHIFT, PURGE_ORDER, UNIT, UNIT_PAGES,
-};
+use crate::constants::{DIRTY_HIGH, DIRTY_SHARE, MAX_ORDER, PAGE, PAGE_SHIFT, PURGE_ORDER, UNIT, UNIT_PAGES};
 use crate::os::lock::{Guard, Lock};
 use crate::os::map;
 
@@ -76,9 +74,7 @@ impl State {
     /// Grows the window to hold window page `end`, and learns what came of it. False: no memory.
     fn grow(&mut self, zone: &Zone, end: usize) -> bool {
         self.grow_calls += 1;
-        let grown = end
-            .checked_mul(PAGE)
-            .map_or(Grown::Refused, |want| self.window.grow_to(want));
+        let grown = end.checked_mul(PAGE).map_or(Grown::Refused, |want| self.window.grow_to(want));
         if let Grown::Refused = grown {
             self.grow_failures += 1;
             return false;
@@ -333,11 +329,7 @@ pub fn purge_free(max_bytes: usize) -> usize {
 pub fn excess() -> usize {
     let stats = stats();
     let high = DIRTY_HIGH.max(stats.usable_bytes >> DIRTY_SHARE);
-    if stats.dirty_bytes > high {
-        stats.dirty_bytes - high / 2
-    } else {
-        0
-    }
+    if stats.dirty_bytes > high { stats.dirty_bytes - high / 2 } else { 0 }
 }
 
 /// The zone's numbers.

@@ -32,9 +32,7 @@ fn run_model(zone: &Zone, steps: &[Step]) {
     let mut live: BTreeMap<usize, usize> = BTreeMap::new();
     let pick = |live: &BTreeMap<usize, usize>, i: usize| {
         let n = live.len().max(1);
-        live.iter()
-            .nth(i % n)
-            .map(|(&addr, &pages)| (Page::new(addr).unwrap(), pages))
+        live.iter().nth(i % n).map(|(&addr, &pages)| (Page::new(addr).unwrap(), pages))
     };
     for step in steps {
         match *step {

@@ -46,26 +46,15 @@ fn check_all_free(zone: &Zone) {
     assert_eq!(stats.free_bytes, stats.usable_bytes);
     let units = stats.frontier_bytes / UNIT;
     if !stats.lazy && units > 0 {
-        let whole = zone
-            .alloc_run(units * UNIT_PAGES, PAGE)
-            .map(|(page, _)| page.addr());
-        assert_eq!(
-            whole,
-            Some(zone.0.lock().window.base()),
-            "not coalesced to whole units"
-        );
+        let whole = zone.alloc_run(units * UNIT_PAGES, PAGE).map(|(page, _)| page.addr());
+        assert_eq!(whole, Some(zone.0.lock().window.base()), "not coalesced to whole units");
     }
 }
 
 fn write(page: Page, pages: usize) {
     for i in 0..pages {
         // SAFETY: given out to this test.
-        unsafe {
-            page.as_ptr()
-                .add(i * PAGE)
-                .cast::<usize>()
-                .write(page.addr() + i)
-        };
+        unsafe { page.as_ptr().add(i * PAGE).cast::<usize>().write(page.addr() + i) };
     }
 }
 
@@ -92,15 +81,8 @@ fn low_addresses_first_and_zero_known() {
     write(first, 1);
     // SAFETY: ours.
     unsafe { zone.free(first, 1) };
-    assert_eq!(
-        zone.alloc_run(1, PAGE),
-        Some((first, false)),
-        "dirty, and the lowest"
-    );
-    assert_eq!(
-        zone.alloc_run(1, PAGE).map(|(_, zeroed)| zeroed),
-        Some(true)
-    );
+    assert_eq!(zone.alloc_run(1, PAGE), Some((first, false)), "dirty, and the lowest");
+    assert_eq!(zone.alloc_run(1, PAGE).map(|(_, zeroed)| zeroed), Some(true));
     // SAFETY: ours.
     unsafe { zone.free(first, 1) };
     assert_eq!(zone.purge_free(1), PAGE);
@@ -124,11 +106,7 @@ fn a_first_page_touches_little() {
     };
     assert!(resident(state.window.word(0).as_ptr().addr(), 4) <= 1);
     assert_eq!(resident(state.window.units() as usize, 4), 1);
-    assert_eq!(
-        resident(state.window.base(), 64),
-        0,
-        "a page given out is not touched"
-    );
+    assert_eq!(resident(state.window.base(), 64), 0, "a page given out is not touched");
 }
 
 #[test]
@@ -138,17 +116,11 @@ fn each_mapping_call_may_fail() {
         for n in 0..16 {
             let zone = Box::new(Zone::new());
             fail_after(n);
-            let opened = zone.0.lock().open(&zone, || Plan {
-                is_lazy,
-                largest: 64 << 20,
-            });
+            let opened = zone.0.lock().open(&zone, || Plan { is_lazy, largest: 64 << 20 });
             let page = opened.then(|| zone.alloc_pages(3)).flatten();
             let run = opened.then(|| zone.alloc_run(2500, PAGE)).flatten();
             fail_never();
-            let reopened = zone.0.lock().open(&zone, || Plan {
-                is_lazy,
-                largest: 64 << 20,
-            });
+            let reopened = zone.0.lock().open(&zone, || Plan { is_lazy, largest: 64 << 20 });
             assert!(reopened, "a failed open can be made again");
             let mut live = BTreeMap::new();
             let more = [page, run.map(|(page, _)| page), zone.alloc_pages(10)];
@@ -230,10 +202,7 @@ fn foreign_mappings_are_stepped_over() {
     let stats = zone.stats();
     assert!(stats.foreign_bytes >= UNIT && stats.foreign_bytes < 3 * UNIT);
     let state = zone.0.lock();
-    assert_eq!(
-        state.window.word(2 * UNIT_PAGES).load(Relaxed),
-        Kind::Foreign as u64
-    );
+    assert_eq!(state.window.word(2 * UNIT_PAGES).load(Relaxed), Kind::Foreign as u64);
 }
 
 #[test]
@@ -250,15 +219,9 @@ fn words_of_taken_back_pages_have_no_slot() {
     unsafe { zone.free(run, 1500) };
     let state = zone.0.lock();
     for i in [0, 7, 1024] {
-        assert_eq!(
-            state.window.word(first + i).load(Relaxed),
-            Kind::Free as u64
-        );
+        assert_eq!(state.window.word(first + i).load(Relaxed), Kind::Free as u64);
     }
-    assert_eq!(
-        state.window.word(first + 8).load(Relaxed),
-        Kind::Unknown as u64
-    );
+    assert_eq!(state.window.word(first + 8).load(Relaxed), Kind::Unknown as u64);
 }
 
 #[test]
@@ -292,9 +255,7 @@ fn four_threads_share_a_zone() {
                 let mut held: std::vec::Vec<(Page, usize)> = std::vec::Vec::new();
                 let mut random = seed;
                 for i in 0..4000 {
-                    random = random
-                        .wrapping_mul(6364136223846793005)
-                        .wrapping_add(1442695);
+                    random = random.wrapping_mul(6364136223846793005).wrapping_add(1442695);
                     let pages = 1 + (random >> 40) % 40;
                     if held.len() < 30 {
                         let (page, _) = zone.alloc_run(pages, PAGE).unwrap();
@@ -325,49 +286,29 @@ fn four_threads_share_a_zone() {
 fn in_child(test: &str, resource: libc::__rlimit_resource_t, bytes: u64) {
     use std::os::unix::process::CommandExt;
     let mut command = std::process::Command::new(std::env::current_exe().unwrap());
-    command.args([
-        "--exact",
-        test,
-        "--ignored",
-        "--nocapture",
-        "--test-threads=1",
-    ]);
+    command.args(["--exact", test, "--ignored", "--nocapture", "--test-threads=1"]);
     command.env("MALLOC_ARENA_MAX", "1");
     // SAFETY: setrlimit is async-signal-safe.
     unsafe {
         command.pre_exec(move || {
-            let limit = libc::rlimit {
-                rlim_cur: bytes,
-                rlim_max: bytes,
-            };
+            let limit = libc::rlimit { rlim_cur: bytes, rlim_max: bytes };
             libc::setrlimit(resource, &raw const limit);
             Ok(())
         });
     }
     let output = command.output().unwrap();
     let text = std::string::String::from_utf8_lossy(&output.stdout).into_owned();
-    assert!(
-        output.status.success() && text.contains("1 passed"),
-        "{text} {output:?}"
-    );
+    assert!(output.status.success() && text.contains("1 passed"), "{text} {output:?}");
 }
 
 #[test]
 fn under_rlimit_as() {
-    in_child(
-        "page::zone::tests::child_fills_its_limit",
-        libc::RLIMIT_AS,
-        64 << 20,
-    );
+    in_child("page::zone::tests::child_fills_its_limit", libc::RLIMIT_AS, 64 << 20);
 }
 
 #[test]
 fn under_rlimit_data() {
-    in_child(
-        "page::zone::tests::child_fills_its_limit",
-        libc::RLIMIT_DATA,
-        32 << 20,
-    );
+    in_child("page::zone::tests::child_fills_its_limit", libc::RLIMIT_DATA, 32 << 20);
 }
 
 /// The process's own zone until nothing is left, and again after everything came back.

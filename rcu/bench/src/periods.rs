@@ -1,0 +1,220 @@
+//! A grace period among two threads that read and announce without a pause.
+//!
+//! Three shapes, because the answer depends on whether everybody has a processor:
+//!
+//! - one of the two readers waits, the other runs: two threads;
+//! - one of the two readers asks, goes on reading and announcing, and polls: two threads;
+//! - a third thread waits for both. On a machine of two processors one of the three is always off
+//!   the processor, and a reader that does not run cannot announce.
+
+use std::sync::atomic::{AtomicI32, AtomicU32, Ordering};
+use std::time::Duration;
+
+use rcu::{Domain, Reader};
+
+use crate::peers::{self, Flavor};
+use crate::rounds::{Limit, Measure, Plan, Sample, Subject, time_each};
+use crate::{fenced_note, new_domain, new_reader};
+
+/// ns, from the issue.
+pub const PERIOD_LIMIT_NS: f64 = 5_000.0;
+
+/// What a section reads: the little work.
+const WORDS: usize = 16;
+
+struct Running {
+    stop: AtomicI32,
+    ready: AtomicU32,
+    data: [u32; WORDS],
+}
+
+/// Runs `body` while `count` threads execute `reader`, which says `ready` and loops until `stop`.
+fn while_readers_run(
+    count: u32,
+    reader: impl Fn(&Running) + Sync,
+    body: impl FnOnce(&Running) -> Sample,
+) -> Sample {
+    let running = Running { stop: AtomicI32::new(0), ready: AtomicU32::new(0), data: [7; WORDS] };
+    std::thread::scope(|scope| {
+        for _ in 0..count {
+            scope.spawn(|| reader(&running));
+        }
+        while running.ready.load(Ordering::Acquire) < count {
+            std::thread::yield_now();
+        }
+        let sample = body(&running);
+        running.stop.store(1, Ordering::Relaxed);
+        sample
+    })
+}
+
+fn our_reader(domain: &'static Domain, running: &Running) {
+    let reader = new_reader(domain);
+    section(&reader, running);
+    running.ready.fetch_add(1, Ordering::Release);
+    while running.stop.load(Ordering::Relaxed) == 0 {
+        section(&reader, running);
+        reader.quiescent_state();
+    }
+}
+
+#[inline]
+fn section(reader: &Reader, running: &Running) {
+    reader.lock();
+    for word in &running.data {
+        // SAFETY: a reference; volatile only so that the work is done.
+        unsafe { core::ptr::read_volatile(word) };
+    }
+    reader.unlock();
+}
+
+fn their_reader(flavor: Flavor, running: &Running) {
+    // SAFETY: registers this thread; the loop ends when `stop` is set; the pointers outlive it.
+    unsafe {
+        (flavor.register)();
+        running.ready.fetch_add(1, Ordering::Release);
+        (flavor.reader_loop)(running.stop.as_ptr(), running.data.as_ptr(), WORDS as u64);
+        (flavor.unregister)();
+    }
+}
+
+/// One of two readers waits.
+#[must_use]
+pub fn waited_for_by_a_reader(plan: &Plan) -> Measure {
+    fn ours(round: Duration, wait: fn(&Domain, Option<&Reader>)) -> Sample {
+        let domain = new_domain();
+        while_readers_run(
+            1,
+            |running| our_reader(domain, running),
+            |running| {
+                let me = new_reader(domain);
+                let prepare = || {
+                    section(&me, running);
+                    me.quiescent_state();
+                };
+                time_each(round, prepare, || wait(domain, Some(&me)))
+            },
+        )
+    }
+    let note = fenced_note(new_domain());
+    let mut subjects = vec![
+        Subject::new("rcu synchronize", format!("the other reader announces{note}"), |round| {
+            ours(round, Domain::synchronize)
+        })
+        .limited(),
+        Subject::new("rcu synchronize_expedited", note, |round| ours(round, Domain::synchronize_expedited)),
+    ];
+    for peer in peers::all() {
+        subjects.push(match peer.found {
+            Ok((_, flavor)) => Subject::new(format!("{} synchronize_rcu", peer.name), "", move |round| {
+                while_readers_run(
+                    1,
+                    |running| their_reader(flavor, running),
+                    |_| {
+                        // SAFETY: this thread is registered for as long as it is a reader.
+                        unsafe {
+                            (flavor.register)();
+                            let sample = time_each(round, || (flavor.section)(), || (flavor.synchronize)());
+                            (flavor.unregister)();
+                            sample
+                        }
+                    },
+                )
+            }),
+            Err(reason) => Subject::absent(peer.name, reason),
+        });
+    }
+    subjects.push(crossbeam_absent());
+    let title = "a period, 2 running readers, one of them waits (2 threads)";
+    plan.measure(title, "ns", Limit::Fixed(PERIOD_LIMIT_NS), subjects)
+}
+
+/// One of two readers polls and goes on.
+#[must_use]
+pub fn polled_by_a_reader(plan: &Plan) -> Measure {
+    let subjects = vec![
+        Subject::new("rcu start_poll, then poll", "both readers announce", |round| {
+            let domain = new_domain();
+            while_readers_run(
+                1,
+                |running| our_reader(domain, running),
+                |running| {
+                    let me = new_reader(domain);
+                    section(&me, running);
+                    time_each(
+                        round,
+                        || {
+                            section(&me, running);
+                            me.quiescent_state();
+                        },
+                        || {
+                            let cookie = domain.start_poll();
+                            while !domain.poll(cookie) {
+                                section(&me, running);
+                                me.quiescent_state();
+                            }
+                        },
+                    )
+                },
+            )
+        })
+        .limited(),
+        Subject::absent(
+            "liburcu qsbr, memb, bp",
+            "see the table of cookies; their polls need a helper thread",
+        ),
+        crossbeam_absent(),
+    ];
+    let title = "a period, 2 running readers, one of them polls (2 threads)";
+    plan.measure(title, "ns", Limit::Fixed(PERIOD_LIMIT_NS), subjects)
+}
+
+/// A third thread waits for two readers.
+#[must_use]
+pub fn waited_for_by_a_third(plan: &Plan) -> Measure {
+    fn ours(round: Duration, wait: fn(&Domain, Option<&Reader>)) -> Sample {
+        let domain = new_domain();
+        while_readers_run(
+            2,
+            |running| our_reader(domain, running),
+            |_| time_each(round, || (), || wait(domain, None)),
+        )
+    }
+    let note = fenced_note(new_domain());
+    let mut subjects = vec![
+        Subject::new("rcu synchronize", format!("both readers announce{note}"), |round| {
+            ours(round, Domain::synchronize)
+        })
+        .limited(),
+        Subject::new("rcu synchronize_expedited", note, |round| ours(round, Domain::synchronize_expedited)),
+    ];
+    for peer in peers::all() {
+        subjects.push(match peer.found {
+            Ok((_, flavor)) => Subject::new(format!("{} synchronize_rcu", peer.name), "", move |round| {
+                while_readers_run(
+                    2,
+                    |running| their_reader(flavor, running),
+                    |_| {
+                        // SAFETY: this thread is not a reader and may wait.
+                        time_each(round, || (), || unsafe { (flavor.synchronize)() })
+                    },
+                )
+            }),
+            Err(reason) => Subject::absent(peer.name, reason),
+        });
+    }
+    subjects.push(crossbeam_absent());
+    let processors = std::thread::available_parallelism().map_or(1, usize::from);
+    let title = "a period, 2 running readers, a third thread waits (3 threads)";
+    let mut measure = plan.measure(title, "ns", Limit::Fixed(PERIOD_LIMIT_NS), subjects);
+    if processors < 3 {
+        measure.notes.push(format!(
+            "3 threads that never sleep on {processors} processors: this is the scheduler's latency as much as the engine's."
+        ));
+    }
+    measure
+}
+
+fn crossbeam_absent() -> Subject<'static> {
+    Subject::absent("crossbeam-epoch", "has no synchronize: it runs callbacks when the epoch has advanced")
+}

@@ -1,0 +1,532 @@
+/*
+ * The grace-period engine of `rcu/`, over TSO store buffers. README.md maps every piece to the
+ * Rust names; `scripts/spin` runs it, with the breakages below, each of which SPIN must find.
+ *
+ * What runs:   two readers (0 explicit from the start, 1 implicit until its first lock), one updater
+ *              with ROUNDS blocks to retire, one expediter that also asks for periods of its own.
+ * What holds:  no block is reused while a section that could find it is open (assertions), and
+ *              every cookie elapses (`ltl progress`, under weak fairness).
+ *
+ * Build       -DFENCED          no membarrier: readers fence at each lock, the expediter fences
+ *             -DLIVE_PASSIVE    readers announce or leave; nobody expedites
+ *             -DLIVE_EXPEDITE   readers never announce: one loops through sections without a
+ *                               pause, one may sleep for ever; only the expediter ends periods
+ * Breakage    -DB_...           one defence removed
+ * Witness     -DW_...           assert(false) at a state that must be reachable
+ */
+
+#if !defined(LIVE_PASSIVE) && !defined(LIVE_EXPEDITE)
+#define SAFETY
+#endif
+#ifndef ROUNDS
+#if defined(LIVE_PASSIVE) || defined(LIVE_EXPEDITE)
+#define ROUNDS 2        /* blocks the updater retires */
+#else
+#define ROUNDS 1
+#endif
+#endif
+#ifndef LAST
+#define LAST 6          /* safety: no period starts at this sequence */
+#endif
+#ifndef STEPS0
+#define STEPS0 1        /* safety of the pair: things each reader does; alone it never ends */
+#define STEPS1 2
+#endif
+#ifndef SB
+#define SB 3            /* depth of a reader's store buffer: one section's end, the next one's begin */
+#endif
+#define NONE 7          /* no block */
+
+/* ---- the words that threads share ------------------------------------------------------------ */
+
+byte seq;               /* even: idle, odd: a period is in flight */
+byte needed;            /* the largest cookie asked for */
+byte ptr;               /* the published block: 0, 1, 2, ... each replaces the one before */
+
+#define EXPLICIT 1
+#define OFFLINE  2
+#define PARKED   4
+#define STATE(s, flags)  (((s) << 3) | (flags))
+#define SETTLED(v, s)    (((v) & (OFFLINE | PARKED)) || ((v) >> 3) >= (s))
+
+byte state[2];          /* the reader's announcement: sequence and flags */
+bit nest[2];            /* a section is open (inner nesting changes nothing and is left out) */
+bit seen[2];            /* the expediter's snapshot of `turn` is from this period, after its barrier */
+bit turned[2];          /* `turn` is no longer what that snapshot says (exact, without counting) */
+
+/* ---- ghosts, for the assertions --------------------------------------------------------------- */
+
+byte held[2] = NONE;    /* the block that the reader's open section has found */
+byte reused;            /* blocks below this have been given out again */
+#define over (reused == ROUNDS)         /* nothing is left that could go wrong */
+
+/* ---- store buffers ---------------------------------------------------------------------------- */
+
+/* A buffered store: to `nest` (the value), to `turn`, or, in two breakages, to `state`. */
+#define NEST(value)  (value)
+#define TURN         2
+#define BUFFERED(v)  (8 + (v))
+#define UPDATER 2       /* its id; readers are 0 and 1 */
+#define EXPEDITER 3     /* stores nothing that is not at once visible */
+
+chan buffer[2] = [SB] of { byte };
+byte unlinking;         /* the updater's buffered store to `ptr`; 0: none */
+hidden byte store;
+
+inline drain_one(who)
+{
+    buffer[who]?store;
+    if
+    :: store < TURN -> nest[who] = store
+    :: store == TURN -> turned[who] = seen[who]
+    :: store > TURN -> state[who] = store - 8
+    fi;
+    store = 0
+}
+
+/*
+ * A full fence of `who`, or a membarrier's effect on it: every earlier store becomes visible. A fence
+ * stands in one atomic step with the access behind it: nothing is lost, for the buffer may have
+ * drained by itself at any time before that.
+ */
+inline fence(who)
+{
+    d_step {
+        if
+        :: who < UPDATER ->
+            do
+            :: nempty(buffer[who]) -> drain_one(who)
+            :: empty(buffer[who]) -> break
+            od
+        :: who == UPDATER && unlinking -> ptr = unlinking; unlinking = 0
+        :: else
+        fi
+    }
+}
+
+/* Buffers also drain by themselves, whenever they like; one process each, to be fair to each. */
+proctype Drain(byte who)
+{
+end:do
+    :: d_step { nempty(buffer[who]) -> drain_one(who) }
+    od
+}
+
+proctype DrainUpdater()
+{
+end:do
+    :: d_step { unlinking -> ptr = unlinking; unlinking = 0 }
+    od
+}
+
+/* ---- Domain ------------------------------------------------------------------------------------ */
+
+#ifdef B_COOKIE_IN_FLIGHT
+#define COOKIE(s) (((s) + 2) & 254)     /* counts the period in flight, which began too early */
+#else
+#define COOKIE(s) (((s) + 3) & 254)
+#endif
+
+#ifdef SAFETY
+
+/*
+ * Who starts and who completes a period matters to progress, not to safety: a start is one
+ * compare-and-swap, a completion a scan that only reads and one compare-and-swap. At most one scan
+ * per period wins, it begins after the period did, and ends it: winning scans never overlap. So one
+ * process that may start and scan at any time does all that any mix of threads could do, and more, for it
+ * starts periods nobody asked for.
+ */
+proctype Anyone()
+{
+end:do
+    :: d_step { !(seq & 1) && seq < LAST && !over -> seq++ }
+    :: (seq & 1) && !over ->
+        if
+        :: SETTLED(state[0], seq) ->
+            if
+            :: SETTLED(state[1], seq) -> seq++
+            :: else
+            fi
+        :: else
+        fi
+    od
+}
+
+#define try_complete(me) s = 0
+
+inline start_poll(me, cookie)
+{
+    atomic {
+#ifndef B_COOKIE_NO_FENCE
+        fence(me);
+#endif
+        cookie = COOKIE(seq)
+#ifdef W_IN_FLIGHT
+        ; assert(!(seq & 1))
+#endif
+    };
+    fence(me)
+}
+
+#else
+
+/* Domain::start, if `goal` is beyond the sequence: `s` becomes the new period, or 0. */
+inline start(goal)
+{
+    v = seq;
+    atomic {
+        if
+        :: !(v & 1) && v < goal && seq == v -> seq = v + 1; s = v + 1
+        :: else -> s = 0
+        fi;
+        v = 0
+    }
+}
+
+/*
+ * Domain::try_complete(s), and what follows from it: whoever completes starts the next period if
+ * somebody asked for it, and whoever starts one scans at once, for all may be settled already and
+ * then nobody else would. `s` even: nothing. Ends with s == 0.
+ */
+inline try_complete(me)
+{
+    do
+    :: !(s & 1) -> s = 0; break
+    :: else ->
+        if
+        :: SETTLED(state[0], s) ->
+            if
+            :: SETTLED(state[1], s) ->
+                atomic {
+                    if
+                    :: seq == s -> seq = s + 1; s = 1
+                    :: else -> s = 0
+                    fi
+                };
+                if
+                :: s == 1 ->
+#ifdef B_NO_NEXT
+                    s = 0
+#else
+                    atomic { fence(me); n = needed };
+                    start(n);
+                    n = 0;
+#ifdef W_NEXT
+                    assert(s == 0);
+#endif
+#ifdef B_START_NO_SCAN
+                    s = 0
+#endif
+#endif
+                :: else
+                fi
+            :: else -> s = 0
+            fi
+        :: else -> s = 0
+        fi
+    od
+}
+
+/* Domain::start_poll: leaves the cookie in `cookie`. */
+inline start_poll(me, cookie)
+{
+    atomic {
+#ifndef B_COOKIE_NO_FENCE
+        fence(me);
+#endif
+        s = seq;
+        cookie = COOKIE(s);
+#ifndef B_NO_RECHECK
+        s = 0
+#endif
+    };
+    needed = (needed < cookie -> cookie : needed);
+    fence(me);
+#ifdef B_NO_RECHECK
+    atomic {
+        if
+        :: !(s & 1) && seq == s -> seq = s + 1; s = s + 1
+        :: else -> s = 0
+        fi
+    };
+#else
+    start(cookie);
+#endif
+#ifdef B_START_NO_SCAN
+    s = 0;
+#endif
+    try_complete(me)
+}
+
+#endif
+
+/* ---- readers ---------------------------------------------------------------------------------- */
+
+/*
+ * Every store to `state` by its owner is followed at once by a full fence, so it takes effect in one
+ * step with it, after all earlier stores: as long as nothing stands between, a store that waits in the
+ * buffer is the same as one that has not been executed yet.
+ */
+inline store_state(flags)
+{
+    atomic { fence(me); state[me] = STATE(s, flags); s = 0 }
+}
+
+/* ReaderCell::come_online. (A plain store with no fence behind it is what B_ONLINE_STORE tries.) */
+inline come_online()
+{
+    s = seq;
+#ifdef W_UNPARK
+    assert(!(state[me] & PARKED));
+#endif
+#ifdef B_ONLINE_STORE
+    atomic { buffer[me]!BUFFERED(STATE(s, explicit)); s = 0 }
+#else
+    store_state(explicit)
+#endif
+}
+
+/* ReaderCell::quiescent_state, also what every TURN-th unlock does. */
+inline announce()
+{
+    s = seq;
+#ifdef SAFETY
+    store_state(explicit)
+#else
+    atomic { fence(me); state[me] = STATE(s, explicit) };
+    try_complete(me)
+#endif
+}
+
+/* ReaderCell::go_offline. */
+inline go_offline()
+{
+#ifdef B_OFFLINE_NO_FENCE
+    buffer[me]!BUFFERED(STATE(0, OFFLINE | explicit));
+#else
+    store_state(OFFLINE | explicit);
+#endif
+#if !defined(SAFETY) && !defined(B_OFFLINE_NO_COMPLETE)
+    s = seq;
+    try_complete(me)
+#endif
+}
+
+#ifdef ALONE
+#define MAY_LEAVE true
+#define MORE      (!over)
+#define STEP      skip
+#else
+#define MAY_LEAVE (me == 1)
+#define MORE      (!over && steps < (me -> STEPS1 : STEPS0))
+#define STEP      steps++
+#endif
+
+/* A whole section: lock, find a block, unlock. */
+inline section()
+{
+    buffer[me]!NEST(1);
+    if
+    :: !explicit || offline -> explicit = 1; offline = 0; come_online()
+    :: else
+    fi;
+    atomic {
+#if defined(FENCED) && !defined(B_READER_NO_FENCE)
+        fence(me);
+#endif
+        assert(ptr >= reused);
+        held[me] = ptr
+    };
+    /* The last access may be as late as the store that ends the section is issued: TSO. */
+    atomic { nfull(buffer[me]) -> held[me] = NONE; buffer[me]!NEST(0) };
+    buffer[me]!TURN
+}
+
+proctype Reader(bit me; bit explicit)
+{
+    byte s, v, n;
+    bit offline;
+    byte steps;
+#if defined(LIVE_PASSIVE)
+    do
+    :: section(); announce()
+    :: announce()
+    :: go_offline(); break      /* exit */
+    od
+#elif defined(LIVE_EXPEDITE)
+    if
+    :: explicit ->
+        do
+        :: section()
+        od
+    :: else ->
+        if
+        :: true                 /* sleeps for ever, online */
+        :: section()
+        fi
+    fi
+#else
+end:do
+    :: MORE -> STEP; section()  /* while offline, too: a signal handler's */
+    :: MORE && !offline -> STEP; announce()
+    :: MORE && !offline && MAY_LEAVE -> STEP; go_offline(); offline = 1
+    :: MORE && offline -> STEP; offline = 0; come_online()
+    od
+#endif
+}
+
+/* ---- the updater ------------------------------------------------------------------------------- */
+
+proctype Updater()
+{
+    byte s, v, n;
+    byte retired;               /* blocks below this are unlinked */
+    byte cookie[ROUNDS];
+    do
+    :: retired < ROUNDS ->
+        atomic { unlinking == 0 -> unlinking = retired + 1 };
+        start_poll(UPDATER, cookie[retired]);
+        retired++
+    :: atomic { reused < retired && seq >= cookie[reused] -> cookie[reused] = 0 };  /* Domain::poll */
+        atomic {
+            assert(held[0] != reused && held[1] != reused);
+            reused++;
+#ifdef W_REUSE
+            assert(reused < ROUNDS)
+#endif
+        }
+    :: reused == ROUNDS -> break
+    od
+}
+
+/* ---- the expediter ------------------------------------------------------------------------------ */
+
+/* The compare-and-swap of ReaderCell::park and ReaderCell::announce_for. */
+#define CAS_STATE(who, new)  if :: state[who] == v -> state[who] = (new) :: else fi
+
+#if defined(B_PARK_EXPLICIT)
+#define MAY_PARK true
+#else
+#define MAY_PARK !(v & EXPLICIT)
+#endif
+
+#if defined(B_NO_HEAVY) || defined(FENCED)
+#define HEAVY_BARRIER
+#elif defined(ALONE)
+#define HEAVY_BARRIER fence(0);
+#else
+/* A membarrier reaches the threads one after the other, in no order one may count on. */
+#define HEAVY_BARRIER  if :: fence(0); fence(1) :: fence(1); fence(0) fi;
+#endif
+#ifdef B_BARRIER_ONCE
+#define HAD_BARRIER barrier
+#define FORGET_BARRIER
+#else
+#define FORGET_BARRIER  if :: barrier != s -> barrier = 0 :: else fi
+#define HAD_BARRIER (barrier == s)
+#endif
+
+/* One heavy barrier a period, which makes the snapshots of earlier periods worthless. */
+inline need_barrier()
+{
+    if
+    :: HAD_BARRIER
+    :: !(HAD_BARRIER) ->
+#ifdef B_SNAP_EARLY
+        atomic { turned[0] = 0; seen[0] = 1; turned[1] = 0; seen[1] = 1 };
+#else
+        atomic { turned[0] = 0; seen[0] = 0; turned[1] = 0; seen[1] = 0 };
+#endif
+        HEAVY_BARRIER
+        barrier = s
+    fi
+}
+
+/* One reader in a pass of Domain::expedite over period `s`. */
+inline expedite_reader(who)
+{
+    atomic { v = state[who]; if :: SETTLED(v, s) -> v = OFFLINE :: else fi };
+    if
+    :: SETTLED(v, s)
+    :: !SETTLED(v, s) && MAY_PARK ->
+#ifdef B_PARK_STORE
+        state[who] = v | PARKED
+#else
+        atomic { CAS_STATE(who, v | PARKED) }
+#endif
+#ifdef W_PARK
+        ; assert(false)
+#endif
+    :: !SETTLED(v, s) && !(MAY_PARK) ->
+        need_barrier();
+        if
+        :: !nest[who] -> atomic { CAS_STATE(who, STATE(s, v & 7)) }
+#ifdef W_BEHALF
+            ; assert(false)
+#endif
+        :: nest[who] ->
+            if
+            :: !seen[who] -> atomic { turned[who] = 0; seen[who] = 1 }
+#ifndef B_NO_TURN
+            :: seen[who] && turned[who] -> atomic { CAS_STATE(who, STATE(s, v & 7)) }
+#ifdef W_TURN
+                ; assert(false)
+#endif
+#endif
+            :: else
+            fi
+        fi
+    fi;
+    v = 0
+}
+
+proctype Expediter()
+{
+    byte s, v, n;
+    byte barrier;               /* the period of the last heavy barrier */
+end:do
+    :: atomic { (seq & 1) && !over -> s = seq; FORGET_BARRIER };
+#ifdef ALONE
+        if
+        :: need_barrier()       /* another reader's need of it */
+        :: true
+        fi;
+        expedite_reader(0);
+#else
+        expedite_reader(0);
+        expedite_reader(1);
+#endif
+        try_complete(EXPEDITER)
+    od
+}
+
+ltl progress { <> (reused == ROUNDS) }
+
+init
+{
+    atomic {
+#ifdef ALONE
+        state[1] = STATE(0, OFFLINE);
+        run Reader(0, 0);
+#else
+        state[0] = STATE(0, EXPLICIT);
+        run Reader(0, 1);
+#ifdef LIVE_PASSIVE
+        state[1] = STATE(0, EXPLICIT);
+        run Reader(1, 1);
+#else
+        run Reader(1, 0);
+#endif
+        run Drain(1);
+#endif
+        run Drain(0);
+        run DrainUpdater();
+        run Updater();
+#ifdef SAFETY
+        run Anyone();
+#endif
+#ifndef LIVE_PASSIVE
+        run Expediter()
+#endif
+    }
+}

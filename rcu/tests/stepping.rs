@@ -1,0 +1,157 @@
+//! Sections in signal handlers, exhaustively: every operation of a reader is interrupted at every single
+//! instruction (the processor's trap flag raises SIGTRAP behind each) by a handler that opens a section,
+//! checks that it is protected, and closes it. Afterwards the reader must be as good as new.
+#![cfg(not(any(loom, rcu_tsan)))] // the sanitizer delivers signals later, not where they happen
+
+mod common;
+
+use std::arch::asm;
+use std::cell::Cell;
+use std::mem::ManuallyDrop;
+
+use common::*;
+use rcu::{Demand, Domain, Reader, ReaderCell};
+
+const TRAP_FLAG: i64 = 1 << 8;
+
+thread_local! {
+    static STEPS_LEFT: Cell<u32> = const { Cell::new(0) };
+    static TARGET: Cell<Option<(&'static Domain, &'static ReaderCell)>> = const { Cell::new(None) };
+    static UNPROTECTED: Cell<bool> = const { Cell::new(false) };
+}
+
+extern "C" fn on_trap(_: i32, _: *mut libc::siginfo_t, context: *mut libc::c_void) {
+    let left = STEPS_LEFT.get().saturating_sub(1);
+    STEPS_LEFT.set(left);
+    if left > 0 {
+        return;
+    }
+    let context = context.cast::<libc::ucontext_t>();
+    // SAFETY: the kernel hands a valid context to an SA_SIGINFO handler. Step no further.
+    unsafe { (*context).uc_mcontext.gregs[libc::REG_EFL as usize] &= !TRAP_FLAG };
+    if let Some((domain, cell)) = TARGET.take() {
+        // SAFETY: the interrupted thread owns the cell.
+        let reader = unsafe { Reader::borrow_cell(cell) };
+        let section = reader.read_lock();
+        UNPROTECTED.set(!held_up(domain));
+        drop(section);
+    }
+}
+
+/// Runs `operation` and interrupts it behind its `step`th instruction; false if it has fewer.
+fn interrupted_at(step: u32, domain: &'static Domain, reader: &Reader, operation: fn(&Reader)) -> bool {
+    TARGET.set(Some((domain, reader.cell())));
+    STEPS_LEFT.set(step);
+    // SAFETY: sets and clears the trap flag, for which there is a handler. The compiler knows that
+    // an asm block without `nostack` pushes.
+    unsafe { asm!("pushfq", "or dword ptr [rsp], 0x100", "popfq") };
+    operation(reader);
+    // SAFETY: as above.
+    unsafe { asm!("pushfq", "and dword ptr [rsp], ~0x100", "popfq") };
+    TARGET.take().is_none()
+}
+
+/// Interrupts `operation` everywhere, each time on a reader fresh from `prepare`.
+fn interrupt_everywhere(
+    domain: fn() -> &'static Domain,
+    prepare: fn(&'static Domain) -> Reader,
+    operation: fn(&Reader),
+) {
+    on_signal(libc::SIGTRAP, on_trap);
+    let mut step = 1;
+    loop {
+        let domain = domain();
+        // Never dropped: a failed assertion in a section would become an abort.
+        let reader = ManuallyDrop::new(prepare(domain));
+        if !interrupted_at(step, domain, &reader, operation) {
+            assert!(step > 3, "no instruction was interrupted: does the trap flag work here?");
+            return;
+        }
+        assert!(!UNPROTECTED.get(), "step {step}: the handler's section was not waited for");
+        assert!(reader.is_explicit(), "step {step}: the handler's first lock was forgotten");
+        while reader.nesting() > 0 {
+            assert!(held_up(domain), "step {step}: the interrupted section is not waited for");
+            reader.unlock();
+        }
+        let section = reader.read_lock();
+        assert!(held_up(domain), "step {step}: a section behind the interruption is not waited for");
+        drop(section);
+        let cookie = domain.start_poll();
+        assert!(expedites_to_end(domain, cookie), "step {step}: periods do not end any more");
+        step += 1;
+    }
+}
+
+fn period_in_flight(domain: &'static Domain) {
+    // Needs somebody to wait for, or it ends at once; the reader's own lag does that.
+    domain.advance(Demand::Start);
+}
+
+fn implicit_and_lagging(domain: &'static Domain) -> Reader {
+    let reader = reader(domain);
+    period_in_flight(domain);
+    reader
+}
+
+fn explicit_and_lagging(domain: &'static Domain) -> Reader {
+    let reader = explicit_reader(domain);
+    period_in_flight(domain);
+    reader
+}
+
+fn parked(domain: &'static Domain) -> Reader {
+    let reader = reader(domain);
+    domain.advance(Demand::Expedite);
+    assert!(reader.is_parked());
+    reader
+}
+
+fn offline(domain: &'static Domain) -> Reader {
+    let reader = explicit_reader(domain);
+    reader.offline();
+    reader
+}
+
+fn in_a_section_opened_offline(domain: &'static Domain) -> Reader {
+    let reader = offline(domain);
+    reader.lock();
+    reader
+}
+
+fn about_to_take_its_turn(domain: &'static Domain) -> Reader {
+    let reader = reader(domain);
+    for _ in 0..1023 {
+        drop(reader.read_lock());
+    }
+    reader.lock();
+    period_in_flight(domain);
+    reader
+}
+
+macro_rules! everywhere {
+    ($($name:ident: $prepare:ident, $operation:expr;)*) => {
+        mod fast { $(#[test] fn $name() {
+            super::interrupt_everywhere(super::fast_domain, super::$prepare, $operation)
+        })* }
+        mod fenced { $(#[test] fn $name() {
+            super::interrupt_everywhere(super::fenced_domain, super::$prepare, $operation)
+        })* }
+    };
+}
+
+everywhere! {
+    first_lock: implicit_and_lagging, |reader| reader.lock();
+    first_lock_of_a_parked_reader: parked, |reader| reader.lock();
+    lock: explicit_and_lagging, |reader| reader.lock();
+    lock_and_unlock: explicit_and_lagging, |reader| drop(reader.read_lock());
+    lock_while_offline: offline, |reader| reader.lock();
+    unlock_of_a_section_opened_offline: in_a_section_opened_offline, |reader| reader.unlock();
+    unlock_that_takes_its_turn: about_to_take_its_turn, |reader| reader.unlock();
+    announcement_of_an_implicit_reader: implicit_and_lagging, |reader| reader.quiescent_state();
+    announcement_of_an_explicit_reader: explicit_and_lagging, |reader| reader.quiescent_state();
+    announcement_of_a_parked_reader: parked, |reader| reader.quiescent_state();
+    going_offline: explicit_and_lagging, |reader| reader.offline();
+    going_offline_without_having_read: implicit_and_lagging, |reader| reader.offline();
+    coming_online: offline, |reader| reader.online();
+    coming_online_out_of_parking: parked, |reader| reader.online();
+}
