@@ -25,3 +25,6 @@ pub mod stall;
 pub mod start;
 pub mod stats;
 pub mod table;
+
+#[cfg(test)]
+mod tests;
