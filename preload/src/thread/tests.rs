@@ -33,7 +33,7 @@ fn give(block: usize) {
 fn free_needs_no_memory() {
     let _alone = alone();
     mode::go_concurrent();
-    const SIZE: usize = 20_480;
+    const SIZE: usize = 10_240;
     let class = Class::of_size(SIZE);
     // A section that began before the frees: nothing can be taken up again meanwhile.
     readers::lock();
@@ -43,7 +43,7 @@ fn free_needs_no_memory() {
     let hoard: Vec<_> = std::iter::from_fn(|| crate::page::zone::alloc_pages(0)).collect();
     let reserve: Vec<_> = std::iter::from_fn(crate::page::reserve::take).collect();
     let empties: Vec<_> = std::iter::from_fn(depot::take_any_empty).collect();
-    assert!(blocks.len() > 40);
+    assert!(blocks.len() > 10);
     for &block in &blocks {
         give(block);
         assert!(Slab::of(block).is_none_or(|slab| slab.whereabouts(block) != Whereabouts::Free));
