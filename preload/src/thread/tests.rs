@@ -3,11 +3,13 @@
 use crate::abi::libc_names::{free, malloc};
 use crate::class::backlog::{self, DOMAIN};
 use crate::class::depot;
+use crate::class::magazine::KINDS;
 use crate::class::marks::Map;
 use crate::class::pool;
 use crate::class::size_class::Class;
 use crate::class::slab::{Slab, Whereabouts};
 use crate::os::map;
+use crate::thread::entry::When;
 use crate::thread::{entry, exit, mode, readers, reclaim};
 use std::ffi::c_void;
 use std::sync::Mutex;
@@ -35,11 +37,17 @@ fn free_needs_no_memory() {
     mode::go_concurrent();
     const SIZE: usize = 10_240;
     let class = Class::of_size(SIZE);
+    // The class has its marks, and the zone some pages: what fails is the growing.
+    let first = take(SIZE);
+    entry::free_block(take(2 << 20), "free", When::Now);
     // A section that began before the frees: nothing can be taken up again meanwhile.
     readers::lock();
     map::fail_after(0);
     let blocks: Vec<usize> = std::iter::from_fn(|| Some(take(SIZE)).filter(|&block| block != 0)).collect();
     // Not one page is left, not even for a page of pointers.
+    let cache = entry::current().expect("a cache");
+    cache.pages.take_all();
+    (0..KINDS).for_each(|kind| cache.shed_spares(kind, 0));
     let hoard: Vec<_> = std::iter::from_fn(|| crate::page::zone::alloc_pages(0)).collect();
     let reserve: Vec<_> = std::iter::from_fn(crate::page::reserve::take).collect();
     let empties: Vec<_> = std::iter::from_fn(depot::take_any_empty).collect();
@@ -59,6 +67,7 @@ fn free_needs_no_memory() {
     reclaim::barrier();
     pool::of(class).settle();
     assert_eq!(pool::of(class).census().waiting, 0);
+    give(first);
     let again = take(SIZE);
     assert_ne!(again, 0);
     give(again);
