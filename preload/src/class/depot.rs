@@ -10,6 +10,7 @@
 //! nothing would ever go back to other classes or to the system. The flush runs outside the
 //! depot's lock. Lock order: depot, then nothing; the slabs are locked on their own.
 
+use crate::class::Torn;
 use crate::class::backlog::{self, DOMAIN};
 use crate::class::magazine::{KINDS, Magazine, Queue, Stack, kind_bytes};
 use crate::class::size_class::{CLASSES, Class};
@@ -222,4 +223,16 @@ pub fn pages_cut() -> usize {
 /// For fork: the lock of the store.
 pub fn empties_lock() -> &'static Lock<[Stack; KINDS]> {
     &EMPTIES
+}
+
+impl Torn for Inner {
+    fn abandon(&mut self) {
+        *self = Inner { full: Stack::new(), waiting: Queue::new(), bytes: 0 };
+    }
+}
+
+impl Torn for [Stack; KINDS] {
+    fn abandon(&mut self) {
+        *self = [const { Stack::new() }; KINDS];
+    }
 }

@@ -10,6 +10,7 @@
 //!
 //! The queue and the descriptors' links are under one lock, taken for a few instructions.
 
+use crate::class::Torn;
 use crate::class::backlog::{self, DOMAIN, Stamp};
 use crate::class::depot;
 use crate::class::size_class::SMALL_MAX;
@@ -319,4 +320,10 @@ pub fn census() -> Census {
 /// For fork: the lock of the queue.
 pub fn lock() -> &'static Lock<Waiting> {
     &WAITING
+}
+
+impl Torn for Waiting {
+    fn abandon(&mut self) {
+        *self = Waiting { head: None, tail: None, count: 0, bytes: 0, credit: 0 };
+    }
 }

@@ -15,3 +15,9 @@ pub mod pool;
 pub mod size_class;
 pub mod slab;
 pub mod verdict;
+
+/// What a lock protects, left behind torn by a thread that a raw clone did not copy.
+pub trait Torn {
+    /// Makes it consistent by forgetting what was on its lists.
+    fn abandon(&mut self);
+}

@@ -5,6 +5,7 @@
 //! last one with anything to give, which is kept so that a program at the edge does not create
 //! and destroy a slab a turn. Lock order: class pool, then the page floor.
 
+use crate::class::Torn;
 use crate::class::backlog::{self, DOMAIN};
 use crate::class::size_class::{CLASSES, Class, SLAB_BYTES};
 use crate::class::slab::Slab;
@@ -227,5 +228,14 @@ impl Inner {
             backlog::settle(count * slab.class().size());
             self.after_return(slab);
         }
+    }
+}
+
+impl Torn for Inner {
+    fn abandon(&mut self) {
+        self.partial = None;
+        self.deferred = None;
+        self.deferred_tail = None;
+        self.unused = None;
     }
 }

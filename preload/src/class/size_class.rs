@@ -28,13 +28,15 @@ impl Class {
     /// The class numbered `index`, which must be below [`CLASSES`].
     #[inline(always)]
     pub const fn new(index: usize) -> Class {
-        debug_assert!(index < CLASSES);
+        assert!(index < CLASSES);
         Class(index as u8)
     }
 
-    /// The class that serves `size` bytes, `size <= SMALL_MAX`. 0 is served as 1.
+    /// The class that serves `size` bytes, `size <= SMALL_MAX` (checked in debug builds; nothing
+    /// larger may get here). 0 is served as 1.
     #[inline(always)]
     pub const fn of_size(size: usize) -> Class {
+        debug_assert!(size <= SMALL_MAX);
         if size <= 128 {
             let size = if size == 0 { 1 } else { size };
             Class(((size - 1) >> 4) as u8)
@@ -54,13 +56,15 @@ impl Class {
             return None;
         }
         let mut class = Class::of_size(least);
-        while class.index() < CLASSES {
+        loop {
             if class.size() & (align - 1) == 0 {
                 return Some(class);
             }
+            if class.index() + 1 == CLASSES {
+                return None;
+            }
             class = Class(class.0 + 1);
         }
-        None
     }
 
     /// The class whose slot is `offset` bytes into a table; 0 (the dummy slot) has none.
@@ -72,6 +76,8 @@ impl Class {
     /// Its number, below [`CLASSES`].
     #[inline(always)]
     pub const fn index(self) -> usize {
+        // SAFETY: no constructor makes a larger one (`of_slot` is given slot offsets only).
+        unsafe { core::hint::assert_unchecked((self.0 as usize) < CLASSES) };
         self.0 as usize
     }
 
@@ -84,7 +90,7 @@ impl Class {
     /// Bytes of a block.
     #[inline(always)]
     pub const fn size(self) -> usize {
-        SIZES[self.0 as usize] as usize
+        SIZES[self.index()] as usize
     }
 
     /// Blocks in a slab.
@@ -96,7 +102,7 @@ impl Class {
     /// `ceil(2^32 / size)`: the multiplier of the interior check.
     #[inline(always)]
     pub const fn magic(self) -> u32 {
-        MAGICS[self.0 as usize]
+        MAGICS[self.index()]
     }
 
     /// floor(log2(size)): blocks lie at least `2^k` apart, so `address >> k` tells them apart.

@@ -80,12 +80,16 @@ pub fn watch_own_thread() {
 #[cold]
 #[inline(never)]
 pub unsafe extern "C" fn malloc_slow(size: usize) -> *mut u8 {
-    if size > SMALL_MAX { alloc_large(size, MALLOC_ALIGN).0 } else { alloc_small(Class::of_size(size)) }
+    if size > SMALL_MAX {
+        alloc_large(size, MALLOC_ALIGN).0
+    } else {
+        alloc_small(Class::of_size(size), size, MALLOC_ALIGN)
+    }
 }
 
-/// A block of `class`.
+/// A block of `class` for a request of `size` bytes aligned to `align`.
 #[inline]
-pub fn alloc_small(class: Class) -> *mut u8 {
+fn alloc_small(class: Class, size: usize, align: usize) -> *mut u8 {
     let block = match current() {
         Some(cache) => match cache.alloc.slot(class).pop() {
             Some(block) => Some(block),
@@ -95,35 +99,47 @@ pub fn alloc_small(class: Class) -> *mut u8 {
     };
     match block {
         Some(block) => block as *mut u8,
-        None => out_of_memory(),
+        None => alloc_pages(class, size, align),
     }
 }
 
+/// No slab of `class` is to be had: a large block may be, where there are pages but not sixteen
+/// in a row, or nothing to keep the new slab's marks in. Not for small sizes: each would take a page.
+#[cold]
+#[inline(never)]
+fn alloc_pages(class: Class, size: usize, align: usize) -> *mut u8 {
+    const LEAST: usize = 1024;
+    if class.size() < LEAST { out_of_memory() } else { alloc_large(size, align).0 }
+}
+
+/// A large block, and whether every byte of it is known to be zero.
 fn alloc_large(size: usize, align: usize) -> (*mut u8, bool) {
-    if size <= isize::MAX as usize
-        && current_or_ready()
-        && let Some((block, zeroed)) = large::alloc(size, align)
-    {
-        return (block as *mut u8, zeroed);
+    if size > isize::MAX as usize {
+        return (out_of_memory(), false);
     }
-    (out_of_memory(), false)
-}
-
-/// Announces and tends the cache, as every slow path does; false if the heap cannot start.
-fn current_or_ready() -> bool {
-    match current() {
+    let cache = current();
+    let block = match cache {
         Some(cache) => {
             cache.slow_path();
-            true
+            large::alloc(size, align).or_else(|| {
+                // What small blocks leave unused may be enough.
+                cache.reclaim_everything();
+                large::alloc(size, align)
+            })
         }
-        None => start::process(),
+        None if start::process() => large::alloc(size, align),
+        None => None,
+    };
+    match block {
+        Some((block, zeroed)) => (block as *mut u8, zeroed),
+        None => (out_of_memory(), false),
     }
 }
 
 /// `size` bytes aligned to `align`, a power of two.
 pub fn alloc_aligned(size: usize, align: usize) -> *mut u8 {
     match Class::of_aligned(size, align) {
-        Some(class) => alloc_small(class),
+        Some(class) => alloc_small(class, size, align),
         None => alloc_large(size, align).0,
     }
 }
@@ -133,7 +149,7 @@ pub fn alloc_zeroed(size: usize) -> *mut u8 {
     let (block, zeroed) = if size > SMALL_MAX {
         alloc_large(size, MALLOC_ALIGN)
     } else {
-        (alloc_small(Class::of_size(size)), false)
+        (alloc_small(Class::of_size(size), size, MALLOC_ALIGN), false)
     };
     if !zeroed && !block.is_null() {
         // SAFETY: a fresh block of at least `size` bytes.

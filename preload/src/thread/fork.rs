@@ -11,11 +11,14 @@
 //! taken out of one place before it is put into the other.
 //!
 //! `_Fork` and raw clone run no handlers. A word on a page that the kernel wipes in such a child
-//! tells slow paths. Locks that another thread held at that moment are let go by force, which is
-//! the best that can be done: POSIX lets such a child call async-signal-safe functions only.
+//! tells slow paths. A list whose lock another thread held at that moment may be torn: it is
+//! abandoned, and what was on it leaks in the child. (The zone, torn, cannot be abandoned; then the
+//! child may end with an internal error. POSIX lets such a child call async-signal-safe functions
+//! only.)
 //! Process ids are never compared: the child of vfork runs on its parent's memory and thread-local
 //! storage, and there the word is not wiped, rightly.
 
+use crate::class::Torn;
 use crate::class::backlog::DOMAIN;
 use crate::class::size_class::{CLASSES, Class};
 use crate::class::{depot, large, pool};
@@ -89,11 +92,14 @@ fn for_each_lock(mut visit: impl FnMut(&dyn Bolt)) {
 trait Bolt {
     fn take(&self);
     /// # Safety
-    /// The lock is held through `take`, or by nobody who is still there.
+    /// The lock is held through `take`.
     unsafe fn release(&self);
+    /// # Safety
+    /// One thread is left, and it does not hold the lock.
+    unsafe fn abandon_if_torn(&self);
 }
 
-impl<T> Bolt for Lock<T> {
+impl<T: Torn> Bolt for Lock<T> {
     fn take(&self) {
         core::mem::forget(self.lock());
     }
@@ -101,6 +107,16 @@ impl<T> Bolt for Lock<T> {
     unsafe fn release(&self) {
         // SAFETY: the caller's promise.
         unsafe { self.force_unlock() };
+    }
+
+    unsafe fn abandon_if_torn(&self) {
+        if self.is_locked() {
+            // SAFETY: whoever held the lock is gone, and nobody else is here.
+            unsafe {
+                (*self.peek()).abandon();
+                self.force_unlock();
+            }
+        }
     }
 }
 
@@ -124,12 +140,10 @@ extern "C" fn parent() {
 }
 
 extern "C" fn child() {
-    if PREPARED.swap(false, Ordering::Relaxed) {
-        let watched_was = watched().swap(1, Ordering::Relaxed);
-        // A slow path of a handler that ran before ours may have done it all already.
-        if watched_was == 0 || core::ptr::eq(watched(), &NEVER_WIPED) {
-            settle_in_child();
-        }
+    watched().store(1, Ordering::Relaxed);
+    // A slow path in a handler that ran before ours may have done it all already.
+    if PREPARED.load(Ordering::Relaxed) {
+        settle_in_child();
     }
 }
 
@@ -143,11 +157,12 @@ pub fn after_raw_clone() {
 }
 
 fn settle_in_child() {
+    let prepared = PREPARED.swap(false, Ordering::Relaxed);
     // SAFETY: one thread is left; whoever held these locks was the forking thread at rest, or is
     // gone.
     unsafe { page::fork_child() };
     // SAFETY: as above.
-    for_each_lock(|lock| unsafe { lock.release() });
+    for_each_lock(|lock| unsafe { if prepared { lock.release() } else { lock.abandon_if_torn() } });
     let own = readers::existing();
     // SAFETY: no other thread of this process exists.
     unsafe { DOMAIN.after_fork_in_child(own.as_deref()) };

@@ -13,7 +13,7 @@ use crate::class::size_class::{CLASSES, Class};
 use crate::constants::PAGE;
 use crate::page::{reserve, zone};
 use crate::thread::cache::ThreadCache;
-use crate::thread::{entry, exit, fork, readers};
+use crate::thread::{entry, exit, fork, readers, stall};
 use rcu::{BarrierHooks, Cookie, Reader};
 
 /// Waiting magazines of a class that a thread over budget keeps for its own next refills (tune).
@@ -59,6 +59,7 @@ impl ThreadCache {
             backlog::expedite(Cookie::from_bits(oldest.cookie()));
         }
         large::reclaim();
+        stall::look();
     }
 
     /// Stamps what is in filling magazines, however little.
@@ -104,14 +105,13 @@ impl ThreadCache {
     }
 
     /// Memory is out: ends the grace periods that nobody holds, and gives everything reusable
-    /// that the calling thread can reach to the slabs and the zone.
+    /// that the calling thread can reach, its own magazines first, to the slabs and the zone.
     #[cold]
     #[inline(never)]
     pub fn reclaim_everything(&mut self) {
         self.retire_partial();
         backlog::expedite(DOMAIN.start_poll());
-        self.flush_reusable(0);
-        self.pages.drain(0);
+        exit::empty(self);
         reclaim_shared();
     }
 }
@@ -129,12 +129,10 @@ fn reclaim_shared() {
 pub fn trim() -> usize {
     if let Some(cache) = entry::existing() {
         cache.slow_path();
-        cache.retire_partial();
-        backlog::expedite(DOMAIN.start_poll());
-        cache.slow_path();
-        exit::empty(cache);
+        cache.reclaim_everything();
+    } else {
+        reclaim_shared();
     }
-    reclaim_shared();
     zone::purge_free(usize::MAX)
 }
 

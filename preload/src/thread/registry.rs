@@ -6,6 +6,7 @@
 //! exists. One lock; the list of all caches only grows and is walked under the lock or, by
 //! statistics, without it.
 
+use crate::class::Torn;
 use crate::class::backlog::DOMAIN;
 use crate::os::lock::Lock;
 use crate::os::{peers, tid, tls};
@@ -13,7 +14,7 @@ use crate::page::{meta, reserve};
 use crate::thread::cache::ThreadCache;
 use crate::thread::{exit, mode};
 use core::sync::atomic::{AtomicPtr, AtomicUsize, Ordering};
-use rcu::ReaderCell;
+use rcu::{Reader, ReaderCell};
 
 /// Pages the reserve for `free` holds per live thread, up to [`RESERVE_MOST`] in all.
 const RESERVE_PER_THREAD: usize = 1;
@@ -87,7 +88,10 @@ pub fn acquire(tid: u32) -> Option<&'static mut ThreadCache> {
 
 /// Makes `cache` the calling thread's.
 pub fn adopt(cache: &mut ThreadCache) {
-    cache.tid.store(tid::tid() as u32, Ordering::Relaxed);
+    let tid = tid::tid() as u32;
+    cache.tid.store(tid, Ordering::Relaxed);
+    // SAFETY: registered with the cache, which is the calling thread's from here on.
+    unsafe { Reader::borrow_cell(cache.cell()) }.set_tid(tid);
     let registry = REGISTRY.lock();
     // Under the lock: a switch to concurrent sees the word, or we see the switch.
     cache.free_word.store(tls::free_word(), Ordering::Release);
@@ -104,7 +108,7 @@ pub fn give_back(cache: &mut ThreadCache) {
     cache.live.store(UNUSED, Ordering::Release);
     cache.next_unused.store(registry.unused, Ordering::Relaxed);
     registry.unused = cache;
-    registry.live -= 1;
+    registry.live = registry.live.saturating_sub(1);
 }
 
 /// Forgets a cache's TLS word: its thread is about to lose its thread-local storage.
@@ -184,4 +188,11 @@ fn scavenge_if_crowded() {
 /// For fork: the lock.
 pub fn lock() -> &'static Lock<Inner> {
     &REGISTRY
+}
+
+impl Torn for Inner {
+    fn abandon(&mut self) {
+        self.unused = core::ptr::null_mut();
+        self.live = self.live.max(1);
+    }
 }
