@@ -2,8 +2,9 @@
  * The grace-period engine of `rcu/`, over TSO store buffers. README.md maps every piece to the
  * Rust names; `scripts/spin` runs it, with the breakages below, each of which SPIN must find.
  *
- * What runs:   two readers (0 explicit from the start, 1 implicit until its first lock), one updater
- *              with ROUNDS blocks to retire, one expediter that also asks for periods of its own.
+ * What runs:   two readers (0 explicit from the start, 1 implicit until its first lock), or with
+ *              -DALONE one that may do anything, for ever; one updater with ROUNDS blocks to retire;
+ *              one expediter.
  * What holds:  no block is reused while a section that could find it is open (assertions), and
  *              every cookie elapses (`ltl progress`, under weak fairness).
  *
@@ -183,6 +184,9 @@ inline start(goal)
     }
 }
 
+/* A period in flight and a need that was read before: who ends it will see that need. */
+#define PROMISED (s & 1)
+
 /*
  * Domain::try_complete(s), and what follows from it: whoever completes starts the next period if
  * somebody asked for it, and whoever starts one scans at once, for all may be settled already and
@@ -227,35 +231,41 @@ inline try_complete(me)
     od
 }
 
-/* Domain::start_poll: leaves the cookie in `cookie`. */
+/* Domain::start_poll, with Domain::ensure: leaves the cookie in `cookie`. */
 inline start_poll(me, cookie)
 {
+    n = needed;                         /* `promised` */
     atomic {
 #ifndef B_COOKIE_NO_FENCE
         fence(me);
 #endif
         s = seq;
-        cookie = COOKIE(s);
+        cookie = COOKIE(s)
+    };
+    if
+    :: PROMISED && n >= cookie -> s = 0; n = 0
+    :: else ->
+        n = 0;
 #ifndef B_NO_RECHECK
-        s = 0
+        s = 0;
 #endif
-    };
-    needed = (needed < cookie -> cookie : needed);
-    fence(me);
+        needed = (needed < cookie -> cookie : needed);
+        fence(me);
 #ifdef B_NO_RECHECK
-    atomic {
-        if
-        :: !(s & 1) && seq == s -> seq = s + 1; s = s + 1
-        :: else -> s = 0
-        fi
-    };
+        atomic {
+            if
+            :: !(s & 1) && seq == s -> seq = s + 1; s = s + 1
+            :: else -> s = 0
+            fi
+        };
 #else
-    start(cookie);
+        start(cookie);
 #endif
 #ifdef B_START_NO_SCAN
-    s = 0;
+        s = 0;
 #endif
-    try_complete(me)
+        try_complete(me)
+    fi
 }
 
 #endif
@@ -272,7 +282,10 @@ inline store_state(flags)
     atomic { fence(me); state[me] = STATE(s, flags); s = 0 }
 }
 
-/* ReaderCell::come_online. (A plain store with no fence behind it is what B_ONLINE_STORE tries.) */
+/*
+ * ReaderCell::come_online, with the fence of lock_slow. (B_ONLINE_STORE: a plain store and no fence.)
+ * A first lock that finds the reader online does not announce: it does not scan.
+ */
 inline come_online()
 {
     s = seq;
@@ -282,7 +295,15 @@ inline come_online()
 #ifdef B_ONLINE_STORE
     atomic { buffer[me]!BUFFERED(STATE(s, explicit)); s = 0 }
 #else
-    store_state(explicit)
+    atomic {
+#ifndef B_FIRST_LOCK_ANNOUNCES
+        if
+        :: !(state[me] & (OFFLINE | PARKED)) -> s = state[me] >> 3
+        :: else
+        fi;
+#endif
+        store_state(explicit)
+    }
 #endif
 }
 
@@ -290,12 +311,16 @@ inline come_online()
 inline announce()
 {
     s = seq;
+    if
+    :: (!(s & 1) || SETTLED(state[me], s)) && !(state[me] & PARKED) -> s = 0
+    :: else ->
 #ifdef SAFETY
-    store_state(explicit)
+        store_state(explicit)
 #else
-    atomic { fence(me); state[me] = STATE(s, explicit) };
-    try_complete(me)
+        atomic { fence(me); state[me] = STATE(s, explicit) };
+        try_complete(me)
 #endif
+    fi
 }
 
 /* ReaderCell::go_offline. */
@@ -511,12 +536,7 @@ init
 #else
         state[0] = STATE(0, EXPLICIT);
         run Reader(0, 1);
-#ifdef LIVE_PASSIVE
-        state[1] = STATE(0, EXPLICIT);
-        run Reader(1, 1);
-#else
         run Reader(1, 0);
-#endif
         run Drain(1);
 #endif
         run Drain(0);

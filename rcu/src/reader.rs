@@ -512,6 +512,12 @@ impl Reader {
         self.cell
     }
 
+    /// Names the thread in messages and stall reports, where its creator registered the reader
+    /// before the thread had a number.
+    pub fn set_tid(&self, tid: u32) {
+        self.cell.set_tid(tid);
+    }
+
     /// Opens a read-side section that ends when the guard is dropped. Sections nest.
     ///
     /// What a section finds in a shared structure stays valid until the section ends, if writers

@@ -13,28 +13,37 @@ use common::torture::*;
 use common::*;
 use rcu::{Demand, Domain};
 
+const QUERY: u32 = 0;
 const PRIVATE_EXPEDITED: u32 = 1 << 3;
 const REGISTER_PRIVATE_EXPEDITED: u32 = 1 << 4;
+const GET_REGISTRATIONS: u32 = 1 << 9;
 
-/// Makes every thread's membarrier return `-errno` (0: success, without doing it) for the commands in
-/// `commands`, or for all.
-fn refuse(commands: Option<&[u32]>, errno: i32) {
+/// Which commands of membarrier a filter answers itself.
+enum Commands<'a> {
+    All,
+    Only(&'a [u32]),
+    AllBut(&'a [u32]),
+}
+
+/// Makes every thread's membarrier return `-errno` (0: success, without doing it) for these commands.
+fn refuse(commands: Commands<'_>, errno: i32) {
     // Offsets in struct seccomp_data: the number of the system call, the low half of its first argument.
     const NUMBER: u32 = 0;
     const COMMAND: u32 = 16;
     let load = |offset| filter(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, offset, 0, 0);
     let equals = |value, yes, no| filter(libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K, value, yes, no);
     let answer = |value| filter(libc::BPF_RET | libc::BPF_K, value, 0, 0);
-    let mut program = vec![load(NUMBER), equals(libc::SYS_membarrier as u32, 1, 0)];
-    program.push(answer(libc::SECCOMP_RET_ALLOW));
-    if let Some(commands) = commands {
-        program.push(load(COMMAND));
-        for (number, &command) in commands.iter().enumerate() {
-            program.push(equals(command, (commands.len() - number) as u8, 0));
-        }
-        program.push(answer(libc::SECCOMP_RET_ALLOW));
+    let (allow, refusal) = (answer(libc::SECCOMP_RET_ALLOW), answer(libc::SECCOMP_RET_ERRNO | errno as u32));
+    let (listed, if_listed, otherwise) = match commands {
+        Commands::All => (&[][..], allow, refusal),
+        Commands::Only(listed) => (listed, refusal, allow),
+        Commands::AllBut(listed) => (listed, allow, refusal),
+    };
+    let mut program = vec![load(NUMBER), equals(libc::SYS_membarrier as u32, 1, 0), allow, load(COMMAND)];
+    for (number, &command) in listed.iter().enumerate() {
+        program.push(equals(command, (listed.len() - number) as u8, 0));
     }
-    program.push(answer(libc::SECCOMP_RET_ERRNO | errno as u32));
+    program.extend([otherwise, if_listed]);
     let program = libc::sock_fprog { len: program.len() as u16, filter: program.as_mut_ptr() };
     // SAFETY: a valid program that outlives the calls.
     unsafe {
@@ -59,13 +68,13 @@ fn works(domain: &'static Domain) {
     domain.synchronize_expedited(None);
     let torture = Torture::new(domain);
     let threads = vec![torture.tight_reader(), torture.interrupted_reader(), torture.sleepy_reader()];
-    torture.update(Duration::from_millis(150), wait_somehow);
+    torture.update(Duration::from_millis(150), PIPE, wait_somehow);
     let (reads, updates, errors) = torture.finish(threads);
     assert_eq!(errors, 0);
     assert!(reads > 0 && updates > 0);
 }
 
-fn fenced_from_the_start(commands: Option<&[u32]>, errno: i32) {
+fn fenced_from_the_start(commands: Commands<'_>, errno: i32) {
     refuse(commands, errno);
     let domain = fast_domain();
     assert!(domain.is_fenced());
@@ -88,35 +97,44 @@ in_a_process_of_their_own! {
     }
 
     fn absent_from_the_start() {
-        fenced_from_the_start(None, libc::ENOSYS);
+        fenced_from_the_start(Commands::All, libc::ENOSYS);
     }
 
     fn forbidden_from_the_start() {
-        fenced_from_the_start(None, libc::EPERM);
+        fenced_from_the_start(Commands::All, libc::EPERM);
     }
 
     fn refused_at_registration() {
-        fenced_from_the_start(Some(&[REGISTER_PRIVATE_EXPEDITED]), libc::EPERM);
+        fenced_from_the_start(Commands::Only(&[REGISTER_PRIVATE_EXPEDITED]), libc::EPERM);
     }
 
     fn refused_when_executed() {
-        fenced_from_the_start(Some(&[PRIVATE_EXPEDITED]), libc::ENOSYS);
+        fenced_from_the_start(Commands::Only(&[PRIVATE_EXPEDITED]), libc::ENOSYS);
     }
 
     fn a_yes_to_everything() {
-        fenced_from_the_start(None, 0);
+        fenced_from_the_start(Commands::All, 0);
     }
 
     fn a_false_yes_to_the_barrier() {
-        fenced_from_the_start(Some(&[PRIVATE_EXPEDITED]), 0);
+        fenced_from_the_start(Commands::Only(&[PRIVATE_EXPEDITED]), 0);
     }
 
     fn a_false_yes_to_registration_and_barrier() {
-        fenced_from_the_start(Some(&[PRIVATE_EXPEDITED, REGISTER_PRIVATE_EXPEDITED]), 0);
+        fenced_from_the_start(Commands::Only(&[PRIVATE_EXPEDITED, REGISTER_PRIVATE_EXPEDITED]), 0);
     }
 
     fn a_false_yes_to_registration() {
-        fenced_from_the_start(Some(&[REGISTER_PRIVATE_EXPEDITED]), 0);
+        fenced_from_the_start(Commands::Only(&[REGISTER_PRIVATE_EXPEDITED]), 0);
+    }
+
+    fn a_false_yes_to_all_but_the_questions() {
+        fenced_from_the_start(Commands::AllBut(&[QUERY, GET_REGISTRATIONS]), 0);
+    }
+
+    fn a_false_yes_to_all_but_the_questions_behind_a_true_registration() {
+        let _somebody = fast_domain();
+        fenced_from_the_start(Commands::AllBut(&[QUERY, GET_REGISTRATIONS]), 0);
     }
 
     fn registered_by_somebody_else_before() {
@@ -124,7 +142,7 @@ in_a_process_of_their_own! {
         let domain = fast_domain();
         // Before Linux 6.3 a registration cannot be told from a false yes.
         // SAFETY: membarrier(MEMBARRIER_CMD_GET_REGISTRATIONS) takes no pointers.
-        let tells = unsafe { libc::syscall(libc::SYS_membarrier, 1 << 9, 0, 0) } >= 0;
+        let tells = unsafe { libc::syscall(libc::SYS_membarrier, GET_REGISTRATIONS, 0, 0) } >= 0;
         assert_eq!(domain.is_fenced(), !tells);
         works(domain);
     }
@@ -133,7 +151,7 @@ in_a_process_of_their_own! {
         let domain = fast_domain();
         let (idle, busy) = (explicit_reader(domain), explicit_reader(domain));
         let section = busy.read_lock();
-        refuse(None, libc::EPERM);
+        refuse(Commands::All, libc::EPERM);
         assert!(held_up(domain));
         assert!(domain.is_fenced(), "the first failure is believed");
         let cookie = domain.snapshot();
@@ -157,7 +175,7 @@ in_a_process_of_their_own! {
         let section = reader.read_lock();
         let cookie = domain.start_poll();
         domain.advance(Demand::Expedite); // remembers it, after a barrier that worked
-        refuse(None, libc::ENOSYS);
+        refuse(Commands::All, libc::ENOSYS);
         assert!(!expedites_to_end(domain, cookie));
         drop(section);
         assert!(domain.advance(Demand::Expedite), "what was remembered was true");
@@ -167,11 +185,11 @@ in_a_process_of_their_own! {
         let domain = fast_domain();
         let torture = Torture::new(domain);
         let threads = vec![torture.tight_reader(), torture.sleepy_reader(), torture.interrupted_reader()];
-        torture.update(Duration::from_millis(100), wait_somehow);
+        torture.update(Duration::from_millis(100), PIPE, wait_somehow);
         assert!(!domain.is_fenced());
-        refuse(None, libc::EPERM);
+        refuse(Commands::All, libc::EPERM);
         let before = domain.counters().completed;
-        torture.update(Duration::from_millis(300), wait_somehow);
+        torture.update(Duration::from_millis(300), PIPE, wait_somehow);
         assert!(domain.is_fenced());
         assert!(domain.counters().completed > before, "periods still end");
         assert_eq!(torture.finish(threads).2, 0);
@@ -182,7 +200,7 @@ in_a_process_of_their_own! {
         let torture = Torture::new(domain);
         let threads = vec![torture.tight_reader(), torture.tight_reader()];
         thread::sleep(Duration::from_millis(10));
-        refuse(None, libc::ENOSYS);
+        refuse(Commands::All, libc::ENOSYS);
         for _ in 0..20 {
             domain.synchronize_expedited(None);
         }
@@ -193,7 +211,7 @@ in_a_process_of_their_own! {
         let domain = fast_domain();
         let reader = explicit_reader(domain);
         let section = reader.read_lock();
-        refuse(None, libc::ENOSYS);
+        refuse(Commands::All, libc::ENOSYS);
         let waiter = thread::spawn(move || domain.synchronize_expedited(None));
         thread::sleep(Duration::from_millis(20));
         assert!(!waiter.is_finished());
@@ -209,7 +227,7 @@ in_a_process_of_their_own! {
     fn a_fork_behind_a_late_failure() {
         let domain = fast_domain();
         let reader = explicit_reader(domain);
-        refuse(None, libc::EPERM);
+        refuse(Commands::All, libc::EPERM);
         in_forked_child(|| {
             // SAFETY: first thing in the child.
             unsafe { domain.after_fork_in_child(Some(&reader)) };

@@ -4,6 +4,7 @@
 
 mod common;
 
+use std::thread;
 use std::time::Duration;
 
 use common::torture::*;
@@ -19,7 +20,7 @@ fn torture(domain: &'static Domain, wait: fn(&Domain, u64)) -> (u64, u64, u64) {
         torture.interrupted_reader(),
         torture.meddler(),
     ];
-    torture.update(Duration::from_millis(900), wait);
+    torture.update(Duration::from_millis(900), PIPE, wait);
     torture.finish(threads)
 }
 
@@ -34,7 +35,36 @@ in_both_modes! {
     fn a_duel(domain) {
         let torture = Torture::new(domain);
         let threads = vec![torture.tight_reader()];
-        torture.update(Duration::from_millis(500), |domain, _| wait_somehow(domain, 2));
+        torture.update(Duration::from_millis(400), 1, |domain, _| wait_somehow(domain, 2));
+        let (reads, updates, errors) = torture.finish(threads);
+        assert_eq!(errors, 0, "of {reads} reads and {updates} updates");
+    }
+
+    /// Periods end by the readers' announcements alone, and the updater only polls.
+    fn the_last_announcer_hands_over_to_whoever_polls(domain) {
+        let torture = Torture::new(domain);
+        let threads = vec![torture.announcing_reader(), torture.announcing_reader()];
+        torture.update(Duration::from_millis(400), 1, |domain, _| {
+            let cookie = domain.start_poll();
+            while !domain.poll(cookie) {
+                thread::yield_now();
+            }
+        });
+        let (reads, updates, errors) = torture.finish(threads);
+        assert_eq!(errors, 0, "of {reads} reads and {updates} updates");
+        assert_eq!(domain.counters().expedited, 0);
+    }
+
+    /// A third party expedites, and the updater only polls.
+    fn an_expediter_hands_over_to_whoever_polls(domain) {
+        let torture = Torture::new(domain);
+        let threads = vec![torture.tight_reader(), torture.expediter()];
+        torture.update(Duration::from_millis(400), 1, |domain, _| {
+            let cookie = domain.snapshot();
+            while !domain.poll(cookie) {
+                thread::yield_now();
+            }
+        });
         let (reads, updates, errors) = torture.finish(threads);
         assert_eq!(errors, 0, "of {reads} reads and {updates} updates");
     }

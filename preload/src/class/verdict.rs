@@ -178,6 +178,21 @@ fn describe_small(line: &mut Line, class: Class, at: Whereabouts) {
     });
 }
 
+/// A wrong use of the grace-period engine, such as an unlock without a lock.
+#[cold]
+pub fn misuse(what: &rcu::Misuse) {
+    struct Text<'a>(&'a mut Line);
+    impl core::fmt::Write for Text<'_> {
+        fn write_str(&mut self, text: &str) -> core::fmt::Result {
+            self.0.str(text);
+            Ok(())
+        }
+    }
+    let mut line = Line::new();
+    let _ = core::fmt::write(&mut Text(&mut line), format_args!("{what}"));
+    finish(&mut line);
+}
+
 fn finish(line: &mut Line) {
     REPORTED.fetch_add(1, Relaxed);
     line.emit();

@@ -76,6 +76,11 @@ unsafe extern "C" fn destroy(cache: *mut libc::c_void) {
     if cache.rounds < ROUNDS {
         return watch_thread(cache);
     }
+    leave(cache);
+}
+
+/// Lets go of the calling thread's cache, for good.
+pub fn leave(cache: &mut ThreadCache) {
     registry::forget_word(cache);
     let exited = EXITED_TABLE.as_ptr() as usize;
     tls::set_free_table(exited);

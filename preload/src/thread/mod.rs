@@ -8,6 +8,7 @@
 //!   registry every cache there is                  mode     solo, concurrent, api, strict
 //!   start    the process's first call              exit     the thread's last
 //!   fork     the child's first moments             readers  read_lock for C
+//!   stall    sections that last too long           stats    figures
 //! ```
 
 pub mod cache;
@@ -20,6 +21,10 @@ pub mod reclaim;
 pub mod refill;
 pub mod registry;
 pub mod retire;
+pub mod stall;
 pub mod start;
 pub mod stats;
 pub mod table;
+
+#[cfg(test)]
+mod tests;

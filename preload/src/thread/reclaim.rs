@@ -13,7 +13,7 @@ use crate::class::size_class::{CLASSES, Class};
 use crate::constants::PAGE;
 use crate::page::{reserve, zone};
 use crate::thread::cache::ThreadCache;
-use crate::thread::{entry, exit, fork, readers};
+use crate::thread::{entry, exit, fork, readers, stall};
 use rcu::{BarrierHooks, Cookie, Reader};
 
 /// Waiting magazines of a class that a thread over budget keeps for its own next refills (tune).
@@ -59,6 +59,7 @@ impl ThreadCache {
             backlog::expedite(Cookie::from_bits(oldest.cookie()));
         }
         large::reclaim();
+        stall::look();
     }
 
     /// Stamps what is in filling magazines, however little.

@@ -14,7 +14,7 @@ use crate::page::{meta, reserve};
 use crate::thread::cache::ThreadCache;
 use crate::thread::{exit, mode};
 use core::sync::atomic::{AtomicPtr, AtomicUsize, Ordering};
-use rcu::ReaderCell;
+use rcu::{Reader, ReaderCell};
 
 /// Pages the reserve for `free` holds per live thread, up to [`RESERVE_MOST`] in all.
 const RESERVE_PER_THREAD: usize = 1;
@@ -88,7 +88,10 @@ pub fn acquire(tid: u32) -> Option<&'static mut ThreadCache> {
 
 /// Makes `cache` the calling thread's.
 pub fn adopt(cache: &mut ThreadCache) {
-    cache.tid.store(tid::tid() as u32, Ordering::Relaxed);
+    let tid = tid::tid() as u32;
+    cache.tid.store(tid, Ordering::Relaxed);
+    // SAFETY: registered with the cache, which is the calling thread's from here on.
+    unsafe { Reader::borrow_cell(cache.cell()) }.set_tid(tid);
     let registry = REGISTRY.lock();
     // Under the lock: a switch to concurrent sees the word, or we see the switch.
     cache.free_word.store(tls::free_word(), Ordering::Release);

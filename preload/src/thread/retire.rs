@@ -27,7 +27,7 @@ use rcu::Cookie;
 const SHARE: usize = 64;
 /// Bytes of blocks in all waiting and full magazines of a thread before the depot gets some
 /// (tune): a thread's part in what the process keeps for reuse.
-const SHARE_BYTES: usize = 2 << 20;
+const SHARE_BYTES: usize = 1 << 20;
 /// Local: reusable blocks of one class a thread keeps in its full stack, in bytes (tune).
 const LOCAL_BYTES: usize = 512 * 1024;
 

@@ -14,12 +14,11 @@ use crate::os::lock::Lock;
 use crate::page;
 use crate::thread::cache::ThreadCache;
 use crate::thread::mode::{self, Defer};
-use crate::thread::{exit, registry};
-use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use crate::thread::{exit, registry, stall};
+use core::sync::atomic::{AtomicBool, Ordering};
 
 static STARTED: AtomicBool = AtomicBool::new(false);
 static STARTING: Lock<()> = Lock::new(());
-static STALL_MS: AtomicU64 = AtomicU64::new(10_000);
 
 /// Longest value of an environment option that is looked at, in bytes.
 const VALUE_BYTES: usize = 64;
@@ -40,6 +39,7 @@ pub fn process() -> bool {
     configure();
     DOMAIN.init();
     DOMAIN.set_first_lock_hook(mode::go_concurrent);
+    DOMAIN.set_misuse_handler(verdict::misuse);
     STARTED.store(true, Ordering::Release);
     true
 }
@@ -59,11 +59,6 @@ pub fn thread(cache: &mut ThreadCache) {
     }
 }
 
-/// An explicit section older than this is a stall, in milliseconds; 0: never.
-pub fn stall_ms() -> u64 {
-    STALL_MS.load(Ordering::Relaxed)
-}
-
 fn configure() {
     let defer = match read(b"RCUMALLOC_DEFER", parse_defer) {
         Some(defer) => defer,
@@ -74,11 +69,31 @@ fn configure() {
     let age = read(b"RCUMALLOC_GP_AGE_MS", |text| env::parse_u64(text).and_then(|ms| u32::try_from(ms).ok()));
     backlog::configure(budget.filter(is_sensible), age, defer != Defer::Strict);
     if let Some(ms) = read(b"RCUMALLOC_STALL_MS", env::parse_u64) {
-        STALL_MS.store(ms, Ordering::Relaxed);
+        stall::set_limit_ms(ms);
     }
     if let Some(report) = read(b"RCUMALLOC_ON_ERROR", parse_on_error) {
         verdict::set_report_only(report);
     }
+    if read(b"RCUMALLOC_VERBOSE", env::parse_u64).is_some_and(|verbose| verbose != 0) {
+        announce(defer);
+    }
+}
+
+/// One line that says what is in force.
+fn announce(defer: Defer) {
+    let mut line = Line::new();
+    line.str(env!("CARGO_PKG_VERSION")).str(": defer=").str(match defer {
+        Defer::All => "all",
+        Defer::Api => "api",
+        Defer::Strict => "strict",
+    });
+    match backlog::configured_budget() {
+        Size::Bytes(bytes) => line.str(" budget=").dec(bytes).str(" bytes"),
+        Size::Percent(percent) => line.str(" budget=").dec(u64::from(percent)).str("% of the heap"),
+    };
+    line.str(" age=").dec(u64::from(backlog::age_limit_ms())).str("ms stall=");
+    line.dec(stall::limit_ms()).str("ms window=");
+    line.dec(page::zone::stats().window_bytes as u64 >> 20).str("MiB").emit();
 }
 
 fn is_sensible(size: &Size) -> bool {

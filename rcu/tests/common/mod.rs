@@ -139,15 +139,20 @@ pub fn rerun(test: &str) -> Output {
         .expect("runs")
 }
 
+/// True in the process that [`rerun`] made, which has twenty seconds to live: a grace period that does
+/// not end becomes a failure.
 pub fn is_child() -> bool {
-    std::env::var_os(ROLE).is_some()
+    let child = std::env::var_os(ROLE).is_some();
+    if child {
+        // SAFETY: alarm has no preconditions.
+        unsafe { libc::alarm(20) };
+    }
+    child
 }
 
 /// The body of a test that needs a process of its own: it may fail only there.
 pub fn in_fresh_process(test: &str, body: impl FnOnce()) {
     if is_child() {
-        // SAFETY: alarm has no preconditions. A grace period that does not end becomes a failure.
-        unsafe { libc::alarm(20) };
         return body();
     }
     let output = rerun(test);

@@ -11,8 +11,8 @@ use rcu::{Demand, Domain, Reader, ReaderCell};
 
 use super::{explicit_reader, leak, on_signal, reader, register};
 
-/// Grace periods that a removed element waits before it is used again (rcutorture's pipe length).
-const PIPE: u32 = 10;
+/// Grace periods that a removed element waits before it is used again, in rcutorture.
+pub const PIPE: u32 = 10;
 const ELEMENTS: usize = 24;
 
 struct Element {
@@ -143,6 +143,17 @@ impl Torture {
         })
     }
 
+    /// Announces between sections, so that periods end without anybody asking.
+    pub fn announcing_reader(&'static self) -> JoinHandle<()> {
+        let reader = explicit_reader(self.domain);
+        self.spawn(move |torture, dice| {
+            for _ in 0..dice.roll(10) {
+                torture.read(&reader, || {});
+            }
+            reader.quiescent_state();
+        })
+    }
+
     /// Sleeps inside sections, between them, online and offline; nests.
     pub fn sleepy_reader(&'static self) -> JoinHandle<()> {
         let reader = reader(self.domain);
@@ -199,7 +210,15 @@ impl Torture {
         })
     }
 
-    /// Asks for periods all the time, as a third party.
+    /// Ends periods all the time, as a third party that never takes a cookie.
+    pub fn expediter(&'static self) -> JoinHandle<()> {
+        self.spawn(|torture, _| {
+            torture.domain.advance(Demand::Expedite);
+            thread::yield_now();
+        })
+    }
+
+    /// Asks for periods in every way all the time, as a third party.
     pub fn meddler(&'static self) -> JoinHandle<()> {
         self.spawn(|torture, dice| {
             match dice.roll(4) {
@@ -213,8 +232,9 @@ impl Torture {
     }
 
     /// The updater, in the calling thread. `wait` is called after every removal, to return when a
-    /// grace period has passed; or at once, to see the scheme fail.
-    pub fn update(&self, duration: Duration, wait: impl Fn(&Domain, u64)) {
+    /// grace period has passed; or at once, to see the scheme fail. After `pipe` of them an element
+    /// is used again, at once: 1 leaves no other synchronisation than the grace period's own.
+    pub fn update(&self, duration: Duration, pipe: u32, wait: impl Fn(&Domain, u64)) {
         let mut dice = Dice(42);
         let current = self.current.load(Relaxed);
         let mut free: Vec<usize> = (0..ELEMENTS).filter(|&element| element != current).collect();
@@ -232,7 +252,7 @@ impl Torture {
             removed.push(old);
             wait(self.domain, dice.roll(5));
             removed.retain(|&element| {
-                if self.elements[element].pipe_count.fetch_add(1, AcqRel) < PIPE {
+                if self.elements[element].pipe_count.fetch_add(1, AcqRel) < pipe {
                     return true;
                 }
                 free.push(element);

@@ -1,0 +1,184 @@
+//! The floor as a whole: frees without memory, ages, exits, marks.
+
+use crate::abi::libc_names::{free, malloc};
+use crate::class::backlog::{self, DOMAIN};
+use crate::class::depot;
+use crate::class::magazine::KINDS;
+use crate::class::marks::Map;
+use crate::class::pool;
+use crate::class::size_class::Class;
+use crate::class::slab::{Slab, Whereabouts};
+use crate::os::map;
+use crate::thread::entry::When;
+use crate::thread::{entry, exit, mode, readers, reclaim};
+use std::ffi::c_void;
+use std::sync::Mutex;
+
+/// These tests look at what the whole process has deferred: one at a time.
+static ALONE: Mutex<()> = Mutex::new(());
+
+fn alone() -> std::sync::MutexGuard<'static, ()> {
+    ALONE.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+}
+
+fn take(size: usize) -> usize {
+    // SAFETY: any size.
+    unsafe { malloc(size) as usize }
+}
+
+fn give(block: usize) {
+    // SAFETY: a block that `take` gave and that is given back once.
+    unsafe { free(block as *mut c_void) }
+}
+
+#[test]
+fn free_needs_no_memory() {
+    let _alone = alone();
+    mode::go_concurrent();
+    const SIZE: usize = 10_240;
+    let class = Class::of_size(SIZE);
+    // The class has its marks, and the zone some pages: what fails is the growing.
+    let first = take(SIZE);
+    entry::free_block(take(2 << 20), "free", When::Now);
+    // A section that began before the frees: nothing can be taken up again meanwhile.
+    readers::lock();
+    map::fail_after(0);
+    let blocks: Vec<usize> = std::iter::from_fn(|| Some(take(SIZE)).filter(|&block| block != 0)).collect();
+    // Not one page is left, not even for a page of pointers.
+    let cache = entry::current().expect("a cache");
+    cache.pages.take_all();
+    (0..KINDS).for_each(|kind| cache.shed_spares(kind, 0));
+    let hoard: Vec<_> = std::iter::from_fn(|| crate::page::zone::alloc_pages(0)).collect();
+    let reserve: Vec<_> = std::iter::from_fn(crate::page::reserve::take).collect();
+    let empties: Vec<_> = std::iter::from_fn(depot::take_any_empty).collect();
+    assert!(blocks.len() > 10);
+    for &block in &blocks {
+        give(block);
+        assert!(Slab::of(block).is_none_or(|slab| slab.whereabouts(block) != Whereabouts::Free));
+    }
+    assert!(pool::of(class).census().waiting > 0, "the last resort was not needed");
+    map::fail_never();
+    readers::unlock();
+    empties.into_iter().for_each(depot::put_empty);
+    for page in hoard.into_iter().chain(reserve) {
+        // SAFETY: allocated above.
+        unsafe { crate::page::zone::free_pages(page, 0) };
+    }
+    reclaim::barrier();
+    pool::of(class).settle();
+    assert_eq!(pool::of(class).census().waiting, 0);
+    give(first);
+    let again = take(SIZE);
+    assert_ne!(again, 0);
+    give(again);
+}
+
+#[test]
+fn the_slab_defers_a_block_until_its_period_has_passed() {
+    let _alone = alone();
+    mode::go_concurrent();
+    let class = Class::of_size(3000);
+    let block = take(3000);
+    readers::lock();
+    crate::thread::retire::defer_in_slab(class, block, "free");
+    pool::of(class).settle();
+    let slab = Slab::of(block).expect("a slab");
+    assert_eq!(slab.whereabouts(block), Whereabouts::Deferred);
+    readers::unlock();
+    readers::synchronize(true);
+    pool::of(class).settle();
+    assert!(Slab::of(block).is_none_or(|slab| slab.whereabouts(block) != Whereabouts::Deferred));
+}
+
+#[test]
+fn partial_magazines_are_retired_by_a_barrier_and_settle() {
+    let _alone = alone();
+    mode::go_concurrent();
+    let before = backlog::deferred_bytes();
+    give(take(100));
+    reclaim::barrier();
+    assert!(backlog::deferred_bytes() <= before.max(1 << 20));
+}
+
+#[test]
+fn a_freed_block_is_marked_in_at_the_turn() {
+    let _alone = alone();
+    mode::go_concurrent();
+    let class = Class::of_size(700);
+    let block = take(700);
+    // SAFETY: a block of this class.
+    assert!(unsafe { Map::of(class).is_out(block) });
+    readers::lock();
+    give(block);
+    let cache = entry::current().expect("a cache");
+    cache.reclaim_everything();
+    // SAFETY: as above; its slab cannot have gone, for the block waits for our section.
+    assert!(!unsafe { Map::of(class).is_out(block) });
+    readers::unlock();
+}
+
+#[test]
+fn marks_find_each_offender_once() {
+    let _alone = alone();
+    let class = Class::of_size(64);
+    let blocks: Vec<usize> = (0..29).map(|_| take(64)).collect();
+    let map = Map::of(class);
+    let mut twice = blocks.clone();
+    twice[5] = twice[20];
+    let spared = blocks[5];
+    // SAFETY: live blocks of this class, ours.
+    unsafe {
+        assert!(!map.retire(&twice));
+        assert_eq!(map.offender(&twice), Some(20));
+        assert_eq!(map.offender(&twice), None);
+        assert!(map.is_out(spared));
+        map.load(&twice);
+        assert!(map.retire(&blocks));
+        map.load(&blocks);
+    }
+    blocks.into_iter().for_each(give);
+}
+
+#[test]
+fn an_exited_thread_is_served_without_a_cache() {
+    let _alone = alone();
+    mode::go_concurrent();
+    std::thread::spawn(|| {
+        let block = take(100);
+        let cache = entry::current().expect("a cache");
+        exit::leave(cache);
+        assert!(exit::has_exited() && entry::current().is_none());
+        give(block);
+        let other = take(100);
+        assert_ne!(other, 0);
+        give(other);
+        let large = take(100_000);
+        assert_ne!(large, 0);
+        give(large);
+    })
+    .join()
+    .unwrap();
+}
+
+#[test]
+fn the_backlog_stays_under_its_budget_beside_a_sleeper() {
+    let _alone = alone();
+    mode::go_concurrent();
+    let (wake, asleep) = std::sync::mpsc::channel::<()>();
+    let sleeper = std::thread::spawn(move || {
+        give(take(50));
+        let _ = asleep.recv();
+    });
+    std::thread::spawn(|| {
+        for round in 0..400_000 {
+            give(take(round % 500));
+        }
+        let budget = backlog::budget_bytes();
+        assert!(backlog::deferred_bytes() <= budget + budget / 4, "{}", backlog::deferred_bytes());
+    })
+    .join()
+    .unwrap();
+    drop(wake);
+    sleeper.join().unwrap();
+    assert!(DOMAIN.counters().completed > 0);
+}
