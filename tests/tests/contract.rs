@@ -125,9 +125,7 @@ fn interior_pointers() {
     });
     refused("interior_large", |address| {
         let block = moved(address, -5000);
-        format!(
-            "rcumalloc: free({address}): points 5000 bytes into a large block of 102400 bytes at {block}"
-        )
+        format!("rcumalloc: free({address}): points 5000 bytes into a large block of 102400 bytes at {block}")
     });
 }
 

@@ -91,7 +91,9 @@ fn sort() {
 #[test]
 fn xz() {
     let input = words(12 << 20);
-    same("xz", |_| command(build::installed("xz")).args(["-T2", "-1", "--block-size=2MiB", "-c"]).arg(&input));
+    same("xz", |_| {
+        command(build::installed("xz")).args(["-T2", "-1", "--block-size=2MiB", "-c"]).arg(&input)
+    });
     let packed = build::scratch("xz-back").join("words.xz");
     let outcome = command(build::installed("xz")).args(["-T2", "-1", "-c"]).arg(&input).run().success();
     fs::write(&packed, outcome.stdout).expect("the target directory can be written");
@@ -102,7 +104,8 @@ fn xz() {
 fn tar() {
     let tree = build::root().join("preload");
     same("tar", |_| {
-        let tar = command(build::installed("tar")).args(["--sort=name", "--mtime=@0", "--owner=0", "--group=0"]);
+        let tar =
+            command(build::installed("tar")).args(["--sort=name", "--mtime=@0", "--owner=0", "--group=0"]);
         tar.args(["-cJ", "-C"]).arg(&tree).arg("src")
     });
     let packed = build::scratch("tar-back").join("tree.tar");
@@ -129,7 +132,8 @@ fn perl() {
 fn gcc() {
     let include = build::root().join("preload/include");
     same("gcc", |_| {
-        let gcc = command(build::installed("gcc")).args(["-O2", "-g", "-w", "-D_GNU_SOURCE", "-S", "-o", "-"]);
+        let gcc =
+            command(build::installed("gcc")).args(["-O2", "-g", "-w", "-D_GNU_SOURCE", "-S", "-o", "-"]);
         gcc.arg("-I").arg(&include).arg(source("libc_rules.c"))
     });
     same("g++", |_| {

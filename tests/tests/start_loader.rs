@@ -27,9 +27,7 @@ fn free_null_before_init() {
 #[test]
 fn init_reentrancy() {
     let interposer = build::program("interposer");
-    for libraries in
-        [[interposer.as_path(), build::library()], [build::library(), interposer.as_path()]]
-    {
+    for libraries in [[interposer.as_path(), build::library()], [build::library(), interposer.as_path()]] {
         let outcome = Victim::new("init_reentrancy").preload(&libraries).run().success();
         assert_eq!(outcome.number("interposed"), 0, "{outcome}");
     }

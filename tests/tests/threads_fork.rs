@@ -91,7 +91,8 @@ fn computing_reader() {
 
 #[test]
 fn stopped_reader() {
-    let outcome = Victim::new("stopped_reader").arg("thread").env("RCUMALLOC_STALL_MS", "500").run().success();
+    let outcome =
+        Victim::new("stopped_reader").arg("thread").env("RCUMALLOC_STALL_MS", "500").run().success();
     // G1: while the section lasts, everything freed in it waits.
     assert!(outcome.number("held") > 48 << 20, "{outcome}");
     assert!(outcome.number("deferred") <= outcome.number("budget"), "{outcome}");
