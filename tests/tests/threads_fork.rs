@@ -46,7 +46,7 @@ fn fork_storm() {
 
 #[test]
 fn fork_in_signal_handler() {
-    let outcome = Victim::new("fork_in_signal_handler").run().success();
+    let outcome = Victim::new("fork_in_signal_handler").patience(30).run().success();
     assert_eq!(outcome.number("forked"), 300, "{outcome}");
     assert_eq!(outcome.number("concurrent"), 0, "{outcome}");
 }
