@@ -34,8 +34,8 @@ fn producer_consumer_idle_owner() {
 #[test]
 fn thread_churn() {
     let outcome = Victim::new("thread_churn").arg("20000").run().success();
-    // Not a cache (9 KiB), let alone 20,000.
-    let outcome = outcome.below("meta_growth", 4096);
+    // A few caches (9.5 KiB each) more than after 2,000, not 20,000 more: a detached thread may be late.
+    let outcome = outcome.below("meta_growth", 64 << 10);
     outcome.below("threads_peak", 16).below("rss_growth_kib", 16 * MIB).below("hwm_kib", 32 * MIB);
 }
 
@@ -98,7 +98,9 @@ fn stopped_reader() {
     assert!(outcome.number("deferred") <= outcome.number("budget"), "{outcome}");
     let ours = outcome.ours();
     let reader = outcome.number("reader");
-    let start = format!("rcumalloc: stall: thread {reader} is in a read-side section that has held a grace period up for ");
+    let start = format!(
+        "rcumalloc: stall: thread {reader} is in a read-side section that has held a grace period up for "
+    );
     assert!(!ours.is_empty() && ours.iter().all(|line| line.starts_with(&start)), "{start}\n{outcome}");
     // Never, if so asked.
     let quiet = Victim::new("stopped_reader").arg("thread").env("RCUMALLOC_STALL_MS", "0").run().success();
