@@ -10,21 +10,24 @@
 //!   loaded    alloc slot   malloc pops; solo: free pushes, too      marked out
 //!   warm      one magazine, full or empty, next to a local slot     marked out
 //!   filling   defer slot   free pushes                              marked out
-//!   waiting   queue, oldest first, each stamped with a cookie       marked in
-//!   full      stack, reusable                                       marked in
+//!   waiting   shelf, oldest first, each stamped with a cookie       marked in
+//!   full      shelf, reusable                                       marked in
 //! ```
 //!
-//! Only the owner touches it, except: the registry's words; the counters and tops, which
-//! statistics read; and all of it in the child of a fork, whose other threads are gone.
+//! Only the owner touches it, except: the registry's words; the shelf, which others may open; the
+//! counters and tops, which statistics read; and all of it in the child of a fork, whose other
+//! threads are gone.
 
 use crate::class::backlog::{self, START_BYTES};
 use crate::class::depot;
-use crate::class::magazine::{KINDS, Magazine, Queue, Stack, largest_kind};
+use crate::class::magazine::{KINDS, Magazine, Stack, largest_kind};
 use crate::class::size_class::{CLASSES, Class};
 use crate::os::{clock, tls};
 use crate::page::cache::PageCache;
 use crate::page::reserve;
+use crate::thread::shelf::Shelf;
 use crate::thread::table::Table;
+use core::marker::PhantomPinned;
 use core::sync::atomic::{AtomicPtr, AtomicU32, AtomicUsize};
 use rcu::ReaderCell;
 
@@ -37,10 +40,6 @@ const TICKS: u32 = 32;
 /// What a thread keeps for one class beside its slots.
 #[repr(C)]
 pub struct ClassState {
-    /// Stamped, oldest first.
-    pub waiting: Queue,
-    /// Reusable, marked in.
-    pub full: Stack,
     /// Full (not looked at since it left the slot) or empty: `len` says which.
     pub warm: Option<Magazine>,
     /// Magazines turned, up to where it no longer matters: the slow start.
@@ -58,14 +57,14 @@ pub struct ThreadCache {
     pub reader: ReaderCell,
     /// Per class.
     pub classes: [ClassState; CLASSES],
+    /// Waiting and full magazines.
+    pub shelf: Shelf,
     /// Empty magazines by kind.
     pub spares: [Stack; KINDS],
     /// Order-0 pages.
     pub pages: PageCache,
     /// Bytes left to stamp before this thread starts a period.
     pub credit: usize,
-    /// Bytes in `waiting` and `full` of all classes.
-    pub held: usize,
     /// Slow paths until the clock is looked at.
     pub ticks: u32,
     /// The coarse clock when it was last looked at, in milliseconds.
@@ -92,6 +91,9 @@ pub struct ThreadCache {
     pub start: AtomicUsize,
     /// Its argument.
     pub argument: AtomicUsize,
+    /// A `&mut` of a cache is not the only way to it (the shelf, the atomics): this has the
+    /// compiler know.
+    pub shared: PhantomPinned,
 }
 
 const _: () = {

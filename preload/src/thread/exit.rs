@@ -110,15 +110,17 @@ pub fn empty(cache: &mut ThreadCache) {
             retire::check_in(class, magazine);
             depot::flush(class, magazine);
         }
-        while let Some(magazine) = cache.class(class).full.pop() {
+        let mut shelf = cache.shelf.open_waiting();
+        while let Some(magazine) = shelf.stock(class).full.pop() {
             depot::of(class).put_full(class, magazine);
         }
-        while let Some(magazine) = cache.class(class).waiting.pop() {
+        while let Some(magazine) = shelf.stock(class).waiting.pop() {
             depot::of(class).put_waiting(class, magazine);
         }
+        drop(shelf);
         cache.class(class).turns = 0;
     }
-    cache.held = 0;
+    cache.shelf.open_waiting().held = 0;
     for kind in 0..KINDS {
         cache.shed_spares(kind, 0);
     }
@@ -128,6 +130,7 @@ pub fn empty(cache: &mut ThreadCache) {
 /// As [`empty`] for the cache of a thread that the fork left behind in whatever it was doing: a
 /// block that is already in is not a double free but was on its way, and is left where it is.
 pub fn abandon(cache: &mut ThreadCache) {
+    cache.shelf.close_abandoned();
     for index in 0..CLASSES {
         let class = Class::new(index);
         let magazines = [

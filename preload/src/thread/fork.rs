@@ -175,6 +175,7 @@ fn settle_in_child() {
         }
         if cache as usize == mine {
             seen.tid.store(tid::tid() as u32, Ordering::Relaxed);
+            seen.shelf.close_after_taker();
             continue;
         }
         // SAFETY: its thread is gone and its reader was forgotten above.

@@ -12,7 +12,7 @@ use crate::os::lock::Lock;
 use crate::os::{peers, tid, tls};
 use crate::page::{meta, reserve};
 use crate::thread::cache::ThreadCache;
-use crate::thread::{exit, mode};
+use crate::thread::{exit, mode, shelf};
 use core::sync::atomic::{AtomicPtr, AtomicUsize, Ordering};
 use rcu::{Reader, ReaderCell};
 
@@ -68,6 +68,7 @@ pub fn acquire(tid: u32) -> Option<&'static mut ThreadCache> {
         registry.live += 1;
         MOST_LIVE.fetch_max(registry.live, Ordering::Relaxed);
         reserve::set_target((registry.live * RESERVE_PER_THREAD).min(RESERVE_MOST));
+        shelf::set_threads(registry.live);
         // SAFETY: taken off the list above, ours alone; the lock makes its last owner's writes
         // visible.
         let cache = unsafe { &mut *cache };
@@ -109,6 +110,7 @@ pub fn give_back(cache: &mut ThreadCache) {
     cache.next_unused.store(registry.unused, Ordering::Relaxed);
     registry.unused = cache;
     registry.live = registry.live.saturating_sub(1);
+    shelf::set_threads(registry.live);
 }
 
 /// Forgets a cache's TLS word: its thread is about to lose its thread-local storage.

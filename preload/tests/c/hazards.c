@@ -273,11 +273,73 @@ static void thread_churn(void)
     CHECK(info.arena < 32 << 20);
 }
 
+/* Blocks come to rest with threads that never call the allocator again: consumers, one after the
+ * other, that freed them, and producers that made them. Others must be able to use them. */
+enum { IDLERS = 40, IDLE_BLOCKS = 64 * 1024, IDLE_SIZE = 128 }; /* 8 MiB a round */
+static void *idle_block[IDLE_BLOCKS];
+static pthread_barrier_t idle_turn;
+
+static void make_blocks(void)
+{
+    for (int i = 0; i < IDLE_BLOCKS; i++) {
+        idle_block[i] = malloc(IDLE_SIZE);
+        CHECK(idle_block[i]);
+        memset(idle_block[i], 1, IDLE_SIZE);
+    }
+}
+
+static void free_blocks(void)
+{
+    for (int i = 0; i < IDLE_BLOCKS; i++)
+        free(idle_block[i]);
+}
+
+static void *idle_after(void *act)
+{
+    ((void (*)(void))act)();
+    pthread_barrier_wait(&idle_turn);
+    for (;;)
+        pause();
+}
+
+static long status_kib(const char *name)
+{
+    char line[256];
+    long kib = -1;
+    FILE *status = fopen("/proc/self/status", "r");
+    CHECK(status);
+    while (fgets(line, sizeof line, status))
+        if (!strncmp(line, name, strlen(name)))
+            kib = atol(line + strlen(name));
+    fclose(status);
+    return kib;
+}
+
+static void producer_consumer_idle_owner(void)
+{
+    pthread_t thread;
+    pthread_barrier_init(&idle_turn, NULL, 2);
+    for (int i = 0; i < 2 * IDLERS; i++) {
+        int consumer = i < IDLERS;
+        if (consumer)
+            make_blocks();
+        CHECK(!pthread_create(&thread, NULL, idle_after, consumer ? free_blocks : make_blocks));
+        pthread_barrier_wait(&idle_turn);
+        if (!consumer)
+            free_blocks();
+    }
+    long peak = status_kib("VmHWM:");
+    if (peak >= 40 * 1024)
+        fprintf(stderr, "peak of %ld KiB\n", peak);
+    _exit(0);
+}
+
 static const struct { const char *name; void (*body)(void); } hazards[] = {
 #define HAZARD(name) { #name, name }
     HAZARD(free_after_tls_destroyed), HAZARD(first_call_kinds), HAZARD(exit_and_cancel),
     HAZARD(fork_storm), HAZARD(raw_clone_child), HAZARD(fork_in_signal_handler), HAZARD(vfork_spawn),
     HAZARD(clone_without_libc), HAZARD(errno_kept), HAZARD(alignment), HAZARD(thread_churn),
+    HAZARD(producer_consumer_idle_owner),
 };
 
 int main(int count, char **arguments)
