@@ -17,6 +17,7 @@ use crate::class::size_class::{CLASSES, Class};
 use crate::class::verdict;
 use crate::constants::TABLE_WORDS;
 use crate::os::lock::Lock;
+use crate::os::signals::Quiet;
 use crate::os::tls;
 use crate::thread::cache::ThreadCache;
 use crate::thread::{registry, retire};
@@ -81,19 +82,21 @@ unsafe extern "C" fn destroy(cache: *mut libc::c_void) {
 
 /// Lets go of the calling thread's cache, for good.
 pub fn leave(cache: &mut ThreadCache) {
-    registry::forget_word(cache);
+    // A section that a handler opens finds the cache whole, or gone.
+    let quiet = Quiet::new();
+    registry::forget_word(cache, &quiet);
     let exited = EXITED_TABLE.as_ptr() as usize;
     tls::set_free_table(exited);
     tls::set_alloc_table(exited);
-    release(cache);
+    release(cache, &quiet);
 }
 
 /// Empties `cache`, whose thread will not use it again, and gives it back.
-pub fn release(cache: &mut ThreadCache) {
+pub fn release(cache: &mut ThreadCache, quiet: &Quiet) {
     empty(cache);
     // SAFETY: the reader was registered with the cache and its thread uses it no more.
     unsafe { cache.reader.exit_raw() };
-    registry::give_back(cache);
+    registry::give_back(cache, quiet);
 }
 
 /// Gives away everything `cache` holds: what waits, to the depot; what may be handed out, to the

@@ -23,9 +23,10 @@ use crate::class::backlog::DOMAIN;
 use crate::class::size_class::{CLASSES, Class};
 use crate::class::{depot, large, pool};
 use crate::os::lock::Lock;
+use crate::os::signals::Quiet;
 use crate::os::{peers, tid, tls};
 use crate::page;
-use crate::thread::{exit, mode, readers, registry};
+use crate::thread::{entry, exit, mode, readers, registry};
 use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, Ordering};
 
 static INSTALLED: AtomicBool = AtomicBool::new(false);
@@ -125,6 +126,9 @@ extern "C" fn prepare() {
         PREPARED.store(false, Ordering::Relaxed);
         return;
     }
+    // What a handler's first section would need a lock for, while we hold them all.
+    entry::current();
+    mode::admit_readers();
     for_each_lock(|lock| lock.take());
     page::fork_prepare();
     PREPARED.store(true, Ordering::Relaxed);
@@ -167,6 +171,7 @@ fn settle_in_child() {
     // SAFETY: no other thread of this process exists.
     unsafe { DOMAIN.after_fork_in_child(own.as_deref()) };
     let mine = tls::alloc_table();
+    let quiet = Quiet::new();
     for cache in registry::all() {
         // SAFETY: the threads of all caches but ours are gone; ours is not looked into.
         let seen = unsafe { &*cache };
@@ -181,6 +186,6 @@ fn settle_in_child() {
         // SAFETY: its thread is gone and its reader was forgotten above.
         let cache = unsafe { &mut *cache };
         exit::abandon(cache);
-        registry::give_back(cache);
+        registry::give_back(cache, &quiet);
     }
 }

@@ -14,7 +14,7 @@ use crate::constants::PAGE;
 use crate::page::{reserve, zone};
 use crate::thread::cache::ThreadCache;
 use crate::thread::shelf::{self, Whose};
-use crate::thread::{entry, exit, fork, readers, stall};
+use crate::thread::{entry, exit, fork, mode, readers, stall};
 use rcu::{BarrierHooks, Cookie, Reader};
 
 /// Waiting magazines of a class that a thread over budget keeps for its own next refills (tune).
@@ -31,6 +31,9 @@ impl ThreadCache {
     pub fn slow_path(&mut self) {
         if fork::was_cloned() {
             fork::after_raw_clone();
+        }
+        if mode::is_half_switched() {
+            mode::go_concurrent();
         }
         // SAFETY: the cell was registered with the cache, which is the calling thread's.
         unsafe { Reader::borrow_cell(self.cell()) }.quiescent_state();

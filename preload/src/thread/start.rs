@@ -38,7 +38,7 @@ pub fn process() -> bool {
     }
     configure();
     DOMAIN.init();
-    DOMAIN.set_first_lock_hook(mode::go_concurrent);
+    DOMAIN.set_first_lock_hook(mode::admit_readers);
     DOMAIN.set_misuse_handler(verdict::misuse);
     STARTED.store(true, Ordering::Release);
     true

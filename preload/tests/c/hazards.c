@@ -14,6 +14,9 @@
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
+#include <dlfcn.h>
+#include <spawn.h>
+#include <sys/time.h>
 
 #define CHECK(what) do { if (!(what)) { fprintf(stderr, "%s: failed: %s\n", __func__, #what); exit(1); } } while (0)
 
@@ -273,6 +276,84 @@ static void thread_churn(void)
     CHECK(info.arena < 32 << 20);
 }
 
+/* ---- a signal handler's first read-side section ---- */
+
+static void (*read_lock)(void), (*read_unlock)(void);
+static volatile int sections;
+
+static void section(int signal)
+{
+    int saved = errno;
+    read_lock();
+    sections++;
+    read_unlock();
+    errno = saved;
+}
+
+static void *storm_thread(void *spawns)
+{
+    free(malloc(100));
+    pthread_t thread;
+    if (spawns && !pthread_create(&thread, NULL, storm_thread, NULL))
+        pthread_join(thread, NULL);
+    for (int i = 0; i < 50; i++)
+        free(malloc(16 << i % 12));
+    return NULL;
+}
+
+/* One process: the first signal comes after ARG microseconds, the others every 40. */
+static void first_lock_victim(void)
+{
+    read_lock = dlsym(RTLD_DEFAULT, "rcumalloc_read_lock");
+    read_unlock = dlsym(RTLD_DEFAULT, "rcumalloc_read_unlock");
+    CHECK(read_lock && read_unlock);
+    long delay = atol(getenv("ARG"));
+    void *kept[64] = {0};
+    signal(SIGALRM, section);
+    struct itimerval storm = {{0, 40}, {0, delay}};
+    alarm(0);
+    setitimer(ITIMER_REAL, &storm, NULL);
+    pthread_t threads[4];
+    for (int round = 0; round < 6 || (!sections && round < 10000); round++) {
+        for (int i = 0; i < 64; i++) {
+            free(kept[i]);
+            kept[i] = malloc(24 << (i + round) % 13);
+        }
+        if (round % 2) {
+            int made = 0;
+            while (made < 4 && !pthread_create(&threads[made], NULL, storm_thread, "spawns")) {
+                pthread_kill(threads[made], SIGALRM);
+                made++;
+            }
+            while (made > 0)
+                pthread_join(threads[--made], NULL);
+        }
+    }
+    _exit(0);
+}
+
+static void first_lock_in_handler(void)
+{
+    extern char **environ;
+    if (!dlsym(RTLD_DEFAULT, "rcumalloc_read_lock"))
+        return;
+    for (int i = 0; i < 400; i++) {
+        char number[16], *arguments[] = {"hazards", "first_lock_victim", NULL};
+        snprintf(number, sizeof number, "%d", 1 + i);
+        setenv("ARG", number, 1);
+        pid_t child;
+        CHECK(!posix_spawn(&child, "/proc/self/exe", NULL, NULL, arguments, environ));
+        int status = 0, waited = 0;
+        while (waitpid(child, &status, WNOHANG) == 0)
+            if (usleep(200), ++waited == 100000) {
+                kill(child, SIGKILL);
+                fprintf(stderr, "hangs with a first signal after %d us\n", 1 + i);
+                exit(1);
+            }
+        CHECK(status == 0);
+    }
+}
+
 /* Blocks come to rest with threads that never call the allocator again: consumers, one after the
  * other, that freed them, and producers that made them. Others must be able to use them. */
 enum { IDLERS = 40, IDLE_BLOCKS = 64 * 1024, IDLE_SIZE = 128 }; /* 8 MiB a round */
@@ -339,7 +420,7 @@ static const struct { const char *name; void (*body)(void); } hazards[] = {
     HAZARD(free_after_tls_destroyed), HAZARD(first_call_kinds), HAZARD(exit_and_cancel),
     HAZARD(fork_storm), HAZARD(raw_clone_child), HAZARD(fork_in_signal_handler), HAZARD(vfork_spawn),
     HAZARD(clone_without_libc), HAZARD(errno_kept), HAZARD(alignment), HAZARD(thread_churn),
-    HAZARD(producer_consumer_idle_owner),
+    HAZARD(producer_consumer_idle_owner), HAZARD(first_lock_in_handler), HAZARD(first_lock_victim),
 };
 
 int main(int count, char **arguments)
