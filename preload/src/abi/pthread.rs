@@ -37,7 +37,7 @@ pub unsafe extern "C" fn pthread_create(
     // The creator has a cache from here on: its own frees are deferred too.
     entry::current();
     mode::go_concurrent();
-    let Some(cache) = registry::acquire(0) else {
+    let Some(cache) = registry::acquire(&Quiet::new()) else {
         // No memory for a cache: the thread gets one on its first call, or lives without.
         // SAFETY: the caller's promise.
         return unsafe { real(thread, attributes, start, argument) };
@@ -84,7 +84,7 @@ extern "C" fn enter(cache: *mut ThreadCache) -> Task {
     // From the question to the answer no handler may give the thread another cache.
     let quiet = Quiet::new();
     if tls::alloc_table() == tls::empty_table() {
-        registry::adopt(cache);
+        registry::adopt(cache, &quiet);
         exit::watch_thread(cache);
     } else {
         // Something allocated before us and the thread has a cache.

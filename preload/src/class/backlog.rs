@@ -48,6 +48,7 @@ static ACCOUNT: Account = Account {
 };
 
 /// Configured budget: bytes, or 0 when it is a percentage of the heap.
+#[unsafe(link_section = ".data")]
 static BUDGET_BYTES: AtomicUsize = AtomicUsize::new(0);
 static PERCENT: AtomicU32 = AtomicU32::new(BUDGET_PERCENT);
 static AGE_LIMIT_MS: AtomicU32 = AtomicU32::new(AGE_MS);

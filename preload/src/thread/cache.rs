@@ -36,6 +36,8 @@ use rcu::ReaderCell;
 const SPARES: usize = 8;
 /// Slow paths between two looks at the coarse clock: its cost (some 40 instructions) spread thin.
 const TICKS: u32 = 32;
+/// The coarse clock before it was looked at.
+const NEVER: u32 = 0;
 
 /// What a thread keeps for one class beside its slots.
 #[repr(C)]
@@ -51,14 +53,9 @@ pub struct ClassState {
 pub struct ThreadCache {
     /// What malloc pops from. First: its address is the cache's.
     pub alloc: Table,
-    /// What free pushes to in a concurrent process.
-    pub defer: Table,
+    // What a thread that hardly allocates touches shares the first page with the first slots.
     /// The thread as the grace-period engine sees it.
     pub reader: ReaderCell,
-    /// Per class.
-    pub classes: [ClassState; CLASSES],
-    /// Waiting and full magazines.
-    pub shelf: Shelf,
     /// Empty magazines by kind.
     pub spares: [Stack; KINDS],
     /// Order-0 pages.
@@ -91,6 +88,12 @@ pub struct ThreadCache {
     pub start: AtomicUsize,
     /// Its argument.
     pub argument: AtomicUsize,
+    /// What free pushes to in a concurrent process.
+    pub defer: Table,
+    /// Per class.
+    pub classes: [ClassState; CLASSES],
+    /// Waiting and full magazines.
+    pub shelf: Shelf,
     /// A `&mut` of a cache is not the only way to it (the shelf, the atomics): this has the
     /// compiler know.
     pub shared: PhantomPinned,
@@ -217,6 +220,10 @@ impl ThreadCache {
     /// Looks at the clock; true when the age limit has passed since the last sweep.
     pub fn look_at_clock(&mut self) -> bool {
         self.now_ms = (clock::now_coarse_ns() / 1_000_000) as u32;
+        if self.swept_ms == NEVER {
+            // The first look only winds the clock up: a thread that does little never asks for it.
+            self.swept_ms = self.now_ms;
+        }
         let due = self.now_ms.wrapping_sub(self.swept_ms) >= backlog::age_limit_ms();
         if due {
             self.swept_ms = self.now_ms;
@@ -229,7 +236,7 @@ impl ThreadCache {
         self.credit = START_BYTES;
         self.ticks = TICKS - 1;
         self.rounds = 0;
-        self.now_ms = (clock::now_coarse_ns() / 1_000_000) as u32;
-        self.swept_ms = self.now_ms;
+        self.now_ms = NEVER;
+        self.swept_ms = NEVER;
     }
 }

@@ -23,7 +23,7 @@ use crate::class::size_class::{Class, SMALL_MAX};
 use crate::class::slab::Slab;
 use crate::class::verdict;
 use crate::os::signals::Quiet;
-use crate::os::{tid, tls};
+use crate::os::tls;
 use crate::page::memdesc::{self, Kind};
 use crate::thread::cache::ThreadCache;
 use crate::thread::{exit, mode, refill, registry, retire, start};
@@ -58,12 +58,12 @@ pub fn existing() -> Option<&'static mut ThreadCache> {
 #[inline(never)]
 fn begin() -> Option<&'static mut ThreadCache> {
     // A handler's first section finds the thread with a cache, or with nothing under way.
-    let _quiet = Quiet::new();
+    let quiet = Quiet::new();
     if !start::process() {
         return None;
     }
-    let cache = registry::acquire(tid::tid() as u32)?;
-    registry::adopt(cache);
+    let cache = registry::acquire(&quiet)?;
+    registry::adopt(cache, &quiet);
     start::thread(cache);
     // The tables are set: what libc allocates from here on finds a heap.
     current()

@@ -30,7 +30,9 @@ const ROUNDS: u32 = 4;
 static EXITED_TABLE: [u64; TABLE_WORDS] = [0; TABLE_WORDS];
 
 /// The key, plus one; 0 while there is none.
+#[unsafe(link_section = ".data")]
 static KEY: AtomicU32 = AtomicU32::new(0);
+#[unsafe(link_section = ".data")]
 static CREATING: Lock<()> = Lock::new(());
 
 /// Whether the calling thread has given its cache back.

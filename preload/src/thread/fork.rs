@@ -29,20 +29,23 @@ use crate::page;
 use crate::thread::{entry, exit, mode, readers, registry};
 use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, Ordering};
 
+#[unsafe(link_section = ".data")]
 static INSTALLED: AtomicBool = AtomicBool::new(false);
 /// Whether the prepare handler took the locks. Written and read by the forking thread, with the
 /// locks held, and by its child.
 static PREPARED: AtomicBool = AtomicBool::new(false);
 
 /// The word in a process that has no page to watch: never wiped.
+#[unsafe(link_section = ".data")]
 static NEVER_WIPED: AtomicU32 = AtomicU32::new(1);
 /// The word that reads 0 in the child of a raw clone.
+#[unsafe(link_section = ".data")]
 static WATCHED: AtomicPtr<AtomicU32> = AtomicPtr::new((&raw const NEVER_WIPED).cast_mut());
+#[unsafe(link_section = ".data")]
 static WATCHING: Lock<bool> = Lock::new(false);
 
-/// Installs the handlers. From the library's constructor, so that ours were there first and run
-/// last before the fork, when nobody allocates any more; or, in a program that links us, when it
-/// turns concurrent.
+/// Installs the handlers: when the process turns concurrent, or just before somebody else's, so
+/// that ours were there first and run last before the fork, when nobody allocates any more.
 pub fn install_handlers() {
     if !INSTALLED.swap(true, Ordering::AcqRel) {
         // SAFETY: three functions of the right type that stay where they are.

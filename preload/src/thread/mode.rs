@@ -35,11 +35,15 @@ pub enum Defer {
     Strict = 2,
 }
 
+#[unsafe(link_section = ".data")]
 static DEFER: AtomicU8 = AtomicU8::new(Defer::All as u8);
+#[unsafe(link_section = ".data")]
 static CONCURRENT: AtomicBool = AtomicBool::new(false);
 /// Every thread's word has been set.
+#[unsafe(link_section = ".data")]
 static ADMITTED: AtomicBool = AtomicBool::new(false);
 /// The switch is complete: ends of threads and forks are watched, too.
+#[unsafe(link_section = ".data")]
 static SWITCHED: AtomicBool = AtomicBool::new(false);
 
 /// What is deferred.

@@ -34,12 +34,16 @@ pub struct Inner {
 // SAFETY: an address of type-stable memory.
 unsafe impl Send for Inner {}
 
+#[unsafe(link_section = ".data")]
 static REGISTRY: Lock<Inner> =
     Lock::new(Inner { unused: core::ptr::null_mut(), live: 0, scavenge_at: SCAVENGE_FROM });
 /// Every cache, newest first. Release pushes pair with the acquire of [`all`].
+#[unsafe(link_section = ".data")]
 static ALL: AtomicPtr<ThreadCache> = AtomicPtr::new(core::ptr::null_mut());
+#[unsafe(link_section = ".data")]
 static MOST_LIVE: AtomicUsize = AtomicUsize::new(0);
 /// `live`, to look at without the lock.
+#[unsafe(link_section = ".data")]
 static LIVE_NOW: AtomicUsize = AtomicUsize::new(0);
 
 const UNUSED: u32 = 0;
@@ -64,11 +68,10 @@ fn locked(_quiet: &Quiet) -> Guard<'_, Inner> {
 /// A cache with a registered, online reader, for the calling thread or one it is about to
 /// create. `None`: memory is out.
 #[cold]
-pub fn acquire(tid: u32) -> Option<&'static mut ThreadCache> {
-    let quiet = Quiet::new();
-    scavenge_if_crowded(&quiet);
+pub fn acquire(quiet: &Quiet) -> Option<&'static mut ThreadCache> {
+    scavenge_if_crowded(quiet);
     let cache = {
-        let mut registry = locked(&quiet);
+        let mut registry = locked(quiet);
         let unused = registry.unused;
         let cache = if unused.is_null() {
             let bytes = core::mem::size_of::<ThreadCache>();
@@ -91,13 +94,13 @@ pub fn acquire(tid: u32) -> Option<&'static mut ThreadCache> {
         // visible.
         let cache = unsafe { &mut *cache };
         cache.reset();
-        cache.tid.store(tid, Ordering::Relaxed);
+        cache.tid.store(0, Ordering::Relaxed);
         cache.live.store(LIVE, Ordering::Release);
         cache
     };
     let cell = cache.cell();
     // SAFETY: the cell is used with this domain only. An unused cache's reader has exited, so it cannot be registered.
-    match unsafe { DOMAIN.register(cell, tid) } {
+    match unsafe { DOMAIN.register(cell, 0) } {
         // The cell stays registered; the cache, not a handle, owns it.
         Ok(reader) => core::mem::forget(reader),
         Err(_) => return None,
@@ -106,13 +109,12 @@ pub fn acquire(tid: u32) -> Option<&'static mut ThreadCache> {
 }
 
 /// Makes `cache` the calling thread's.
-pub fn adopt(cache: &mut ThreadCache) {
+pub fn adopt(cache: &mut ThreadCache, quiet: &Quiet) {
     let tid = tid::tid() as u32;
     cache.tid.store(tid, Ordering::Relaxed);
     // SAFETY: registered with the cache, which is the calling thread's from here on.
     unsafe { Reader::borrow_cell(cache.cell()) }.set_tid(tid);
-    let quiet = Quiet::new();
-    let registry = locked(&quiet);
+    let registry = locked(quiet);
     // Under the lock: a switch to concurrent sees the word, or we see the switch.
     cache.free_word.store(tls::free_word(), Ordering::Release);
     mode::adopt_tables(cache);

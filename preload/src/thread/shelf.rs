@@ -27,6 +27,7 @@ const SHARE_MOST: usize = 1 << 20;
 const SHARE_LEAST: usize = 64 * 1024;
 
 /// Bytes a thread may keep on its shelf, as of now.
+#[unsafe(link_section = ".data")]
 static SHARE: AtomicUsize = AtomicUsize::new(SHARE_MOST);
 
 /// Bytes a thread may keep on its shelf.

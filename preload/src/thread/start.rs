@@ -17,7 +17,9 @@ use crate::thread::mode::{self, Defer};
 use crate::thread::{exit, registry, stall};
 use core::sync::atomic::{AtomicBool, Ordering};
 
+#[unsafe(link_section = ".data")]
 static STARTED: AtomicBool = AtomicBool::new(false);
+#[unsafe(link_section = ".data")]
 static STARTING: Lock<()> = Lock::new(());
 
 /// Longest value of an environment option that is looked at, in bytes.
