@@ -36,15 +36,19 @@ struct Account {
     deferred: AtomicUsize,
     expedite_at: AtomicUsize,
     peak: AtomicUsize,
+    /// The budget when it was last computed, in bytes.
+    budget: AtomicUsize,
 }
 
 static ACCOUNT: Account = Account {
     deferred: AtomicUsize::new(0),
     expedite_at: AtomicUsize::new(LEAST_BUDGET),
     peak: AtomicUsize::new(0),
+    budget: AtomicUsize::new(LEAST_BUDGET),
 };
 
 /// Configured budget: bytes, or 0 when it is a percentage of the heap.
+#[unsafe(link_section = ".data")]
 static BUDGET_BYTES: AtomicUsize = AtomicUsize::new(0);
 static PERCENT: AtomicU32 = AtomicU32::new(BUDGET_PERCENT);
 static AGE_LIMIT_MS: AtomicU32 = AtomicU32::new(AGE_MS);
@@ -83,14 +87,26 @@ pub fn age_limit_ms() -> u32 {
 
 /// The budget as of now, in bytes.
 pub fn budget_bytes() -> usize {
-    match BUDGET_BYTES.load(Relaxed) {
+    let budget = match BUDGET_BYTES.load(Relaxed) {
         0 => {
             let zone = zone::stats();
             let used = zone.usable_bytes.saturating_sub(zone.free_bytes);
             (used / 100 * PERCENT.load(Relaxed) as usize).max(LEAST_BUDGET)
         }
         bytes => bytes,
-    }
+    };
+    ACCOUNT.budget.store(budget, Relaxed);
+    budget
+}
+
+/// The budget when it was last computed, in bytes: without asking the zone.
+pub fn last_budget() -> usize {
+    ACCOUNT.budget.load(Relaxed)
+}
+
+/// Whether more bytes wait than the budget allows.
+pub fn is_over_budget() -> bool {
+    ACCOUNT.deferred.load(Relaxed) > last_budget()
 }
 
 /// What [`stamp`] gives.
@@ -161,6 +177,13 @@ fn relieve(cookie: Cookie) -> bool {
     // Whether it helped or not, the blocks leave the account only when somebody takes them up.
     ACCOUNT.expedite_at.store(deferred + budget / 8, Relaxed);
     true
+}
+
+/// After everything was done about a backlog over its budget: the next attempt is made when it
+/// has grown by an eighth of the budget from what is left now. So the mark follows the backlog down, too.
+pub fn settle_mark() {
+    let budget = last_budget();
+    ACCOUNT.expedite_at.store(budget.max(ACCOUNT.deferred.load(Relaxed) + budget / 8), Relaxed);
 }
 
 /// Called when blocks were taken up again: the mark may come down.

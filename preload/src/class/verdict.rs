@@ -14,7 +14,9 @@ use crate::os::syscall;
 use crate::page::memdesc::{self, Kind, Memdesc};
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering::Acquire, Ordering::Relaxed, fence};
 
+#[unsafe(link_section = ".data")]
 static REPORT_ONLY: AtomicBool = AtomicBool::new(false);
+#[unsafe(link_section = ".data")]
 static REPORTED: AtomicU64 = AtomicU64::new(0);
 
 /// Whether bad calls are reported and the program goes on.

@@ -20,14 +20,12 @@ use crate::class::marks::Map;
 use crate::class::size_class::Class;
 use crate::class::{pool, verdict};
 use crate::thread::cache::ThreadCache;
+use crate::thread::shelf::{Contents, share_bytes};
 use rcu::Cookie;
 
 /// Magazines of one class a thread keeps before the depot gets the oldest. With 4 most reuse went
 /// through the depot, with 64 almost none (spike.md).
 const SHARE: usize = 64;
-/// Bytes of blocks in all waiting and full magazines of a thread before the depot gets some
-/// (tune): a thread's part in what the process keeps for reuse.
-const SHARE_BYTES: usize = 1 << 20;
 /// Local: reusable blocks of one class a thread keeps in its full stack, in bytes (tune).
 const LOCAL_BYTES: usize = 512 * 1024;
 
@@ -89,26 +87,20 @@ impl ThreadCache {
         self.retired += len as u64;
         let Stamp { cookie, over_budget } = backlog::stamp(bytes, &mut self.credit);
         magazine.stamp(class, len, cookie.to_bits(), self.now_ms);
-        self.held += bytes;
-        let held = self.held;
-        let state = self.class(class);
-        state.waiting.push(magazine);
-        if state.waiting.len() > SHARE || held > SHARE_BYTES {
-            self.shed_waiting(class);
+        match self.shelf.open() {
+            Some(mut shelf) => {
+                shelf.held += bytes;
+                let held = shelf.held;
+                let waiting = &mut shelf.stock(class).waiting;
+                waiting.push(magazine);
+                if waiting.len() > SHARE || held > share_bytes() {
+                    shed_waiting(&mut shelf, class);
+                }
+            }
+            None => depot::of(class).put_waiting(class, magazine),
         }
         if over_budget {
             self.reclaim_surplus();
-        }
-    }
-
-    /// Gives the depot the oldest waiting magazines past the thread's share.
-    #[cold]
-    #[inline(never)]
-    fn shed_waiting(&mut self, class: Class) {
-        while self.class(class).waiting.len() > SHARE || self.held > SHARE_BYTES {
-            let Some(oldest) = self.class(class).waiting.pop() else { break };
-            self.held -= oldest.len() * class.size();
-            depot::of(class).put_waiting(class, oldest);
         }
     }
 
@@ -155,27 +147,32 @@ impl ThreadCache {
         check_in(class, magazine);
         self.retired += magazine.len() as u64;
         let bytes = magazine.len() * class.size();
-        let kept = self.class(class).full.len();
-        if kept < SHARE && kept * bytes < LOCAL_BYTES && self.held + bytes <= SHARE_BYTES {
-            self.held += bytes;
-            self.class(class).full.push(magazine);
-        } else {
-            depot::of(class).put_full(class, magazine);
+        if let Some(mut shelf) = self.shelf.open() {
+            let held = shelf.held + bytes;
+            let full = &mut shelf.stock(class).full;
+            if full.len() < SHARE && full.len() * bytes < LOCAL_BYTES && held <= share_bytes() {
+                full.push(magazine);
+                shelf.held = held;
+                return;
+            }
         }
+        depot::of(class).put_full(class, magazine);
     }
 
     /// G4: the oldest waiting magazine, if its cookie has elapsed, emptied into the slabs.
     #[cold]
     #[inline(never)]
     fn recycle_waiting(&mut self, class: Class) -> Option<Magazine> {
-        let oldest = self.class(class).waiting.front()?;
+        let mut shelf = self.shelf.open()?;
+        let oldest = shelf.stock(class).waiting.front()?;
         let cookie = Cookie::from_bits(oldest.cookie());
         if !backlog::expedite(cookie) {
             return None;
         }
-        self.class(class).waiting.pop();
+        shelf.stock(class).waiting.pop();
         let bytes = oldest.len() * class.size();
-        self.held -= bytes;
+        shelf.held -= bytes;
+        drop(shelf);
         backlog::settle(bytes);
         depot::give_blocks(class, oldest.blocks());
         oldest.set_len(0);
@@ -187,6 +184,17 @@ impl ThreadCache {
     #[inline(never)]
     fn defer_in_slab(&mut self, class: Class, block: usize) {
         defer_in_slab(class, block, "free");
+    }
+}
+
+/// Gives the depot the oldest waiting magazines past the thread's share.
+#[cold]
+#[inline(never)]
+fn shed_waiting(shelf: &mut Contents, class: Class) {
+    while shelf.stock(class).waiting.len() > SHARE || shelf.held > share_bytes() {
+        let Some(oldest) = shelf.stock(class).waiting.pop() else { break };
+        shelf.held -= oldest.len() * class.size();
+        depot::of(class).put_waiting(class, oldest);
     }
 }
 
