@@ -388,7 +388,6 @@ impl Domain {
             own.set_tid(clock::thread_id());
         }
         self.expediting.store(false, Relaxed);
-        self.barrier.after_fork();
         let sequence = self.sequence(Relaxed);
         if in_flight(sequence) {
             self.try_complete(sequence);

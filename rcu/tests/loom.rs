@@ -168,7 +168,7 @@ fn expedite_and_read_lock_fenced() {
 
 #[test]
 fn expedite_and_membarrier_failing_late() {
-    explore("expedite/membarrier lost", || {
+    explore_up_to(2, "expedite/membarrier lost", || {
         let (domain, block) = (domain(), Block::new());
         let reader = explicit(domain);
         let thread = thread::spawn(move || {

@@ -77,9 +77,17 @@ pub fn go_concurrent() {
     exit::create_key();
     // Release: who sees it set sees the key and the watched page.
     CONCURRENT.store(true, Ordering::Release);
-    registry::for_each_live(retarget);
-    // Frees that began before are behind this barrier or saw the new table.
-    crate::os::peers::barrier_everywhere();
+    let own = tls::alloc_table();
+    let mut others = false;
+    registry::for_each_live(|cache| {
+        retarget(cache);
+        others |= core::ptr::from_ref(cache) as usize != own;
+    });
+    // Frees that began before are behind this barrier or saw the new table. The solo thread's own
+    // switch needs none, and makes no call that a filter might forbid (`seccomp_strict`).
+    if others {
+        crate::os::peers::barrier_everywhere();
+    }
     SWITCHED.store(true, Ordering::Release);
     entry::watch_own_thread();
 }
