@@ -305,13 +305,18 @@ fn is_out(class: Class, addr: usize) -> bool {
 }
 
 /// The bytes a program may use of the block at `addr`: constant for the block's life.
+#[inline]
 pub fn usable_size(addr: usize) -> usize {
-    let word = memdesc::of(addr);
-    match word.kind() {
-        Kind::Slab => match Class::of_slot(word.slot() as usize) {
-            Some(class) if class.starts_at(addr as u16) => return class.size(),
-            _ => {}
-        },
+    match Class::of_slot(memdesc::slot_of(addr)) {
+        Some(class) if class.starts_at(addr as u16) => class.size(),
+        _ => usable_size_slow(addr),
+    }
+}
+
+#[cold]
+#[inline(never)]
+fn usable_size_slow(addr: usize) -> usize {
+    match memdesc::of(addr).kind() {
         Kind::Large => match large::LargeRef::of(addr) {
             Some(block) if block.base() == addr => return block.bytes(),
             _ => {}
