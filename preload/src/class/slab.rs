@@ -144,6 +144,12 @@ impl Slab {
         self.head().free != 0 || (self.head().fresh as usize) < self.class().blocks()
     }
 
+    /// Blocks that can be taken from it.
+    #[inline]
+    pub fn available(self) -> usize {
+        self.head().free as usize + self.class().blocks() - self.head().fresh as usize
+    }
+
     /// Whether no block of it is out, in a magazine or deferred.
     #[inline]
     pub fn is_empty(self) -> bool {
