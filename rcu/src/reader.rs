@@ -298,7 +298,9 @@ impl ReaderCell {
     #[inline(never)]
     pub(crate) fn unlock_inner(&self) {
         let nest = self.nest.load(Relaxed);
-        if nest > 0 {
+        // 0: it came out as BIAS, but a signal handler's section has left the cold mode since, and has
+        // counted in our place.
+        if nest >= 0 {
             return;
         }
         match nest.wrapping_sub(BIAS) {

@@ -118,6 +118,12 @@ fn in_a_section_opened_offline(domain: &'static Domain) -> Reader {
     reader
 }
 
+fn online_in_a_section_opened_offline(domain: &'static Domain) -> Reader {
+    let reader = in_a_section_opened_offline(domain);
+    reader.online(); // the section is still in the cold mode, and nothing keeps a handler in it
+    reader
+}
+
 fn about_to_take_its_turn(domain: &'static Domain) -> Reader {
     let reader = reader(domain);
     for _ in 0..1023 {
@@ -146,6 +152,7 @@ everywhere! {
     lock_and_unlock: explicit_and_lagging, |reader| drop(reader.read_lock());
     lock_while_offline: offline, |reader| reader.lock();
     unlock_of_a_section_opened_offline: in_a_section_opened_offline, |reader| reader.unlock();
+    unlock_behind_online: online_in_a_section_opened_offline, |reader| reader.unlock();
     unlock_that_takes_its_turn: about_to_take_its_turn, |reader| reader.unlock();
     announcement_of_an_implicit_reader: implicit_and_lagging, |reader| reader.quiescent_state();
     announcement_of_an_explicit_reader: explicit_and_lagging, |reader| reader.quiescent_state();
