@@ -24,6 +24,7 @@
 //! The list of readers only grows (cells are reused, not removed), so it is walked without protection.
 
 use core::sync::atomic::AtomicPtr as PlainPtr;
+use core::sync::atomic::AtomicU32 as PlainU32;
 use core::sync::atomic::AtomicU64 as PlainU64;
 
 use crate::clock;
@@ -53,7 +54,10 @@ pub struct Domain {
     laggard: PlainPtr<ReaderCell>,
     tag: u8,
     next_id: AtomicU32,
-    /// When the period in flight began, in ns of the monotonic clock; 0: not recorded yet.
+    /// Counts the forks that led to this process, from 1. Written only where there is one thread, so not
+    /// a loom atomic.
+    generation: PlainU32,
+    /// When the youngest period began, or somebody last tried to begin one: ns of the monotonic clock.
     started_at: PlainU64,
     pub(crate) expediting: AtomicBool,
     pub(crate) barrier: Barrier,
@@ -96,6 +100,7 @@ impl Domain {
                 laggard: PlainPtr::new(core::ptr::null_mut()),
                 tag,
                 next_id: AtomicU32::new(0),
+                generation: PlainU32::new(1),
                 started_at: PlainU64::new(0),
                 expediting: AtomicBool::new(false),
                 barrier: Barrier::new(),
@@ -340,7 +345,7 @@ impl Domain {
         cell: &'static ReaderCell,
         tid: u32,
     ) -> Result<Reader, AlreadyRegistered> {
-        if !cell.claim(self, tid) {
+        if !cell.claim(self, tid, self.generation.load(Relaxed)) {
             self.misuse(Misuse::RegisteredTwice { tid: cell.tid() });
             return Err(AlreadyRegistered);
         }
@@ -376,21 +381,27 @@ impl Domain {
     /// in one, stays open.
     ///
     /// # Safety
-    /// No other thread of this process uses the domain yet.
+    /// No other thread of this process uses the domain yet, and the child neither uses nor drops a copy of
+    /// any other `Reader`: its cell may soon be somebody else's.
     pub unsafe fn after_fork_in_child(&self, survivor: Option<&Reader>) {
         let survivor = survivor.map(Reader::cell);
+        let generation = self.generation.load(Relaxed) + 1;
+        self.generation.store(generation, Relaxed);
         for cell in self.readers() {
             if !survivor.is_some_and(|own| core::ptr::eq(own, cell)) {
                 cell.forget_owner();
             }
         }
         if let Some(own) = survivor {
-            own.set_tid(clock::thread_id());
+            own.survive(generation, clock::thread_id());
         }
         self.expediting.store(false, Relaxed);
         let sequence = self.sequence(Relaxed);
         if in_flight(sequence) {
             self.try_complete(sequence);
+        } else if self.needed.load(Relaxed) > sequence {
+            // Whoever was about to begin what somebody was promised is gone.
+            self.start(sequence);
         }
     }
 
