@@ -217,12 +217,14 @@ impl Domain {
     }
 
     fn begin(&self, sequence: u64) -> bool {
-        // Release pairs with the acquire loads of the sequence by readers; acquire, because what other
-        // writers unlinked before the periods so far must be visible with this one too.
+        // Before the swap, or `stalled` could see the new period with the age of the one before; a
+        // maximum, or a thread that is late with an old time could make a young period look stalled.
+        self.started_at.fetch_max(clock::now_ns(), Relaxed);
+        // Nothing is handed over here: the fences do that. The acquire half keeps what ended the periods
+        // so far behind us, the release half passes it and `started_at` on.
         if self.sequence.compare_exchange(sequence, sequence + 1, AcqRel, Relaxed).is_err() {
             return false;
         }
-        self.started_at.store(clock::now_ns(), Relaxed);
         self.recorder.started();
         true
     }
