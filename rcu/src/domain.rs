@@ -10,8 +10,8 @@
 //! and `expedite`), then looks at the readers. A reader that registers, comes online or is unparked
 //! writes its record, executes a full fence in its first section's `lock_slow`, then reads. Fences
 //! are totally ordered: if the reader's comes first, the scanner sees the reader; if the writer's comes
-//! first, the reader does not find the block. The reader's fence cannot come after the writer's and
-//! before nothing: one of the two holds.
+//! first, the reader does not find the block. The writer's comes before the scanner's, so one of the two
+//! holds.
 //!
 //! **Why the last announcement always ends the period.** Every announcer stores its announcement,
 //! executes the fence at the head of `try_complete`, and scans until the first reader that is not
@@ -165,7 +165,8 @@ impl Domain {
     }
 
     /// True if the grace period of `cookie` has passed. One load and a comparison; any thread, any
-    /// context. A cookie of another domain, or one never handed out, is misuse and answers false.
+    /// context. A cookie of another domain, or one that lies further ahead than any handed out, is misuse
+    /// and answers false.
     #[inline]
     #[must_use]
     pub fn poll(&self, cookie: Cookie) -> bool {
@@ -199,8 +200,8 @@ impl Domain {
         if self.needed.load(Relaxed) < target {
             self.needed.fetch_max(target, Relaxed);
         }
-        // Between the store to `needed` and the load of the sequence; pairs with the fence in
-        // `complete`, between the store to the sequence and the load of `needed`: either whoever
+        // Between the store to `needed` and the load of the sequence; pairs with the second fence of
+        // `try_complete`, between the store to the sequence and the load of `needed`: either whoever
         // ends the period in flight sees our need, or we see that it has ended.
         fence(SeqCst);
         let sequence = self.sequence(Acquire);

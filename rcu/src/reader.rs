@@ -353,8 +353,8 @@ impl ReaderCell {
     /// The calling thread owns the cell, here and in what follows.
     #[inline]
     pub(crate) fn quiescent_state(&self) {
-        // Acquire pairs with the release of `Domain::start`: what was unlinked before the period
-        // began is visible to every section that begins after this announcement.
+        // That later sections see what was unlinked before the period began is the work of the fence
+        // behind the announcement, in `try_complete`.
         let sequence = self.domain().sequence(Acquire);
         let state = self.state.load(Relaxed);
         let nothing_to_say = !in_flight(sequence) || is_settled(state, sequence);
