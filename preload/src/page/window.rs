@@ -92,6 +92,23 @@ pub fn ensure_marks(k: u32, addr: usize, len: usize) -> bool {
     super::zone::ensure_marks(k, addr, len)
 }
 
+/// Calls `visit` with the descriptor and the first page's address of every aligned 64 KiB all of
+/// whose pages say that they are one slab of the class with this slot.
+pub fn for_each_slab(slot: u16, mut visit: impl FnMut(usize, usize)) {
+    const PAGES: usize = 16;
+    let (base, pages) = (base(), frontier() >> PAGE_SHIFT);
+    let word = |page: usize| super::memdesc::of(base + page * PAGE);
+    for first in (0..pages).step_by(PAGES) {
+        let found = word(first);
+        if found.kind() == Kind::Slab
+            && found.slot() == slot
+            && (first..first + PAGES).all(|page| word(page) == found)
+        {
+            visit(found.descriptor(), base + first * PAGE);
+        }
+    }
+}
+
 const MARKS: usize = *MARK_SHIFTS.end() as usize - *MARK_SHIFTS.start() as usize + 1;
 
 /// How a window shall be opened.

@@ -174,6 +174,37 @@ static void raw_clone_child(void)
     }
 }
 
+static volatile int hammering = 1;
+
+static void *hammers(void *argument)
+{
+    void *kept[256] = {0};
+    for (unsigned at = 0, random = 1 + (argument == hammers); hammering; at++) {
+        random = random * 1103515245 + 12345;
+        free(kept[at % 256]);
+        kept[at % 256] = malloc(random >> 8 & (at % 64 ? 4095 : 262143));
+        if (at % 4096 == 0)
+            malloc_trim(0);
+    }
+    return NULL;
+}
+
+/* The child finds whatever was being changed at that moment, and works. */
+static void raw_clone_amid_malloc(void)
+{
+    pthread_t threads[3];
+    for (int i = 0; i < 3; i++)
+        CHECK(!pthread_create(&threads[i], NULL, hammers, i ? hammers : NULL));
+    usleep(5000);
+    for (int i = 0; i < 600; i++) {
+        pid_t child = syscall(SYS_clone, SIGCHLD, 0, 0, 0, 0);
+        if (child == 0)
+            child_works();
+        expect_success(child);
+    }
+    _exit(0);
+}
+
 static volatile int in_child;
 
 /* The handler may have interrupted malloc, so neither side allocates in it; the child goes on
@@ -438,7 +469,7 @@ static void producer_consumer_idle_owner(void)
 static const struct { const char *name; void (*body)(void); } hazards[] = {
 #define HAZARD(name) { #name, name }
     HAZARD(free_after_tls_destroyed), HAZARD(first_call_kinds), HAZARD(exit_and_cancel),
-    HAZARD(fork_storm), HAZARD(raw_clone_child), HAZARD(fork_in_signal_handler), HAZARD(vfork_spawn),
+    HAZARD(fork_storm), HAZARD(raw_clone_child), HAZARD(raw_clone_amid_malloc), HAZARD(fork_in_signal_handler), HAZARD(vfork_spawn),
     HAZARD(clone_without_libc), HAZARD(errno_kept), HAZARD(alignment), HAZARD(thread_churn),
     HAZARD(producer_consumer_idle_owner), HAZARD(first_lock_in_handler), HAZARD(first_lock_victim),
     HAZARD(print_memory),
