@@ -17,6 +17,7 @@
 #include <dlfcn.h>
 #include <fcntl.h>
 #include <spawn.h>
+#include <sys/resource.h>
 #include <sys/time.h>
 
 #define CHECK(what) do { if (!(what)) { fprintf(stderr, "%s: failed: %s\n", __func__, #what); exit(1); } } while (0)
@@ -308,6 +309,47 @@ static void thread_churn(void)
     CHECK(info.arena < 32 << 20);
 }
 
+/* ---- a limit on the address space ---- */
+
+static size_t fill_and_free(size_t size)
+{
+    static void *block[1 << 20];
+    size_t count = 0;
+    while (count < sizeof block / sizeof *block && (block[count] = malloc(size)))
+        memset(block[count++], 1, 16);
+    CHECK(count == sizeof block / sizeof *block || errno == ENOMEM);
+    for (size_t i = 0; i < count; i++)
+        free(block[i]);
+    malloc_trim(0);
+    return count * size;
+}
+
+static void limited_victim(void)
+{
+    for (int round = 0; round < 2; round++) {
+        size_t sizes[] = {40, 5000, 100000, 700, 16, 90, 20000, 180, 3000};
+        for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
+            size_t got = fill_and_free(sizes[i]) >> 20;
+            if (got < (sizes[i] < 30 ? 15 : 24))
+                fprintf(stderr, "round %d: %zu MiB of %zu bytes\n", round, got, sizes[i]), exit(1);
+        }
+    }
+}
+
+/* What one class has given back, every other class can have, though nothing more can be mapped. */
+static void rlimit_as(void)
+{
+    extern char **environ;
+    struct rlimit limit = {64 << 20, 64 << 20};
+    pid_t child = fork();
+    if (child == 0) {
+        setrlimit(RLIMIT_AS, &limit);
+        execl("/proc/self/exe", "hazards", "limited_victim", NULL);
+        _exit(1);
+    }
+    expect_success(child);
+}
+
 /* ---- what a small program costs ---- */
 
 static long rollup_kib(const char *name)
@@ -472,7 +514,7 @@ static const struct { const char *name; void (*body)(void); } hazards[] = {
     HAZARD(fork_storm), HAZARD(raw_clone_child), HAZARD(raw_clone_amid_malloc), HAZARD(fork_in_signal_handler), HAZARD(vfork_spawn),
     HAZARD(clone_without_libc), HAZARD(errno_kept), HAZARD(alignment), HAZARD(thread_churn),
     HAZARD(producer_consumer_idle_owner), HAZARD(first_lock_in_handler), HAZARD(first_lock_victim),
-    HAZARD(print_memory),
+    HAZARD(print_memory), HAZARD(rlimit_as), HAZARD(limited_victim),
 };
 
 int main(int count, char **arguments)
