@@ -337,6 +337,15 @@ impl Window {
 
     fn describe(&mut self, end: usize) -> bool {
         let units = end.div_ceil(UNIT) * size_of::<Unit>();
-        self.memdesc.ensure(end >> PAGE_SHIFT << 3, self.is_lazy) && self.units.ensure(units, self.is_lazy)
+        self.memdesc.ensure(end >> PAGE_SHIFT << 3, self.is_lazy)
+            && self.units.ensure(units, self.is_lazy)
+            && (!self.is_lazy || self.mark_all(end))
+    }
+
+    /// Makes the marks of every kind up to `end`. Where the address space is limited they must come
+    /// with the pages: when the limit has been reached, a page that once held a large block could
+    /// become a slab's no more, however much was free (hazard `rlimit_as`). An eighth of the limit.
+    fn mark_all(&mut self, end: usize) -> bool {
+        MARK_SHIFTS.zip(&mut self.marks).all(|(k, mark)| mark.ensure(end.div_ceil(1 << k), true))
     }
 }
