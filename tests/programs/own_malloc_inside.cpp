@@ -59,7 +59,7 @@ int main() {
         threads.emplace_back([i] {
             std::vector<std::string> strings;
             for (int j = 0; j < 2000; j++) {
-                strings.push_back("number " + std::to_string(i * j));
+                strings.push_back("a number longer than fifteen: " + std::to_string(i * j));
             }
             CHECK(is_own(strings.data()) && is_own(strings.back().data()));
             rcumalloc_read_lock();

@@ -28,7 +28,7 @@ fn free_null_before_init() {
 fn init_reentrancy() {
     let interposer = build::program("interposer");
     for libraries in [[interposer.as_path(), build::library()], [build::library(), interposer.as_path()]] {
-        let outcome = Victim::new("init_reentrancy").preload(&libraries).run().success();
+        let outcome = Victim::new("init_reentrancy").preload(&libraries).patience(20).run().success();
         assert_eq!(outcome.number("interposed"), 0, "{outcome}");
     }
 }

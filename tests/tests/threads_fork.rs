@@ -34,9 +34,9 @@ fn producer_consumer_idle_owner() {
 #[test]
 fn thread_churn() {
     let outcome = Victim::new("thread_churn").arg("20000").run().success();
-    // Not a cache (9 KiB), let alone 20,000.
-    let outcome = outcome.below("meta_growth", 4096);
-    outcome.below("threads_peak", 16).below("rss_growth_kib", 8 * MIB).below("hwm_kib", 32 * MIB);
+    // A few caches (9.5 KiB each) more than after 2,000, not 20,000 more: a detached thread may be late.
+    let outcome = outcome.below("meta_growth", 64 << 10);
+    outcome.below("threads_peak", 16).below("rss_growth_kib", 16 * MIB).below("hwm_kib", 32 * MIB);
 }
 
 #[test]
@@ -46,7 +46,7 @@ fn fork_storm() {
 
 #[test]
 fn fork_in_signal_handler() {
-    let outcome = Victim::new("fork_in_signal_handler").run().success();
+    let outcome = Victim::new("fork_in_signal_handler").patience(30).run().success();
     assert_eq!(outcome.number("forked"), 300, "{outcome}");
     assert_eq!(outcome.number("concurrent"), 0, "{outcome}");
 }
@@ -69,7 +69,7 @@ fn lagging(how: &str) {
         let outcome = Victim::new("lagging_reader").args([how, what]).run().success();
         let (peak, budget) = (outcome.number("deferred_peak"), outcome.number("budget"));
         // An expediter that loses its processor for a timeslice lets some MiB more come in.
-        assert!(peak < budget * 4, "{peak} bytes waited, of a budget of {budget}\n{outcome}");
+        assert!(peak < budget * 4 + (16 << 20), "{peak} bytes waited, of a budget of {budget}\n{outcome}");
         let outcome = outcome.below("hwm_kib", 96 * MIB);
         if what == "implicit" {
             // Parked once, not asked again and again (a churner that is preempted may be parked, too).
@@ -98,7 +98,9 @@ fn stopped_reader() {
     assert!(outcome.number("deferred") <= outcome.number("budget"), "{outcome}");
     let ours = outcome.ours();
     let reader = outcome.number("reader");
-    let start = format!("rcumalloc: stall: thread {reader} has been in a read-side section for ");
+    let start = format!(
+        "rcumalloc: stall: thread {reader} is in a read-side section that has held a grace period up for "
+    );
     assert!(!ours.is_empty() && ours.iter().all(|line| line.starts_with(&start)), "{start}\n{outcome}");
     // Never, if so asked.
     let quiet = Victim::new("stopped_reader").arg("thread").env("RCUMALLOC_STALL_MS", "0").run().success();

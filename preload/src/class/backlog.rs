@@ -8,10 +8,6 @@
 //! because explicit readers hold the blocks, the next attempt waits until the backlog has grown by
 //! another eighth of the budget: no storm of membarriers.
 //!
-//! What has elapsed stays in the account until somebody takes it up, and a thread that sleeps takes
-//! nothing up. So half of the budget is dealt out to the threads, as the most that each may keep in
-//! its own queues, and half to the depots, where every thread can reach it.
-//!
 //! All words are relaxed: they steer, they do not order. What orders is the cookie.
 
 use crate::os::env::Size;
@@ -25,13 +21,9 @@ pub static DOMAIN: Domain = Domain::new(0x72);
 /// Bytes a thread stamps before it makes sure that a period is under way. 128 KiB: 16 KiB cost
 /// 12 % in the prototype, more lets a producer's backlog grow (spike.md).
 pub const START_BYTES: usize = 128 * 1024;
-/// Least budget, in bytes (G3). 4 MiB (tune): on a larson-like run 8 MiB were no faster and cost
-/// 5 MiB more, 2 MiB were 4 % slower and saved 2 MiB.
-const LEAST_BUDGET: usize = 4 << 20;
-/// Most and least bytes that one thread keeps for its own reuse (tune). Below 128 KiB it would be
-/// less than a magazine of each class it works with.
-const MOST_SHARE: usize = 1 << 20;
-const LEAST_SHARE: usize = 128 << 10;
+/// Least budget, in bytes (G3). 2 MiB (tune): on a larson-like run 8 MiB were no faster and cost
+/// 6 MiB more; 1 MiB the same speed again, and a shorter quarantine.
+const LEAST_BUDGET: usize = 2 << 20;
 /// Default budget as a percentage of the heap in use: one eighth.
 const BUDGET_PERCENT: u32 = 12;
 /// Default age limit, in milliseconds. Long against a period (microseconds), short against what
@@ -44,10 +36,8 @@ struct Account {
     deferred: AtomicUsize,
     expedite_at: AtomicUsize,
     peak: AtomicUsize,
-    /// The budget when it was last computed.
+    /// The budget when it was last computed, in bytes.
     budget: AtomicUsize,
-    /// A thread's part in it.
-    share: AtomicUsize,
 }
 
 static ACCOUNT: Account = Account {
@@ -55,13 +45,10 @@ static ACCOUNT: Account = Account {
     expedite_at: AtomicUsize::new(LEAST_BUDGET),
     peak: AtomicUsize::new(0),
     budget: AtomicUsize::new(LEAST_BUDGET),
-    share: AtomicUsize::new(MOST_SHARE),
 };
 
-/// Threads with a cache.
-static THREADS: AtomicUsize = AtomicUsize::new(1);
-
 /// Configured budget: bytes, or 0 when it is a percentage of the heap.
+#[unsafe(link_section = ".data")]
 static BUDGET_BYTES: AtomicUsize = AtomicUsize::new(0);
 static PERCENT: AtomicU32 = AtomicU32::new(BUDGET_PERCENT);
 static AGE_LIMIT_MS: AtomicU32 = AtomicU32::new(AGE_MS);
@@ -81,38 +68,7 @@ pub fn configure(budget: Option<Size>, age_ms: Option<u32>, expedites: bool) {
         AGE_LIMIT_MS.store(age.max(1), Relaxed);
     }
     EXPEDITES.store(expedites, Relaxed);
-    ACCOUNT.expedite_at.store(refresh(), Relaxed);
-}
-
-/// Computes the budget anew, and what follows from it.
-fn refresh() -> usize {
-    let budget = budget_bytes();
-    ACCOUNT.budget.store(budget, Relaxed);
-    deal(budget);
-    budget
-}
-
-fn deal(budget: usize) {
-    let share = budget / 2 / THREADS.load(Relaxed).max(1);
-    ACCOUNT.share.store(share.clamp(LEAST_SHARE, MOST_SHARE), Relaxed);
-}
-
-/// Says how many threads have a cache now.
-pub fn set_threads(threads: usize) {
-    THREADS.store(threads, Relaxed);
-    deal(ACCOUNT.budget.load(Relaxed));
-}
-
-/// Bytes of blocks that a thread may keep in its waiting and full magazines.
-#[inline(always)]
-pub fn share() -> usize {
-    ACCOUNT.share.load(Relaxed)
-}
-
-/// Bytes of blocks that all depots together may keep.
-#[inline(always)]
-pub fn depots_share() -> usize {
-    ACCOUNT.budget.load(Relaxed) / 2
+    ACCOUNT.expedite_at.store(budget_bytes(), Relaxed);
 }
 
 /// The configured budget: bytes, or a percentage of the heap.
@@ -131,14 +87,26 @@ pub fn age_limit_ms() -> u32 {
 
 /// The budget as of now, in bytes.
 pub fn budget_bytes() -> usize {
-    match BUDGET_BYTES.load(Relaxed) {
+    let budget = match BUDGET_BYTES.load(Relaxed) {
         0 => {
             let zone = zone::stats();
             let used = zone.usable_bytes.saturating_sub(zone.free_bytes);
             (used / 100 * PERCENT.load(Relaxed) as usize).max(LEAST_BUDGET)
         }
         bytes => bytes,
-    }
+    };
+    ACCOUNT.budget.store(budget, Relaxed);
+    budget
+}
+
+/// The budget when it was last computed, in bytes: without asking the zone.
+pub fn last_budget() -> usize {
+    ACCOUNT.budget.load(Relaxed)
+}
+
+/// Whether more bytes wait than the budget allows.
+pub fn is_over_budget() -> bool {
+    ACCOUNT.deferred.load(Relaxed) > last_budget()
 }
 
 /// What [`stamp`] gives.
@@ -199,7 +167,7 @@ fn note_peak() {
 #[inline(never)]
 fn relieve(cookie: Cookie) -> bool {
     note_peak();
-    let budget = refresh();
+    let budget = budget_bytes();
     let deferred = ACCOUNT.deferred.load(Relaxed);
     if deferred <= budget {
         ACCOUNT.expedite_at.store(budget, Relaxed);
@@ -209,6 +177,13 @@ fn relieve(cookie: Cookie) -> bool {
     // Whether it helped or not, the blocks leave the account only when somebody takes them up.
     ACCOUNT.expedite_at.store(deferred + budget / 8, Relaxed);
     true
+}
+
+/// After everything was done about a backlog over its budget: the next attempt is made when it
+/// has grown by an eighth of the budget from what is left now. So the mark follows the backlog down, too.
+pub fn settle_mark() {
+    let budget = last_budget();
+    ACCOUNT.expedite_at.store(budget.max(ACCOUNT.deferred.load(Relaxed) + budget / 8), Relaxed);
 }
 
 /// Called when blocks were taken up again: the mark may come down.
@@ -223,7 +198,7 @@ pub fn relax_mark() {
 #[cold]
 #[inline(never)]
 fn lower_mark() {
-    let budget = refresh();
+    let budget = budget_bytes();
     if ACCOUNT.expedite_at.load(Relaxed) > budget {
         ACCOUNT.expedite_at.store(budget, Relaxed);
     }

@@ -123,7 +123,7 @@ impl Depot {
             file(&mut inner);
             inner.bytes > DEPOT_BYTES
                 || inner.full.len() + inner.waiting.len() > DEPOT_MAGAZINES
-                || all > backlog::depots_share() && inner.bytes > SPARED_BYTES
+                || all > backlog::last_budget() / 2 && inner.bytes > SPARED_BYTES
         };
         if excess {
             // Two out for one in, so that a depot that is over its bound gets under it again.

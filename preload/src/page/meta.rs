@@ -53,6 +53,7 @@ struct Shop {
     bytes: usize,
 }
 
+#[unsafe(link_section = ".data")]
 static SHOP: Lock<Shop> = Lock::new(Shop { cursor: 0, end: 0, is_zero: false, newest: 0, runs: 0, bytes: 0 });
 
 /// The metadata's numbers.

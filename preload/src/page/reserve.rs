@@ -20,10 +20,13 @@ struct Stock {
     len: usize,
 }
 
+#[unsafe(link_section = ".data")]
 static STOCK: Lock<Stock> = Lock::new(Stock { top: None, len: 0 });
 
 /// Pages wanted, and pages there: written under the lock, or read for a hint.
+#[unsafe(link_section = ".data")]
 static TARGET: AtomicUsize = AtomicUsize::new(0);
+#[unsafe(link_section = ".data")]
 static LEN: AtomicUsize = AtomicUsize::new(0);
 
 impl Stock {

@@ -46,10 +46,12 @@ pub struct Line {
 }
 
 /// The process's window.
+#[unsafe(link_section = ".data")]
 pub static LINE: Line =
     Line { base: AtomicUsize::new(1 << 63), frontier: AtomicUsize::new(0), memdesc: AtomicUsize::new(0) };
 
 /// For each k, where mark map k would begin if the window began at address 0.
+#[unsafe(link_section = ".data")]
 static MARK_ORIGIN: [AtomicUsize; 16] = [const { AtomicUsize::new(0) }; 16];
 
 /// How many places for a lazy window have been tried.

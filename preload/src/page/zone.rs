@@ -31,7 +31,8 @@ struct State {
     buddy: Buddy,
 }
 
-/// The process's zone: 45 KiB of zeros in .bss, of which a small program touches one page.
+/// The process's zone. What it knows of units lies beside the window.
+#[unsafe(link_section = ".data")]
 static ZONE: Zone = Zone::new();
 
 /// A snapshot of the zone's numbers.

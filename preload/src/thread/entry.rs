@@ -21,7 +21,8 @@ use crate::class::large;
 use crate::class::marks::Map;
 use crate::class::size_class::{Class, SMALL_MAX};
 use crate::class::verdict;
-use crate::os::{tid, tls};
+use crate::os::signals::Quiet;
+use crate::os::tls;
 use crate::page::memdesc::{self, Kind};
 use crate::thread::cache::ThreadCache;
 use crate::thread::{exit, mode, refill, registry, retire, start, table};
@@ -55,11 +56,13 @@ pub fn existing() -> Option<&'static mut ThreadCache> {
 #[cold]
 #[inline(never)]
 fn begin() -> Option<&'static mut ThreadCache> {
+    // A handler's first section finds the thread with a cache, or with nothing under way.
+    let quiet = Quiet::new();
     if !start::process() {
         return None;
     }
-    let cache = registry::acquire(tid::tid() as u32)?;
-    registry::adopt(cache);
+    let cache = registry::acquire(&quiet)?;
+    registry::adopt(cache, &quiet);
     start::thread(cache);
     // The tables are set: what libc allocates from here on finds a heap.
     current()
@@ -105,7 +108,10 @@ fn alloc_small(class: Class, size: usize, align: usize) -> *mut u8 {
             Some(block) => Some(block),
             None => cache.refill(class),
         },
-        None => refill::take_one(class),
+        None => {
+            let _quiet = Quiet::new();
+            refill::take_one(class)
+        }
     };
     match block {
         Some(block) => block as *mut u8,
@@ -137,7 +143,10 @@ fn alloc_large(size: usize, align: usize) -> (*mut u8, bool) {
                 large::alloc(size, align)
             })
         }
-        None if start::process() => large::alloc(size, align),
+        None if start::process() => {
+            let _quiet = Quiet::new();
+            large::alloc(size, align)
+        }
         None => None,
     };
     match block {
@@ -217,10 +226,16 @@ pub fn free_block(addr: usize, call: &str, when: When) {
                 When::Deferred => mode::is_concurrent(),
                 When::Now => false,
             };
-            if let Some(cache) = current() {
-                cache.slow_path();
-            }
-            if large::free(addr, defer).is_err() {
+            let quiet = match current() {
+                Some(cache) => {
+                    cache.slow_path();
+                    None
+                }
+                None => Some(Quiet::new()),
+            };
+            let freed = large::free(addr, defer);
+            drop(quiet);
+            if freed.is_err() {
                 verdict::bad_address(call, addr);
             }
         }
@@ -230,6 +245,7 @@ pub fn free_block(addr: usize, call: &str, when: When) {
 
 fn free_small(class: Class, addr: usize, call: &str, when: When) {
     let Some(cache) = current() else {
+        let _quiet = Quiet::new();
         return retire::defer_in_slab(class, addr, call);
     };
     let deferred = match when {
@@ -316,12 +332,10 @@ pub fn usable_size(addr: usize) -> usize {
 #[cold]
 #[inline(never)]
 fn usable_size_slow(addr: usize) -> usize {
-    match memdesc::of(addr).kind() {
-        Kind::Large => match large::LargeRef::of(addr) {
-            Some(block) if block.base() == addr => return block.bytes(),
-            _ => {}
-        },
-        _ => {}
+    if memdesc::of(addr).kind() == Kind::Large
+        && let Some(block) = large::LargeRef::of(addr).filter(|block| block.base() == addr)
+    {
+        return block.bytes();
     }
     verdict::bad_address("malloc_usable_size", addr);
     0

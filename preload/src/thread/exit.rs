@@ -17,6 +17,7 @@ use crate::class::size_class::{CLASSES, Class};
 use crate::class::verdict;
 use crate::constants::TABLE_WORDS;
 use crate::os::lock::Lock;
+use crate::os::signals::Quiet;
 use crate::os::tls;
 use crate::thread::cache::ThreadCache;
 use crate::thread::{registry, retire};
@@ -29,7 +30,9 @@ const ROUNDS: u32 = 4;
 static EXITED_TABLE: [u64; TABLE_WORDS] = [0; TABLE_WORDS];
 
 /// The key, plus one; 0 while there is none.
+#[unsafe(link_section = ".data")]
 static KEY: AtomicU32 = AtomicU32::new(0);
+#[unsafe(link_section = ".data")]
 static CREATING: Lock<()> = Lock::new(());
 
 /// Whether the calling thread has given its cache back.
@@ -81,19 +84,21 @@ unsafe extern "C" fn destroy(cache: *mut libc::c_void) {
 
 /// Lets go of the calling thread's cache, for good.
 pub fn leave(cache: &mut ThreadCache) {
-    registry::forget_word(cache);
+    // A section that a handler opens finds the cache whole, or gone.
+    let quiet = Quiet::new();
+    registry::forget_word(cache, &quiet);
     let exited = EXITED_TABLE.as_ptr() as usize;
     tls::set_free_table(exited);
     tls::set_alloc_table(exited);
-    release(cache);
+    release(cache, &quiet);
 }
 
 /// Empties `cache`, whose thread will not use it again, and gives it back.
-pub fn release(cache: &mut ThreadCache) {
+pub fn release(cache: &mut ThreadCache, quiet: &Quiet) {
     empty(cache);
     // SAFETY: the reader was registered with the cache and its thread uses it no more.
     unsafe { cache.reader.exit_raw() };
-    registry::give_back(cache);
+    registry::give_back(cache, quiet);
 }
 
 /// Gives away everything `cache` holds: what waits, to the depot; what may be handed out, to the
@@ -110,15 +115,17 @@ pub fn empty(cache: &mut ThreadCache) {
             retire::check_in(class, magazine);
             depot::flush(class, magazine);
         }
-        while let Some(magazine) = cache.class(class).full.pop() {
+        let mut shelf = cache.shelf.open_waiting();
+        while let Some(magazine) = shelf.stock(class).full.pop() {
             depot::of(class).put_full(class, magazine);
         }
-        while let Some(magazine) = cache.class(class).waiting.pop() {
+        while let Some(magazine) = shelf.stock(class).waiting.pop() {
             depot::of(class).put_waiting(class, magazine);
         }
+        drop(shelf);
         cache.class(class).turns = 0;
     }
-    cache.held = 0;
+    cache.shelf.open_waiting().held = 0;
     for kind in 0..KINDS {
         cache.shed_spares(kind, 0);
     }
@@ -128,6 +135,7 @@ pub fn empty(cache: &mut ThreadCache) {
 /// As [`empty`] for the cache of a thread that the fork left behind in whatever it was doing: a
 /// block that is already in is not a double free but was on its way, and is left where it is.
 pub fn abandon(cache: &mut ThreadCache) {
+    cache.shelf.close_abandoned();
     for index in 0..CLASSES {
         let class = Class::new(index);
         let magazines = [

@@ -5,6 +5,7 @@
 //! the thread has its cache; its very first call is not, if it interrupts a call of malloc.
 
 use crate::class::backlog::DOMAIN;
+use crate::os::signals::Quiet;
 use crate::os::tls;
 use crate::thread::cache::ThreadCache;
 use crate::thread::{entry, exit, registry, start};
@@ -44,8 +45,9 @@ fn make() -> Option<&'static ReaderCell> {
         if !start::process() {
             return None;
         }
-        let cache = registry::acquire(crate::os::tid::tid() as u32)?;
-        registry::adopt(cache);
+        let quiet = Quiet::new();
+        let cache = registry::acquire(&quiet)?;
+        registry::adopt(cache, &quiet);
         return cell();
     }
     entry::current()?;
