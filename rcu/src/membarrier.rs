@@ -62,19 +62,11 @@ impl Barrier {
         self.mode.store(FENCED, Relaxed);
     }
 
-    /// In a forked child: the registration is part of the address space and normally inherited;
-    /// asking again costs one system call and covers kernels that think otherwise.
-    pub(crate) fn after_fork(&self) {
-        if self.mode.load(Relaxed) == MEMBARRIER && !kernel::register() {
-            self.give_up();
-        }
-    }
-
     /// Executes the heavy barrier. Afterwards `is_fenced` says which readers may be judged by it.
     pub(crate) fn heavy(&self, recorder: &Recorder) {
         if self.mode.load(Relaxed) == MEMBARRIER {
             recorder.membarrier();
-            if !kernel::execute() {
+            if !kernel::execute_or_register() {
                 self.give_up();
             }
         }
@@ -120,6 +112,13 @@ mod kernel {
         membarrier(PRIVATE_EXPEDITED) == 0
     }
 
+    /// As `execute`. In a forked child the registration is part of the copied address space and normally
+    /// inherited; where it was not, it is made when it is missed, not at the fork: a child that never
+    /// needs the barrier makes no call that a filter might forbid.
+    pub(super) fn execute_or_register() -> bool {
+        execute() || register() && execute()
+    }
+
     pub(super) fn probe() -> bool {
         let offered = membarrier(QUERY);
         let wanted = (PRIVATE_EXPEDITED | REGISTER_PRIVATE_EXPEDITED) as isize;
@@ -150,10 +149,7 @@ mod kernel {
 /// loom's readers execute full fences (`arch.rs`); the expediter's fence is their heavy half.
 #[cfg(any(loom, miri))]
 mod kernel {
-    pub(super) fn register() -> bool {
-        true
-    }
-    pub(super) fn execute() -> bool {
+    pub(super) fn execute_or_register() -> bool {
         true
     }
     pub(super) fn probe() -> bool {

@@ -168,7 +168,7 @@ fn expedite_and_read_lock_fenced() {
 
 #[test]
 fn expedite_and_membarrier_failing_late() {
-    explore("expedite/membarrier lost", || {
+    explore_up_to(2, "expedite/membarrier lost", || {
         let (domain, block) = (domain(), Block::new());
         let reader = explicit(domain);
         let thread = thread::spawn(move || {
@@ -454,6 +454,23 @@ fn a_period_started_while_the_last_reader_exits_ends() {
         let cookie = domain.start_poll();
         thread.join().unwrap();
         assert!(domain.poll(cookie), "no reader is left, the period is still in flight");
+    });
+}
+
+#[test]
+fn a_period_begun_while_another_is_being_expedited_ends() {
+    // The expediter may still be busy with a period that somebody else has ended meanwhile. Whoever
+    // begins the next one then finds the expediter's lock taken.
+    explore("expedite/expedite", || {
+        let domain = domain();
+        let cookie = domain.start_poll(); // no reader: ends at once
+        assert!(domain.poll(cookie));
+        let thread = thread::spawn(move || domain.advance(Demand::Expedite));
+        domain.advance(Demand::Start);
+        domain.advance(Demand::Expedite);
+        thread.join().unwrap();
+        let counters = domain.counters();
+        assert_eq!(counters.started, counters.completed, "no reader exists, a period is still in flight");
     });
 }
 

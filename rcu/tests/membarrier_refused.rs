@@ -231,10 +231,11 @@ in_a_process_of_their_own! {
         in_forked_child(|| {
             // SAFETY: first thing in the child.
             unsafe { domain.after_fork_in_child(Some(&reader)) };
-            assert!(domain.is_fenced(), "registering again is refused");
             let section = reader.read_lock();
             assert!(held_up(domain));
+            assert!(domain.is_fenced(), "the barrier is refused, and so is registering again");
             drop(section);
+            reader.quiescent_state();
             let cookie = domain.start_poll();
             reader.quiescent_state();
             assert!(expedites_to_end(domain, cookie));

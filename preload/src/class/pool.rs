@@ -13,6 +13,10 @@ use crate::os::lock::Lock;
 use crate::page::window;
 use rcu::Cookie;
 
+/// Partial slabs among which the fullest is chosen (tune): 1 cost python3 4 % of its RSS, more than
+/// 8 gained nothing.
+const LOOKED_AT: usize = 8;
+
 /// What the lock protects.
 pub struct Inner {
     /// Slabs with something to give; new ones and newly opened ones at the front.
@@ -68,7 +72,7 @@ impl ClassPool {
             inner.settle();
         }
         while taken < out.len() {
-            let Some(slab) = inner.partial else {
+            let Some(slab) = inner.fullest() else {
                 let unused = &mut inner.unused;
                 let Some(slab) = Slab::create(class, unused) else { break };
                 inner.slabs += 1;
@@ -165,6 +169,20 @@ impl ClassPool {
 }
 
 impl Inner {
+    /// Of the first few partial slabs the one with the least to give: the others may empty.
+    fn fullest(&self) -> Option<Slab> {
+        let mut fullest = self.partial?;
+        let mut next = *fullest.links().0;
+        for _ in 1..LOOKED_AT {
+            let Some(mut slab) = next else { break };
+            if slab.available() < fullest.available() {
+                fullest = slab;
+            }
+            next = *slab.links().0;
+        }
+        Some(fullest)
+    }
+
     const fn new() -> Inner {
         Inner {
             partial: None,

@@ -144,6 +144,12 @@ impl Slab {
         self.head().free != 0 || (self.head().fresh as usize) < self.class().blocks()
     }
 
+    /// Blocks that can be taken from it.
+    #[inline]
+    pub fn available(self) -> usize {
+        self.head().free as usize + self.class().blocks() - self.head().fresh as usize
+    }
+
     /// Whether no block of it is out, in a magazine or deferred.
     #[inline]
     pub fn is_empty(self) -> bool {
@@ -248,16 +254,19 @@ impl Slab {
     /// Whether the block holding `addr` was ever carved, and whether it is in the slab or in
     /// its deferred bitmap. For diagnosis: read without the lock, may be stale.
     pub fn whereabouts(self, addr: usize) -> Whereabouts {
-        let block = self.class().block_of((addr.wrapping_sub(self.base())) as u16);
-        let bit = 1u64 << (block % 64);
-        if block >= self.class().blocks() || block >= self.head().fresh as usize {
+        // Another thread may recycle the descriptor meanwhile: read once, index with care. Whether
+        // the answer is about the slab that was meant is the caller's to check again.
+        let (class, base) = (self.class(), self.base());
+        let block = class.block_of(addr.wrapping_sub(base) as u16);
+        let is_set = |bits: &[u64]| bits.get(block / 64).is_some_and(|word| word >> (block % 64) & 1 != 0);
+        if block >= class.blocks() || block >= self.head().fresh as usize {
             Whereabouts::NeverGiven
-        } else if self.free_bits()[block / 64] & bit != 0 {
+        } else if is_set(self.free_bits()) {
             Whereabouts::Free
-        } else if self.deferred_bits()[block / 64] & bit != 0 {
+        } else if is_set(self.deferred_bits()) {
             Whereabouts::Deferred
         // SAFETY: the block is one of this slab's, whose marks are committed.
-        } else if unsafe { Map::of(self.class()).is_out(self.base() + block * self.class().size()) } {
+        } else if unsafe { Map::of(class).is_out(base + block * class.size()) } {
             Whereabouts::Out
         } else {
             Whereabouts::Magazine

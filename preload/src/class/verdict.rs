@@ -7,12 +7,12 @@
 //! call has no effect and the program goes on.
 
 use crate::class::large::LargeRef;
-use crate::class::size_class::Class;
+use crate::class::size_class::{Class, SLAB_BYTES};
 use crate::class::slab::{Slab, Whereabouts};
 use crate::os::line::Line;
 use crate::os::syscall;
-use crate::page::memdesc::{self, Kind};
-use core::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use crate::page::memdesc::{self, Kind, Memdesc};
+use core::sync::atomic::{AtomicBool, AtomicU64, Ordering::Acquire, Ordering::Relaxed, fence};
 use rcu::Misuse;
 
 #[unsafe(link_section = ".data")]
@@ -57,26 +57,40 @@ pub enum Address {
     Internal(&'static str),
 }
 
-/// Finds out what `addr` is. Any address; nothing is dereferenced that is not the heap's own.
+/// Finds out what `addr` is. Any address; nothing is dereferenced that is not the heap's own. What it is
+/// may change meanwhile, in other threads' hands: what a descriptor says counts only if the page's word
+/// still names it afterwards (hazard `type_stable_identity`).
 pub fn inspect(addr: usize) -> Address {
-    match memdesc::of(addr).kind() {
-        Kind::Slab => match Slab::of(addr) {
-            Some(slab) => {
-                let class = slab.class();
-                let block = class.block_of((addr - slab.base()) as u16);
-                Address::Small {
-                    start: slab.base() + block * class.size(),
-                    class,
-                    at: slab.whereabouts(addr),
-                }
+    let word = memdesc::of(addr);
+    let found = look(addr, word);
+    // Behind the loads from the descriptor; pairs with the Release of `memdesc::set`.
+    fence(Acquire);
+    if memdesc::of(addr) == word { found } else { Address::Internal(RECYCLED) }
+}
+
+const RECYCLED: &str = "in a page being recycled";
+
+fn look(addr: usize, word: Memdesc) -> Address {
+    match word.kind() {
+        // The class, and with it where the block starts, is in the word itself.
+        Kind::Slab => match (Slab::of(addr), Class::of_slot(word.slot() as usize)) {
+            (Some(slab), Some(class)) => {
+                let offset = addr % SLAB_BYTES;
+                let start = addr - offset + class.block_of(offset as u16) * class.size();
+                Address::Small { start, class, at: slab.whereabouts(addr) }
             }
-            None => Address::Internal("in a page being recycled"),
+            _ => Address::Internal(RECYCLED),
         },
         Kind::Large => match LargeRef::of(addr) {
             Some(large) => {
-                Address::Large { start: large.base(), bytes: large.bytes(), live: large.is_live() }
+                let (start, bytes, live) = (large.base(), large.bytes(), large.is_live());
+                if addr.wrapping_sub(start) < bytes {
+                    Address::Large { start, bytes, live }
+                } else {
+                    Address::Internal(RECYCLED)
+                }
             }
-            None => Address::Internal("in a page being recycled"),
+            None => Address::Internal(RECYCLED),
         },
         Kind::Unknown | Kind::Foreign => Address::Foreign,
         Kind::Free | Kind::PageCache | Kind::Reserve => {

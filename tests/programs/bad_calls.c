@@ -1,0 +1,169 @@
+/* `bad_calls KIND`: one bad call, after printing the address it is made with as "address 0x…". Goes
+ * on afterwards, if it is let, and prints "went on"; then allocates enough to see that no block is
+ * given out twice. */
+#include "victim.h"
+
+/* C23; weak for a libc that has them not. */
+__attribute__((weak)) extern void free_sized(void *, size_t);
+__attribute__((weak)) extern void free_aligned_sized(void *, size_t, size_t);
+
+static char *announce(void *block) {
+    dprintf(1, "address %#llx\n", (unsigned long long)(uintptr_t)block);
+    return block;
+}
+
+static void turn_magazines(size_t size) {
+    enum { MANY = 2000 };
+    void *block[MANY];
+    for (int i = 0; i < MANY; i++) {
+        block[i] = malloc(size);
+    }
+    for (int i = 0; i < MANY; i++) {
+        free(block[i]);
+    }
+}
+
+static void *free_it(void *block) {
+    free(block);
+    return NULL;
+}
+static void *nothing(void *unused) { return unused; }
+
+static void bad(const char *kind) {
+#define KIND(name) else if (strcmp(kind, name) == 0)
+    if (0) {
+    }
+    KIND("double_then_turn") {
+        char *block = announce(malloc(64));
+        free(block);
+        free(block);
+        turn_magazines(64);
+    }
+    KIND("double_then_exit") {
+        char *block = announce(malloc(64));
+        free(block);
+        free(block);
+    }
+    KIND("double_concurrent_then_turn") {
+        join(start(nothing, NULL));
+        char *block = announce(malloc(64));
+        free(block);
+        free(block);
+        turn_magazines(64);
+    }
+    KIND("double_concurrent_then_exit") {
+        join(start(nothing, NULL));
+        char *block = announce(malloc(64));
+        free(block);
+        free(block);
+    }
+    KIND("double_in_two_threads") {
+        char *block = announce(malloc(64));
+        join(start(free_it, block));
+        free(block);
+        turn_magazines(64);
+    }
+    KIND("double_long_after") {
+        join(start(nothing, NULL));
+        char *block = announce(malloc(16000));
+        free(block);
+        for (int i = 0; i < 8; i++) {
+            free(malloc(16000)); /* fills the magazine: these wait for a grace period */
+        }
+        free(block);
+        for (int i = 0; i < 8; i++) {
+            free(malloc(16000));
+        }
+    }
+    KIND("double_large") {
+        char *block = announce(malloc(100000));
+        free(block);
+        free(block);
+    }
+    KIND("double_large_concurrent") {
+        join(start(nothing, NULL));
+        char *block = announce(malloc(100000));
+        free(block);
+        free(block);
+    }
+    KIND("double_delete_by_realloc") {
+        char *block = announce(malloc(100000));
+        CHECK(realloc(block, 0) == NULL);
+        CHECK(realloc(block, 0) == NULL);
+    }
+    KIND("realloc_freed_large") {
+        char *block = announce(malloc(100000));
+        free(block);
+        CHECK(realloc(block, 200000) == NULL);
+    }
+    KIND("interior") { free(announce((char *)malloc(64) + 16)); }
+    KIND("interior_one") { free(announce((char *)malloc(64) + 1)); }
+    KIND("interior_large") { free(announce((char *)malloc(100000) + 5000)); }
+    KIND("interior_realloc") { CHECK(realloc(announce((char *)malloc(64) + 16), 100) == NULL); }
+    KIND("interior_usable") { CHECK(malloc_usable_size(announce((char *)malloc(64) + 16)) == 0); }
+    KIND("never_given") {
+        /* In the slab of a live block, past everything given out. */
+        char *block = malloc(20000);
+        struct rcumalloc_block found;
+        for (char *at = block;; at += 16) {
+            if (rcumalloc_owner(at, &found) && found.state == 0 && found.start == at) {
+                free(announce(at));
+                break;
+            }
+        }
+        turn_magazines(20000);
+    }
+    KIND("wild_in_window") {
+        uintptr_t block = (uintptr_t)malloc(64);
+        free(announce((void *)(block + ((size_t)1 << 30))));
+    }
+    KIND("sized_wrong") { free_sized(announce(malloc(100)), 200); }
+    KIND("sized_wrong_large") { free_sized(announce(malloc(100000)), 100001); }
+    KIND("aligned_sized_wrong") { free_aligned_sized(announce(aligned_alloc(64, 128)), 64, 256); }
+    KIND("aligned_sized_bad_align") { free_aligned_sized(announce(aligned_alloc(64, 128)), 48, 128); }
+    KIND("sized_right") {
+        free_sized(announce(malloc(100)), 100);
+        free_sized(malloc(0), 0);
+        free_sized(malloc(100000), 100000);
+        free_sized(NULL, 7);
+        free_aligned_sized(aligned_alloc(64, 128), 64, 128);
+        free_aligned_sized(aligned_alloc(8192, 8192), 8192, 8192);
+        free_aligned_sized(NULL, 64, 7);
+    }
+    KIND("unlock") { rcumalloc_read_unlock(); }
+    KIND("synchronize_in_section") {
+        rcumalloc_read_lock();
+        rcumalloc_synchronize();
+    }
+    KIND("barrier_in_section") {
+        rcumalloc_read_lock();
+        rcumalloc_barrier();
+    }
+    KIND("cond_synchronize_in_section") {
+        rcumalloc_read_lock();
+        rcumalloc_cond_synchronize_expedited(rcumalloc_start_poll());
+    }
+    else {
+        CHECK(!"a kind of that name");
+    }
+}
+
+int main(int argc, char **argv) {
+    CHECK(argc == 2 && rcumalloc_present());
+    bad(argv[1]);
+    dprintf(1, "went on\n");
+    if (strstr(argv[1], "then_exit") != NULL) {
+        return 0;
+    }
+    enum { MANY = 30000 };
+    static char *block[MANY];
+    for (int i = 0; i < MANY; i++) {
+        block[i] = malloc(64);
+        fill(block[i], 64, i);
+    }
+    for (int i = 0; i < MANY; i++) {
+        CHECK(filled(block[i], 64, i));
+    }
+    PRINT("bad_calls", stats().bad_calls);
+    _exit(0);
+}

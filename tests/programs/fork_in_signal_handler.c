@@ -1,0 +1,63 @@
+/* A program with one thread whose timer's handler interrupts malloc and forks. The child returns
+ * from the handler, into the call that was interrupted, checks everything it has and ends well. */
+#include "victim.h"
+#include <sys/time.h>
+
+enum { BLOCKS = 3000, FORKS = 300 };
+static void *block[BLOCKS];
+static volatile sig_atomic_t forked, child_pid = -1, is_child;
+
+static void handle(int unused) {
+    (void)unused;
+    if (is_child || child_pid > 0 || forked >= FORKS) {
+        return;
+    }
+    pid_t pid = fork();
+    if (pid == 0) {
+        is_child = 1;
+        alarm(10);
+    } else {
+        child_pid = pid;
+        forked++;
+    }
+}
+
+static size_t size_of(unsigned i) { return i % 700 * (i % 64 == 0 ? 100 : 1) + 1; }
+
+int main(void) {
+    CHECK(rcumalloc_present());
+    struct sigaction action = {.sa_handler = handle, .sa_flags = SA_RESTART};
+    sigaction(SIGALRM, &action, NULL);
+    signal(SIGPROF, handle);
+    struct itimerval often = {{0, 300}, {0, 300}};
+    setitimer(ITIMER_PROF, &often, NULL);
+    uint64_t seed = 42;
+    unsigned long calls_after_fork = 0;
+    signal(SIGALRM, SIG_DFL);
+    while (forked < FORKS || child_pid > 0) {
+        unsigned i = next_random(&seed) % BLOCKS;
+        if (block[i] != NULL) {
+            CHECK(filled(block[i], size_of(i), i));
+            free(block[i]);
+            block[i] = NULL;
+        } else {
+            void *fresh = malloc(size_of(i));
+            CHECK(fresh != NULL);
+            fill(fresh, size_of(i), i);
+            block[i] = fresh;
+        }
+        if (is_child && ++calls_after_fork > 5000) {
+            for (i = 0; i < BLOCKS; i++) {
+                CHECK(block[i] == NULL || filled(block[i], size_of(i), i));
+                free(block[i]);
+            }
+            exit(0);
+        }
+        if (child_pid > 0 && !is_child) {
+            reap(child_pid);
+            child_pid = -1;
+        }
+    }
+    PRINT("forked", forked);
+    PRINT("concurrent", stats().concurrent);
+}

@@ -1,0 +1,53 @@
+/* As if transparent huge pages were set to "always": the heap's address space is advised so before
+ * 100 threads each allocate a little and fall asleep. `thp_always advise|plain`. */
+#include "victim.h"
+
+enum { THREADS = 100 };
+static pthread_barrier_t ready;
+
+static void *idle(void *unused) {
+    for (size_t size = 1; size < 3000; size += 97) {
+        memset(malloc(size), 1, size);
+        free(malloc(size));
+    }
+    pthread_barrier_wait(&ready);
+    pause();
+    return unused;
+}
+
+static void advise(void) {
+    /* Every mapping that is inaccessible or anonymous and near a block: the heap's window. */
+    FILE *maps = fopen("/proc/self/maps", "r");
+    CHECK(maps != NULL);
+    char line[512];
+    int advised = 0;
+    while (fgets(line, sizeof line, maps) != NULL) {
+        uintptr_t from, to;
+        char flags[5], name[256] = "";
+        CHECK(sscanf(line, "%lx-%lx %4s %*s %*s %*s %255s", &from, &to, flags, name) >= 3);
+        if (name[0] == 0 && to - from >= 1 << 20) {
+            advised += madvise((void *)from, to - from, MADV_HUGEPAGE) == 0;
+        }
+    }
+    fclose(maps);
+    PRINT("advised", advised);
+}
+
+int main(int argc, char **argv) {
+    CHECK(argc == 2 && rcumalloc_present());
+    free(malloc(100));
+    if (strcmp(argv[1], "advise") == 0) {
+        advise();
+    }
+    pthread_barrier_init(&ready, NULL, THREADS + 1);
+    pthread_attr_t small;
+    pthread_attr_init(&small);
+    pthread_attr_setstacksize(&small, 64 * 1024);
+    for (int i = 0; i < THREADS; i++) {
+        pthread_t thread;
+        CHECK(pthread_create(&thread, &small, idle, NULL) == 0);
+    }
+    pthread_barrier_wait(&ready);
+    PRINT("rss_kib", rss_kib());
+    _exit(0);
+}

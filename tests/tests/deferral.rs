@@ -1,0 +1,64 @@
+//! hazards.md, "Deferral": a test a row, named as the row.
+//!
+//! Not here: `batch_storm` (that a batch changes hands whole cannot be seen from outside; it is what the
+//! instruction counts measure).
+
+use rcumalloc_tests::Victim;
+
+#[test]
+fn partial_batch_age() {
+    let outcome = Victim::new("partial_batch_age").env("RCUMALLOC_GP_AGE_MS", "50").run().success();
+    assert_eq!(outcome.number("retired_at_once"), 0, "the magazine was not partial\n{outcome}");
+    assert_eq!(outcome.number("retired"), 3, "{outcome}");
+    assert_eq!(outcome.number("seen_again"), 3, "{outcome}");
+}
+
+/// A block is freed into a magazine at any point of the magazine's life, under a section.
+fn boundaries(budget: &str) {
+    let outcome = Victim::new("boundaries").arg("260").env("RCUMALLOC_BUDGET", budget).run().success();
+    assert_eq!(outcome.number("early"), 0, "given out while a reader could see it\n{outcome}");
+    assert_eq!(outcome.number("leaked"), 0, "{outcome}");
+    // Which blocks come out of all that are free is the heap's choice; many are asked for.
+    assert!(outcome.number("late") * 2 >= outcome.number("cases"), "not given out again\n{outcome}");
+}
+
+#[test]
+fn cookie_of_last() {
+    boundaries("64K");
+}
+
+#[test]
+fn late_joiner() {
+    // Every stamp is over this budget: each magazine's period is expedited as it is stamped.
+    boundaries("1");
+}
+
+#[test]
+fn drain_in_section() {
+    for budget in ["8M", "64K"] {
+        let outcome = Victim::new("drain_in_section").env("RCUMALLOC_BUDGET", budget).run().success();
+        assert_eq!(outcome.number("again"), 0, "{outcome}");
+        assert_eq!(outcome.number("damaged"), 0, "{outcome}");
+        assert!(outcome.number("deferred_inside") > 60 << 20, "{outcome}");
+        outcome.below("ms", 10_000).below("deferred_after", 1 << 20);
+    }
+}
+
+#[test]
+fn expedite_storm() {
+    // Two threads churn 1 GiB beside one that sleeps. It is parked: nobody is interrupted for it.
+    let implicit = Victim::new("lagging_reader").args(["sleeping", "implicit"]).run().success();
+    let periods = implicit.number("periods");
+    implicit.below("membarriers", 10).below("parked", periods / 20);
+    // A reader is never parked: one barrier for an eighth of the budget, not one for each magazine.
+    let explicit = Victim::new("lagging_reader").args(["sleeping", "explicit"]).run().success();
+    let allowed = (1 << 30) / (explicit.number("budget") / 8);
+    explicit.below("membarriers", allowed).below("parked", allowed);
+}
+
+#[test]
+fn type_stable_identity() {
+    let outcome = Victim::new("type_stable_identity").run().success();
+    assert_eq!(outcome.number("wrong"), 0, "{outcome}");
+    assert!(outcome.number("found") > 10_000, "{outcome}");
+}

@@ -1,0 +1,194 @@
+//! hazards.md, "Start, loader, thread-local storage": a test a row, named as the row.
+
+use rcumalloc_tests::{Outcome, Victim, build, command};
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::process::Command;
+
+/// What a call on an address that is not the heap's says.
+fn foreign(call: &str, address: &str) -> String {
+    format!(
+        "rcumalloc: {call}({address}): not a pointer of this heap (stack, static or mapped memory, or \
+         another malloc's block, as with RTLD_DEEPBIND)"
+    )
+}
+
+/// What a binary utility prints about the library.
+fn inspect_library(tool: &str, args: &[&str]) -> String {
+    let output = Command::new(build::installed(tool)).args(args).arg(build::library()).output();
+    String::from_utf8_lossy(&output.expect("the tool runs").stdout).into_owned()
+}
+
+#[test]
+fn free_null_before_init() {
+    assert_eq!(Victim::new("free_null_before_init").run().success().number("bad_calls"), 0);
+}
+
+#[test]
+fn init_reentrancy() {
+    let interposer = build::program("interposer");
+    for libraries in [[interposer.as_path(), build::library()], [build::library(), interposer.as_path()]] {
+        let outcome = Victim::new("init_reentrancy").preload(&libraries).patience(20).run().success();
+        assert_eq!(outcome.number("interposed"), 0, "{outcome}");
+    }
+}
+
+#[test]
+fn static_tls_small() {
+    let headers = inspect_library("readelf", &["-lW"]);
+    let tls = headers.lines().find_map(|line| line.trim_start().strip_prefix("TLS "));
+    let bytes = tls.and_then(|line| line.split_whitespace().nth(4)).expect("a TLS segment");
+    assert_eq!(bytes, "0x000010", "two words of thread-local storage\n{headers}");
+    let eaters = ["512", "256", "128", "64", "64", "64"].map(|size| {
+        (0..8).map(move |n| {
+            build::compile(&format!("tls_eater_{size}_{n}.so"), "tls_eater", &[&format!("-DSIZE={size}")])
+        })
+    });
+    let outcome = Victim::new("static_tls_small")
+        .on_glibc()
+        .arg(build::library())
+        .args(eaters.into_iter().flatten())
+        .run()
+        .success();
+    assert!(outcome.number("refused") > 0, "the storage was not used up\n{outcome}");
+}
+
+#[test]
+fn dlopen_vs_first_malloc() {
+    let symbols = inspect_library("readelf", &["-W", "--dyn-syms"]);
+    assert!(symbols.contains(" malloc\n"), "{symbols}");
+    assert!(!symbols.contains("__tls_get_addr"), "dynamic thread-local storage takes the loader's lock");
+    Victim::new("dlopen_vs_first_malloc").arg(build::program("slow_plugin")).patience(20).run().success();
+}
+
+#[test]
+fn first_call_kinds() {
+    let kinds = Victim::new("first_call_kinds").arg("list").run().success().text();
+    assert!(kinds.lines().count() > 20, "{kinds}");
+    for kind in kinds.lines() {
+        Victim::new("first_call_kinds").args(["process", kind]).patience(20).run().success();
+    }
+    let outcome = Victim::new("first_call_kinds").arg("threads").run().success();
+    assert!(outcome.text().ends_with("done\n"), "{outcome}");
+}
+
+#[test]
+fn foreign_pointer() {
+    let wild = ["10", "7fffffffffff", "800000000000", "fffffffffffffff0", "ffffffffffffffff"];
+    let real = ["stack", "data", "code", "loader", "mapping", "no_access"];
+    for what in real.iter().chain(&wild) {
+        let outcome = Victim::new("foreign_pointer").args(["free", what]).run();
+        let line = foreign("free", &outcome.word("address"));
+        outcome.aborted_saying(&line);
+    }
+    for call in ["realloc", "malloc_usable_size", "rcumalloc_free", "rcumalloc_free_now"] {
+        for what in ["stack", "no_access"] {
+            let outcome = Victim::new("foreign_pointer").args([call, what]).run();
+            let line = foreign(call, &outcome.word("address"));
+            outcome.aborted_saying(&line);
+            let report = Victim::new("foreign_pointer").args([call, what]);
+            let outcome = report.env("RCUMALLOC_ON_ERROR", "report").run().success();
+            assert_eq!(outcome.number("bad_calls"), 1, "{outcome}");
+            let line = foreign(call, &outcome.word("address"));
+            outcome.said(&[&line]);
+        }
+    }
+}
+
+#[test]
+fn deepbind() {
+    let run = |mode: &str, action: &str| -> Outcome {
+        Victim::new("deepbind").arg(build::program("deepbind_plugin")).args([mode, action]).run()
+    };
+    // A plug-in that keeps to itself works either way; one that shares works without the flag.
+    for (mode, action) in [
+        ("deep", "plugin_keeps"),
+        ("plain", "plugin_keeps"),
+        ("plain", "ours_frees"),
+        ("plain", "plugin_frees"),
+        ("plain", "plugin_copies"),
+    ] {
+        run(mode, action).success();
+    }
+    let outcome = run("deep", "ours_frees");
+    let line = foreign("free", &outcome.word("address"));
+    outcome.aborted_saying(&line);
+    // The other way round it is libc that is called: all we can do is not to go on.
+    for action in ["plugin_frees", "plugin_copies"] {
+        let outcome = run("deep", action);
+        assert!(!outcome.status.success() && !outcome.timed_out, "{outcome}");
+    }
+}
+
+#[test]
+fn own_malloc_inside() {
+    let outcome = Victim::new("own_malloc_inside").run().success();
+    assert_eq!(outcome.text(), "done\n");
+    assert_eq!(outcome.ours(), [""; 0], "{outcome}");
+}
+
+#[test]
+fn preload_took_effect() {
+    assert_eq!(Victim::new("preload_took_effect").run().success().text(), "present 1\n");
+    // Without the library the header says so, and a call that would break its promise is the end.
+    let outcome = Victim::new("preload_took_effect").on_glibc().run().success();
+    assert_eq!(outcome.text(), "present 0\n");
+    let outcome = Victim::new("preload_took_effect").on_glibc().arg("use").run();
+    assert!(!outcome.status.success() && outcome.text() == "present 0\n", "{outcome}");
+    // The runner says so when a program cannot be preloaded, and does not run it.
+    let run = |program: &Path| {
+        let runner = command(build::root().join("scripts/run")).on_glibc().env("RCUMALLOC_NO_SETUP", "1");
+        runner.env("CARGO_TARGET_DIR", build::target()).arg("--").arg(program).patience(300).run()
+    };
+    let outcome = run(&build::program("preload_took_effect")).success();
+    assert_eq!(outcome.text(), "present 1\n");
+    let fixed = build::compile("preload_took_effect.static", "preload_took_effect", &["-static"]);
+    let outcome = run(&fixed).exited(125);
+    let said = String::from_utf8_lossy(&outcome.stderr);
+    assert!(said.contains("cannot run under rcumalloc: it is statically linked"), "{outcome}");
+    assert_eq!(outcome.text(), "", "{outcome}");
+}
+
+#[test]
+fn secure_mode() {
+    // SAFETY: asks for a number.
+    if unsafe { libc::geteuid() } != 0 {
+        return eprintln!("skipped: only root can make a program set-user-ID to somebody else");
+    }
+    let dir = build::scratch("secure");
+    // Where somebody else may read it and leave figures.
+    let library = dir.join("librcumalloc.so");
+    std::fs::copy(build::library(), &library).expect("the library can be copied");
+    let figures = std::env::temp_dir().join(format!("rcumalloc-secure-{}", std::process::id()));
+    let flags = [library.display().to_string(), format!("-Wl,-rpath,{}", dir.display())];
+    let flags = flags.each_ref().map(String::as_str);
+    let made = build::compile(&format!("secure_mode.{}", std::process::id()), "secure_mode", &flags);
+    let program = dir.join("secure_mode");
+    std::fs::rename(made, &program).expect("the victim can be moved");
+    let run = || {
+        let victim = command(&program).on_glibc().env("RCUMALLOC_ON_ERROR", "report");
+        victim.env("RCUMALLOC_STATS", &figures).run()
+    };
+    let outcome = run().success();
+    assert_eq!(outcome.text(), "secure 0\nwent on\n");
+    assert!(figures.exists(), "the environment is obeyed in an ordinary program\n{outcome}");
+    std::fs::remove_file(&figures).expect("the figures can be removed");
+
+    std::os::unix::fs::chown(&program, Some(65534), Some(65534)).expect("root can chown");
+    let mode = std::fs::Permissions::from_mode(0o6755);
+    std::fs::set_permissions(&program, mode).expect("root can chmod");
+    let outcome = run();
+    assert_eq!(outcome.text(), "secure 1\n", "{outcome}");
+    assert!(!figures.exists(), "figures were written\n{outcome}");
+    let ours = outcome.ours();
+    assert!(ours.len() == 1 && ours[0].starts_with("rcumalloc: free(0x"), "{outcome}");
+    std::fs::remove_dir_all(dir).expect("the scratch directory can be removed");
+}
+
+#[test]
+fn no_unload() {
+    let dynamic = inspect_library("readelf", &["-dW"]);
+    assert!(dynamic.contains("NODELETE"), "{dynamic}");
+    let outcome = Victim::new("no_unload").on_glibc().arg(build::library()).run().success();
+    assert_eq!(outcome.text(), "done\n");
+}

@@ -1,0 +1,156 @@
+//! hazards.md, "Threads, exit, fork, signals": a test a row, named as the row.
+
+use rcumalloc_tests::{Victim, build};
+
+const MIB: u64 = 1024; // in KiB, as the kernel counts resident memory
+
+#[test]
+fn free_after_tls_destroyed() {
+    let plugin = build::program("slow_plugin");
+    let outcome = Victim::new("free_after_tls_destroyed").arg(plugin).run().success();
+    assert_eq!(outcome.number("threads"), 1, "{outcome}");
+    assert_eq!(outcome.number("bad_calls"), 0, "{outcome}");
+    // Caches are reused.
+    let outcome = outcome.below("meta_growth", 4096);
+    // The victim leaks 208 bytes a thread, 1000 threads; blocks on their way are not counted exactly.
+    outcome.below("live_growth", 400_000).below("hwm_kib", 16 * MIB);
+}
+
+#[test]
+fn free_only_thread() {
+    for told in ["told", "untold"] {
+        let outcome = Victim::new("free_only_thread").args(["256", "500", told]).run().success();
+        outcome.below("hwm_kib", 48 * MIB);
+    }
+}
+
+#[test]
+fn producer_consumer_idle_owner() {
+    // 8 MiB are live at a time; 320 MiB go through each way.
+    let outcome = Victim::new("producer_consumer_idle_owner").run().success();
+    outcome.below("consumers_hwm_kib", 40 * MIB).below("hwm_kib", 48 * MIB);
+}
+
+#[test]
+fn thread_churn() {
+    let outcome = Victim::new("thread_churn").arg("20000").run().success();
+    // A few caches (9.5 KiB each) more than after 2,000, not 20,000 more: a detached thread may be late.
+    let outcome = outcome.below("meta_growth", 64 << 10);
+    outcome.below("threads_peak", 16).below("rss_growth_kib", 16 * MIB).below("hwm_kib", 32 * MIB);
+}
+
+#[test]
+fn fork_storm() {
+    assert_eq!(Victim::new("fork_storm").run().success().number("bad_calls"), 0);
+}
+
+#[test]
+fn fork_in_signal_handler() {
+    let outcome = Victim::new("fork_in_signal_handler").patience(30).run().success();
+    assert_eq!(outcome.number("forked"), 300, "{outcome}");
+    assert_eq!(outcome.number("concurrent"), 0, "{outcome}");
+}
+
+#[test]
+fn raw_clone_child() {
+    for mode in ["solo", "threads"] {
+        assert_eq!(Victim::new("raw_clone_child").arg(mode).run().success().number("bad_calls"), 0);
+    }
+}
+
+#[test]
+fn vfork_spawn() {
+    assert_eq!(Victim::new("vfork_spawn").run().success().number("bad_calls"), 0);
+}
+
+/// A thread that never calls the allocator again while others churn 1 GiB.
+fn lagging(how: &str) {
+    for what in ["implicit", "explicit"] {
+        let outcome = Victim::new("lagging_reader").args([how, what]).run().success();
+        let (peak, budget) = (outcome.number("deferred_peak"), outcome.number("budget"));
+        // An expediter that loses its processor for a timeslice lets some MiB more come in.
+        assert!(peak < budget * 4 + (16 << 20), "{peak} bytes waited, of a budget of {budget}\n{outcome}");
+        let outcome = outcome.below("hwm_kib", 96 * MIB);
+        if what == "implicit" {
+            // Parked once, not asked again and again (a churner that is preempted may be parked, too).
+            let periods = outcome.number("periods");
+            outcome.below("parked", periods / 20).below("membarriers", 10);
+        }
+    }
+}
+
+#[test]
+fn sleeping_reader() {
+    lagging("sleeping");
+}
+
+#[test]
+fn computing_reader() {
+    lagging("computing");
+}
+
+#[test]
+fn stopped_reader() {
+    let outcome =
+        Victim::new("stopped_reader").arg("thread").env("RCUMALLOC_STALL_MS", "500").run().success();
+    // G1: while the section lasts, everything freed in it waits.
+    assert!(outcome.number("held") > 48 << 20, "{outcome}");
+    assert!(outcome.number("deferred") <= outcome.number("budget"), "{outcome}");
+    let ours = outcome.ours();
+    let reader = outcome.number("reader");
+    let start = format!(
+        "rcumalloc: stall: thread {reader} is in a read-side section that has held a grace period up for "
+    );
+    assert!(!ours.is_empty() && ours.iter().all(|line| line.starts_with(&start)), "{start}\n{outcome}");
+    // Never, if so asked.
+    let quiet = Victim::new("stopped_reader").arg("thread").env("RCUMALLOC_STALL_MS", "0").run().success();
+    assert_eq!(quiet.ours(), [""; 0], "{quiet}");
+}
+
+#[test]
+fn signal_reader() {
+    let outcome = Victim::new("signal_reader").run().success();
+    assert_eq!(outcome.number("violations"), 0, "{outcome}");
+    assert!(outcome.number("handled") > 100, "{outcome}");
+}
+
+#[test]
+fn membarrier_refused() {
+    let guarantee = build::program("guarantee");
+    // From the start: not there, not allowed, and a filter that says yes and does nothing.
+    for answer in [libc::ENOSYS, libc::EPERM, 0] {
+        let filtered = Victim::new("filtered").arg(answer.to_string()).arg(&guarantee);
+        let outcome = filtered.args(["--sections", "200000"]).env("RCUMALLOC_BUDGET", "256K").run().success();
+        assert_eq!(outcome.number("violations"), 0, "{outcome}");
+        assert!(outcome.number("periods") > 10, "{outcome}");
+        outcome.below("hwm_kib", 256 * MIB);
+        let lagging = Victim::new("filtered").arg(answer.to_string()).arg(build::program("lagging_reader"));
+        lagging.args(["sleeping", "explicit"]).run().success().below("hwm_kib", 96 * MIB);
+    }
+    // Later on.
+    for answer in [libc::ENOSYS, libc::EPERM] {
+        let outcome = Victim::new("guarantee").args(["--sections", "300000", "--deny-later"]);
+        let outcome = outcome.arg(answer.to_string()).env("RCUMALLOC_BUDGET", "256K").run().success();
+        assert_eq!(outcome.number("violations"), 0, "{outcome}");
+        assert!(outcome.number("periods") > 10, "{outcome}");
+        outcome.below("hwm_kib", 256 * MIB);
+    }
+}
+
+#[test]
+fn seccomp_strict() {
+    for when in ["early", "late", "threads"] {
+        assert_eq!(Victim::new("seccomp_strict").arg(when).run().success().text(), "done\n");
+    }
+}
+
+#[test]
+fn unshare_after_start() {
+    let glibc = Victim::new("unshare_after_start").on_glibc().run().success();
+    let ours = Victim::new("unshare_after_start").run().success();
+    assert_eq!(ours.text(), glibc.text());
+    assert_eq!(ours.number("threads"), 1, "{ours}");
+    if glibc.word("unshare") != "ok" {
+        eprintln!("this machine allows no user namespaces ({}): only threads counted", glibc.word("unshare"));
+    }
+}
