@@ -181,6 +181,9 @@ impl Model {
 
     fn resize(&mut self, bytes: &mut Bytes) {
         let (at, size) = (bytes.byte() * 3, bytes.size().max(1));
+        if self.bytes >= MOST_BYTES {
+            return;
+        }
         let Some((addr, live)) = self.take(at) else { return };
         // SAFETY: a live block.
         let block = unsafe { reallocarray(addr as *mut c_void, 1, size) };
@@ -255,7 +258,9 @@ impl Model {
                 rcumalloc_thread_online();
             }
             _ => {
-                assert!(mallinfo2().hblkhd <= 2 * MOST_BYTES);
+                let large = self.live.values().map(|live| live.size).filter(|&size| size > 32 << 10);
+                let (least, said) = (large.sum::<usize>(), mallinfo2().hblkhd);
+                assert!(least <= said && said <= self.bytes, "{least} <= {said} <= {}", self.bytes);
                 // Any address may be asked about.
                 let addr = bytes.byte() << 12;
                 let near = self.live.keys().next().map_or(addr, |first| first.wrapping_add(addr));
