@@ -72,9 +72,9 @@ macro_rules! hazards {
 }
 
 hazards! {
-    free_after_tls_destroyed first_call_kinds exit_and_cancel fork_storm raw_clone_child
+    free_after_tls_destroyed first_call_kinds exit_and_cancel fork_storm raw_clone_child raw_clone_amid_malloc
     fork_in_signal_handler vfork_spawn clone_without_libc errno_kept alignment thread_churn
-    producer_consumer_idle_owner first_lock_in_handler
+    rlimit_as producer_consumer_idle_owner first_lock_in_handler
 }
 
 /// KiB of private memory and of all memory of a program that does nothing, or one malloc: the

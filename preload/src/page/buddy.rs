@@ -101,6 +101,19 @@ impl Buddy {
         }
     }
 
+    /// Makes every page of the `known` units at `units` one that is not free.
+    ///
+    /// # Safety
+    /// As [`know`](Self::know).
+    pub unsafe fn forget_free(&mut self, units: *mut Unit, known: usize) {
+        *self = Buddy::new();
+        if known > 0 {
+            // SAFETY: promised by the caller; zero bytes are a unit without free pages.
+            unsafe { units.write_bytes(0, known) };
+        }
+        (self.units, self.known) = (units, known);
+    }
+
     fn row(&mut self, row: usize) -> &mut [u64; ORDERS] {
         &mut self.unit(row * 64).row
     }

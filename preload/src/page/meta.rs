@@ -216,6 +216,22 @@ pub(super) unsafe fn release() {
     unsafe { SHOP.force_unlock() }
 }
 
+/// If somebody who is gone was cutting: the rest of the run belongs to nobody. (The pools' free
+/// lists are whole at every moment: each change is one store.)
+///
+/// # Safety
+/// The process has one thread, which does not hold the lock.
+pub(super) unsafe fn abandon_torn() {
+    if SHOP.is_locked() {
+        // SAFETY: whoever held the lock is gone, and nobody else is here.
+        unsafe {
+            let shop = &mut *SHOP.peek();
+            (shop.cursor, shop.end) = (0, 0);
+            SHOP.force_unlock();
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -106,6 +106,21 @@ pub(super) unsafe fn release() {
     unsafe { STOCK.force_unlock() }
 }
 
+/// If somebody who is gone was changing the stock: it is empty, and its pages belong to nobody.
+///
+/// # Safety
+/// The process has one thread, which does not hold the lock.
+pub(super) unsafe fn abandon_torn() {
+    if STOCK.is_locked() {
+        // SAFETY: whoever held the lock is gone, and nobody else is here.
+        unsafe {
+            *STOCK.peek() = Stock { top: None, len: 0 };
+            STOCK.force_unlock();
+        }
+        LEN.store(0, Relaxed);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

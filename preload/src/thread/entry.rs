@@ -25,7 +25,7 @@ use crate::os::signals::Quiet;
 use crate::os::tls;
 use crate::page::memdesc::{self, Kind};
 use crate::thread::cache::ThreadCache;
-use crate::thread::{exit, mode, refill, registry, retire, start, table};
+use crate::thread::{exit, fork, mode, refill, registry, retire, start, table};
 use core::ptr::null_mut;
 
 /// What alignment malloc promises: that of `max_align_t`.
@@ -52,12 +52,20 @@ pub fn existing() -> Option<&'static mut ThreadCache> {
     if tls::alloc_table() == tls::empty_table() { None } else { current() }
 }
 
+/// What a slow path without a cache begins with. A handler's first section finds the thread with a
+/// cache, or with nothing under way.
+fn without_cache() -> Quiet {
+    if fork::was_cloned() {
+        fork::after_raw_clone();
+    }
+    Quiet::new()
+}
+
 /// A thread's first call.
 #[cold]
 #[inline(never)]
 fn begin() -> Option<&'static mut ThreadCache> {
-    // A handler's first section finds the thread with a cache, or with nothing under way.
-    let quiet = Quiet::new();
+    let quiet = without_cache();
     if !start::process() {
         return None;
     }
@@ -109,7 +117,7 @@ fn alloc_small(class: Class, size: usize, align: usize) -> *mut u8 {
             None => cache.refill(class),
         },
         None => {
-            let _quiet = Quiet::new();
+            let _quiet = without_cache();
             refill::take_one(class)
         }
     };
@@ -144,7 +152,7 @@ fn alloc_large(size: usize, align: usize) -> (*mut u8, bool) {
             })
         }
         None if start::process() => {
-            let _quiet = Quiet::new();
+            let _quiet = without_cache();
             large::alloc(size, align)
         }
         None => None,
@@ -231,7 +239,7 @@ pub fn free_block(addr: usize, call: &str, when: When) {
                     cache.slow_path();
                     None
                 }
-                None => Some(Quiet::new()),
+                None => Some(without_cache()),
             };
             let freed = large::free(addr, defer);
             drop(quiet);
@@ -245,7 +253,7 @@ pub fn free_block(addr: usize, call: &str, when: When) {
 
 fn free_small(class: Class, addr: usize, call: &str, when: When) {
     let Some(cache) = current() else {
-        let _quiet = Quiet::new();
+        let _quiet = without_cache();
         return retire::defer_in_slab(class, addr, call);
     };
     let deferred = match when {

@@ -11,7 +11,7 @@
 
 use crate::class::backlog;
 use crate::class::depot;
-use crate::class::magazine::{KINDS, Magazine};
+use crate::class::magazine::{KINDS, Magazine, Stack};
 use crate::class::marks::Map;
 use crate::class::size_class::{CLASSES, Class};
 use crate::class::verdict;
@@ -20,6 +20,7 @@ use crate::os::lock::Lock;
 use crate::os::signals::Quiet;
 use crate::os::tls;
 use crate::thread::cache::ThreadCache;
+use crate::thread::shelf::Stock;
 use crate::thread::{registry, retire};
 use core::sync::atomic::{AtomicU32, Ordering};
 
@@ -138,18 +139,20 @@ pub fn abandon(cache: &mut ThreadCache) {
     cache.shelf.close_abandoned();
     for index in 0..CLASSES {
         let class = Class::new(index);
-        let magazines = [
-            cache.defer.slot(class).remove(),
-            cache.alloc.slot(class).remove(),
-            cache.class(class).warm.take(),
-        ];
-        for magazine in magazines.into_iter().flatten() {
+        let filling = cache.defer.slot(class).remove_if_whole(class);
+        let loaded = cache.alloc.slot(class).remove_if_whole(class);
+        // In the middle of a turn it may be in two places.
+        let warm = cache.class(class).warm.take().filter(|&warm| loaded != Some(warm));
+        for magazine in [filling, loaded, warm].into_iter().flatten() {
             keep_marked_out(class, magazine);
         }
     }
     // A grace period has passed for what was filling: the readers that could see it are gone,
     // all but this thread's own section, if it is in one; so it waits like the rest.
     empty(cache);
+    // A list that was being changed may not be as empty as it looks.
+    cache.shelf.open_waiting().stocks = [const { Stock::EMPTY }; CLASSES];
+    cache.spares = [const { Stack::new() }; KINDS];
 }
 
 /// Drops the blocks that are marked in already from `magazine` and stamps what is left.

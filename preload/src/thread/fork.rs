@@ -12,9 +12,9 @@
 //!
 //! `_Fork` and raw clone run no handlers. A word on a page that the kernel wipes in such a child
 //! tells slow paths. A list whose lock another thread held at that moment may be torn: it is
-//! abandoned, and what was on it leaks in the child. (The zone, torn, cannot be abandoned; then the
-//! child may end with an internal error. POSIX lets such a child call async-signal-safe functions
-//! only.)
+//! abandoned, and what was on it leaks in the child; the slabs of a torn class are listed anew. So is
+//! the zone's knowledge of free pages: the child goes on with fresh ones. (POSIX lets such a child
+//! call async-signal-safe functions only; programs do more.)
 //! Process ids are never compared: the child of vfork runs on its parent's memory and thread-local
 //! storage, and there the word is not wiped, rightly.
 
@@ -167,7 +167,7 @@ fn settle_in_child() {
     let prepared = PREPARED.swap(false, Ordering::Relaxed);
     // SAFETY: one thread is left; whoever held these locks was the forking thread at rest, or is
     // gone.
-    unsafe { page::fork_child() };
+    unsafe { if prepared { page::fork_child() } else { page::abandon_torn() } };
     // SAFETY: as above.
     for_each_lock(|lock| unsafe { if prepared { lock.release() } else { lock.abandon_if_torn() } });
     let own = readers::existing();

@@ -192,6 +192,6 @@ pub fn barrier() {
             reclaim_shared();
         }
     }
-    let reader = readers::own();
+    let reader = readers::own_to_wait("rcumalloc_barrier");
     DOMAIN.barrier(reader.as_deref(), &mut Hooks);
 }

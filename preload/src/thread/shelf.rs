@@ -44,12 +44,16 @@ pub fn set_threads(live: usize) {
 
 /// Magazines of one class on a shelf.
 #[repr(C)]
-#[derive(Default)]
 pub struct Stock {
     /// Stamped, oldest first.
     pub waiting: Queue,
     /// Reusable, marked in.
     pub full: Stack,
+}
+
+impl Stock {
+    /// None.
+    pub const EMPTY: Stock = Stock { waiting: Queue::new(), full: Stack::new() };
 }
 
 /// What lies on a shelf.
@@ -187,8 +191,7 @@ pub fn clear_others(own: *const ThreadCache, whose: Whose) {
 }
 
 fn clear(shelf: &Shelf) {
-    let mut taken: [Stock; CLASSES] =
-        [const { Stock { waiting: Queue::new(), full: Stack::new() } }; CLASSES];
+    let mut taken: [Stock; CLASSES] = [const { Stock::EMPTY }; CLASSES];
     {
         let Some(mut open) = shelf.open_by(BY_TAKER) else { return };
         open.held = 0;

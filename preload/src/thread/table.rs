@@ -108,6 +108,17 @@ impl Slot {
         Some(magazine)
     }
 
+    /// As [`remove`](Self::remove), for the slot of a thread that is gone and may have left it
+    /// half changed: then nothing.
+    pub fn remove_if_whole(&mut self, class: Class) -> Option<Magazine> {
+        let magazine = self.magazine()?;
+        let is_whole = self.low <= self.top
+            && self.top <= self.high
+            && self.high == self.low.wrapping_add(magazine.capacity(class));
+        let removed = self.remove();
+        removed.filter(|_| is_whole)
+    }
+
     /// Pushes a block; the slot must not be full.
     #[inline(always)]
     pub fn push(&mut self, block: usize) {

@@ -17,6 +17,7 @@
 #include <dlfcn.h>
 #include <fcntl.h>
 #include <spawn.h>
+#include <sys/resource.h>
 #include <sys/time.h>
 
 #define CHECK(what) do { if (!(what)) { fprintf(stderr, "%s: failed: %s\n", __func__, #what); exit(1); } } while (0)
@@ -174,6 +175,37 @@ static void raw_clone_child(void)
     }
 }
 
+static volatile int hammering = 1;
+
+static void *hammers(void *argument)
+{
+    void *kept[256] = {0};
+    for (unsigned at = 0, random = 1 + (argument == hammers); hammering; at++) {
+        random = random * 1103515245 + 12345;
+        free(kept[at % 256]);
+        kept[at % 256] = malloc(random >> 8 & (at % 64 ? 4095 : 262143));
+        if (at % 4096 == 0)
+            malloc_trim(0);
+    }
+    return NULL;
+}
+
+/* The child finds whatever was being changed at that moment, and works. */
+static void raw_clone_amid_malloc(void)
+{
+    pthread_t threads[3];
+    for (int i = 0; i < 3; i++)
+        CHECK(!pthread_create(&threads[i], NULL, hammers, i ? hammers : NULL));
+    usleep(5000);
+    for (int i = 0; i < 600; i++) {
+        pid_t child = syscall(SYS_clone, SIGCHLD, 0, 0, 0, 0);
+        if (child == 0)
+            child_works();
+        expect_success(child);
+    }
+    _exit(0);
+}
+
 static volatile int in_child;
 
 /* The handler may have interrupted malloc, so neither side allocates in it; the child goes on
@@ -275,6 +307,47 @@ static void thread_churn(void)
     }
     struct mallinfo2 info = mallinfo2();
     CHECK(info.arena < 32 << 20);
+}
+
+/* ---- a limit on the address space ---- */
+
+static size_t fill_and_free(size_t size)
+{
+    static void *block[1 << 20];
+    size_t count = 0;
+    while (count < sizeof block / sizeof *block && (block[count] = malloc(size)))
+        memset(block[count++], 1, 16);
+    CHECK(count == sizeof block / sizeof *block || errno == ENOMEM);
+    for (size_t i = 0; i < count; i++)
+        free(block[i]);
+    malloc_trim(0);
+    return count * size;
+}
+
+static void limited_victim(void)
+{
+    for (int round = 0; round < 2; round++) {
+        size_t sizes[] = {40, 5000, 100000, 700, 16, 90, 20000, 180, 3000};
+        for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
+            size_t got = fill_and_free(sizes[i]) >> 20;
+            if (got < (sizes[i] < 30 ? 15 : 24))
+                fprintf(stderr, "round %d: %zu MiB of %zu bytes\n", round, got, sizes[i]), exit(1);
+        }
+    }
+}
+
+/* What one class has given back, every other class can have, though nothing more can be mapped. */
+static void rlimit_as(void)
+{
+    extern char **environ;
+    struct rlimit limit = {64 << 20, 64 << 20};
+    pid_t child = fork();
+    if (child == 0) {
+        setrlimit(RLIMIT_AS, &limit);
+        execl("/proc/self/exe", "hazards", "limited_victim", NULL);
+        _exit(1);
+    }
+    expect_success(child);
 }
 
 /* ---- what a small program costs ---- */
@@ -438,10 +511,10 @@ static void producer_consumer_idle_owner(void)
 static const struct { const char *name; void (*body)(void); } hazards[] = {
 #define HAZARD(name) { #name, name }
     HAZARD(free_after_tls_destroyed), HAZARD(first_call_kinds), HAZARD(exit_and_cancel),
-    HAZARD(fork_storm), HAZARD(raw_clone_child), HAZARD(fork_in_signal_handler), HAZARD(vfork_spawn),
+    HAZARD(fork_storm), HAZARD(raw_clone_child), HAZARD(raw_clone_amid_malloc), HAZARD(fork_in_signal_handler), HAZARD(vfork_spawn),
     HAZARD(clone_without_libc), HAZARD(errno_kept), HAZARD(alignment), HAZARD(thread_churn),
     HAZARD(producer_consumer_idle_owner), HAZARD(first_lock_in_handler), HAZARD(first_lock_victim),
-    HAZARD(print_memory),
+    HAZARD(print_memory), HAZARD(rlimit_as), HAZARD(limited_victim),
 };
 
 int main(int count, char **arguments)
