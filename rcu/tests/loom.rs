@@ -114,56 +114,141 @@ fn explore_up_to(most: usize, name: &str, model: impl Fn() + Sync + Send + 'stat
     );
 }
 
+/// The shape of most models: `read` on a thread of its own against a writer on this one, who unlinks the
+/// block, takes a cookie, moves the period along as `demands` say, and reuses the block if it may.
+fn race(
+    domain: &'static Domain,
+    block: &'static Block,
+    demands: &[Demand],
+    read: impl FnOnce() + Send + 'static,
+) {
+    let reading = thread::spawn(read);
+    block.unlink();
+    let cookie = domain.start_poll();
+    for &demand in demands {
+        domain.advance(demand);
+    }
+    reuse_if_elapsed(domain, block, cookie);
+    reading.join().unwrap();
+}
+
+/// Two tests of each model: with membarrier, and fenced.
+macro_rules! with_membarrier_and_fenced {
+    ($($model:ident up to $most:expr, $label:literal => $fast:ident, $fenced:ident;)*) => {$(
+        #[test]
+        fn $fast() {
+            explore_up_to($most, $label, || $model(domain()));
+        }
+
+        #[test]
+        fn $fenced() {
+            explore_up_to($most, concat!($label, ", fenced"), || $model(fenced_domain()));
+        }
+    )*};
+}
+
+/// As many preemptions as `LOOM_MAX_PREEMPTIONS` says.
+const ANY: usize = usize::MAX;
+
+with_membarrier_and_fenced! {
+    announce_and_advance up to ANY, "announce/advance"
+        => announce_and_advance_with_membarrier, announce_and_advance_fenced;
+    expedite_and_read_lock up to 2, "expedite/read_lock"
+        => expedite_and_read_lock_with_membarrier, expedite_and_read_lock_fenced;
+    park_and_first_read_lock up to ANY, "park/read_lock"
+        => park_and_first_read_lock_with_membarrier, park_and_first_read_lock_fenced;
+    park_and_announce up to ANY, "park/announce"
+        => park_and_announce_with_membarrier, park_and_announce_fenced;
+    register_and_scan up to ANY, "register/scan"
+        => register_and_scan_with_membarrier, register_and_scan_fenced;
+    unregister_and_scan up to 2, "unregister/scan"
+        => unregister_and_scan_with_membarrier, unregister_and_scan_fenced;
+    offline_and_complete up to ANY, "offline/complete"
+        => offline_and_complete_with_membarrier, offline_and_complete_fenced;
+    section_opened_while_offline up to ANY, "offline section/complete"
+        => section_opened_while_offline_with_membarrier, section_opened_while_offline_fenced;
+}
+
 fn announce_and_advance(domain: &'static Domain) {
-    let block = Block::new();
-    let reader = explicit(domain);
-    let thread = thread::spawn(move || {
+    let (block, reader) = (Block::new(), explicit(domain));
+    race(domain, block, &[Demand::Start], move || {
         visit(&reader, block);
         reader.quiescent_state();
         visit(&reader, block);
         std::mem::forget(reader);
     });
-    block.unlink();
-    let cookie = domain.start_poll();
-    domain.advance(Demand::Start);
-    reuse_if_elapsed(domain, block, cookie);
-    thread.join().unwrap();
-}
-
-#[test]
-fn announce_and_advance_with_membarrier() {
-    explore("announce/advance", || announce_and_advance(domain()));
-}
-
-#[test]
-fn announce_and_advance_fenced() {
-    explore("announce/advance, fenced", || announce_and_advance(fenced_domain()));
 }
 
 fn expedite_and_read_lock(domain: &'static Domain) {
-    let block = Block::new();
-    let reader = explicit(domain);
-    let thread = thread::spawn(move || {
+    let (block, reader) = (Block::new(), explicit(domain));
+    // The second pass works from the first one's snapshot.
+    race(domain, block, &[Demand::Expedite, Demand::Expedite], move || {
         visit(&reader, block);
         visit(&reader, block);
         std::mem::forget(reader);
     });
-    block.unlink();
-    let cookie = domain.start_poll();
-    domain.advance(Demand::Expedite);
-    domain.advance(Demand::Expedite); // the second pass works from the first one's snapshot
-    reuse_if_elapsed(domain, block, cookie);
-    thread.join().unwrap();
 }
 
-#[test]
-fn expedite_and_read_lock_with_membarrier() {
-    explore_up_to(2, "expedite/read_lock", || expedite_and_read_lock(domain()));
+fn park_and_first_read_lock(domain: &'static Domain) {
+    let (block, reader) = (Block::new(), implicit(domain));
+    race(domain, block, &[Demand::Expedite], move || {
+        visit(&reader, block);
+        visit(&reader, block);
+        std::mem::forget(reader);
+    });
 }
 
-#[test]
-fn expedite_and_read_lock_fenced() {
-    explore_up_to(2, "expedite/read_lock, fenced", || expedite_and_read_lock(fenced_domain()));
+fn park_and_announce(domain: &'static Domain) {
+    let (block, reader) = (Block::new(), implicit(domain));
+    race(domain, block, &[Demand::Expedite], move || {
+        reader.quiescent_state();
+        visit(&reader, block);
+        std::mem::forget(reader);
+    });
+}
+
+fn register_and_scan(domain: &'static Domain) {
+    let block = Block::new();
+    race(domain, block, &[Demand::Start], move || {
+        let reader = implicit(domain);
+        visit(&reader, block);
+        std::mem::forget(reader);
+    });
+}
+
+fn unregister_and_scan(domain: &'static Domain) {
+    let (block, cell) = (Block::new(), leak(ReaderCell::new()));
+    // SAFETY: the cell is used with this domain only, here and below.
+    let reader = unsafe { domain.register(cell, 1) }.unwrap();
+    race(domain, block, &[Demand::Expedite], move || {
+        visit(&reader, block);
+        reader.exit();
+        // The cell's next owner.
+        // SAFETY: as above.
+        let reader = unsafe { domain.register(cell, 2) }.unwrap();
+        visit(&reader, block);
+        std::mem::forget(reader);
+    });
+}
+
+fn offline_and_complete(domain: &'static Domain) {
+    let (block, reader) = (Block::new(), explicit(domain));
+    race(domain, block, &[Demand::Start], move || {
+        visit(&reader, block);
+        reader.offline();
+        reader.online();
+        visit(&reader, block);
+        std::mem::forget(reader);
+    });
+}
+
+fn section_opened_while_offline(domain: &'static Domain) {
+    let (block, reader) = (Block::new(), explicit(domain));
+    reader.offline();
+    race(domain, block, &[Demand::Expedite], move || {
+        visit(&reader, block);
+        std::mem::forget(reader);
+    });
 }
 
 #[test]
@@ -171,7 +256,7 @@ fn expedite_and_membarrier_failing_late() {
     explore_up_to(2, "expedite/membarrier lost", || {
         let (domain, block) = (domain(), Block::new());
         let reader = explicit(domain);
-        let thread = thread::spawn(move || {
+        let reading = thread::spawn(move || {
             visit(&reader, block);
             reader.quiescent_state();
             visit(&reader, block);
@@ -182,165 +267,8 @@ fn expedite_and_membarrier_failing_late() {
         domain.init_without_membarrier();
         domain.advance(Demand::Expedite);
         reuse_if_elapsed(domain, block, cookie);
-        thread.join().unwrap();
+        reading.join().unwrap();
     });
-}
-
-fn park_and_first_read_lock(domain: &'static Domain) {
-    let block = Block::new();
-    let reader = implicit(domain);
-    let thread = thread::spawn(move || {
-        visit(&reader, block);
-        visit(&reader, block);
-        std::mem::forget(reader);
-    });
-    block.unlink();
-    let cookie = domain.start_poll();
-    domain.advance(Demand::Expedite);
-    reuse_if_elapsed(domain, block, cookie);
-    thread.join().unwrap();
-}
-
-#[test]
-fn park_and_first_read_lock_with_membarrier() {
-    explore("park/read_lock", || park_and_first_read_lock(domain()));
-}
-
-#[test]
-fn park_and_first_read_lock_fenced() {
-    explore("park/read_lock, fenced", || park_and_first_read_lock(fenced_domain()));
-}
-
-fn park_and_announce(domain: &'static Domain) {
-    let block = Block::new();
-    let reader = implicit(domain);
-    let thread = thread::spawn(move || {
-        reader.quiescent_state();
-        visit(&reader, block);
-        std::mem::forget(reader);
-    });
-    block.unlink();
-    let cookie = domain.start_poll();
-    domain.advance(Demand::Expedite);
-    reuse_if_elapsed(domain, block, cookie);
-    thread.join().unwrap();
-}
-
-#[test]
-fn park_and_announce_with_membarrier() {
-    explore("park/announce", || park_and_announce(domain()));
-}
-
-#[test]
-fn park_and_announce_fenced() {
-    explore("park/announce, fenced", || park_and_announce(fenced_domain()));
-}
-
-fn register_and_scan(domain: &'static Domain) {
-    let block = Block::new();
-    let thread = thread::spawn(move || {
-        let reader = implicit(domain);
-        visit(&reader, block);
-        std::mem::forget(reader);
-    });
-    block.unlink();
-    let cookie = domain.start_poll();
-    domain.advance(Demand::Start);
-    reuse_if_elapsed(domain, block, cookie);
-    thread.join().unwrap();
-}
-
-#[test]
-fn register_and_scan_with_membarrier() {
-    explore("register/scan", || register_and_scan(domain()));
-}
-
-#[test]
-fn register_and_scan_fenced() {
-    explore("register/scan, fenced", || register_and_scan(fenced_domain()));
-}
-
-fn unregister_and_scan(domain: &'static Domain) {
-    let block = Block::new();
-    let cell = leak(ReaderCell::new());
-    // SAFETY: the cell is used with this domain only, here and below.
-    let reader = unsafe { domain.register(cell, 1) }.unwrap();
-    let thread = thread::spawn(move || {
-        visit(&reader, block);
-        reader.exit();
-        // The cell's next owner.
-        // SAFETY: as above.
-        let reader = unsafe { domain.register(cell, 2) }.unwrap();
-        visit(&reader, block);
-        std::mem::forget(reader);
-    });
-    block.unlink();
-    let cookie = domain.start_poll();
-    domain.advance(Demand::Expedite);
-    reuse_if_elapsed(domain, block, cookie);
-    thread.join().unwrap();
-}
-
-#[test]
-fn unregister_and_scan_with_membarrier() {
-    explore_up_to(2, "unregister/scan", || unregister_and_scan(domain()));
-}
-
-#[test]
-fn unregister_and_scan_fenced() {
-    explore_up_to(2, "unregister/scan, fenced", || unregister_and_scan(fenced_domain()));
-}
-
-fn offline_and_complete(domain: &'static Domain) {
-    let block = Block::new();
-    let reader = explicit(domain);
-    let thread = thread::spawn(move || {
-        visit(&reader, block);
-        reader.offline();
-        reader.online();
-        visit(&reader, block);
-        std::mem::forget(reader);
-    });
-    block.unlink();
-    let cookie = domain.start_poll();
-    domain.advance(Demand::Start);
-    reuse_if_elapsed(domain, block, cookie);
-    thread.join().unwrap();
-}
-
-#[test]
-fn offline_and_complete_with_membarrier() {
-    explore("offline/complete", || offline_and_complete(domain()));
-}
-
-#[test]
-fn offline_and_complete_fenced() {
-    explore("offline/complete, fenced", || offline_and_complete(fenced_domain()));
-}
-
-fn section_opened_while_offline(domain: &'static Domain) {
-    let block = Block::new();
-    let reader = explicit(domain);
-    reader.offline();
-    let thread = thread::spawn(move || {
-        visit(&reader, block);
-        std::mem::forget(reader);
-    });
-    block.unlink();
-    let cookie = domain.start_poll();
-    domain.advance(Demand::Expedite);
-    reuse_if_elapsed(domain, block, cookie);
-    thread.join().unwrap();
-}
-
-#[test]
-fn section_opened_while_offline_with_membarrier() {
-    explore("offline section/complete", || section_opened_while_offline(domain()));
-}
-
-#[test]
-fn section_opened_while_offline_fenced() {
-    explore("offline section/complete, fenced", || section_opened_while_offline(fenced_domain()));
 }
 
 #[test]
