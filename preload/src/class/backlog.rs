@@ -75,6 +75,29 @@ pub fn configured_budget() -> Size {
     }
 }
 
+/// Most bytes of blocks in the waiting and full magazines of one thread (tune): its part in what the
+/// process keeps for reuse.
+const SHARE_MOST: usize = 2 << 20;
+/// Least share, in bytes: a magazine or two of any class, so that a thread reuses its own.
+const SHARE_LEAST: usize = 64 << 10;
+static SHARE: AtomicUsize = AtomicUsize::new(SHARE_MOST);
+
+/// All threads' shares together, in budgets (tune): two threads keep all they like.
+const SHARES: usize = 2;
+
+/// Bytes a thread may keep to itself. What it keeps nobody else can take up when it falls asleep, so
+/// the shares together are a few budgets, however many threads there are, down to [`SHARE_LEAST`] each
+/// (G3, hazard `producer_consumer_idle_owner`).
+#[inline]
+pub fn share_bytes() -> usize {
+    SHARE.load(Relaxed)
+}
+
+/// There are `threads` threads with a cache now.
+pub fn set_threads(threads: usize) {
+    SHARE.store((SHARES * budget_bytes() / threads.max(1)).clamp(SHARE_LEAST, SHARE_MOST), Relaxed);
+}
+
 /// The age limit in milliseconds.
 #[inline]
 pub fn age_limit_ms() -> u32 {

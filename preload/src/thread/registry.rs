@@ -7,7 +7,7 @@
 //! statistics, without it.
 
 use crate::class::Torn;
-use crate::class::backlog::DOMAIN;
+use crate::class::backlog::{self, DOMAIN};
 use crate::os::lock::Lock;
 use crate::os::{peers, tid, tls};
 use crate::page::{meta, reserve};
@@ -67,6 +67,7 @@ pub fn acquire(tid: u32) -> Option<&'static mut ThreadCache> {
         };
         registry.live += 1;
         MOST_LIVE.fetch_max(registry.live, Ordering::Relaxed);
+        backlog::set_threads(registry.live);
         reserve::set_target((registry.live * RESERVE_PER_THREAD).min(RESERVE_MOST));
         // SAFETY: taken off the list above, ours alone; the lock makes its last owner's writes
         // visible.
@@ -109,6 +110,7 @@ pub fn give_back(cache: &mut ThreadCache) {
     cache.next_unused.store(registry.unused, Ordering::Relaxed);
     registry.unused = cache;
     registry.live = registry.live.saturating_sub(1);
+    backlog::set_threads(registry.live);
 }
 
 /// Forgets a cache's TLS word: its thread is about to lose its thread-local storage.

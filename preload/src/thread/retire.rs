@@ -25,9 +25,6 @@ use rcu::Cookie;
 /// Magazines of one class a thread keeps before the depot gets the oldest. With 4 most reuse went
 /// through the depot, with 64 almost none (spike.md).
 const SHARE: usize = 64;
-/// Bytes of blocks in all waiting and full magazines of a thread before the depot gets some
-/// (tune): a thread's part in what the process keeps for reuse.
-const SHARE_BYTES: usize = 1 << 20;
 /// Local: reusable blocks of one class a thread keeps in its full stack, in bytes (tune).
 const LOCAL_BYTES: usize = 512 * 1024;
 
@@ -93,7 +90,7 @@ impl ThreadCache {
         let held = self.held;
         let state = self.class(class);
         state.waiting.push(magazine);
-        if state.waiting.len() > SHARE || held > SHARE_BYTES {
+        if state.waiting.len() > SHARE || held > backlog::share_bytes() {
             self.shed_waiting(class);
         }
         if over_budget {
@@ -105,7 +102,7 @@ impl ThreadCache {
     #[cold]
     #[inline(never)]
     fn shed_waiting(&mut self, class: Class) {
-        while self.class(class).waiting.len() > SHARE || self.held > SHARE_BYTES {
+        while self.class(class).waiting.len() > SHARE || self.held > backlog::share_bytes() {
             let Some(oldest) = self.class(class).waiting.pop() else { break };
             self.held -= oldest.len() * class.size();
             depot::of(class).put_waiting(class, oldest);
@@ -156,7 +153,7 @@ impl ThreadCache {
         self.retired += magazine.len() as u64;
         let bytes = magazine.len() * class.size();
         let kept = self.class(class).full.len();
-        if kept < SHARE && kept * bytes < LOCAL_BYTES && self.held + bytes <= SHARE_BYTES {
+        if kept < SHARE && kept * bytes < LOCAL_BYTES && self.held + bytes <= backlog::share_bytes() {
             self.held += bytes;
             self.class(class).full.push(magazine);
         } else {
