@@ -45,7 +45,7 @@ pub const UNIT: usize = UNIT_PAGES * PAGE;
 /// ours has needed; valgrind 3.19 refuses 64 GiB and more, containers may refuse less.
 pub const WINDOW_SIZES: [usize; 5] = [128 << 30, 32 << 30, 8 << 30, 2 << 30, 512 << 20];
 
-/// Units of the largest window: sizes the zone's index (96 bytes for each 64 units).
+/// Units of the largest window.
 pub const MAX_UNITS: usize = WINDOW_SIZES[0] / UNIT;
 
 /// First committed stretch in bytes: small programs never need a second (tune).

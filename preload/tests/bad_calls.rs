@@ -194,3 +194,84 @@ fn the_tail_of_a_slab_is_no_block() {
     });
     assert_says(&line, "that was never given out");
 }
+
+/// What `bad` says under `RCUMALLOC_ON_ERROR=report`, and whether the process went on.
+fn reported(bad: impl FnOnce()) -> (String, bool) {
+    let mut pipe = [0; 2];
+    // SAFETY: plain system calls, and a child that only calls `bad`.
+    unsafe {
+        assert_eq!(libc::pipe(pipe.as_mut_ptr()), 0);
+        let child = libc::fork();
+        if child == 0 {
+            libc::dup2(pipe[1], 2);
+            rcumalloc::class::verdict::set_report_only(true);
+            bad();
+            libc::_exit(0);
+        }
+        libc::close(pipe[1]);
+        let mut text = [0u8; 600];
+        let mut len = 0;
+        loop {
+            let got = libc::read(pipe[0], text.as_mut_ptr().add(len).cast(), text.len() - len);
+            if got <= 0 {
+                break;
+            }
+            len += got as usize;
+        }
+        libc::close(pipe[0]);
+        let mut status = 0;
+        libc::waitpid(child, &mut status, 0);
+        (String::from_utf8_lossy(&text[..len]).into_owned(), status == 0)
+    }
+}
+
+#[test]
+fn misuse_of_the_engine_names_the_call() {
+    use rcumalloc::abi::own::*;
+    // A cookie that nobody handed out; `Cookie` has C's layout of one 64-bit word.
+    let strange = || rcu::Cookie::from_bits(rcumalloc_start_poll().to_bits() + (1 << 40));
+    let in_section = |call: fn()| {
+        move || {
+            rcumalloc_read_lock();
+            call();
+        }
+    };
+    assert_says(&line_of(rcumalloc_read_unlock_once_too_often), "rcumalloc_read_unlock without an open");
+    assert_says(
+        &line_of(in_section(|| rcumalloc_thread_offline())),
+        "rcumalloc_thread_offline inside a read-side",
+    );
+    assert_says(&line_of(move || assert!(!rcumalloc_poll(strange()))), "was never handed out");
+    let waits: [(&str, fn()); 3] = [
+        ("rcumalloc_synchronize: ", || rcumalloc_synchronize()),
+        ("rcumalloc_synchronize_expedited: ", || rcumalloc_synchronize_expedited()),
+        ("rcumalloc_barrier: ", || rcumalloc_barrier()),
+    ];
+    for (name, call) in waits {
+        let line = line_of(in_section(call));
+        assert_says(&line, "waiting for a grace period inside a read-side section of the same thread");
+        assert!(line.contains(name), "{line}");
+        let (text, went_on) = reported(in_section(call));
+        assert!(!went_on && text.matches('\n').count() == 1 && text.contains(name), "{text}");
+    }
+    let line = line_of(in_section(|| rcumalloc_cond_synchronize(rcumalloc_start_poll())));
+    assert_says(&line, "rcumalloc_cond_synchronize: waiting");
+    // Reported, without effect, and the process goes on.
+    let (text, went_on) = reported(|| {
+        rcumalloc_read_unlock_once_too_often();
+        rcumalloc_read_lock();
+        rcumalloc_thread_offline();
+        assert!(rcumalloc_read_held());
+        rcumalloc_read_unlock();
+        assert!(!rcumalloc_poll(rcu::Cookie::from_bits(rcumalloc_start_poll().to_bits() + (1 << 40))));
+        rcumalloc_synchronize();
+    });
+    assert!(went_on && text.lines().all(|line| line.starts_with("rcumalloc: ")), "{text}");
+    assert!(text.lines().count() >= 3, "{text}");
+}
+
+fn rcumalloc_read_unlock_once_too_often() {
+    rcumalloc::abi::own::rcumalloc_read_lock();
+    rcumalloc::abi::own::rcumalloc_read_unlock();
+    rcumalloc::abi::own::rcumalloc_read_unlock();
+}

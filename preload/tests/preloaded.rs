@@ -72,6 +72,55 @@ macro_rules! hazards {
 }
 
 hazards! {
-    free_after_tls_destroyed first_call_kinds exit_and_cancel fork_storm raw_clone_child
+    free_after_tls_destroyed first_call_kinds exit_and_cancel fork_storm raw_clone_child raw_clone_amid_malloc
     fork_in_signal_handler vfork_spawn clone_without_libc errno_kept alignment thread_churn
+    rlimit_as producer_consumer_idle_owner first_lock_in_handler
+}
+
+/// KiB of private memory and of all memory of a program that does nothing, or one malloc: the
+/// least of some runs, since what is resident of shared libraries depends on where they lie.
+fn memory(preloaded: bool, malloc: bool) -> (u64, u64) {
+    let run = || {
+        let mut command = Command::new(&built().program);
+        command.arg("print_memory");
+        if preloaded {
+            command.env("LD_PRELOAD", &built().library);
+        }
+        if malloc {
+            command.env("ARG", "1");
+        }
+        let output = command.output().expect("the program runs");
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        let mut numbers = text.split_whitespace().map(|word| word.parse::<u64>().expect("a number"));
+        (numbers.next().expect("private"), numbers.next().expect("all"))
+    };
+    let runs: Vec<_> = (0..25).map(|_| run()).collect();
+    let least = runs.iter().map(|&(private, _)| private).min().expect("runs");
+    (least, runs.iter().map(|&(_, all)| all).sum::<u64>() / 25)
+}
+
+#[test]
+fn a_small_program_stays_small() {
+    let (private, all) = memory(false, false);
+    let (ours_private, ours_all) = memory(true, false);
+    let (first_private, _) = memory(true, true);
+    eprintln!(
+        "nothing: {private}, {all} KiB; preloaded: {ours_private}, {ours_all}; a malloc: {first_private}"
+    );
+    assert!(first_private <= private + 16 * 4, "the first malloc touches more than 16 pages of ours");
+    assert!(ours_all <= all + 256, "{ours_all} KiB resident, {all} without us");
+}
+
+#[test]
+fn only_public_names_are_exported() {
+    let output =
+        Command::new("nm").args(["-D", "--defined-only"]).arg(&built().library).output().expect("nm runs");
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    const LIBC: &str = "malloc free calloc realloc reallocarray aligned_alloc posix_memalign memalign valloc \
+        pvalloc malloc_usable_size cfree free_sized free_aligned_sized malloc_trim mallopt mallinfo mallinfo2 \
+        malloc_info malloc_stats pthread_create __register_atfork";
+    for name in text.lines().filter_map(|line| line.split_whitespace().last()) {
+        let public = name.starts_with("rcumalloc_") || LIBC.split_whitespace().any(|known| known == name);
+        assert!(public, "{name} is exported");
+    }
 }

@@ -109,8 +109,8 @@ impl Recorder {
         count(&self.started);
     }
 
-    /// A period ended. `started_at` may be that of the period before, where the starter had not
-    /// recorded it yet; one latency in millions is then too long.
+    /// A period ended. `started_at` may be that of another thread's vain attempt to begin the same period,
+    /// a little later; one latency in millions is then too short.
     pub(crate) fn completed(&self, started_at: u64, now: u64) {
         count(&self.completed);
         count(&self.latencies[bucket_of(now.saturating_sub(started_at))]);

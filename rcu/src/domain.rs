@@ -10,8 +10,8 @@
 //! and `expedite`), then looks at the readers. A reader that registers, comes online or is unparked
 //! writes its record, executes a full fence in its first section's `lock_slow`, then reads. Fences
 //! are totally ordered: if the reader's comes first, the scanner sees the reader; if the writer's comes
-//! first, the reader does not find the block. The reader's fence cannot come after the writer's and
-//! before nothing: one of the two holds.
+//! first, the reader does not find the block. The writer's comes before the scanner's, so one of the two
+//! holds.
 //!
 //! **Why the last announcement always ends the period.** Every announcer stores its announcement,
 //! executes the fence at the head of `try_complete`, and scans until the first reader that is not
@@ -24,6 +24,7 @@
 //! The list of readers only grows (cells are reused, not removed), so it is walked without protection.
 
 use core::sync::atomic::AtomicPtr as PlainPtr;
+use core::sync::atomic::AtomicU32 as PlainU32;
 use core::sync::atomic::AtomicU64 as PlainU64;
 
 use crate::clock;
@@ -53,7 +54,10 @@ pub struct Domain {
     laggard: PlainPtr<ReaderCell>,
     tag: u8,
     next_id: AtomicU32,
-    /// When the period in flight began, in ns of the monotonic clock; 0: not recorded yet.
+    /// Counts the forks that led to this process, from 1. Written only where there is one thread, so not
+    /// a loom atomic.
+    generation: PlainU32,
+    /// When the youngest period began, or somebody last tried to begin one: ns of the monotonic clock.
     started_at: PlainU64,
     pub(crate) expediting: AtomicBool,
     pub(crate) barrier: Barrier,
@@ -96,6 +100,7 @@ impl Domain {
                 laggard: PlainPtr::new(core::ptr::null_mut()),
                 tag,
                 next_id: AtomicU32::new(0),
+                generation: PlainU32::new(1),
                 started_at: PlainU64::new(0),
                 expediting: AtomicBool::new(false),
                 barrier: Barrier::new(),
@@ -160,7 +165,8 @@ impl Domain {
     }
 
     /// True if the grace period of `cookie` has passed. One load and a comparison; any thread, any
-    /// context. A cookie of another domain, or one never handed out, is misuse and answers false.
+    /// context. A cookie of another domain, or one that lies further ahead than any handed out, is misuse
+    /// and answers false.
     #[inline]
     #[must_use]
     pub fn poll(&self, cookie: Cookie) -> bool {
@@ -194,8 +200,8 @@ impl Domain {
         if self.needed.load(Relaxed) < target {
             self.needed.fetch_max(target, Relaxed);
         }
-        // Between the store to `needed` and the load of the sequence; pairs with the fence in
-        // `complete`, between the store to the sequence and the load of `needed`: either whoever
+        // Between the store to `needed` and the load of the sequence; pairs with the second fence of
+        // `try_complete`, between the store to the sequence and the load of `needed`: either whoever
         // ends the period in flight sees our need, or we see that it has ended.
         fence(SeqCst);
         let sequence = self.sequence(Acquire);
@@ -212,12 +218,14 @@ impl Domain {
     }
 
     fn begin(&self, sequence: u64) -> bool {
-        // Release pairs with the acquire loads of the sequence by readers; acquire, because what other
-        // writers unlinked before the periods so far must be visible with this one too.
+        // Before the swap, or `stalled` could see the new period with the age of the one before; a
+        // maximum, or a thread that is late with an old time could make a young period look stalled.
+        self.started_at.fetch_max(clock::now_ns(), Relaxed);
+        // Nothing is handed over here: the fences do that. The acquire half keeps what ended the periods
+        // so far behind us, the release half passes it and `started_at` on.
         if self.sequence.compare_exchange(sequence, sequence + 1, AcqRel, Relaxed).is_err() {
             return false;
         }
-        self.started_at.store(clock::now_ns(), Relaxed);
         self.recorder.started();
         true
     }
@@ -340,7 +348,7 @@ impl Domain {
         cell: &'static ReaderCell,
         tid: u32,
     ) -> Result<Reader, AlreadyRegistered> {
-        if !cell.claim(self, tid) {
+        if !cell.claim(self, tid, self.generation.load(Relaxed)) {
             self.misuse(Misuse::RegisteredTwice { tid: cell.tid() });
             return Err(AlreadyRegistered);
         }
@@ -376,21 +384,27 @@ impl Domain {
     /// in one, stays open.
     ///
     /// # Safety
-    /// No other thread of this process uses the domain yet.
+    /// No other thread of this process uses the domain yet, and the child neither uses nor drops a copy of
+    /// any other `Reader`: its cell may soon be somebody else's.
     pub unsafe fn after_fork_in_child(&self, survivor: Option<&Reader>) {
         let survivor = survivor.map(Reader::cell);
+        let generation = self.generation.load(Relaxed) + 1;
+        self.generation.store(generation, Relaxed);
         for cell in self.readers() {
             if !survivor.is_some_and(|own| core::ptr::eq(own, cell)) {
                 cell.forget_owner();
             }
         }
         if let Some(own) = survivor {
-            own.set_tid(clock::thread_id());
+            own.survive(generation, clock::thread_id());
         }
         self.expediting.store(false, Relaxed);
         let sequence = self.sequence(Relaxed);
         if in_flight(sequence) {
             self.try_complete(sequence);
+        } else if self.needed.load(Relaxed) > sequence {
+            // Whoever was about to begin what somebody was promised is gone.
+            self.start(sequence);
         }
     }
 

@@ -10,7 +10,8 @@
 //!   section, or the count, has changed and announces for it, without another barrier. So a
 //!   thread that enters section after section holds a period up for one section and not for ever.
 //!
-//! One expediter at a time: the others have nothing to add. The lock is tried, never waited for.
+//! One expediter at a time. The lock is tried, never waited for; whoever does not get it scans all the same,
+//! for it may have just begun a period that the holder, busy with an older one, knows nothing of.
 
 use crate::domain::Domain;
 use crate::reader::{EXPLICIT, ReaderCell};
@@ -24,10 +25,10 @@ impl Domain {
     pub(crate) fn expedite(&self, period: u64) -> bool {
         // Acquire and release order one holder's `seen_*` words after the other's.
         if self.expediting.swap(true, Acquire) {
-            return false;
+            return self.try_complete(period);
         }
         // Behind the load that found `period` in flight, before any reader's record is read.
-        // Pairs with the fences in `come_online` and `lock_slow`.
+        // Pairs with the fence in `lock_slow`.
         fence(SeqCst);
         let mut pass = Pass { domain: self, period, barrier_executed: false };
         for cell in self.readers() {

@@ -39,7 +39,8 @@ pub enum Misuse {
         /// The thread that the cell belongs to.
         tid: u32,
     },
-    /// A cookie of another domain, or one that this domain has not handed out. Never elapses.
+    /// A cookie of another domain, or one that lies further ahead than any that this domain has handed
+    /// out. Does not elapse now. (A made-up one that lies in the past has elapsed.)
     StrangeCookie {
         /// The cookie.
         cookie: Cookie,

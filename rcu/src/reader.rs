@@ -53,8 +53,9 @@ const MAX_NESTING: i32 = 1 << 29;
 /// announcement (tens of ns) below what a clock can see.
 const TURN: i32 = if cfg!(loom) { 2 } else { 1024 };
 
+/// `claimed` of a cell without a reader. Otherwise it is the generation of the domain (1 and up, counting
+/// forks) that the reader was registered in.
 const FREE: u32 = 0;
-const CLAIMED: u32 = 1;
 
 /// The depth of the section that a value of `nest` stands for.
 const fn depth(nest: i32) -> i32 {
@@ -145,11 +146,18 @@ impl ReaderCell {
     // ---- registration ----
 
     /// Takes the cell for a new reader; false if it has one. The rest is the domain's business.
-    pub(crate) fn claim(&self, domain: &'static Domain, tid: u32) -> bool {
+    pub(crate) fn claim(&self, domain: &'static Domain, tid: u32, generation: u32) -> bool {
+        let claimed = &self.second_line.claimed;
+        let seen = claimed.load(Relaxed);
         // Acquire pairs with the release store in `release_claim`: the previous owner's last
         // writes are behind us.
-        if self.second_line.claimed.compare_exchange(FREE, CLAIMED, Acquire, Relaxed).is_err() {
+        if seen == generation || claimed.compare_exchange(seen, generation, Acquire, Relaxed).is_err() {
             return false;
+        }
+        if seen != FREE {
+            // A fork cut the registration off before the cell was in the list, where
+            // `after_fork_in_child` would have found it.
+            self.second_line.linked.store(false, Relaxed);
         }
         self.domain.store(core::ptr::from_ref(domain).cast_mut(), Relaxed);
         self.nest.store(BIAS, Relaxed);
@@ -193,6 +201,12 @@ impl ReaderCell {
         self.nest.store(BIAS, Relaxed);
         self.state.store(OFFLINE, Relaxed);
         self.release_claim();
+    }
+
+    /// In the only thread of a forked child: this reader is the one that lives on.
+    pub(crate) fn survive(&self, generation: u32, tid: u32) {
+        self.second_line.claimed.store(generation, Relaxed);
+        self.set_tid(tid);
     }
 
     pub(crate) fn set_tid(&self, tid: u32) {
@@ -298,7 +312,9 @@ impl ReaderCell {
     #[inline(never)]
     pub(crate) fn unlock_inner(&self) {
         let nest = self.nest.load(Relaxed);
-        if nest > 0 {
+        // 0: it came out as BIAS, but a signal handler's section has left the cold mode since, and has
+        // counted in our place.
+        if nest >= 0 {
             return;
         }
         match nest.wrapping_sub(BIAS) {
@@ -337,8 +353,8 @@ impl ReaderCell {
     /// The calling thread owns the cell, here and in what follows.
     #[inline]
     pub(crate) fn quiescent_state(&self) {
-        // Acquire pairs with the release of `Domain::start`: what was unlinked before the period
-        // began is visible to every section that begins after this announcement.
+        // That later sections see what was unlinked before the period began is the work of the fence
+        // behind the announcement, in `try_complete`.
         let sequence = self.domain().sequence(Acquire);
         let state = self.state.load(Relaxed);
         let nothing_to_say = !in_flight(sequence) || is_settled(state, sequence);

@@ -458,6 +458,23 @@ fn a_period_started_while_the_last_reader_exits_ends() {
 }
 
 #[test]
+fn a_period_begun_while_another_is_being_expedited_ends() {
+    // The expediter may still be busy with a period that somebody else has ended meanwhile. Whoever
+    // begins the next one then finds the expediter's lock taken.
+    explore("expedite/expedite", || {
+        let domain = domain();
+        let cookie = domain.start_poll(); // no reader: ends at once
+        assert!(domain.poll(cookie));
+        let thread = thread::spawn(move || domain.advance(Demand::Expedite));
+        domain.advance(Demand::Start);
+        domain.advance(Demand::Expedite);
+        thread.join().unwrap();
+        let counters = domain.counters();
+        assert_eq!(counters.started, counters.completed, "no reader exists, a period is still in flight");
+    });
+}
+
+#[test]
 fn a_need_that_arrives_while_a_period_ends_is_not_lost() {
     explore("start_poll/complete", || {
         let domain = domain();

@@ -3,6 +3,9 @@
 
 mod common;
 
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
+use std::thread;
+
 use common::*;
 use rcu::{Demand, ReaderCell, Stall, now_ns};
 
@@ -56,4 +59,49 @@ in_both_modes! {
         here.quiescent_state();
         assert_eq!(domain.stalled(now_ns(), 0).map(|stall| stall.id).collect::<Vec<_>>(), [4]);
     }
+}
+
+#[test]
+fn a_period_is_not_blamed_for_the_idle_time_before_it() {
+    // The watcher looks while the period begins, again and again: it must never see the new period with
+    // the age of the one before.
+    let domain = fast_domain();
+    let asked_at = AtomicU64::new(0); // 0: no period is wanted
+    let stop = AtomicBool::new(false);
+    thread::scope(|scope| {
+        let watcher = scope.spawn(|| {
+            while !stop.load(SeqCst) {
+                let asked = asked_at.load(SeqCst);
+                let stall = domain.stalled(now_ns(), 0).next();
+                let now = now_ns();
+                if let Some(stall) = stall
+                    && asked != 0
+                    && asked_at.load(SeqCst) == asked
+                {
+                    let most = now - asked;
+                    assert!(
+                        stall.age_ns <= most,
+                        "{} ns old, and {most} ns ago nobody had asked",
+                        stall.age_ns
+                    );
+                }
+            }
+        });
+        let lagging = reader(domain);
+        for round in 0..20_000 {
+            let asked = now_ns();
+            asked_at.store(asked, SeqCst);
+            (0..round % 64).for_each(|_| std::hint::spin_loop()); // meet it at every point of its own loop
+            let _ = domain.start_poll();
+            lagging.quiescent_state();
+            asked_at.store(0, SeqCst);
+            while now_ns() < asked + 20_000 {
+                std::hint::spin_loop();
+            }
+            if watcher.is_finished() {
+                break;
+            }
+        }
+        stop.store(true, SeqCst);
+    });
 }

@@ -8,6 +8,9 @@ mod common;
 use std::arch::asm;
 use std::cell::Cell;
 use std::mem::ManuallyDrop;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+use std::thread;
 
 use common::*;
 use rcu::{Demand, Domain, Reader, ReaderCell};
@@ -18,6 +21,8 @@ thread_local! {
     static STEPS_LEFT: Cell<u32> = const { Cell::new(0) };
     static TARGET: Cell<Option<(&'static Domain, &'static ReaderCell)>> = const { Cell::new(None) };
     static UNPROTECTED: Cell<bool> = const { Cell::new(false) };
+    /// Raised at the step, and waited for until another thread takes it down.
+    static PAUSED: Cell<Option<&'static AtomicBool>> = const { Cell::new(None) };
 }
 
 extern "C" fn on_trap(_: i32, _: *mut libc::siginfo_t, context: *mut libc::c_void) {
@@ -36,19 +41,29 @@ extern "C" fn on_trap(_: i32, _: *mut libc::siginfo_t, context: *mut libc::c_voi
         UNPROTECTED.set(!held_up(domain));
         drop(section);
     }
+    if let Some(paused) = PAUSED.take() {
+        paused.store(true, SeqCst);
+        while paused.load(SeqCst) {
+            std::thread::yield_now();
+        }
+    }
 }
 
 /// Runs `operation` and interrupts it behind its `step`th instruction; false if it has fewer.
 fn interrupted_at(step: u32, domain: &'static Domain, reader: &Reader, operation: fn(&Reader)) -> bool {
     TARGET.set(Some((domain, reader.cell())));
+    trapped_at(step, || operation(reader));
+    TARGET.take().is_none()
+}
+
+fn trapped_at(step: u32, operation: impl FnOnce()) {
     STEPS_LEFT.set(step);
     // SAFETY: sets and clears the trap flag, for which there is a handler. The compiler knows that
     // an asm block without `nostack` pushes.
     unsafe { asm!("pushfq", "or dword ptr [rsp], 0x100", "popfq") };
-    operation(reader);
+    operation();
     // SAFETY: as above.
     unsafe { asm!("pushfq", "and dword ptr [rsp], ~0x100", "popfq") };
-    TARGET.take().is_none()
 }
 
 /// Interrupts `operation` everywhere, each time on a reader fresh from `prepare`.
@@ -118,6 +133,12 @@ fn in_a_section_opened_offline(domain: &'static Domain) -> Reader {
     reader
 }
 
+fn online_in_a_section_opened_offline(domain: &'static Domain) -> Reader {
+    let reader = in_a_section_opened_offline(domain);
+    reader.online(); // the section is still in the cold mode, and nothing keeps a handler in it
+    reader
+}
+
 fn about_to_take_its_turn(domain: &'static Domain) -> Reader {
     let reader = reader(domain);
     for _ in 0..1023 {
@@ -126,6 +147,73 @@ fn about_to_take_its_turn(domain: &'static Domain) -> Reader {
     reader.lock();
     period_in_flight(domain);
     reader
+}
+
+/// Runs `operation`; another thread forks when it stands behind its `step`th instruction, and `child` runs
+/// in the child, where the operation will never go on. False if the operation has fewer instructions.
+fn forked_at(step: u32, operation: impl FnOnce(), child: impl FnOnce() + Send + 'static) -> bool {
+    let paused: &AtomicBool = leak(AtomicBool::new(false));
+    let forking = thread::spawn(move || {
+        while !paused.load(SeqCst) {
+            thread::yield_now();
+        }
+        let outcome = catch_unwind(AssertUnwindSafe(|| in_forked_child(child)));
+        paused.store(false, SeqCst);
+        outcome.expect("the child");
+    });
+    PAUSED.set(Some(paused));
+    trapped_at(step, operation);
+    let done = PAUSED.take().is_some();
+    if done {
+        paused.store(true, SeqCst); // the last child is one of a thread at rest
+    }
+    assert!(forking.join().is_ok(), "step {step}");
+    assert!(step > 3 || !done, "no instruction was interrupted: does the trap flag work here?");
+    !done
+}
+
+fn forget_the_others(domain: &Domain) {
+    // SAFETY: called first thing in a child, whose only thread this is.
+    unsafe { domain.after_fork_in_child(None) };
+}
+
+#[test]
+fn a_promise_outlives_a_fork_anywhere() {
+    on_signal(libc::SIGTRAP, on_trap);
+    let forked_while_a_period_ends = |&step: &u32| {
+        let domain = fast_domain();
+        let reader = implicit_and_lagging(domain);
+        let cookie = domain.start_poll(); // the period behind the one in flight
+        let child = move || {
+            forget_the_others(domain);
+            assert!(domain.poll(cookie), "nobody begins the period that was promised");
+        };
+        forked_at(step, || reader.quiescent_state(), child)
+    };
+    (1..).take_while(forked_while_a_period_ends).for_each(drop);
+}
+
+#[test]
+fn a_cell_whose_registration_a_fork_cut_off_is_free() {
+    on_signal(libc::SIGTRAP, on_trap);
+    let forked_while_registering = |&step: &u32| {
+        let domain = fast_domain();
+        let cell: &'static ReaderCell = leak(ReaderCell::new());
+        let child = move || {
+            forget_the_others(domain);
+            let heir = ManuallyDrop::new(register(domain, cell));
+            assert!(!held_up(domain));
+            let section = heir.read_lock();
+            assert!(held_up(domain), "the heir is not in the list");
+            drop(section);
+            forget_the_others(domain); // now it is in the list
+            let heir = register(domain, cell);
+            let _section = heir.read_lock();
+            assert!(held_up(domain));
+        };
+        forked_at(step, || drop(register(domain, cell)), child)
+    };
+    (1..).take_while(forked_while_registering).for_each(drop);
 }
 
 macro_rules! everywhere {
@@ -146,6 +234,7 @@ everywhere! {
     lock_and_unlock: explicit_and_lagging, |reader| drop(reader.read_lock());
     lock_while_offline: offline, |reader| reader.lock();
     unlock_of_a_section_opened_offline: in_a_section_opened_offline, |reader| reader.unlock();
+    unlock_behind_online: online_in_a_section_opened_offline, |reader| reader.unlock();
     unlock_that_takes_its_turn: about_to_take_its_turn, |reader| reader.unlock();
     announcement_of_an_implicit_reader: implicit_and_lagging, |reader| reader.quiescent_state();
     announcement_of_an_explicit_reader: explicit_and_lagging, |reader| reader.quiescent_state();

@@ -1,14 +1,13 @@
 //! What the loader calls: the constructor and the destructor of the shared library.
 //!
-//! The constructor only does early what would otherwise be done late: handlers for fork are
-//! registered before other libraries register theirs, so ours run last before the fork. If malloc
-//! is called before it, nothing is missing. The destructor looks for double frees that no turn has
+//! The constructor only does early what would otherwise be done late: the unusual system calls. If
+//! malloc is called before it, nothing is missing. The destructor looks for double frees that no turn has
 //! found and writes the figures if `RCUMALLOC_STATS` asks for them; the heap goes on working.
 
 use crate::abi::report;
 use crate::os::line::Line;
 use crate::os::{env, syscall};
-use crate::thread::{entry, exit, fork, start};
+use crate::thread::{entry, exit, start};
 
 /// Longest path in `RCUMALLOC_STATS`, in bytes.
 const PATH_BYTES: usize = 256;
@@ -27,7 +26,6 @@ static DESTRUCTOR: extern "C" fn() = destructor;
 pub extern "C" fn constructor() {
     if start::process() {
         entry::current();
-        fork::install_handlers();
     }
 }
 

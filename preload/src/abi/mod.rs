@@ -4,6 +4,7 @@
 //! it they are ordinary functions that Rust's tests and [`crate::RcuMalloc`] call.
 
 pub mod at_exit;
+pub mod atfork;
 pub mod info;
 pub mod libc_names;
 pub mod own;

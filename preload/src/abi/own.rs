@@ -75,25 +75,25 @@ pub extern "C" fn rcumalloc_poll(cookie: Cookie) -> bool {
 /// `rcumalloc_cond_synchronize(cookie)`.
 #[cfg_attr(feature = "preload", unsafe(no_mangle))]
 pub extern "C" fn rcumalloc_cond_synchronize(cookie: Cookie) {
-    DOMAIN.cond_synchronize(cookie, readers::own().as_deref());
+    readers::cond_synchronize("rcumalloc_cond_synchronize", cookie, false);
 }
 
 /// `rcumalloc_cond_synchronize_expedited(cookie)`.
 #[cfg_attr(feature = "preload", unsafe(no_mangle))]
 pub extern "C" fn rcumalloc_cond_synchronize_expedited(cookie: Cookie) {
-    DOMAIN.cond_synchronize_expedited(cookie, readers::own().as_deref());
+    readers::cond_synchronize("rcumalloc_cond_synchronize_expedited", cookie, true);
 }
 
 /// `rcumalloc_synchronize()`.
 #[cfg_attr(feature = "preload", unsafe(no_mangle))]
 pub extern "C" fn rcumalloc_synchronize() {
-    readers::synchronize(false);
+    readers::synchronize("rcumalloc_synchronize", false);
 }
 
 /// `rcumalloc_synchronize_expedited()`.
 #[cfg_attr(feature = "preload", unsafe(no_mangle))]
 pub extern "C" fn rcumalloc_synchronize_expedited() {
-    readers::synchronize(true);
+    readers::synchronize("rcumalloc_synchronize_expedited", true);
 }
 
 /// `rcumalloc_barrier()`.

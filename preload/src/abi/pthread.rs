@@ -7,6 +7,7 @@
 //! function, so unwinding and backtraces see what they would see without us.
 
 use crate::os::line::Line;
+use crate::os::signals::Quiet;
 use crate::os::{syscall, tls};
 use crate::thread::cache::ThreadCache;
 use crate::thread::{entry, exit, mode, registry};
@@ -36,7 +37,7 @@ pub unsafe extern "C" fn pthread_create(
     // The creator has a cache from here on: its own frees are deferred too.
     entry::current();
     mode::go_concurrent();
-    let Some(cache) = registry::acquire(0) else {
+    let Some(cache) = registry::acquire(&Quiet::new()) else {
         // No memory for a cache: the thread gets one on its first call, or lives without.
         // SAFETY: the caller's promise.
         return unsafe { real(thread, attributes, start, argument) };
@@ -48,7 +49,7 @@ pub unsafe extern "C" fn pthread_create(
     let error = unsafe { real(thread, attributes, rcumalloc_thread_start, cache.cast()) };
     if error != 0 {
         // SAFETY: no thread was made, so the cache is still ours.
-        exit::release(unsafe { &mut *cache });
+        exit::release(unsafe { &mut *cache }, &Quiet::new());
     }
     error
 }
@@ -80,12 +81,14 @@ extern "C" fn enter(cache: *mut ThreadCache) -> Task {
     // SAFETY: handed over by the creator, for this thread alone.
     let cache = unsafe { &mut *cache };
     let task = Task { start: cache.start.load(Relaxed), argument: cache.argument.load(Relaxed) };
+    // From the question to the answer no handler may give the thread another cache.
+    let quiet = Quiet::new();
     if tls::alloc_table() == tls::empty_table() {
-        registry::adopt(cache);
+        registry::adopt(cache, &quiet);
         exit::watch_thread(cache);
     } else {
         // Something allocated before us and the thread has a cache.
-        exit::release(cache);
+        exit::release(cache, &quiet);
     }
     task
 }

@@ -36,15 +36,19 @@ struct Account {
     deferred: AtomicUsize,
     expedite_at: AtomicUsize,
     peak: AtomicUsize,
+    /// The budget when it was last computed, in bytes.
+    budget: AtomicUsize,
 }
 
 static ACCOUNT: Account = Account {
     deferred: AtomicUsize::new(0),
     expedite_at: AtomicUsize::new(LEAST_BUDGET),
     peak: AtomicUsize::new(0),
+    budget: AtomicUsize::new(LEAST_BUDGET),
 };
 
 /// Configured budget: bytes, or 0 when it is a percentage of the heap.
+#[unsafe(link_section = ".data")]
 static BUDGET_BYTES: AtomicUsize = AtomicUsize::new(0);
 static PERCENT: AtomicU32 = AtomicU32::new(BUDGET_PERCENT);
 static AGE_LIMIT_MS: AtomicU32 = AtomicU32::new(AGE_MS);
@@ -75,29 +79,6 @@ pub fn configured_budget() -> Size {
     }
 }
 
-/// Most bytes of blocks in the waiting and full magazines of one thread (tune): its part in what the
-/// process keeps for reuse.
-const SHARE_MOST: usize = 2 << 20;
-/// Least share, in bytes: a magazine or two of any class, so that a thread reuses its own.
-const SHARE_LEAST: usize = 64 << 10;
-static SHARE: AtomicUsize = AtomicUsize::new(SHARE_MOST);
-
-/// All threads' shares together, in budgets (tune): two threads keep all they like.
-const SHARES: usize = 2;
-
-/// Bytes a thread may keep to itself. What it keeps nobody else can take up when it falls asleep, so
-/// the shares together are a few budgets, however many threads there are, down to [`SHARE_LEAST`] each
-/// (G3, hazard `producer_consumer_idle_owner`).
-#[inline]
-pub fn share_bytes() -> usize {
-    SHARE.load(Relaxed)
-}
-
-/// There are `threads` threads with a cache now.
-pub fn set_threads(threads: usize) {
-    SHARE.store((SHARES * budget_bytes() / threads.max(1)).clamp(SHARE_LEAST, SHARE_MOST), Relaxed);
-}
-
 /// The age limit in milliseconds.
 #[inline]
 pub fn age_limit_ms() -> u32 {
@@ -106,14 +87,26 @@ pub fn age_limit_ms() -> u32 {
 
 /// The budget as of now, in bytes.
 pub fn budget_bytes() -> usize {
-    match BUDGET_BYTES.load(Relaxed) {
+    let budget = match BUDGET_BYTES.load(Relaxed) {
         0 => {
             let zone = zone::stats();
             let used = zone.usable_bytes.saturating_sub(zone.free_bytes);
             (used / 100 * PERCENT.load(Relaxed) as usize).max(LEAST_BUDGET)
         }
         bytes => bytes,
-    }
+    };
+    ACCOUNT.budget.store(budget, Relaxed);
+    budget
+}
+
+/// The budget when it was last computed, in bytes: without asking the zone.
+pub fn last_budget() -> usize {
+    ACCOUNT.budget.load(Relaxed)
+}
+
+/// Whether more bytes wait than the budget allows.
+pub fn is_over_budget() -> bool {
+    ACCOUNT.deferred.load(Relaxed) > last_budget()
 }
 
 /// What [`stamp`] gives.
@@ -184,6 +177,13 @@ fn relieve(cookie: Cookie) -> bool {
     // Whether it helped or not, the blocks leave the account only when somebody takes them up.
     ACCOUNT.expedite_at.store(deferred + budget / 8, Relaxed);
     true
+}
+
+/// After everything was done about a backlog over its budget: the next attempt is made when it
+/// has grown by an eighth of the budget from what is left now. So the mark follows the backlog down, too.
+pub fn settle_mark() {
+    let budget = last_budget();
+    ACCOUNT.expedite_at.store(budget.max(ACCOUNT.deferred.load(Relaxed) + budget / 8), Relaxed);
 }
 
 /// Called when blocks were taken up again: the mark may come down.

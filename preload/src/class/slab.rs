@@ -144,6 +144,12 @@ impl Slab {
         self.head().free != 0 || (self.head().fresh as usize) < self.class().blocks()
     }
 
+    /// Blocks that can be taken from it.
+    #[inline]
+    pub fn available(self) -> usize {
+        self.head().free as usize + self.class().blocks() - self.head().fresh as usize
+    }
+
     /// Whether no block of it is out, in a magazine or deferred.
     #[inline]
     pub fn is_empty(self) -> bool {
@@ -227,6 +233,22 @@ impl Slab {
         let head = unsafe { self.0.as_mut() };
         head.free += head.deferred;
         core::mem::take(&mut head.deferred) as usize
+    }
+
+    /// Whether it is described by what lies at `descriptor` and begins at `addr`.
+    pub fn is_at(self, descriptor: usize, addr: usize) -> bool {
+        self.0.as_ptr() as usize == descriptor && self.base() == addr
+    }
+
+    /// After a change that nobody will finish: counts what its bitmaps say, on no list.
+    pub fn recount(mut self) {
+        let count = |bits: &[u64]| bits.iter().map(|word| word.count_ones() as u16).sum();
+        let free = count(self.free_bits());
+        let deferred = count(self.deferred_bits());
+        // SAFETY: the class lock is held.
+        let head = unsafe { self.0.as_mut() };
+        (head.free, head.deferred, head.listed) = (free, deferred, false);
+        (head.next, head.prev, head.next_deferred) = (None, None, None);
     }
 
     /// Whether the block holding `addr` was ever carved, and whether it is in the slab or in

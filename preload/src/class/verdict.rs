@@ -13,8 +13,11 @@ use crate::os::line::Line;
 use crate::os::syscall;
 use crate::page::memdesc::{self, Kind, Memdesc};
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering::Acquire, Ordering::Relaxed, fence};
+use rcu::Misuse;
 
+#[unsafe(link_section = ".data")]
 static REPORT_ONLY: AtomicBool = AtomicBool::new(false);
+#[unsafe(link_section = ".data")]
 static REPORTED: AtomicU64 = AtomicU64::new(0);
 
 /// Whether bad calls are reported and the program goes on.
@@ -192,19 +195,42 @@ fn describe_small(line: &mut Line, class: Class, at: Whereabouts) {
     });
 }
 
-/// A wrong use of the grace-period engine, such as an unlock without a lock.
+/// A wrong use of the grace-period engine, such as an unlock without a lock: the call has no effect.
 #[cold]
-pub fn misuse(what: &rcu::Misuse) {
-    struct Text<'a>(&'a mut Line);
-    impl core::fmt::Write for Text<'_> {
-        fn write_str(&mut self, text: &str) -> core::fmt::Result {
-            self.0.str(text);
-            Ok(())
+pub fn misuse(what: &Misuse) {
+    let mut line = Line::new();
+    match *what {
+        Misuse::UnbalancedUnlock { tid } => {
+            line.str("rcumalloc_read_unlock without an open read-side section in thread ").dec(tid.into());
+        }
+        Misuse::OfflineInSection { tid } => {
+            line.str("rcumalloc_thread_offline inside a read-side section of thread ").dec(tid.into());
+            line.str(": end the section first");
+        }
+        Misuse::ExitInSection { tid } => {
+            line.str("thread ").dec(tid.into()).str(" ended inside a read-side section: ");
+            line.str("an rcumalloc_read_lock without its rcumalloc_read_unlock");
+        }
+        Misuse::SynchronizeInSection { tid } => return never_ends("waiting", tid),
+        Misuse::RegisteredTwice { tid } => {
+            line.str("internal: the reader's record of thread ").dec(tid.into()).str(" was registered twice");
+        }
+        Misuse::StrangeCookie { cookie, .. } => {
+            line.str("rcumalloc_poll, _cond_synchronize: cookie ").hex(cookie.to_bits());
+            line.str(" was never handed out by rcumalloc_start_poll");
         }
     }
-    let mut line = Line::new();
-    let _ = core::fmt::write(&mut Text(&mut line), format_args!("{what}"));
     finish(&mut line);
+}
+
+/// `call` waits for a grace period inside the calling thread's own section: no effect is safe (the
+/// caller counts on the wait), so this ends the process whatever `RCUMALLOC_ON_ERROR` says.
+#[cold]
+pub fn never_ends(call: &str, tid: u32) {
+    let mut line = Line::new();
+    line.str(call).str(": waiting for a grace period inside a read-side section of the same thread ");
+    line.dec(tid.into()).str(" would never end").emit();
+    syscall::abort();
 }
 
 fn finish(line: &mut Line) {

@@ -102,7 +102,7 @@ pub fn small_pages(addr: usize, len: usize) {
 }
 
 #[cfg(any(test, feature = "inject"))]
-pub use inject::{fail_after, fail_never};
+pub use inject::{fail_after, fail_never, has_failed};
 
 /// Failure injection, per thread under `cargo test` (tests run side by side), else for the
 /// process.
@@ -118,6 +118,9 @@ mod inject {
     #[cfg(not(test))]
     static LEFT: AtomicUsize = AtomicUsize::new(usize::MAX);
 
+    /// Calls that were made to fail since `fail_after`; of the process.
+    static FAILED: core::sync::atomic::AtomicUsize = core::sync::atomic::AtomicUsize::new(0);
+
     fn set(n: usize) {
         #[cfg(test)]
         LEFT.set(n);
@@ -127,12 +130,18 @@ mod inject {
 
     /// Lets `n` mapping calls succeed and fails every later one.
     pub fn fail_after(n: usize) {
+        FAILED.store(0, core::sync::atomic::Ordering::Relaxed);
         set(n);
     }
 
     /// Ends the injection.
     pub fn fail_never() {
         set(usize::MAX);
+    }
+
+    /// Whether a call was made to fail since `fail_after`, in any thread.
+    pub fn has_failed() -> bool {
+        FAILED.load(core::sync::atomic::Ordering::Relaxed) != 0
     }
 
     /// Counts one mapping call; whether it shall fail.
@@ -143,7 +152,10 @@ mod inject {
         let left = LEFT.load(Relaxed);
         match left {
             usize::MAX => false,
-            0 => true,
+            0 => {
+                FAILED.fetch_add(1, core::sync::atomic::Ordering::Relaxed);
+                true
+            }
             n => {
                 set(n - 1);
                 false

@@ -11,6 +11,7 @@ pub mod line;
 pub mod lock;
 pub mod map;
 pub mod peers;
+pub mod signals;
 pub mod syscall;
 pub mod tid;
 pub mod tls;

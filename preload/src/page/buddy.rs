@@ -4,8 +4,8 @@
 //! has a tree of bits, out of line: node 1 is the whole unit (order 10), node n has the
 //! halves 2n and 2n+1, nodes 1024..2047 are the pages. *A bit is set if and only if its node
 //! is a free block that is not part of a larger one.* The buddy of node n is n^1, the block
-//! above is n/2: coalescing is arithmetic. Above the units, one row of an index for each 64
-//! units has a word for each order, whose bits say which units hold such a block. A search
+//! above is n/2: coalescing is arithmetic. For each 64 units
+//! a row of an index has a word for each order, whose bits say which of them hold such a block. A search
 //! takes the smallest order that fits and of these the lowest address, which keeps a heap
 //! dense and its top empty.
 //!
@@ -17,7 +17,6 @@
 use crate::constants::{MAX_ORDER, MAX_UNITS, UNIT_PAGES};
 
 const ORDERS: usize = MAX_ORDER as usize + 1;
-const ROWS: usize = MAX_UNITS / 64;
 
 /// What is known of one unit. All zero: no page of it is free.
 #[repr(C, align(64))]
@@ -25,6 +24,8 @@ pub struct Unit {
     tree: [u64; 32],
     dirty: [u64; 16],
     blocks: [u16; ORDERS],
+    /// In each 64th unit: the row of the index for it and the next 63.
+    row: [u64; ORDERS],
 }
 
 impl Unit {
@@ -66,7 +67,6 @@ pub struct Buddy {
     dirty: usize,
     blocks: [u32; ORDERS],
     first: [u32; ORDERS],
-    index: [[u64; ORDERS]; ROWS],
 }
 
 // SAFETY: the pointer is to the window's table of units, which belongs to this alone.
@@ -82,7 +82,6 @@ impl Buddy {
             dirty: 0,
             blocks: [0; ORDERS],
             first: [0; ORDERS],
-            index: [[0; ORDERS]; ROWS],
         }
     }
 
@@ -94,7 +93,29 @@ impl Buddy {
     pub unsafe fn know(&mut self, units: *mut Unit, known: usize) {
         debug_assert!(known <= MAX_UNITS && (self.units.is_null() || self.units == units));
         self.units = units;
-        self.known = self.known.max(known);
+        while self.known < known {
+            // Written before it is read: a page that is read first faults twice.
+            // SAFETY: promised above; zero is what is there.
+            unsafe { (&raw mut (*units.add(self.known)).tree[0]).write_volatile(0) };
+            self.known += 1;
+        }
+    }
+
+    /// Makes every page of the `known` units at `units` one that is not free.
+    ///
+    /// # Safety
+    /// As [`know`](Self::know).
+    pub unsafe fn forget_free(&mut self, units: *mut Unit, known: usize) {
+        *self = Buddy::new();
+        if known > 0 {
+            // SAFETY: promised by the caller; zero bytes are a unit without free pages.
+            unsafe { units.write_bytes(0, known) };
+        }
+        (self.units, self.known) = (units, known);
+    }
+
+    fn row(&mut self, row: usize) -> &mut [u64; ORDERS] {
+        &mut self.unit(row * 64).row
     }
 
     /// Pages that are free.
@@ -118,7 +139,7 @@ impl Buddy {
         let it = self.unit(unit);
         it.flip(node);
         it.blocks[o] += 1;
-        self.index[unit / 64][o] |= 1 << (unit % 64);
+        self.row(unit / 64)[o] |= 1 << (unit % 64);
         self.first[o] = self.first[o].min((unit / 64) as u32);
         self.blocks[o] += 1;
         self.free += 1 << order;
@@ -130,7 +151,7 @@ impl Buddy {
         it.flip(node);
         it.blocks[o] -= 1;
         if it.blocks[o] == 0 {
-            self.index[unit / 64][o] &= !(1 << (unit % 64));
+            self.row(unit / 64)[o] &= !(1 << (unit % 64));
         }
         self.blocks[o] -= 1;
         self.free -= 1 << order;
@@ -141,11 +162,11 @@ impl Buddy {
         let fit = (order..=MAX_ORDER).find(|&o| self.blocks[o as usize] > 0)?;
         let o = fit as usize;
         // `first` is a lower bound; make it exact.
-        while self.index[self.first[o] as usize][o] == 0 {
+        while self.row(self.first[o] as usize)[o] == 0 {
             self.first[o] += 1;
         }
         let row = self.first[o] as usize;
-        let unit = row * 64 + self.index[row][o].trailing_zeros() as usize;
+        let unit = row * 64 + self.row(row)[o].trailing_zeros() as usize;
         let mut node = self.unit(unit).lowest(fit)?;
         self.remove(unit, node, fit);
         for half in (order..fit).rev() {
@@ -290,7 +311,7 @@ impl Buddy {
             }
             let last = start + pages / UNIT_PAGES * UNIT_PAGES;
             for unit in start / UNIT_PAGES..last / UNIT_PAGES {
-                if self.index[unit / 64][MAX_ORDER as usize] >> (unit % 64) & 1 == 0 {
+                if self.row(unit / 64)[MAX_ORDER as usize] >> (unit % 64) & 1 == 0 {
                     start = (unit + 1) * UNIT_PAGES;
                     continue 'next;
                 }

@@ -115,6 +115,12 @@ pub fn of(addr: usize) -> Memdesc {
     Memdesc(unsafe { at(window::LINE.memdesc.load(Relaxed), addr) }.load(Acquire))
 }
 
+/// The slot offset in the word of the page that `addr` lies in: not 0 only in a slab.
+#[inline(always)]
+pub fn slot_of(addr: usize) -> usize {
+    of(addr).0 as usize >> SLOT_SHIFT
+}
+
 /// The word of a page.
 ///
 /// # Safety

@@ -53,6 +53,7 @@ struct Shop {
     bytes: usize,
 }
 
+#[unsafe(link_section = ".data")]
 static SHOP: Lock<Shop> = Lock::new(Shop { cursor: 0, end: 0, is_zero: false, newest: 0, runs: 0, bytes: 0 });
 
 /// The metadata's numbers.
@@ -213,6 +214,22 @@ pub(super) fn hold() {
 pub(super) unsafe fn release() {
     // SAFETY: promised by the caller.
     unsafe { SHOP.force_unlock() }
+}
+
+/// If somebody who is gone was cutting: the rest of the run belongs to nobody. (The pools' free
+/// lists are whole at every moment: each change is one store.)
+///
+/// # Safety
+/// The process has one thread, which does not hold the lock.
+pub(super) unsafe fn abandon_torn() {
+    if SHOP.is_locked() {
+        // SAFETY: whoever held the lock is gone, and nobody else is here.
+        unsafe {
+            let shop = &mut *SHOP.peek();
+            (shop.cursor, shop.end) = (0, 0);
+            SHOP.force_unlock();
+        }
+    }
 }
 
 #[cfg(test)]

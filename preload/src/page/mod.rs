@@ -90,14 +90,27 @@ pub unsafe fn fork_parent() {
     }
 }
 
-/// Lets go of them in the child. A child made behind our back (`_Fork`, raw `clone`) that
-/// finds out later may call it too, and then takes the risk of a half-made change.
+/// Lets go of them in the child.
 ///
 /// # Safety
-/// The process has one thread.
+/// The process has one thread, the image of the one that called [`fork_prepare`].
 pub unsafe fn fork_child() {
-    // SAFETY: with one thread, whoever held the locks is the caller's image or is gone.
+    // SAFETY: with one thread, whoever held the locks is the caller's image.
     unsafe { fork_parent() }
+}
+
+/// In a child made behind our back (`_Fork`, raw `clone`): what another thread was changing at
+/// that moment is forgotten and goes to nobody; the floor goes on with fresh pages.
+///
+/// # Safety
+/// The process has one thread, and it holds none of the floor's locks.
+pub unsafe fn abandon_torn() {
+    // SAFETY: promised by the caller. The zone first: the others may ask it for pages later.
+    unsafe {
+        zone::abandon_torn();
+        reserve::abandon_torn();
+        meta::abandon_torn();
+    }
 }
 
 #[cfg(test)]

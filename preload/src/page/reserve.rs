@@ -20,10 +20,13 @@ struct Stock {
     len: usize,
 }
 
+#[unsafe(link_section = ".data")]
 static STOCK: Lock<Stock> = Lock::new(Stock { top: None, len: 0 });
 
 /// Pages wanted, and pages there: written under the lock, or read for a hint.
+#[unsafe(link_section = ".data")]
 static TARGET: AtomicUsize = AtomicUsize::new(0);
+#[unsafe(link_section = ".data")]
 static LEN: AtomicUsize = AtomicUsize::new(0);
 
 impl Stock {
@@ -101,6 +104,21 @@ pub(super) fn hold() {
 pub(super) unsafe fn release() {
     // SAFETY: promised by the caller.
     unsafe { STOCK.force_unlock() }
+}
+
+/// If somebody who is gone was changing the stock: it is empty, and its pages belong to nobody.
+///
+/// # Safety
+/// The process has one thread, which does not hold the lock.
+pub(super) unsafe fn abandon_torn() {
+    if STOCK.is_locked() {
+        // SAFETY: whoever held the lock is gone, and nobody else is here.
+        unsafe {
+            *STOCK.peek() = Stock { top: None, len: 0 };
+            STOCK.force_unlock();
+        }
+        LEN.store(0, Relaxed);
+    }
 }
 
 #[cfg(test)]

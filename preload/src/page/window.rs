@@ -14,7 +14,8 @@
 //! ```text
 //!   side:  memdesc (8 B a page) | units (a Unit each 4 MiB) | marks 4..=15 | pad | BASE: window
 //! ```
-//! Each side table is committed from its start to its own high-water mark, as needed.
+//! Each side table is committed from its start to its own high-water mark: marks when a slab needs
+//! them or, in a lazy window, with the pages they are for.
 //!
 //! [`LINE`] and the mark origins are the process's window as everybody reads it; `Window` itself
 //! is part of the zone and protected by its lock. Any mapping call may fail: then the state
@@ -46,10 +47,12 @@ pub struct Line {
 }
 
 /// The process's window.
+#[unsafe(link_section = ".data")]
 pub static LINE: Line =
     Line { base: AtomicUsize::new(1 << 63), frontier: AtomicUsize::new(0), memdesc: AtomicUsize::new(0) };
 
 /// For each k, where mark map k would begin if the window began at address 0.
+#[unsafe(link_section = ".data")]
 static MARK_ORIGIN: [AtomicUsize; 16] = [const { AtomicUsize::new(0) }; 16];
 
 /// How many places for a lazy window have been tried.
@@ -88,6 +91,23 @@ pub fn mark_origin(k: u32) -> usize {
 /// are zero at first. False if there is no memory for them.
 pub fn ensure_marks(k: u32, addr: usize, len: usize) -> bool {
     super::zone::ensure_marks(k, addr, len)
+}
+
+/// Calls `visit` with the descriptor and the first page's address of every aligned 64 KiB all of
+/// whose pages say that they are one slab of the class with this slot.
+pub fn for_each_slab(slot: u16, mut visit: impl FnMut(usize, usize)) {
+    const PAGES: usize = 16;
+    let (base, pages) = (base(), frontier() >> PAGE_SHIFT);
+    let word = |page: usize| super::memdesc::of(base + page * PAGE);
+    for first in (0..pages).step_by(PAGES) {
+        let found = word(first);
+        if found.kind() == Kind::Slab
+            && found.slot() == slot
+            && (first..first + PAGES).all(|page| word(page) == found)
+        {
+            visit(found.descriptor(), base + first * PAGE);
+        }
+    }
 }
 
 const MARKS: usize = *MARK_SHIFTS.end() as usize - *MARK_SHIFTS.start() as usize + 1;
@@ -339,13 +359,12 @@ impl Window {
         let units = end.div_ceil(UNIT) * size_of::<Unit>();
         self.memdesc.ensure(end >> PAGE_SHIFT << 3, self.is_lazy)
             && self.units.ensure(units, self.is_lazy)
-            && (!self.is_lazy || self.mark_all(end))
+            && (!self.is_lazy || self.all_marks(end))
     }
 
-    /// Makes the marks of every kind up to `end`. Where the address space is limited they must come
-    /// with the pages: when the limit has been reached, a page that once held a large block could
-    /// become a slab's no more, however much was free (hazard `rlimit_as`). An eighth of the limit.
-    fn mark_all(&mut self, end: usize) -> bool {
+    /// Under a limit a page that has no room for its marks could never be a slab's, once the heap
+    /// has used the limit up: they are mapped with it, an eighth of its size for all classes.
+    fn all_marks(&mut self, end: usize) -> bool {
         MARK_SHIFTS.zip(&mut self.marks).all(|(k, mark)| mark.ensure(end.div_ceil(1 << k), true))
     }
 }

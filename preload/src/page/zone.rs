@@ -31,7 +31,8 @@ struct State {
     buddy: Buddy,
 }
 
-/// The process's zone: 45 KiB of zeros in .bss, of which a small program touches one page.
+/// The process's zone. What it knows of units lies beside the window.
+#[unsafe(link_section = ".data")]
 static ZONE: Zone = Zone::new();
 
 /// A snapshot of the zone's numbers.
@@ -88,6 +89,19 @@ impl State {
             self.buddy.add(page, pages);
         }
         true
+    }
+
+    /// # Safety
+    /// Only after a change that nobody will finish.
+    unsafe fn forget_free(&mut self, zone: &Zone) {
+        if !self.window.is_open() {
+            self.window = Window::new();
+            return;
+        }
+        zone.publish(&self.window);
+        let known = self.window.frontier().div_ceil(UNIT);
+        // SAFETY: units are committed before the frontier moves, and used by this zone alone.
+        unsafe { self.buddy.forget_free(self.window.units(), known) };
     }
 
     fn frontier_page(&self) -> usize {
@@ -378,6 +392,22 @@ pub(super) fn hold() {
 pub(super) unsafe fn release() {
     // SAFETY: promised by the caller.
     unsafe { ZONE.0.force_unlock() }
+}
+
+/// If somebody who is gone was changing the zone: no page below the frontier is free any more. What
+/// is given back from now on is free again; the rest belongs to nobody.
+///
+/// # Safety
+/// The process has one thread, which does not hold the lock.
+pub(super) unsafe fn abandon_torn() {
+    if ZONE.0.is_locked() {
+        // SAFETY: whoever held the lock is gone, and nobody else is here.
+        unsafe {
+            let state = &mut *ZONE.0.peek();
+            state.forget_free(&ZONE);
+            ZONE.0.force_unlock();
+        }
+    }
 }
 
 #[cfg(test)]

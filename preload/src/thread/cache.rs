@@ -10,21 +10,24 @@
 //!   loaded    alloc slot   malloc pops; solo: free pushes, too      marked out
 //!   warm      one magazine, full or empty, next to a local slot     marked out
 //!   filling   defer slot   free pushes                              marked out
-//!   waiting   queue, oldest first, each stamped with a cookie       marked in
-//!   full      stack, reusable                                       marked in
+//!   waiting   shelf, oldest first, each stamped with a cookie       marked in
+//!   full      shelf, reusable                                       marked in
 //! ```
 //!
-//! Only the owner touches it, except: the registry's words; the counters and tops, which
-//! statistics read; and all of it in the child of a fork, whose other threads are gone.
+//! Only the owner touches it, except: the registry's words; the shelf, which others may open; the
+//! counters and tops, which statistics read; and all of it in the child of a fork, whose other
+//! threads are gone.
 
 use crate::class::backlog::{self, START_BYTES};
 use crate::class::depot;
-use crate::class::magazine::{KINDS, Magazine, Queue, Stack, largest_kind};
+use crate::class::magazine::{KINDS, Magazine, Stack, largest_kind};
 use crate::class::size_class::{CLASSES, Class};
 use crate::os::{clock, tls};
 use crate::page::cache::PageCache;
 use crate::page::reserve;
+use crate::thread::shelf::Shelf;
 use crate::thread::table::Table;
+use core::marker::PhantomPinned;
 use core::sync::atomic::{AtomicPtr, AtomicU32, AtomicUsize};
 use rcu::ReaderCell;
 
@@ -33,14 +36,12 @@ use rcu::ReaderCell;
 const SPARES: usize = 8;
 /// Slow paths between two looks at the coarse clock: its cost (some 40 instructions) spread thin.
 const TICKS: u32 = 32;
+/// The coarse clock before it was looked at.
+const NEVER: u32 = 0;
 
 /// What a thread keeps for one class beside its slots.
 #[repr(C)]
 pub struct ClassState {
-    /// Stamped, oldest first.
-    pub waiting: Queue,
-    /// Reusable, marked in.
-    pub full: Stack,
     /// Full (not looked at since it left the slot) or empty: `len` says which.
     pub warm: Option<Magazine>,
     /// Magazines turned, up to where it no longer matters: the slow start.
@@ -52,20 +53,15 @@ pub struct ClassState {
 pub struct ThreadCache {
     /// What malloc pops from. First: its address is the cache's.
     pub alloc: Table,
-    /// What free pushes to in a concurrent process.
-    pub defer: Table,
+    // What a thread that hardly allocates touches shares the first page with the first slots.
     /// The thread as the grace-period engine sees it.
     pub reader: ReaderCell,
-    /// Per class.
-    pub classes: [ClassState; CLASSES],
     /// Empty magazines by kind.
     pub spares: [Stack; KINDS],
     /// Order-0 pages.
     pub pages: PageCache,
     /// Bytes left to stamp before this thread starts a period.
     pub credit: usize,
-    /// Bytes in `waiting` and `full` of all classes.
-    pub held: usize,
     /// Slow paths until the clock is looked at.
     pub ticks: u32,
     /// The coarse clock when it was last looked at, in milliseconds.
@@ -92,6 +88,15 @@ pub struct ThreadCache {
     pub start: AtomicUsize,
     /// Its argument.
     pub argument: AtomicUsize,
+    /// What free pushes to in a concurrent process.
+    pub defer: Table,
+    /// Per class.
+    pub classes: [ClassState; CLASSES],
+    /// Waiting and full magazines.
+    pub shelf: Shelf,
+    /// A `&mut` of a cache is not the only way to it (the shelf, the atomics): this has the
+    /// compiler know.
+    pub shared: PhantomPinned,
 }
 
 const _: () = {
@@ -215,6 +220,10 @@ impl ThreadCache {
     /// Looks at the clock; true when the age limit has passed since the last sweep.
     pub fn look_at_clock(&mut self) -> bool {
         self.now_ms = (clock::now_coarse_ns() / 1_000_000) as u32;
+        if self.swept_ms == NEVER {
+            // The first look only winds the clock up: a thread that does little never asks for it.
+            self.swept_ms = self.now_ms;
+        }
         let due = self.now_ms.wrapping_sub(self.swept_ms) >= backlog::age_limit_ms();
         if due {
             self.swept_ms = self.now_ms;
@@ -227,7 +236,7 @@ impl ThreadCache {
         self.credit = START_BYTES;
         self.ticks = TICKS - 1;
         self.rounds = 0;
-        self.now_ms = (clock::now_coarse_ns() / 1_000_000) as u32;
-        self.swept_ms = self.now_ms;
+        self.now_ms = NEVER;
+        self.swept_ms = NEVER;
     }
 }

@@ -20,12 +20,12 @@ use crate::class::backlog;
 use crate::class::large;
 use crate::class::marks::Map;
 use crate::class::size_class::{Class, SMALL_MAX};
-use crate::class::slab::Slab;
 use crate::class::verdict;
-use crate::os::{tid, tls};
+use crate::os::signals::Quiet;
+use crate::os::tls;
 use crate::page::memdesc::{self, Kind};
 use crate::thread::cache::ThreadCache;
-use crate::thread::{exit, mode, refill, registry, retire, start};
+use crate::thread::{exit, fork, mode, refill, registry, retire, start, table};
 use core::ptr::null_mut;
 
 /// What alignment malloc promises: that of `max_align_t`.
@@ -52,15 +52,25 @@ pub fn existing() -> Option<&'static mut ThreadCache> {
     if tls::alloc_table() == tls::empty_table() { None } else { current() }
 }
 
+/// What a slow path without a cache begins with. A handler's first section finds the thread with a
+/// cache, or with nothing under way.
+fn without_cache() -> Quiet {
+    if fork::was_cloned() {
+        fork::after_raw_clone();
+    }
+    Quiet::new()
+}
+
 /// A thread's first call.
 #[cold]
 #[inline(never)]
 fn begin() -> Option<&'static mut ThreadCache> {
+    let quiet = without_cache();
     if !start::process() {
         return None;
     }
-    let cache = registry::acquire(tid::tid() as u32)?;
-    registry::adopt(cache);
+    let cache = registry::acquire(&quiet)?;
+    registry::adopt(cache, &quiet);
     start::thread(cache);
     // The tables are set: what libc allocates from here on finds a heap.
     current()
@@ -81,21 +91,35 @@ pub fn watch_own_thread() {
 #[inline(never)]
 pub unsafe extern "C" fn malloc_slow(size: usize) -> *mut u8 {
     if size > SMALL_MAX {
-        alloc_large(size, MALLOC_ALIGN).0
-    } else {
-        alloc_small(Class::of_size(size), size, MALLOC_ALIGN)
+        return alloc_large(size, MALLOC_ALIGN).0;
+    }
+    let class = Class::of_size(size);
+    // SAFETY: the words are this thread's tables, always.
+    match unsafe { table::pop(class) } {
+        Some(block) => block as *mut u8,
+        None => alloc_small(class, size, MALLOC_ALIGN),
     }
 }
 
+/// malloc for callers inside: the fast path, then the slow one.
+#[inline(always)]
+fn alloc(size: usize) -> *mut u8 {
+    // SAFETY: the words are this thread's tables, always.
+    unsafe { table::malloc(size, malloc_slow) }
+}
+
 /// A block of `class` for a request of `size` bytes aligned to `align`.
-#[inline]
+#[inline(never)]
 fn alloc_small(class: Class, size: usize, align: usize) -> *mut u8 {
     let block = match current() {
         Some(cache) => match cache.alloc.slot(class).pop() {
             Some(block) => Some(block),
             None => cache.refill(class),
         },
-        None => refill::take_one(class),
+        None => {
+            let _quiet = without_cache();
+            refill::take_one(class)
+        }
     };
     match block {
         Some(block) => block as *mut u8,
@@ -127,7 +151,10 @@ fn alloc_large(size: usize, align: usize) -> (*mut u8, bool) {
                 large::alloc(size, align)
             })
         }
-        None if start::process() => large::alloc(size, align),
+        None if start::process() => {
+            let _quiet = without_cache();
+            large::alloc(size, align)
+        }
         None => None,
     };
     match block {
@@ -146,11 +173,8 @@ pub fn alloc_aligned(size: usize, align: usize) -> *mut u8 {
 
 /// `size` bytes of zeros.
 pub fn alloc_zeroed(size: usize) -> *mut u8 {
-    let (block, zeroed) = if size > SMALL_MAX {
-        alloc_large(size, MALLOC_ALIGN)
-    } else {
-        (alloc_small(Class::of_size(size), size, MALLOC_ALIGN), false)
-    };
+    let (block, zeroed) =
+        if size > SMALL_MAX { alloc_large(size, MALLOC_ALIGN) } else { (alloc(size), false) };
     if !zeroed && !block.is_null() {
         // SAFETY: a fresh block of at least `size` bytes.
         unsafe { block.write_bytes(0, size) };
@@ -210,10 +234,16 @@ pub fn free_block(addr: usize, call: &str, when: When) {
                 When::Deferred => mode::is_concurrent(),
                 When::Now => false,
             };
-            if let Some(cache) = current() {
-                cache.slow_path();
-            }
-            if large::free(addr, defer).is_err() {
+            let quiet = match current() {
+                Some(cache) => {
+                    cache.slow_path();
+                    None
+                }
+                None => Some(without_cache()),
+            };
+            let freed = large::free(addr, defer);
+            drop(quiet);
+            if freed.is_err() {
                 verdict::bad_address(call, addr);
             }
         }
@@ -223,6 +253,7 @@ pub fn free_block(addr: usize, call: &str, when: When) {
 
 fn free_small(class: Class, addr: usize, call: &str, when: When) {
     let Some(cache) = current() else {
+        let _quiet = without_cache();
         return retire::defer_in_slab(class, addr, call);
     };
     let deferred = match when {
@@ -270,14 +301,26 @@ pub fn resize(addr: usize, size: usize) -> *mut u8 {
             return null_mut();
         }
     };
-    // SAFETY: malloc's slow path takes any size.
-    let new = unsafe { malloc_slow(size) };
+    let new = alloc(size);
     if !new.is_null() {
-        // SAFETY: both are live blocks of at least so many bytes, and they are distinct.
-        unsafe { core::ptr::copy_nonoverlapping(addr as *const u8, new, held.min(size)) };
-        free_block(addr, CALL, When::Usual);
+        // SAFETY: both are live blocks of at least so many bytes, and they are distinct. The old one
+        // is the caller's to free, the words are this thread's tables.
+        unsafe {
+            core::ptr::copy_nonoverlapping(addr as *const u8, new, held.min(size));
+            table::free(addr as *mut u8, free_moved);
+        }
     }
     new
+}
+
+/// The slow path of realloc's free.
+///
+/// # Safety
+/// As [`free_slow`].
+#[cold]
+#[inline(never)]
+unsafe extern "C" fn free_moved(block: *mut u8) {
+    free_block(block as usize, "realloc", When::Usual);
 }
 
 fn is_out(class: Class, addr: usize) -> bool {
@@ -286,20 +329,21 @@ fn is_out(class: Class, addr: usize) -> bool {
 }
 
 /// The bytes a program may use of the block at `addr`: constant for the block's life.
+#[inline]
 pub fn usable_size(addr: usize) -> usize {
-    let word = memdesc::of(addr);
-    match word.kind() {
-        Kind::Slab => match Class::of_slot(word.slot() as usize) {
-            Some(class) if class.starts_at(addr as u16) && Slab::of(addr).is_some() => {
-                return class.size();
-            }
-            _ => {}
-        },
-        Kind::Large => match large::LargeRef::of(addr) {
-            Some(block) if block.base() == addr => return block.bytes(),
-            _ => {}
-        },
-        _ => {}
+    match Class::of_slot(memdesc::slot_of(addr)) {
+        Some(class) if class.starts_at(addr as u16) => class.size(),
+        _ => usable_size_slow(addr),
+    }
+}
+
+#[cold]
+#[inline(never)]
+fn usable_size_slow(addr: usize) -> usize {
+    if memdesc::of(addr).kind() == Kind::Large
+        && let Some(block) = large::LargeRef::of(addr).filter(|block| block.base() == addr)
+    {
+        return block.bytes();
     }
     verdict::bad_address("malloc_usable_size", addr);
     0

@@ -11,14 +11,16 @@
 
 use crate::class::backlog;
 use crate::class::depot;
-use crate::class::magazine::{KINDS, Magazine};
+use crate::class::magazine::{KINDS, Magazine, Stack};
 use crate::class::marks::Map;
 use crate::class::size_class::{CLASSES, Class};
 use crate::class::verdict;
 use crate::constants::TABLE_WORDS;
 use crate::os::lock::Lock;
+use crate::os::signals::Quiet;
 use crate::os::tls;
 use crate::thread::cache::ThreadCache;
+use crate::thread::shelf::Stock;
 use crate::thread::{registry, retire};
 use core::sync::atomic::{AtomicU32, Ordering};
 
@@ -29,7 +31,9 @@ const ROUNDS: u32 = 4;
 static EXITED_TABLE: [u64; TABLE_WORDS] = [0; TABLE_WORDS];
 
 /// The key, plus one; 0 while there is none.
+#[unsafe(link_section = ".data")]
 static KEY: AtomicU32 = AtomicU32::new(0);
+#[unsafe(link_section = ".data")]
 static CREATING: Lock<()> = Lock::new(());
 
 /// Whether the calling thread has given its cache back.
@@ -81,19 +85,21 @@ unsafe extern "C" fn destroy(cache: *mut libc::c_void) {
 
 /// Lets go of the calling thread's cache, for good.
 pub fn leave(cache: &mut ThreadCache) {
-    registry::forget_word(cache);
+    // A section that a handler opens finds the cache whole, or gone.
+    let quiet = Quiet::new();
+    registry::forget_word(cache, &quiet);
     let exited = EXITED_TABLE.as_ptr() as usize;
     tls::set_free_table(exited);
     tls::set_alloc_table(exited);
-    release(cache);
+    release(cache, &quiet);
 }
 
 /// Empties `cache`, whose thread will not use it again, and gives it back.
-pub fn release(cache: &mut ThreadCache) {
+pub fn release(cache: &mut ThreadCache, quiet: &Quiet) {
     empty(cache);
     // SAFETY: the reader was registered with the cache and its thread uses it no more.
     unsafe { cache.reader.exit_raw() };
-    registry::give_back(cache);
+    registry::give_back(cache, quiet);
 }
 
 /// Gives away everything `cache` holds: what waits, to the depot; what may be handed out, to the
@@ -110,15 +116,17 @@ pub fn empty(cache: &mut ThreadCache) {
             retire::check_in(class, magazine);
             depot::flush(class, magazine);
         }
-        while let Some(magazine) = cache.class(class).full.pop() {
+        let mut shelf = cache.shelf.open_waiting();
+        while let Some(magazine) = shelf.stock(class).full.pop() {
             depot::of(class).put_full(class, magazine);
         }
-        while let Some(magazine) = cache.class(class).waiting.pop() {
+        while let Some(magazine) = shelf.stock(class).waiting.pop() {
             depot::of(class).put_waiting(class, magazine);
         }
+        drop(shelf);
         cache.class(class).turns = 0;
     }
-    cache.held = 0;
+    cache.shelf.open_waiting().held = 0;
     for kind in 0..KINDS {
         cache.shed_spares(kind, 0);
     }
@@ -128,20 +136,23 @@ pub fn empty(cache: &mut ThreadCache) {
 /// As [`empty`] for the cache of a thread that the fork left behind in whatever it was doing: a
 /// block that is already in is not a double free but was on its way, and is left where it is.
 pub fn abandon(cache: &mut ThreadCache) {
+    cache.shelf.close_abandoned();
     for index in 0..CLASSES {
         let class = Class::new(index);
-        let magazines = [
-            cache.defer.slot(class).remove(),
-            cache.alloc.slot(class).remove(),
-            cache.class(class).warm.take(),
-        ];
-        for magazine in magazines.into_iter().flatten() {
+        let filling = cache.defer.slot(class).remove_if_whole(class);
+        let loaded = cache.alloc.slot(class).remove_if_whole(class);
+        // In the middle of a turn it may be in two places.
+        let warm = cache.class(class).warm.take().filter(|&warm| loaded != Some(warm));
+        for magazine in [filling, loaded, warm].into_iter().flatten() {
             keep_marked_out(class, magazine);
         }
     }
     // A grace period has passed for what was filling: the readers that could see it are gone,
     // all but this thread's own section, if it is in one; so it waits like the rest.
     empty(cache);
+    // A list that was being changed may not be as empty as it looks.
+    cache.shelf.open_waiting().stocks = [const { Stock::EMPTY }; CLASSES];
+    cache.spares = [const { Stack::new() }; KINDS];
 }
 
 /// Drops the blocks that are marked in already from `magazine` and stamps what is left.

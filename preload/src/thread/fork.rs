@@ -12,9 +12,9 @@
 //!
 //! `_Fork` and raw clone run no handlers. A word on a page that the kernel wipes in such a child
 //! tells slow paths. A list whose lock another thread held at that moment may be torn: it is
-//! abandoned, and what was on it leaks in the child. (The zone, torn, cannot be abandoned; then the
-//! child may end with an internal error. POSIX lets such a child call async-signal-safe functions
-//! only.)
+//! abandoned, and what was on it leaks in the child; the slabs of a torn class are listed anew. So is
+//! the zone's knowledge of free pages: the child goes on with fresh ones. (POSIX lets such a child
+//! call async-signal-safe functions only; programs do more.)
 //! Process ids are never compared: the child of vfork runs on its parent's memory and thread-local
 //! storage, and there the word is not wiped, rightly.
 
@@ -23,25 +23,29 @@ use crate::class::backlog::DOMAIN;
 use crate::class::size_class::{CLASSES, Class};
 use crate::class::{depot, large, pool};
 use crate::os::lock::Lock;
+use crate::os::signals::Quiet;
 use crate::os::{peers, tid, tls};
 use crate::page;
-use crate::thread::{exit, mode, readers, registry};
+use crate::thread::{entry, exit, mode, readers, registry};
 use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, Ordering};
 
+#[unsafe(link_section = ".data")]
 static INSTALLED: AtomicBool = AtomicBool::new(false);
 /// Whether the prepare handler took the locks. Written and read by the forking thread, with the
 /// locks held, and by its child.
 static PREPARED: AtomicBool = AtomicBool::new(false);
 
 /// The word in a process that has no page to watch: never wiped.
+#[unsafe(link_section = ".data")]
 static NEVER_WIPED: AtomicU32 = AtomicU32::new(1);
 /// The word that reads 0 in the child of a raw clone.
+#[unsafe(link_section = ".data")]
 static WATCHED: AtomicPtr<AtomicU32> = AtomicPtr::new((&raw const NEVER_WIPED).cast_mut());
+#[unsafe(link_section = ".data")]
 static WATCHING: Lock<bool> = Lock::new(false);
 
-/// Installs the handlers. From the library's constructor, so that ours were there first and run
-/// last before the fork, when nobody allocates any more; or, in a program that links us, when it
-/// turns concurrent.
+/// Installs the handlers: when the process turns concurrent, or just before somebody else's, so
+/// that ours were there first and run last before the fork, when nobody allocates any more.
 pub fn install_handlers() {
     if !INSTALLED.swap(true, Ordering::AcqRel) {
         // SAFETY: three functions of the right type that stay where they are.
@@ -125,6 +129,9 @@ extern "C" fn prepare() {
         PREPARED.store(false, Ordering::Relaxed);
         return;
     }
+    // What a handler's first section would need a lock for, while we hold them all.
+    entry::current();
+    mode::admit_readers();
     for_each_lock(|lock| lock.take());
     page::fork_prepare();
     PREPARED.store(true, Ordering::Relaxed);
@@ -160,13 +167,14 @@ fn settle_in_child() {
     let prepared = PREPARED.swap(false, Ordering::Relaxed);
     // SAFETY: one thread is left; whoever held these locks was the forking thread at rest, or is
     // gone.
-    unsafe { page::fork_child() };
+    unsafe { if prepared { page::fork_child() } else { page::abandon_torn() } };
     // SAFETY: as above.
     for_each_lock(|lock| unsafe { if prepared { lock.release() } else { lock.abandon_if_torn() } });
     let own = readers::existing();
     // SAFETY: no other thread of this process exists.
     unsafe { DOMAIN.after_fork_in_child(own.as_deref()) };
     let mine = tls::alloc_table();
+    let quiet = Quiet::new();
     for cache in registry::all() {
         // SAFETY: the threads of all caches but ours are gone; ours is not looked into.
         let seen = unsafe { &*cache };
@@ -175,11 +183,12 @@ fn settle_in_child() {
         }
         if cache as usize == mine {
             seen.tid.store(tid::tid() as u32, Ordering::Relaxed);
+            seen.shelf.close_after_taker();
             continue;
         }
         // SAFETY: its thread is gone and its reader was forgotten above.
         let cache = unsafe { &mut *cache };
         exit::abandon(cache);
-        registry::give_back(cache);
+        registry::give_back(cache, &quiet);
     }
 }

@@ -8,7 +8,8 @@
 //!   registry every cache there is                  mode     solo, concurrent, api, strict
 //!   start    the process's first call              exit     the thread's last
 //!   fork     the child's first moments             readers  read_lock for C
-//!   stall    sections that last too long           stats    figures
+//!   shelf    magazines that others may take         stall    sections that last too long
+//!   stats    figures
 //! ```
 
 pub mod cache;
@@ -21,6 +22,7 @@ pub mod reclaim;
 pub mod refill;
 pub mod registry;
 pub mod retire;
+pub mod shelf;
 pub mod stall;
 pub mod start;
 pub mod stats;

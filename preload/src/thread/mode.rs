@@ -13,8 +13,12 @@
 //! threads that were there before the library). The thread that does it stores the new table into
 //! every other thread's word; a free that is just under way may still push to the old one. That
 //! free began before any read-side section the switch is made for, so it owes it nothing (G1).
+//!
+//! The first `read_lock` may be a signal handler's that interrupted malloc, or libc. It does only
+//! what its section needs, [`admit_readers`]: the words, under a lock that nobody holds with
+//! signals let through. What goes through libc, the thread's next slow path makes up for.
 
-use crate::os::tls;
+use crate::os::{peers, tls};
 use crate::thread::cache::ThreadCache;
 use crate::thread::{entry, exit, fork, registry};
 use core::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering};
@@ -31,9 +35,15 @@ pub enum Defer {
     Strict = 2,
 }
 
+#[unsafe(link_section = ".data")]
 static DEFER: AtomicU8 = AtomicU8::new(Defer::All as u8);
+#[unsafe(link_section = ".data")]
 static CONCURRENT: AtomicBool = AtomicBool::new(false);
-/// The switch is complete: every thread's word has been set.
+/// Every thread's word has been set.
+#[unsafe(link_section = ".data")]
+static ADMITTED: AtomicBool = AtomicBool::new(false);
+/// The switch is complete: ends of threads and forks are watched, too.
+#[unsafe(link_section = ".data")]
 static SWITCHED: AtomicBool = AtomicBool::new(false);
 
 /// What is deferred.
@@ -63,8 +73,7 @@ pub fn frees_defer() -> bool {
     is_concurrent() && defer() != Defer::Api
 }
 
-/// Turns the process concurrent. Idempotent; any thread; at the first `read_lock`, also in a
-/// signal handler, where it may find nothing left to do.
+/// Turns the process concurrent. Idempotent; any thread, but not in a signal handler.
 #[cold]
 #[inline(never)]
 pub fn go_concurrent() {
@@ -75,7 +84,20 @@ pub fn go_concurrent() {
     fork::install_handlers();
     fork::watch_raw_clones();
     exit::create_key();
-    // Release: who sees it set sees the key and the watched page.
+    admit_readers();
+    SWITCHED.store(true, Ordering::Release);
+    entry::watch_own_thread();
+}
+
+/// From here on no free in any thread goes unseen by a section. Idempotent; any thread, any time,
+/// in a signal handler too.
+#[cold]
+#[inline(never)]
+pub fn admit_readers() {
+    if ADMITTED.load(Ordering::Acquire) {
+        return;
+    }
+    // Release: who sees it set in its own word's mode sees what the switcher did before.
     CONCURRENT.store(true, Ordering::Release);
     let own = tls::alloc_table();
     let mut others = false;
@@ -86,10 +108,15 @@ pub fn go_concurrent() {
     // Frees that began before are behind this barrier or saw the new table. The solo thread's own
     // switch needs none, and makes no call that a filter might forbid (`seccomp_strict`).
     if others {
-        crate::os::peers::barrier_everywhere();
+        peers::barrier_everywhere();
     }
-    SWITCHED.store(true, Ordering::Release);
-    entry::watch_own_thread();
+    ADMITTED.store(true, Ordering::Release);
+}
+
+/// Whether readers were admitted and the rest of the switch is still to be made.
+#[inline(always)]
+pub fn is_half_switched() -> bool {
+    ADMITTED.load(Ordering::Relaxed) && !SWITCHED.load(Ordering::Relaxed)
 }
 
 /// Points the frees of `cache`'s thread at the table its mode asks for.

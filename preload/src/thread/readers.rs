@@ -5,11 +5,13 @@
 //! the thread has its cache; its very first call is not, if it interrupts a call of malloc.
 
 use crate::class::backlog::DOMAIN;
-use crate::os::tls;
+use crate::class::verdict;
+use crate::os::signals::Quiet;
+use crate::os::{tid, tls};
 use crate::thread::cache::ThreadCache;
 use crate::thread::{entry, exit, registry, start};
 use core::mem::ManuallyDrop;
-use rcu::{Reader, ReaderCell};
+use rcu::{Cookie, Misuse, Reader, ReaderCell};
 
 /// The calling thread's cell, if it has one: TLS word 0 is the cache's address.
 #[inline(always)]
@@ -44,8 +46,9 @@ fn make() -> Option<&'static ReaderCell> {
         if !start::process() {
             return None;
         }
-        let cache = registry::acquire(crate::os::tid::tid() as u32)?;
-        registry::adopt(cache);
+        let quiet = Quiet::new();
+        let cache = registry::acquire(&quiet)?;
+        registry::adopt(cache, &quiet);
         return cell();
     }
     entry::current()?;
@@ -80,9 +83,23 @@ fn lock_first() {
 /// Ends the innermost section.
 #[inline(always)]
 pub fn unlock() {
-    if let Some(cell) = cell() {
+    match cell() {
         // SAFETY: as in `lock`; one too many is reported by the engine.
-        unsafe { cell.unlock_raw() }
+        Some(cell) => unsafe { cell.unlock_raw() },
+        None => unlock_without_reader(),
+    }
+}
+
+#[cold]
+#[inline(never)]
+fn unlock_without_reader() {
+    verdict::misuse(&Misuse::UnbalancedUnlock { tid: tid::tid() as u32 });
+}
+
+/// Ends the process if the calling thread is in a section: `call` is about to wait for its end.
+fn refuse_in_section(call: &str) {
+    if is_held() {
+        verdict::never_ends(call, tid::tid() as u32);
     }
 }
 
@@ -91,9 +108,30 @@ pub fn is_held() -> bool {
     existing().is_some_and(|reader| reader.nesting() != 0)
 }
 
-/// Waits for a grace period.
-pub fn synchronize(expedited: bool) {
+/// Waits until `cookie` has elapsed, on behalf of `call`; expediting from the beginning or not.
+pub fn cond_synchronize(call: &str, cookie: Cookie, expedited: bool) {
+    if DOMAIN.poll(cookie) {
+        return;
+    }
+    refuse_in_section(call);
     let reader = own();
+    let reader = reader.as_deref();
+    if expedited {
+        DOMAIN.cond_synchronize_expedited(cookie, reader);
+    } else {
+        DOMAIN.cond_synchronize(cookie, reader);
+    }
+}
+
+/// The calling thread's reader, for `call` to wait with.
+pub fn own_to_wait(call: &str) -> Option<ManuallyDrop<Reader>> {
+    refuse_in_section(call);
+    own()
+}
+
+/// Waits for a grace period, on behalf of `call`.
+pub fn synchronize(call: &str, expedited: bool) {
+    let reader = own_to_wait(call);
     let reader = reader.as_deref();
     if expedited { DOMAIN.synchronize_expedited(reader) } else { DOMAIN.synchronize(reader) }
 }

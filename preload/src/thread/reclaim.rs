@@ -13,7 +13,8 @@ use crate::class::size_class::{CLASSES, Class};
 use crate::constants::PAGE;
 use crate::page::{reserve, zone};
 use crate::thread::cache::ThreadCache;
-use crate::thread::{entry, exit, fork, readers, stall};
+use crate::thread::shelf::{self, Whose};
+use crate::thread::{entry, exit, fork, mode, readers, stall};
 use rcu::{BarrierHooks, Cookie, Reader};
 
 /// Waiting magazines of a class that a thread over budget keeps for its own next refills (tune).
@@ -30,6 +31,9 @@ impl ThreadCache {
     pub fn slow_path(&mut self) {
         if fork::was_cloned() {
             fork::after_raw_clone();
+        }
+        if mode::is_half_switched() {
+            mode::go_concurrent();
         }
         // SAFETY: the cell was registered with the cache, which is the calling thread's.
         unsafe { Reader::borrow_cell(self.cell()) }.quiescent_state();
@@ -52,7 +56,10 @@ impl ThreadCache {
         self.retire_partial();
         let now = self.now_ms;
         let age = |oldest: &Magazine| now.wrapping_sub(oldest.stamped_ms());
-        let oldest = self.classes.iter().filter_map(|state| state.waiting.front()).max_by_key(age);
+        let front = |shelf: shelf::Open| {
+            shelf.stocks.iter().filter_map(|stock| stock.waiting.front()).max_by_key(age)
+        };
+        let oldest = self.shelf.open().and_then(front);
         if let Some(oldest) = oldest
             && age(&oldest) >= backlog::age_limit_ms()
         {
@@ -81,24 +88,33 @@ impl ThreadCache {
         self.flush_reusable(KEPT);
         depot::drain_all();
         large::reclaim();
+        if backlog::is_over_budget() {
+            // Threads that sleep may have it.
+            shelf::clear_others(self, Whose::Idle);
+            depot::drain_all();
+        }
+        backlog::settle_mark();
     }
 
     /// Takes up what has elapsed of this cache and gives its reusable blocks to the slabs, but
     /// for `keep` waiting magazines of each class.
     fn flush_reusable(&mut self, keep: usize) {
-        for class in classes() {
-            while self.class(class).waiting.len() > keep
-                && let Some(oldest) = self.class(class).waiting.front().filter(|&m| depot::elapsed(m))
-            {
-                self.class(class).waiting.pop();
-                let bytes = oldest.len() * class.size();
-                self.held -= bytes;
-                backlog::settle(bytes);
-                depot::flush(class, oldest);
-            }
-            while let Some(full) = self.class(class).full.pop() {
-                self.held -= full.len() * class.size();
-                depot::flush(class, full);
+        // A taker that is at the shelf does the same.
+        if let Some(mut shelf) = self.shelf.open() {
+            for class in classes() {
+                while shelf.stock(class).waiting.len() > keep
+                    && let Some(oldest) = shelf.stock(class).waiting.front().filter(|&m| depot::elapsed(m))
+                {
+                    shelf.stock(class).waiting.pop();
+                    let bytes = oldest.len() * class.size();
+                    shelf.held -= bytes;
+                    backlog::settle(bytes);
+                    depot::flush(class, oldest);
+                }
+                while let Some(full) = shelf.stock(class).full.pop() {
+                    shelf.held -= full.len() * class.size();
+                    depot::flush(class, full);
+                }
             }
         }
         backlog::relax_mark();
@@ -112,6 +128,7 @@ impl ThreadCache {
         self.retire_partial();
         backlog::expedite(DOMAIN.start_poll());
         exit::empty(self);
+        shelf::clear_others(self, Whose::Everybody);
         reclaim_shared();
     }
 }
@@ -131,6 +148,7 @@ pub fn trim() -> usize {
         cache.slow_path();
         cache.reclaim_everything();
     } else {
+        shelf::clear_others(core::ptr::null(), Whose::Everybody);
         reclaim_shared();
     }
     zone::purge_free(usize::MAX)
@@ -139,7 +157,7 @@ pub fn trim() -> usize {
 /// Bytes that [`trim`] could give back, as far as the counters tell.
 pub fn reclaimable() -> usize {
     let depots: usize = classes().map(|class| depot::of(class).census().1).sum();
-    let own = entry::existing().map_or(0, |cache| cache.held + cache.pages.len() * PAGE);
+    let own = entry::existing().map_or(0, |cache| cache.shelf.held() + cache.pages.len() * PAGE);
     zone::stats().dirty_bytes + depots + own + large::census().waiting_bytes
 }
 
@@ -174,6 +192,6 @@ pub fn barrier() {
             reclaim_shared();
         }
     }
-    let reader = readers::own();
+    let reader = readers::own_to_wait("rcumalloc_barrier");
     DOMAIN.barrier(reader.as_deref(), &mut Hooks);
 }

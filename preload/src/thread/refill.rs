@@ -56,22 +56,29 @@ impl ThreadCache {
     /// A magazine whose blocks may be handed out, marked in.
     #[inline(always)]
     fn reusable(&mut self, class: Class) -> Option<Magazine> {
-        let state = self.class(class);
-        if let Some(oldest) = state.waiting.front() {
-            if depot::elapsed(oldest) {
-                state.waiting.pop();
-                let bytes = oldest.len() * class.size();
-                self.held -= bytes;
-                backlog::settle(bytes);
-                backlog::relax_mark();
-                return Some(oldest);
+        let mut waits = false;
+        if let Some(mut shelf) = self.shelf.open() {
+            let stock = shelf.stock(class);
+            if let Some(oldest) = stock.waiting.front() {
+                if depot::elapsed(oldest) {
+                    stock.waiting.pop();
+                    let bytes = oldest.len() * class.size();
+                    shelf.held -= bytes;
+                    drop(shelf);
+                    backlog::settle(bytes);
+                    backlog::relax_mark();
+                    return Some(oldest);
+                }
+                waits = true;
             }
+            if let Some(magazine) = shelf.stock(class).full.pop() {
+                shelf.held -= magazine.len() * class.size();
+                return Some(magazine);
+            }
+        }
+        if waits {
             // Somebody is short of blocks: make sure a period is under way.
             DOMAIN.advance(Demand::Start);
-        }
-        if let Some(magazine) = self.class(class).full.pop() {
-            self.held -= magazine.len() * class.size();
-            return Some(magazine);
         }
         depot::of(class).take(class)
     }

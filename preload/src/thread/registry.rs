@@ -3,16 +3,17 @@
 //! Caches are type-stable metadata. A cache is acquired by the creator of a thread, before it
 //! runs, or by a thread itself on its first call; it is given back when the thread ends, or found
 //! abandoned (a raw clone that ran no destructor) by asking the kernel whether the thread still
-//! exists. One lock; the list of all caches only grows and is walked under the lock or, by
-//! statistics, without it.
+//! exists. One lock, held with signals blocked, so that a handler's first `read_lock` can take it;
+//! the list of all caches only grows and is walked under the lock or, by statistics, without it.
 
 use crate::class::Torn;
-use crate::class::backlog::{self, DOMAIN};
-use crate::os::lock::Lock;
+use crate::class::backlog::DOMAIN;
+use crate::os::lock::{Guard, Lock};
+use crate::os::signals::Quiet;
 use crate::os::{peers, tid, tls};
 use crate::page::{meta, reserve};
 use crate::thread::cache::ThreadCache;
-use crate::thread::{exit, mode};
+use crate::thread::{exit, mode, shelf};
 use core::sync::atomic::{AtomicPtr, AtomicUsize, Ordering};
 use rcu::{Reader, ReaderCell};
 
@@ -33,22 +34,44 @@ pub struct Inner {
 // SAFETY: an address of type-stable memory.
 unsafe impl Send for Inner {}
 
+#[unsafe(link_section = ".data")]
 static REGISTRY: Lock<Inner> =
     Lock::new(Inner { unused: core::ptr::null_mut(), live: 0, scavenge_at: SCAVENGE_FROM });
 /// Every cache, newest first. Release pushes pair with the acquire of [`all`].
+#[unsafe(link_section = ".data")]
 static ALL: AtomicPtr<ThreadCache> = AtomicPtr::new(core::ptr::null_mut());
+#[unsafe(link_section = ".data")]
 static MOST_LIVE: AtomicUsize = AtomicUsize::new(0);
+/// `live`, to look at without the lock.
+#[unsafe(link_section = ".data")]
+static LIVE_NOW: AtomicUsize = AtomicUsize::new(0);
 
 const UNUSED: u32 = 0;
 const LIVE: u32 = 1;
 
+impl Inner {
+    /// Sets the number of live caches, and what follows from it.
+    fn set_live(&mut self, live: usize) {
+        self.live = live;
+        LIVE_NOW.store(live, Ordering::Relaxed);
+        MOST_LIVE.fetch_max(live, Ordering::Relaxed);
+        reserve::set_target((live * RESERVE_PER_THREAD).min(RESERVE_MOST));
+        shelf::set_threads(live);
+    }
+}
+
+/// The registry, for somebody whom no handler interrupts.
+fn locked(_quiet: &Quiet) -> Guard<'_, Inner> {
+    REGISTRY.lock()
+}
+
 /// A cache with a registered, online reader, for the calling thread or one it is about to
 /// create. `None`: memory is out.
 #[cold]
-pub fn acquire(tid: u32) -> Option<&'static mut ThreadCache> {
-    scavenge_if_crowded();
+pub fn acquire(quiet: &Quiet) -> Option<&'static mut ThreadCache> {
+    scavenge_if_crowded(quiet);
     let cache = {
-        let mut registry = REGISTRY.lock();
+        let mut registry = locked(quiet);
         let unused = registry.unused;
         let cache = if unused.is_null() {
             let bytes = core::mem::size_of::<ThreadCache>();
@@ -65,21 +88,19 @@ pub fn acquire(tid: u32) -> Option<&'static mut ThreadCache> {
             registry.unused = unsafe { (*unused).next_unused.load(Ordering::Relaxed) };
             unused
         };
-        registry.live += 1;
-        MOST_LIVE.fetch_max(registry.live, Ordering::Relaxed);
-        backlog::set_threads(registry.live);
-        reserve::set_target((registry.live * RESERVE_PER_THREAD).min(RESERVE_MOST));
+        let live = registry.live + 1;
+        registry.set_live(live);
         // SAFETY: taken off the list above, ours alone; the lock makes its last owner's writes
         // visible.
         let cache = unsafe { &mut *cache };
         cache.reset();
-        cache.tid.store(tid, Ordering::Relaxed);
+        cache.tid.store(0, Ordering::Relaxed);
         cache.live.store(LIVE, Ordering::Release);
         cache
     };
     let cell = cache.cell();
     // SAFETY: the cell is used with this domain only. An unused cache's reader has exited, so it cannot be registered.
-    match unsafe { DOMAIN.register(cell, tid) } {
+    match unsafe { DOMAIN.register(cell, 0) } {
         // The cell stays registered; the cache, not a handle, owns it.
         Ok(reader) => core::mem::forget(reader),
         Err(_) => return None,
@@ -88,12 +109,12 @@ pub fn acquire(tid: u32) -> Option<&'static mut ThreadCache> {
 }
 
 /// Makes `cache` the calling thread's.
-pub fn adopt(cache: &mut ThreadCache) {
+pub fn adopt(cache: &mut ThreadCache, quiet: &Quiet) {
     let tid = tid::tid() as u32;
     cache.tid.store(tid, Ordering::Relaxed);
     // SAFETY: registered with the cache, which is the calling thread's from here on.
     unsafe { Reader::borrow_cell(cache.cell()) }.set_tid(tid);
-    let registry = REGISTRY.lock();
+    let registry = locked(quiet);
     // Under the lock: a switch to concurrent sees the word, or we see the switch.
     cache.free_word.store(tls::free_word(), Ordering::Release);
     mode::adopt_tables(cache);
@@ -102,26 +123,27 @@ pub fn adopt(cache: &mut ThreadCache) {
 
 /// Takes back the cache of a thread that will not use it again; its blocks and its reader are
 /// gone from it already.
-pub fn give_back(cache: &mut ThreadCache) {
-    let mut registry = REGISTRY.lock();
+pub fn give_back(cache: &mut ThreadCache, quiet: &Quiet) {
+    let mut registry = locked(quiet);
     cache.free_word.store(0, Ordering::Relaxed);
     cache.tid.store(0, Ordering::Relaxed);
     cache.live.store(UNUSED, Ordering::Release);
     cache.next_unused.store(registry.unused, Ordering::Relaxed);
     registry.unused = cache;
-    registry.live = registry.live.saturating_sub(1);
-    backlog::set_threads(registry.live);
+    let live = registry.live.saturating_sub(1);
+    registry.set_live(live);
 }
 
 /// Forgets a cache's TLS word: its thread is about to lose its thread-local storage.
-pub fn forget_word(cache: &ThreadCache) {
-    let _registry = REGISTRY.lock();
+pub fn forget_word(cache: &ThreadCache, quiet: &Quiet) {
+    let _registry = locked(quiet);
     cache.free_word.store(0, Ordering::Relaxed);
 }
 
 /// Calls `visit` for each cache that has a thread, under the registry's lock.
 pub fn for_each_live(mut visit: impl FnMut(&ThreadCache)) {
-    let _registry = REGISTRY.lock();
+    let quiet = Quiet::new();
+    let _registry = locked(&quiet);
     for cache in all() {
         // SAFETY: caches are type-stable; visitors read atomics, or know better.
         let cache = unsafe { &*cache };
@@ -152,13 +174,13 @@ pub fn is_live(cache: &ThreadCache) -> bool {
 
 /// Threads with a cache, and the most there ever were.
 pub fn census() -> (usize, usize) {
-    (REGISTRY.lock().live, MOST_LIVE.load(Ordering::Relaxed))
+    (LIVE_NOW.load(Ordering::Relaxed), MOST_LIVE.load(Ordering::Relaxed))
 }
 
 /// Where threads come and go without running destructors, their caches are found here.
-fn scavenge_if_crowded() {
+fn scavenge_if_crowded(quiet: &Quiet) {
     {
-        let mut registry = REGISTRY.lock();
+        let mut registry = locked(quiet);
         if registry.live < registry.scavenge_at {
             return;
         }
@@ -177,12 +199,12 @@ fn scavenge_if_crowded() {
         // One searcher wins the right to it.
         if seen.tid.compare_exchange(tid, 0, Ordering::AcqRel, Ordering::Relaxed).is_ok() {
             // SAFETY: its thread no longer exists and the exchange made it ours.
-            exit::release(unsafe { &mut *cache });
+            exit::release(unsafe { &mut *cache }, quiet);
             found += 1;
         }
     }
     if found != 0 {
-        let mut registry = REGISTRY.lock();
+        let mut registry = locked(quiet);
         registry.scavenge_at = (registry.live * 2).max(SCAVENGE_FROM);
     }
 }

@@ -20,13 +20,16 @@ use crate::class::marks::Map;
 use crate::class::size_class::Class;
 use crate::class::{pool, verdict};
 use crate::thread::cache::ThreadCache;
+use crate::thread::mode;
+use crate::thread::shelf::{Contents, share_bytes};
 use rcu::Cookie;
 
 /// Magazines of one class a thread keeps before the depot gets the oldest. With 4 most reuse went
 /// through the depot, with 64 almost none (spike.md).
 const SHARE: usize = 64;
-/// Local: reusable blocks of one class a thread keeps in its full stack, in bytes (tune).
-const LOCAL_BYTES: usize = 512 * 1024;
+/// Local: reusable blocks of one class a thread keeps in its full stack, in bytes (tune). What lies
+/// there pins its slabs: 512 KiB cost python3 7 % of its RSS and saved no time.
+const LOCAL_BYTES: usize = 32 * 1024;
 
 impl ThreadCache {
     /// Frees `block`, whose grace period begins now.
@@ -86,26 +89,20 @@ impl ThreadCache {
         self.retired += len as u64;
         let Stamp { cookie, over_budget } = backlog::stamp(bytes, &mut self.credit);
         magazine.stamp(class, len, cookie.to_bits(), self.now_ms);
-        self.held += bytes;
-        let held = self.held;
-        let state = self.class(class);
-        state.waiting.push(magazine);
-        if state.waiting.len() > SHARE || held > backlog::share_bytes() {
-            self.shed_waiting(class);
+        match self.shelf.open() {
+            Some(mut shelf) => {
+                shelf.held += bytes;
+                let held = shelf.held;
+                let waiting = &mut shelf.stock(class).waiting;
+                waiting.push(magazine);
+                if waiting.len() > SHARE || held > share_bytes() {
+                    shed_waiting(&mut shelf, class);
+                }
+            }
+            None => depot::of(class).put_waiting(class, magazine),
         }
         if over_budget {
             self.reclaim_surplus();
-        }
-    }
-
-    /// Gives the depot the oldest waiting magazines past the thread's share.
-    #[cold]
-    #[inline(never)]
-    fn shed_waiting(&mut self, class: Class) {
-        while self.class(class).waiting.len() > SHARE || self.held > backlog::share_bytes() {
-            let Some(oldest) = self.class(class).waiting.pop() else { break };
-            self.held -= oldest.len() * class.size();
-            depot::of(class).put_waiting(class, oldest);
         }
     }
 
@@ -147,17 +144,27 @@ impl ThreadCache {
         }
     }
 
-    /// Files a full local magazine for reuse: here, or past this thread's share in the depot.
+    /// Files a full local magazine for reuse: here, or past this thread's share in the depot. Where
+    /// there is nobody to trade with, the slabs are the better place: other classes may get them.
     fn keep_local(&mut self, class: Class, magazine: Magazine) {
         check_in(class, magazine);
         self.retired += magazine.len() as u64;
         let bytes = magazine.len() * class.size();
-        let kept = self.class(class).full.len();
-        if kept < SHARE && kept * bytes < LOCAL_BYTES && self.held + bytes <= backlog::share_bytes() {
-            self.held += bytes;
-            self.class(class).full.push(magazine);
-        } else {
+        if let Some(mut shelf) = self.shelf.open() {
+            let held = shelf.held + bytes;
+            let full = &mut shelf.stock(class).full;
+            if full.len() < SHARE && full.len() * bytes < LOCAL_BYTES && held <= share_bytes() {
+                full.push(magazine);
+                shelf.held = held;
+                return;
+            }
+        }
+        if mode::is_concurrent() {
             depot::of(class).put_full(class, magazine);
+        } else {
+            depot::give_blocks(class, magazine.blocks());
+            magazine.set_len(0);
+            self.keep_spare(magazine);
         }
     }
 
@@ -165,14 +172,16 @@ impl ThreadCache {
     #[cold]
     #[inline(never)]
     fn recycle_waiting(&mut self, class: Class) -> Option<Magazine> {
-        let oldest = self.class(class).waiting.front()?;
+        let mut shelf = self.shelf.open()?;
+        let oldest = shelf.stock(class).waiting.front()?;
         let cookie = Cookie::from_bits(oldest.cookie());
         if !backlog::expedite(cookie) {
             return None;
         }
-        self.class(class).waiting.pop();
+        shelf.stock(class).waiting.pop();
         let bytes = oldest.len() * class.size();
-        self.held -= bytes;
+        shelf.held -= bytes;
+        drop(shelf);
         backlog::settle(bytes);
         depot::give_blocks(class, oldest.blocks());
         oldest.set_len(0);
@@ -184,6 +193,17 @@ impl ThreadCache {
     #[inline(never)]
     fn defer_in_slab(&mut self, class: Class, block: usize) {
         defer_in_slab(class, block, "free");
+    }
+}
+
+/// Gives the depot the oldest waiting magazines past the thread's share.
+#[cold]
+#[inline(never)]
+fn shed_waiting(shelf: &mut Contents, class: Class) {
+    while shelf.stock(class).waiting.len() > SHARE || shelf.held > share_bytes() {
+        let Some(oldest) = shelf.stock(class).waiting.pop() else { break };
+        shelf.held -= oldest.len() * class.size();
+        depot::of(class).put_waiting(class, oldest);
     }
 }
 

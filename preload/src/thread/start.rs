@@ -17,7 +17,9 @@ use crate::thread::mode::{self, Defer};
 use crate::thread::{exit, registry, stall};
 use core::sync::atomic::{AtomicBool, Ordering};
 
+#[unsafe(link_section = ".data")]
 static STARTED: AtomicBool = AtomicBool::new(false);
+#[unsafe(link_section = ".data")]
 static STARTING: Lock<()> = Lock::new(());
 
 /// Longest value of an environment option that is looked at, in bytes.
@@ -38,7 +40,7 @@ pub fn process() -> bool {
     }
     configure();
     DOMAIN.init();
-    DOMAIN.set_first_lock_hook(mode::go_concurrent);
+    DOMAIN.set_first_lock_hook(mode::admit_readers);
     DOMAIN.set_misuse_handler(verdict::misuse);
     STARTED.store(true, Ordering::Release);
     true

@@ -117,7 +117,7 @@ fn small() -> (usize, usize, u64, u64) {
         unsafe {
             loaded += (&raw const (*cache).loaded).read_volatile();
             retired += (&raw const (*cache).retired).read_volatile();
-            resting += (&raw const (*cache).held).read_volatile();
+            resting += (*cache).shelf.held();
             for index in 0..CLASSES {
                 let class = Class::new(index);
                 // The bound is for a slot that changes under our eyes.

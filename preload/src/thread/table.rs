@@ -108,6 +108,17 @@ impl Slot {
         Some(magazine)
     }
 
+    /// As [`remove`](Self::remove), for the slot of a thread that is gone and may have left it
+    /// half changed: then nothing.
+    pub fn remove_if_whole(&mut self, class: Class) -> Option<Magazine> {
+        let magazine = self.magazine()?;
+        let is_whole = self.low <= self.top
+            && self.top <= self.high
+            && self.high == self.low.wrapping_add(magazine.capacity(class));
+        let removed = self.remove();
+        removed.filter(|_| is_whole)
+    }
+
     /// Pushes a block; the slot must not be full.
     #[inline(always)]
     pub fn push(&mut self, block: usize) {
@@ -150,6 +161,26 @@ pub unsafe fn malloc(size: usize, slow: unsafe extern "C" fn(usize) -> *mut u8) 
         let top = top.sub(1);
         (*slot).top = top;
         *top as *mut u8
+    }
+}
+
+/// A block of `class` from the loaded magazine, if there is one: malloc's fast path for sizes that
+/// are in no look-up table.
+///
+/// # Safety
+/// As [`malloc`].
+#[inline(always)]
+pub unsafe fn pop(class: Class) -> Option<usize> {
+    let slot = (tls::alloc_table() + class.slot()) as *mut Slot;
+    // SAFETY: the table is this thread's or the zeros, which are empty and never written here.
+    unsafe {
+        let top = (*slot).top;
+        if top == (*slot).low {
+            return None;
+        }
+        let top = top.sub(1);
+        (*slot).top = top;
+        Some(*top)
     }
 }
 

@@ -85,7 +85,7 @@ fn the_slab_defers_a_block_until_its_period_has_passed() {
     let slab = Slab::of(block).expect("a slab");
     assert_eq!(slab.whereabouts(block), Whereabouts::Deferred);
     readers::unlock();
-    readers::synchronize(true);
+    readers::synchronize("test", true);
     pool::of(class).settle();
     assert!(Slab::of(block).is_none_or(|slab| slab.whereabouts(block) != Whereabouts::Deferred));
 }

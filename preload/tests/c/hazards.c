@@ -14,6 +14,11 @@
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
+#include <dlfcn.h>
+#include <fcntl.h>
+#include <spawn.h>
+#include <sys/resource.h>
+#include <sys/time.h>
 
 #define CHECK(what) do { if (!(what)) { fprintf(stderr, "%s: failed: %s\n", __func__, #what); exit(1); } } while (0)
 
@@ -170,6 +175,37 @@ static void raw_clone_child(void)
     }
 }
 
+static volatile int hammering = 1;
+
+static void *hammers(void *argument)
+{
+    void *kept[256] = {0};
+    for (unsigned at = 0, random = 1 + (argument == hammers); hammering; at++) {
+        random = random * 1103515245 + 12345;
+        free(kept[at % 256]);
+        kept[at % 256] = malloc(random >> 8 & (at % 64 ? 4095 : 262143));
+        if (at % 4096 == 0)
+            malloc_trim(0);
+    }
+    return NULL;
+}
+
+/* The child finds whatever was being changed at that moment, and works. */
+static void raw_clone_amid_malloc(void)
+{
+    pthread_t threads[3];
+    for (int i = 0; i < 3; i++)
+        CHECK(!pthread_create(&threads[i], NULL, hammers, i ? hammers : NULL));
+    usleep(5000);
+    for (int i = 0; i < 600; i++) {
+        pid_t child = syscall(SYS_clone, SIGCHLD, 0, 0, 0, 0);
+        if (child == 0)
+            child_works();
+        expect_success(child);
+    }
+    _exit(0);
+}
+
 static volatile int in_child;
 
 /* The handler may have interrupted malloc, so neither side allocates in it; the child goes on
@@ -273,11 +309,212 @@ static void thread_churn(void)
     CHECK(info.arena < 32 << 20);
 }
 
+/* ---- a limit on the address space ---- */
+
+static size_t fill_and_free(size_t size)
+{
+    static void *block[1 << 20];
+    size_t count = 0;
+    while (count < sizeof block / sizeof *block && (block[count] = malloc(size)))
+        memset(block[count++], 1, 16);
+    CHECK(count == sizeof block / sizeof *block || errno == ENOMEM);
+    for (size_t i = 0; i < count; i++)
+        free(block[i]);
+    malloc_trim(0);
+    return count * size;
+}
+
+static void limited_victim(void)
+{
+    for (int round = 0; round < 2; round++) {
+        size_t sizes[] = {40, 5000, 100000, 700, 16, 90, 20000, 180, 3000};
+        for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
+            size_t got = fill_and_free(sizes[i]) >> 20;
+            if (got < (sizes[i] < 30 ? 15 : 24))
+                fprintf(stderr, "round %d: %zu MiB of %zu bytes\n", round, got, sizes[i]), exit(1);
+        }
+    }
+}
+
+/* What one class has given back, every other class can have, though nothing more can be mapped. */
+static void rlimit_as(void)
+{
+    extern char **environ;
+    struct rlimit limit = {64 << 20, 64 << 20};
+    pid_t child = fork();
+    if (child == 0) {
+        setrlimit(RLIMIT_AS, &limit);
+        execl("/proc/self/exe", "hazards", "limited_victim", NULL);
+        _exit(1);
+    }
+    expect_success(child);
+}
+
+/* ---- what a small program costs ---- */
+
+static long rollup_kib(const char *name)
+{
+    static char text[4096]; /* no stdio: it allocates */
+    int file = open("/proc/self/smaps_rollup", O_RDONLY);
+    CHECK(file >= 0 && read(file, text, sizeof text - 1) > 0);
+    return atol(strstr(text, name) + strlen(name));
+}
+
+static void print_memory(void)
+{
+    char line[64];
+    if (getenv("ARG"))
+        *(volatile char *)malloc(100) = 1;
+    long anonymous = rollup_kib("Anonymous:"), rss = rollup_kib("Rss:");
+    write(1, line, snprintf(line, sizeof line, "%ld %ld\n", anonymous, rss));
+}
+
+/* ---- a signal handler's first read-side section ---- */
+
+static void (*read_lock)(void), (*read_unlock)(void);
+static volatile int sections;
+
+static void section(int signal)
+{
+    int saved = errno;
+    read_lock();
+    sections++;
+    read_unlock();
+    errno = saved;
+}
+
+static void *storm_thread(void *spawns)
+{
+    free(malloc(100));
+    pthread_t thread;
+    if (spawns && !pthread_create(&thread, NULL, storm_thread, NULL))
+        pthread_join(thread, NULL);
+    for (int i = 0; i < 50; i++)
+        free(malloc(16 << i % 12));
+    return NULL;
+}
+
+/* One process: the first signal comes after ARG microseconds, the others every 40. */
+static void first_lock_victim(void)
+{
+    read_lock = dlsym(RTLD_DEFAULT, "rcumalloc_read_lock");
+    read_unlock = dlsym(RTLD_DEFAULT, "rcumalloc_read_unlock");
+    CHECK(read_lock && read_unlock);
+    long delay = atol(getenv("ARG"));
+    void *kept[64] = {0};
+    signal(SIGALRM, section);
+    struct itimerval storm = {{0, 40}, {0, delay}};
+    alarm(0);
+    setitimer(ITIMER_REAL, &storm, NULL);
+    pthread_t threads[4];
+    for (int round = 0; round < 6 || (!sections && round < 10000); round++) {
+        for (int i = 0; i < 64; i++) {
+            free(kept[i]);
+            kept[i] = malloc(24 << (i + round) % 13);
+        }
+        if (round % 2) {
+            int made = 0;
+            while (made < 4 && !pthread_create(&threads[made], NULL, storm_thread, "spawns")) {
+                pthread_kill(threads[made], SIGALRM);
+                made++;
+            }
+            while (made > 0)
+                pthread_join(threads[--made], NULL);
+        }
+    }
+    _exit(0);
+}
+
+static void first_lock_in_handler(void)
+{
+    extern char **environ;
+    if (!dlsym(RTLD_DEFAULT, "rcumalloc_read_lock"))
+        return;
+    for (int i = 0; i < 400; i++) {
+        char number[16], *arguments[] = {"hazards", "first_lock_victim", NULL};
+        snprintf(number, sizeof number, "%d", 1 + i);
+        setenv("ARG", number, 1);
+        pid_t child;
+        CHECK(!posix_spawn(&child, "/proc/self/exe", NULL, NULL, arguments, environ));
+        int status = 0, waited = 0;
+        while (waitpid(child, &status, WNOHANG) == 0)
+            if (usleep(200), ++waited == 100000) {
+                kill(child, SIGKILL);
+                fprintf(stderr, "hangs with a first signal after %d us\n", 1 + i);
+                exit(1);
+            }
+        CHECK(status == 0);
+    }
+}
+
+/* Blocks come to rest with threads that never call the allocator again: consumers, one after the
+ * other, that freed them, and producers that made them. Others must be able to use them. */
+enum { IDLERS = 40, IDLE_BLOCKS = 64 * 1024, IDLE_SIZE = 128 }; /* 8 MiB a round */
+static void *idle_block[IDLE_BLOCKS];
+static pthread_barrier_t idle_turn;
+
+static void make_blocks(void)
+{
+    for (int i = 0; i < IDLE_BLOCKS; i++) {
+        idle_block[i] = malloc(IDLE_SIZE);
+        CHECK(idle_block[i]);
+        memset(idle_block[i], 1, IDLE_SIZE);
+    }
+}
+
+static void free_blocks(void)
+{
+    for (int i = 0; i < IDLE_BLOCKS; i++)
+        free(idle_block[i]);
+}
+
+static void *idle_after(void *act)
+{
+    ((void (*)(void))act)();
+    pthread_barrier_wait(&idle_turn);
+    for (;;)
+        pause();
+}
+
+static long status_kib(const char *name)
+{
+    char line[256];
+    long kib = -1;
+    FILE *status = fopen("/proc/self/status", "r");
+    CHECK(status);
+    while (fgets(line, sizeof line, status))
+        if (!strncmp(line, name, strlen(name)))
+            kib = atol(line + strlen(name));
+    fclose(status);
+    return kib;
+}
+
+static void producer_consumer_idle_owner(void)
+{
+    pthread_t thread;
+    pthread_barrier_init(&idle_turn, NULL, 2);
+    for (int i = 0; i < 2 * IDLERS; i++) {
+        int consumer = i < IDLERS;
+        if (consumer)
+            make_blocks();
+        CHECK(!pthread_create(&thread, NULL, idle_after, consumer ? free_blocks : make_blocks));
+        pthread_barrier_wait(&idle_turn);
+        if (!consumer)
+            free_blocks();
+    }
+    long peak = status_kib("VmHWM:");
+    if (peak >= 40 * 1024)
+        fprintf(stderr, "peak of %ld KiB\n", peak);
+    _exit(0);
+}
+
 static const struct { const char *name; void (*body)(void); } hazards[] = {
 #define HAZARD(name) { #name, name }
     HAZARD(free_after_tls_destroyed), HAZARD(first_call_kinds), HAZARD(exit_and_cancel),
-    HAZARD(fork_storm), HAZARD(raw_clone_child), HAZARD(fork_in_signal_handler), HAZARD(vfork_spawn),
+    HAZARD(fork_storm), HAZARD(raw_clone_child), HAZARD(raw_clone_amid_malloc), HAZARD(fork_in_signal_handler), HAZARD(vfork_spawn),
     HAZARD(clone_without_libc), HAZARD(errno_kept), HAZARD(alignment), HAZARD(thread_churn),
+    HAZARD(producer_consumer_idle_owner), HAZARD(first_lock_in_handler), HAZARD(first_lock_victim),
+    HAZARD(print_memory), HAZARD(rlimit_as), HAZARD(limited_victim),
 };
 
 int main(int count, char **arguments)

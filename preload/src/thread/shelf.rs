@@ -1,0 +1,214 @@
+//! The shelf: those of a thread's magazines that others may take.
+//!
+//! Waiting and full magazines belong to a thread for speed, not for good: a thread that sleeps
+//! for ever must not keep them (`producer_consumer_idle_owner`). So they lie on a shelf that one
+//! thread at a time has open, the owner or a taker. Nobody ever waits for it on a path of malloc
+//! or free: an owner that finds a taker at its shelf goes to the depot for this once, a taker that
+//! finds it open goes on to the next one. Opening is one exchange, closing one store, once a turn.
+//!
+//! A taker, who is over the budget or out of memory, moves everything of an *idle* thread, one
+//! that has turned no magazine since a taker last came by, to the depot, or to the slabs if its
+//! grace period has passed. What a thread may keep in the first place is its part of twice the
+//! budget: the more threads, the less ([`set_threads`]).
+
+use crate::class::backlog;
+use crate::class::depot;
+use crate::class::magazine::{Queue, Stack};
+use crate::class::size_class::{CLASSES, Class};
+use crate::thread::cache::ThreadCache;
+use crate::thread::registry;
+use core::cell::UnsafeCell;
+use core::ops::{Deref, DerefMut};
+use core::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
+
+/// Most bytes on a thread's shelf before the depot gets some (tune).
+const SHARE_MOST: usize = 1 << 20;
+/// Least share, in bytes: two magazines of the larger kinds (tune).
+const SHARE_LEAST: usize = 64 * 1024;
+
+/// Bytes a thread may keep on its shelf, as of now.
+#[unsafe(link_section = ".data")]
+static SHARE: AtomicUsize = AtomicUsize::new(SHARE_MOST);
+
+/// Bytes a thread may keep on its shelf.
+#[inline(always)]
+pub fn share_bytes() -> usize {
+    SHARE.load(Ordering::Relaxed)
+}
+
+/// There are `live` threads now: each may keep its part of twice the budget.
+pub fn set_threads(live: usize) {
+    let part = 2 * backlog::last_budget() / live.max(1);
+    SHARE.store(part.clamp(SHARE_LEAST, SHARE_MOST), Ordering::Relaxed);
+}
+
+/// Magazines of one class on a shelf.
+#[repr(C)]
+pub struct Stock {
+    /// Stamped, oldest first.
+    pub waiting: Queue,
+    /// Reusable, marked in.
+    pub full: Stack,
+}
+
+impl Stock {
+    /// None.
+    pub const EMPTY: Stock = Stock { waiting: Queue::new(), full: Stack::new() };
+}
+
+/// What lies on a shelf.
+#[repr(C)]
+pub struct Contents {
+    /// Bytes of all blocks.
+    pub held: usize,
+    /// Per class.
+    pub stocks: [Stock; CLASSES],
+}
+
+const CLOSED: u32 = 0;
+const BY_OWNER: u32 = 1;
+const BY_TAKER: u32 = 2;
+
+/// A thread's shelf. All zero bytes are an empty, closed one.
+#[repr(C)]
+pub struct Shelf {
+    open: AtomicU32,
+    /// The owner's turns when a taker last looked. Takers only.
+    seen: AtomicU64,
+    contents: UnsafeCell<Contents>,
+}
+
+/// An open shelf; closes when dropped.
+pub struct Open<'a>(&'a Shelf);
+
+impl Shelf {
+    #[inline(always)]
+    fn open_by(&self, who: u32) -> Option<Open<'_>> {
+        // Acquire: pairs with the Release in `drop`: what the last one did is seen.
+        let got = self.open.compare_exchange(CLOSED, who, Ordering::Acquire, Ordering::Relaxed).is_ok();
+        got.then(|| Open(self))
+    }
+
+    /// Opens it for its owner; `None` while a taker is at it.
+    #[inline(always)]
+    pub fn open(&self) -> Option<Open<'_>> {
+        self.open_by(BY_OWNER)
+    }
+
+    /// Opens it for its owner, waiting for a taker to be done (some 100 ns, unless preempted).
+    pub fn open_waiting(&self) -> Open<'_> {
+        loop {
+            if let Some(open) = self.open() {
+                return open;
+            }
+            // SAFETY: gives the processor away, nothing else.
+            let _ = unsafe { crate::os::syscall::syscall(libc::SYS_sched_yield, [0; 6]) };
+        }
+    }
+
+    /// In the child of a fork, where no taker is left: the forking thread's own shelf, which that
+    /// thread itself may have open (it may have been interrupted by the handler that forks).
+    pub fn close_after_taker(&self) {
+        if self.open.load(Ordering::Relaxed) == BY_TAKER {
+            self.open.store(CLOSED, Ordering::Release);
+        }
+    }
+
+    /// In the child of a fork: the shelf of a thread that is gone.
+    pub fn close_abandoned(&self) {
+        self.open.store(CLOSED, Ordering::Release);
+    }
+
+    /// Bytes on it; a stale figure for statistics.
+    pub fn held(&self) -> usize {
+        // SAFETY: one aligned word of type-stable memory; the owner may be writing it.
+        unsafe { (&raw const (*self.contents.get()).held).read_volatile() }
+    }
+}
+
+impl Deref for Open<'_> {
+    type Target = Contents;
+    #[inline(always)]
+    fn deref(&self) -> &Contents {
+        // SAFETY: one thread at a time has it open.
+        unsafe { &*self.0.contents.get() }
+    }
+}
+
+impl DerefMut for Open<'_> {
+    #[inline(always)]
+    fn deref_mut(&mut self) -> &mut Contents {
+        // SAFETY: one thread at a time has it open, and the guard is borrowed mutably.
+        unsafe { &mut *self.0.contents.get() }
+    }
+}
+
+impl Drop for Open<'_> {
+    #[inline(always)]
+    fn drop(&mut self) {
+        // Release: pairs with the Acquire of the next to open it.
+        self.0.open.store(CLOSED, Ordering::Release);
+    }
+}
+
+impl Contents {
+    /// The magazines of `class`.
+    #[inline(always)]
+    pub fn stock(&mut self, class: Class) -> &mut Stock {
+        &mut self.stocks[class.index()]
+    }
+}
+
+/// Whose shelves are to be cleared.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Whose {
+    /// Of threads that turned no magazine since somebody last asked.
+    Idle,
+    /// Of every thread.
+    Everybody,
+}
+
+/// Clears the shelves of other threads; what is on them goes to the slabs if it may be handed
+/// out, else to the depots.
+#[cold]
+#[inline(never)]
+pub fn clear_others(own: *const ThreadCache, whose: Whose) {
+    for cache in registry::all() {
+        if core::ptr::eq(cache, own) {
+            continue;
+        }
+        // SAFETY: type-stable. Only the shelf is borrowed, and the turns are two single words
+        // that the owner may be writing.
+        let (shelf, turns) = unsafe {
+            let loaded = (&raw const (*cache).loaded).read_volatile();
+            (&(*cache).shelf, loaded.wrapping_add((&raw const (*cache).retired).read_volatile()))
+        };
+        let seen = shelf.seen.swap(turns, Ordering::Relaxed);
+        if (seen == turns || whose == Whose::Everybody) && shelf.held() != 0 {
+            clear(shelf);
+        }
+    }
+}
+
+fn clear(shelf: &Shelf) {
+    let mut taken: [Stock; CLASSES] = [const { Stock::EMPTY }; CLASSES];
+    {
+        let Some(mut open) = shelf.open_by(BY_TAKER) else { return };
+        open.held = 0;
+        core::mem::swap(&mut open.stocks, &mut taken);
+    }
+    for (index, stock) in taken.iter_mut().enumerate() {
+        let class = Class::new(index);
+        while let Some(magazine) = stock.waiting.pop() {
+            if depot::elapsed(magazine) {
+                backlog::settle(magazine.len() * class.size());
+                depot::flush(class, magazine);
+            } else {
+                depot::of(class).put_waiting(class, magazine);
+            }
+        }
+        while let Some(magazine) = stock.full.pop() {
+            depot::flush(class, magazine);
+        }
+    }
+}

@@ -1,0 +1,32 @@
+/* What tests/fast_paths.rs counts the instructions of.
+ *
+ *   pairs pair|order solo|deferring BLOCKS
+ *
+ * pair: each block is freed before the next is allocated. order: 1000 are allocated, then freed in order.
+ */
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { SIZE = 64, ROW = 1000 };
+
+static void *nothing(void *arg) { return arg; }
+
+int main(int argc, char **argv) {
+    static void *row[ROW];
+    if (argc != 4) return 2;
+    if (!strcmp(argv[2], "deferring")) { /* from the first second thread on */
+        pthread_t thread;
+        pthread_create(&thread, NULL, nothing, NULL);
+        pthread_join(thread, NULL);
+    }
+    long blocks = atol(argv[3]);
+    if (!strcmp(argv[1], "pair"))
+        for (long i = 0; i < blocks; i++) free(malloc(SIZE));
+    else
+        for (long i = 0; i < blocks; i += ROW) {
+            for (int j = 0; j < ROW; j++) row[j] = malloc(SIZE);
+            for (int j = 0; j < ROW; j++) free(row[j]);
+        }
+    return 0;
+}

@@ -1,0 +1,144 @@
+//! What the two fast paths cost and what they are made of, as tests: instruction counts do not depend
+//! on the machine or its load.
+//!
+//! The library is what `scripts/build` makes. The counts are callgrind's, everything between two
+//! calls included: the loop, the PLT and the share of each magazine turn.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+use std::sync::OnceLock;
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("preload/ lies in the repository").to_path_buf()
+}
+
+/// Runs a tool that must be there and must succeed.
+fn run(tool: &mut Command) -> Output {
+    let output = tool.output();
+    let output = output.unwrap_or_else(|error| panic!("{tool:?}: {error}; scripts/setup installs it"));
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{tool:?} failed: {}\n{said}", output.status);
+    output
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+/// librcumalloc.so, built once.
+fn library() -> &'static Path {
+    static LIBRARY: OnceLock<PathBuf> = OnceLock::new();
+    LIBRARY.get_or_init(|| text(&run(&mut Command::new(root().join("scripts/build"))).stdout).trim().into())
+}
+
+fn program() -> &'static Path {
+    static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
+    PROGRAM.get_or_init(|| {
+        let program = Path::new(env!("CARGO_TARGET_TMPDIR")).join("pairs");
+        let source = root().join("preload/tests/c/pairs.c");
+        run(Command::new("cc").args(["-O2", "-fno-builtin", "-pthread", "-o"]).arg(&program).arg(source));
+        program
+    })
+}
+
+/// Instructions that the program executes with these arguments.
+fn instructions(kind: &str, mode: &str, blocks: u32) -> f64 {
+    let mut valgrind = Command::new("valgrind");
+    valgrind.args(["--tool=callgrind", "--callgrind-out-file=/dev/null"]).arg(program());
+    valgrind.args([kind, mode, &blocks.to_string()]).env("LD_PRELOAD", library());
+    let said = text(&run(&mut valgrind).stderr);
+    let collected = said.lines().find_map(|line| line.split_once("Collected : "));
+    let collected = collected.unwrap_or_else(|| panic!("callgrind did not say what it counted:\n{said}"));
+    collected.1.trim().parse().expect("callgrind prints a number")
+}
+
+/// Instructions of one allocation and its free, once the slow start is over.
+fn per_pair(kind: &str, mode: &str) -> f64 {
+    let (few, many) = (50_000, 250_000);
+    (instructions(kind, mode, many) - instructions(kind, mode, few)) / f64::from(many - few)
+}
+
+#[test]
+fn a_pair_solo() {
+    let count = per_pair("pair", "solo");
+    assert!(count <= 46.0, "{count:.2} instructions, at most 46 are allowed");
+}
+
+#[test]
+fn a_pair_deferring() {
+    let count = per_pair("pair", "deferring");
+    assert!(count <= 50.0, "{count:.2} instructions, at most 50 are allowed");
+}
+
+#[test]
+fn a_thousand_in_order_solo() {
+    let count = per_pair("order", "solo");
+    assert!(count <= 56.0, "{count:.2} instructions, at most 56 are allowed");
+}
+
+#[test]
+fn a_thousand_in_order_deferring() {
+    let count = per_pair("order", "deferring");
+    assert!(count <= 58.0, "{count:.2} instructions, at most 58 are allowed");
+}
+
+/// The instructions of an exported function, as objdump spells them.
+fn disassembly(function: &str) -> Vec<String> {
+    // By address and size: free has a second name, and objdump knows code by one.
+    let symbols = text(&run(Command::new("objdump").arg("-T").arg(library())).stdout);
+    let (start, size) = symbols
+        .lines()
+        .filter(|line| line.split_whitespace().last() == Some(function))
+        .find_map(|line| {
+            let size = line.split_once(".text\t")?.1.split_whitespace().next()?;
+            let start = line.split_whitespace().next()?;
+            Some((usize::from_str_radix(start, 16).ok()?, usize::from_str_radix(size, 16).ok()?))
+        })
+        .unwrap_or_else(|| panic!("{} does not export {function}", library().display()));
+    let mut objdump = Command::new("objdump");
+    objdump.args(["-d", "--no-show-raw-insn"]).arg(format!("--start-address={start}"));
+    objdump.arg(format!("--stop-address={}", start + size)).arg(library());
+    let listing = text(&run(&mut objdump).stdout);
+    let code =
+        listing.lines().filter_map(|line| line.split_once(":\t")).map(|(_, code)| code.trim().to_string());
+    code.collect()
+}
+
+/// What has no place on a fast path. Jumps to the slow path may stay: they are tail calls.
+fn fault(instruction: &str) -> Option<&'static str> {
+    let mut words = instruction.split_whitespace();
+    let mnemonic = words.next()?;
+    match mnemonic {
+        "lock" => Some("an atomic read-modify-write"),
+        "xchg" if instruction.contains('(') => Some("an atomic read-modify-write"),
+        "mfence" | "lfence" | "sfence" => Some("a fence"),
+        "syscall" | "int" | "sysenter" => Some("a system call"),
+        _ if mnemonic.starts_with("call") => Some("a call"),
+        _ if mnemonic.starts_with("push") => Some("a stack frame"),
+        _ => None,
+    }
+}
+
+#[test]
+fn no_lock_no_call_no_system_call() {
+    for function in ["malloc", "free"] {
+        let code = disassembly(function);
+        assert!(code.iter().any(|line| line.starts_with("ret")), "{function}: no fast path in {code:#?}");
+        for instruction in &code {
+            if let Some(what) = fault(instruction) {
+                panic!("{function} has {what}: {instruction}\n{}", code.join("\n"));
+            }
+        }
+    }
+}
+
+#[test]
+fn faults_are_recognised() {
+    for bad in ["lock incl (%rax)", "call 10 <f>", "callq *%rax", "syscall", "xchg %eax,(%rdx)", "push %rbx"]
+    {
+        assert!(fault(bad).is_some(), "{bad}");
+    }
+    for good in ["ret", "xchg %ax,%ax", "jmp 1030 <slow>", "mov %rax,(%rdx)"] {
+        assert!(fault(good).is_none(), "{good}");
+    }
+}
