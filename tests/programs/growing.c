@@ -3,7 +3,7 @@
 #include "victim.h"
 
 static void *grow_and_go(void *unused) {
-    for (int i = 1; i <= 4000; i++) {
+    for (int i = 1; i <= 12000; i++) {
         exercise(i, 300);
     }
     return unused;
