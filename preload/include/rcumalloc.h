@@ -38,7 +38,8 @@ static inline bool rcumalloc_present(void) { return &rcumalloc_version != 0; }
 /* ---- readers ------------------------------------------------------------------------------ */
 
 /* Opens a read-side section of the calling thread. Sections nest. No fence, no atomic
- * read-modify-write. Async-signal-safe, except as the thread's very first call of the allocator. */
+ * read-modify-write. Async-signal-safe, also as the thread's first call of the library and in a
+ * handler that interrupted malloc. */
 RCUMALLOC_WEAK void rcumalloc_read_lock(void);
 
 /* Ends the innermost section. Async-signal-safe. One too many ends the process with a line. */

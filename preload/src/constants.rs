@@ -61,6 +61,9 @@ pub const LAZY_STEP: usize = 512 << 10;
 /// four pages keep the system calls rare. Committed is not touched.
 pub const SIDE_STEP: usize = 16 << 10;
 
+/// Bytes of a huge page: a sparse table that is smaller cannot be given one.
+pub const HUGE_PAGE: usize = 2 << 20;
+
 /// Where a lazy window may lie: between where the kernel puts programs (0x55..) and where it
 /// puts mappings (0x7f..), and above the range that AddressSanitizer claims (0x60.. to 0x64..).
 pub const LAZY_LOW: usize = 0x6800_0000_0000;

@@ -30,7 +30,7 @@ impl Domain {
         // Behind the load that found `period` in flight, before any reader's record is read.
         // Pairs with the fence in `lock_slow`.
         fence(SeqCst);
-        let mut pass = Pass { domain: self, period, barrier_executed: false };
+        let mut pass = Pass { domain: self, period, barrier: None };
         for cell in self.readers() {
             pass.settle(cell);
         }
@@ -46,8 +46,9 @@ impl Domain {
 struct Pass<'a> {
     domain: &'a Domain,
     period: u64,
-    /// The heavy barrier is paid for by the first explicit reader that needs it.
-    barrier_executed: bool,
+    /// The heavy barrier, paid for by the first explicit reader that needs it: did every thread
+    /// execute it?
+    barrier: Option<bool>,
 }
 
 impl Pass<'_> {
@@ -60,10 +61,9 @@ impl Pass<'_> {
                 if cell.park(state) {
                     self.domain.recorder.parked();
                 }
-            } else if !cell.has_snapshot(self.period) && !self.barrier_executed {
-                self.domain.barrier.heavy(&self.domain.recorder);
-                self.barrier_executed = true;
-            } else if !cell.quiet_since_barrier(self.period, self.domain.is_fenced()) {
+            } else if !cell.has_snapshot(self.period) && self.barrier.is_none() {
+                self.barrier = Some(self.domain.barrier.heavy(&self.domain.recorder));
+            } else if !cell.quiet_since_barrier(self.period, self.barrier == Some(true)) {
                 return;
             } else {
                 cell.announce_for(state, self.period);

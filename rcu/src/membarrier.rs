@@ -44,8 +44,8 @@ impl Barrier {
         }
     }
 
-    /// Relaxed is enough: a reader that sees the old answer is in the fast mode, and the expediter
-    /// that decides about it reads the mode after its own heavy barrier and judges accordingly.
+    /// Relaxed is enough: what a reader makes of a stale answer shows in its `nest`, and an expediter
+    /// judges by what `heavy` did, not by this.
     pub(crate) fn is_fenced(&self) -> bool {
         self.mode.load(Relaxed) != MEMBARRIER
     }
@@ -62,15 +62,19 @@ impl Barrier {
         self.mode.store(FENCED, Relaxed);
     }
 
-    /// Executes the heavy barrier. Afterwards `is_fenced` says which readers may be judged by it.
-    pub(crate) fn heavy(&self, recorder: &Recorder) {
-        if self.mode.load(Relaxed) == MEMBARRIER {
+    /// Executes the heavy barrier. True if every thread has executed one; false if only the caller
+    /// has, behind which only readers in the cold mode may be judged.
+    pub(crate) fn heavy(&self, recorder: &Recorder) -> bool {
+        let mut everywhere = self.mode.load(Relaxed) == MEMBARRIER;
+        if everywhere {
             recorder.membarrier();
-            if !kernel::execute_or_register() {
+            everywhere = kernel::execute_or_register();
+            if !everywhere {
                 self.give_up();
             }
         }
         fence(SeqCst);
+        everywhere
     }
 }
 

@@ -257,16 +257,16 @@ impl ReaderCell {
     /// and what the reader reads after that unlock lies behind P too: it sees what was unlinked
     /// before the period began.
     ///
-    /// `fenced`: no membarrier is in force, so only cold readers, who execute a fence at each
-    /// outermost lock, can be judged by their `nest`.
-    pub(crate) fn quiet_since_barrier(&self, period: u64, fenced: bool) -> bool {
+    /// `everywhere`: the barrier was a membarrier. Otherwise it was the expediter's own fence, and only
+    /// cold readers, who execute a fence at each outermost lock, can be judged by their `nest`.
+    pub(crate) fn quiet_since_barrier(&self, period: u64, everywhere: bool) -> bool {
         // Acquire pairs with the release store that ends a section (`arch::unlock`).
         let nest = self.nest.load(Acquire);
         let turn = self.turn.load(Acquire);
         if self.has_snapshot(period) {
             return depth(nest) == 0 || turn != self.second_line.seen_turn.load(Relaxed);
         }
-        if fenced && !is_cold(nest) {
+        if !everywhere && !is_cold(nest) {
             return false;
         }
         if depth(nest) == 0 {

@@ -28,10 +28,8 @@ use rcu::Cookie;
 const DEPOT_BYTES: usize = 1 << 20;
 /// Magazines a class's depot keeps before it flushes (tune).
 const DEPOT_MAGAZINES: usize = 64;
-/// Bytes of blocks in all depots (tune) past which even a class that is under its own bound
-/// flushes, down to [`SPARED_BYTES`]: many classes must not add up.
-const ALL_DEPOTS_BYTES: usize = 4 << 20;
-/// Bytes a class keeps in any case: a few magazines to trade (tune).
+/// Bytes a class keeps in any case, though all depots together are past their share of the budget
+/// (many classes must not add up): a few magazines to trade (tune).
 const SPARED_BYTES: usize = 128 * 1024;
 
 /// Bytes of blocks in all depots.
@@ -125,7 +123,7 @@ impl Depot {
             file(&mut inner);
             inner.bytes > DEPOT_BYTES
                 || inner.full.len() + inner.waiting.len() > DEPOT_MAGAZINES
-                || all > ALL_DEPOTS_BYTES && inner.bytes > SPARED_BYTES
+                || all > backlog::last_budget() / 2 && inner.bytes > SPARED_BYTES
         };
         if excess {
             // Two out for one in, so that a depot that is over its bound gets under it again.

@@ -28,6 +28,9 @@ const MAGAZINE_BYTES: usize = 32 * 1024;
 /// what a turn costs each block, and up to here they still fit in the L1 together.
 const LONGEST_UP_TO: usize = 128;
 
+/// Blocks of any magazine under the fuzzer, whose inputs are short.
+const FUZZED: usize = 4;
+
 /// What precedes the array of blocks.
 #[repr(C, align(32))]
 struct Head {
@@ -194,6 +197,8 @@ pub const fn capacity(kind: usize, class: Class) -> usize {
     let long = kind == KINDS - 1 && class.size() > LONGEST_UP_TO;
     let words = KIND_WORDS[if long { kind - 1 } else { kind }] - HEAD_WORDS;
     let by_bytes = MAGAZINE_BYTES / class.size();
+    let most = if cfg!(fuzzing) { FUZZED } else { usize::MAX };
+    let by_bytes = if by_bytes < most { by_bytes } else { most };
     let least = if by_bytes < 2 { 2 } else { by_bytes };
     if least < words { least } else { words }
 }

@@ -6,7 +6,7 @@
 //! the mark. Part of the window, hence protected by the zone's lock. A failed call leaves it
 //! as it was.
 
-use crate::constants::{PAGE, SIDE_STEP};
+use crate::constants::{HUGE_PAGE, PAGE, SIDE_STEP};
 use crate::os::map::{self, Placed};
 
 /// A table beside the window.
@@ -61,8 +61,12 @@ impl Side {
             false => map::commit(at, len),
         };
         if done {
-            if is_lazy {
-                map::small_pages(at, len); // a reserved window has said so once for all
+            // The kernel makes huge pages only where a mapping holds a whole one, so a small program
+            // is spared the call.
+            if end >= HUGE_PAGE && is_lazy {
+                map::small_pages(self.base, end);
+            } else if end >= HUGE_PAGE && self.committed < HUGE_PAGE {
+                map::small_pages(self.base, self.limit);
             }
             self.committed = end;
         }

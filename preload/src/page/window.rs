@@ -212,7 +212,6 @@ impl Window {
             for size in WINDOW_SIZES.map(|size| size.min(plan.largest)) {
                 let side = self.lay_out(0, size);
                 if let Some(at) = map::reserve(side + size + UNIT) {
-                    map::small_pages(at, side);
                     self.lay_out(at, size);
                     self.base = (at + side).next_multiple_of(UNIT);
                     self.is_lazy = false;

@@ -1,8 +1,8 @@
 //! Read-side sections for C callers: what `rcumalloc_read_lock` and its relatives do.
 //!
 //! A section is an increment and a decrement of a word in the thread's cache. A thread without a
-//! cache gets one first: a section needs a reader's record to be seen by. Async-signal-safe once
-//! the thread has its cache; its very first call is not, if it interrupts a call of malloc.
+//! cache gets one first: a section needs a reader's record to be seen by. Async-signal-safe, a
+//! thread's first one too: what that takes is never held where a handler can come in (`os::signals`).
 
 use crate::class::backlog::DOMAIN;
 use crate::class::verdict;

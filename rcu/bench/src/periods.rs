@@ -35,17 +35,68 @@ fn while_readers_run(
     body: impl FnOnce(&Running) -> Sample,
 ) -> Sample {
     let running = Running { stop: AtomicI32::new(0), ready: AtomicU32::new(0), data: [7; WORDS] };
+    let (reader, running) = (&reader, &running);
+    // Where there is a processor for each, each gets one of its own: two threads that "run" and take
+    // turns on one processor are not what is to be measured, and the scheduler does that for whole rounds.
+    let processors = Affinity::of_this_thread();
+    let spread = processors.count() > count as usize;
     std::thread::scope(|scope| {
-        for _ in 0..count {
-            scope.spawn(|| reader(&running));
+        for number in 0..count as usize {
+            scope.spawn(move || {
+                if spread {
+                    processors.nth(number + 1).apply();
+                }
+                reader(running);
+            });
+        }
+        if spread {
+            processors.nth(0).apply();
         }
         while running.ready.load(Ordering::Acquire) < count {
             std::thread::yield_now();
         }
-        let sample = body(&running);
+        let sample = body(running);
         running.stop.store(1, Ordering::Relaxed);
+        processors.apply();
         sample
     })
+}
+
+/// The processors that a thread may run on.
+#[derive(Clone, Copy)]
+struct Affinity(libc::cpu_set_t);
+
+impl Affinity {
+    fn of_this_thread() -> Affinity {
+        // SAFETY: all zeros is an empty set; the call fills it.
+        unsafe {
+            let mut set: libc::cpu_set_t = core::mem::zeroed();
+            libc::sched_getaffinity(0, size_of_val(&set), &raw mut set);
+            Affinity(set)
+        }
+    }
+
+    fn count(&self) -> usize {
+        // SAFETY: reads the set.
+        unsafe { libc::CPU_COUNT(&self.0) as usize }
+    }
+
+    /// The `n`th of them alone.
+    fn nth(&self, n: usize) -> Affinity {
+        // SAFETY: all zeros is an empty set; the number is below CPU_SETSIZE.
+        unsafe {
+            let mut one: libc::cpu_set_t = core::mem::zeroed();
+            let found = (0..libc::CPU_SETSIZE as usize).filter(|&cpu| libc::CPU_ISSET(cpu, &self.0)).nth(n);
+            libc::CPU_SET(found.unwrap_or(0), &mut one);
+            Affinity(one)
+        }
+    }
+
+    /// Moves the calling thread there. If that is refused it stays where it may be.
+    fn apply(&self) {
+        // SAFETY: reads the set.
+        unsafe { libc::sched_setaffinity(0, size_of_val(&self.0), &raw const self.0) };
+    }
 }
 
 fn our_reader(domain: &'static Domain, running: &Running) {
