@@ -68,8 +68,9 @@ fn lagging(how: &str) {
     for what in ["implicit", "explicit"] {
         let outcome = Victim::new("lagging_reader").args([how, what]).run().success();
         let (peak, budget) = (outcome.number("deferred_peak"), outcome.number("budget"));
-        // An expediter that loses its processor for a timeslice lets some MiB more come in.
-        assert!(peak < budget * 4 + (16 << 20), "{peak} bytes waited, of a budget of {budget}\n{outcome}");
+        // An expediter that loses its processor lets some MiB more come in for each millisecond: 40 were
+        // seen where nine programs shared two processors. Without a bound it would be all of the 1024.
+        assert!(peak < budget * 4 + (56 << 20), "{peak} bytes waited, of a budget of {budget}\n{outcome}");
         let outcome = outcome.below("hwm_kib", 96 * MIB);
         if what == "implicit" {
             // Parked once, not asked again and again (a churner that is preempted may be parked, too).
