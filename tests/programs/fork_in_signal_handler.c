@@ -22,14 +22,16 @@ static void handle(int unused) {
     }
 }
 
-static size_t size_of(unsigned i) { return i % 700 * (i % 64 == 0 ? 100 : 1) + 1; }
+/* Half of them large: those take locks at every call. Of them the first bytes are looked at. */
+static size_t size_of(unsigned i) { return i % 2 == 0 ? i % 700 + 1 : 33000 + i * 8; }
+static size_t looked_at(unsigned i) { return i % 2 == 0 ? size_of(i) : 64; }
 
 int main(void) {
     CHECK(rcumalloc_present());
     struct sigaction action = {.sa_handler = handle, .sa_flags = SA_RESTART};
     sigaction(SIGALRM, &action, NULL);
     signal(SIGPROF, handle);
-    struct itimerval often = {{0, 300}, {0, 300}};
+    struct itimerval often = {{0, 100}, {0, 100}};
     setitimer(ITIMER_PROF, &often, NULL);
     uint64_t seed = 42;
     unsigned long calls_after_fork = 0;
@@ -37,18 +39,18 @@ int main(void) {
     while (forked < FORKS || child_pid > 0) {
         unsigned i = next_random(&seed) % BLOCKS;
         if (block[i] != NULL) {
-            CHECK(filled(block[i], size_of(i), i));
+            CHECK(filled(block[i], looked_at(i), i));
             free(block[i]);
             block[i] = NULL;
         } else {
             void *fresh = malloc(size_of(i));
             CHECK(fresh != NULL);
-            fill(fresh, size_of(i), i);
+            fill(fresh, looked_at(i), i);
             block[i] = fresh;
         }
         if (is_child && ++calls_after_fork > 5000) {
             for (i = 0; i < BLOCKS; i++) {
-                CHECK(block[i] == NULL || filled(block[i], size_of(i), i));
+                CHECK(block[i] == NULL || filled(block[i], looked_at(i), i));
                 free(block[i]);
             }
             exit(0);

@@ -29,7 +29,7 @@ start
 if [ -n "$preload" ]; then
     grep -q librcumalloc "/proc/$pid/maps" || { echo "the library is not in the server"; exit 1; }
 fi
-"$benchmark" -s "$socket" -q -n 40000 -c 20 -P 8 -r 5000 -d 200 \
+"$benchmark" -s "$socket" -q -n 12000 -c 20 -P 8 -r 5000 -d 200 \
     -t set,get,incr,lpush,lpop,sadd,hset,zadd,lrange_100 >"$dir/benchmark" 2>&1 &
 load=$!
 for _ in 1 2 3; do

@@ -28,12 +28,13 @@ int main(void) {
     void *first = malloc(100000);
     low = (uintptr_t)first, high = low + 100000;
     pthread_t thread = start(ask, NULL);
-    enum { MANY = 20000 };
+    /* A slab or two at a time, so that the same pages are one thing after the other. */
+    enum { MANY = 8192 };
     static void *block[MANY];
-    uint64_t until = now_ms() + 1500;
+    uint64_t until = now_ms() + 2000;
     while (now_ms() < until) {
-        size_t size = (size_t)16 << next_random(&seed) % 15;
-        int many = size > 8192 ? 200 : MANY / 4;
+        size_t size = (size_t)16 << next_random(&seed) % 14;
+        int many = (int)((size_t)131072 / size);
         for (int i = 0; i < many; i++) {
             block[i] = malloc(size);
             uintptr_t at = (uintptr_t)block[i];

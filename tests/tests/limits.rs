@@ -32,6 +32,12 @@ fn a_peak_of_300_mib_freed_and_trimmed() {
     }
 }
 
+/// Found by `raw_clone_child`, which took GiB: each extension in place of the topmost block grew the heap.
+#[test]
+fn reallocs_do_not_carry_the_heap_away() {
+    Victim::new("growing").run().success().below("hwm_kib", 40 * MIB);
+}
+
 #[test]
 fn true_is_at_most_256_kib_larger() {
     let measure = || Victim::new("measure").on_glibc().arg(build::installed("true"));

@@ -1,6 +1,6 @@
 //! hazards.md, "Threads, exit, fork, signals": a test a row, named as the row.
 
-use rcumalloc_tests::{Victim, build};
+use rcumalloc_tests::{Victim, build, command};
 
 const MIB: u64 = 1024; // in KiB, as the kernel counts resident memory
 
@@ -68,8 +68,9 @@ fn lagging(how: &str) {
     for what in ["implicit", "explicit"] {
         let outcome = Victim::new("lagging_reader").args([how, what]).run().success();
         let (peak, budget) = (outcome.number("deferred_peak"), outcome.number("budget"));
-        // An expediter that loses its processor for a timeslice lets some MiB more come in.
-        assert!(peak < budget * 4 + (16 << 20), "{peak} bytes waited, of a budget of {budget}\n{outcome}");
+        // An expediter that loses its processor lets some MiB more come in for each millisecond: 40 were
+        // seen where nine programs shared two processors. Without a bound it would be all of the 1024.
+        assert!(peak < budget * 4 + (56 << 20), "{peak} bytes waited, of a budget of {budget}\n{outcome}");
         let outcome = outcome.below("hwm_kib", 96 * MIB);
         if what == "implicit" {
             // Parked once, not asked again and again (a churner that is preempted may be parked, too).
@@ -102,6 +103,11 @@ fn stopped_reader() {
         "rcumalloc: stall: thread {reader} is in a read-side section that has held a grace period up for "
     );
     assert!(!ours.is_empty() && ours.iter().all(|line| line.starts_with(&start)), "{start}\n{outcome}");
+    // The whole process stopped in the section, for a second.
+    let stop_and_go = "LD_PRELOAD=$0 \"$1\" process & sleep 1; kill -CONT $!; wait $!";
+    let bash = command(build::installed("bash")).on_glibc().args(["-c", stop_and_go]);
+    let stopped = bash.arg(build::library()).arg(build::program("stopped_reader")).run().success();
+    assert!(stopped.number("deferred") <= stopped.number("budget"), "{stopped}");
     // Never, if so asked.
     let quiet = Victim::new("stopped_reader").arg("thread").env("RCUMALLOC_STALL_MS", "0").run().success();
     assert_eq!(quiet.ours(), [""; 0], "{quiet}");

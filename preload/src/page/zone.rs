@@ -223,12 +223,15 @@ impl Zone {
         let Some(end) = (state.index(page) + pages).checked_add(more) else {
             return false;
         };
-        // Only the top of the heap can grow into new ground, and it needs to get there whole.
+        // Only the top of the heap can grow into new ground, and it needs to get there whole. Not while
+        // there is room for it further down: runs that come to the top, grow and go again would carry
+        // the top away from a heap that is all but empty.
         let begin = end - more;
         let frontier = state.frontier_page();
         if end > frontier {
             let all_free = begin == frontier || state.buddy.is_free(begin, frontier - begin);
-            if !all_free || !state.grow(self, end) {
+            let has_room = all_free && state.buddy.free_pages() - (frontier - begin) >= pages + more;
+            if !all_free || has_room || !state.grow(self, end) {
                 return false;
             }
         }
