@@ -26,7 +26,7 @@
 #[cfg(not(all(target_arch = "x86_64", target_os = "linux", target_pointer_width = "64")))]
 compile_error!("rcumalloc-rcu knows x86-64 Linux only; other processors wait for somebody who can test them");
 
-use crate::reader::ReaderCell;
+use crate::cell::ReaderCell;
 
 /// The assembly's view of the cell: `nest` at 0, `turn` at 4. Checked where the cell is defined.
 #[cfg(not(any(loom, miri, rcu_tsan)))]

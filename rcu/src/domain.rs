@@ -27,13 +27,14 @@ use core::sync::atomic::AtomicPtr as PlainPtr;
 use core::sync::atomic::AtomicU32 as PlainU32;
 use core::sync::atomic::AtomicU64 as PlainU64;
 
+use crate::cell::ReaderCell;
 use crate::clock;
 use crate::cookie::{Cookie, in_flight};
 use crate::counters::Recorder;
 use crate::demand::Demand;
 use crate::membarrier::Barrier;
 use crate::misuse::{Misuse, MisuseHandler};
-use crate::reader::{Reader, ReaderCell};
+use crate::reader::Reader;
 use crate::stall::Stalled;
 use crate::sync::{
     AtomicBool, AtomicPtr, AtomicU32, AtomicU64, Ordering,

@@ -13,8 +13,8 @@
 //! One expediter at a time. The lock is tried, never waited for; whoever does not get it scans all the same,
 //! for it may have just begun a period that the holder, busy with an older one, knows nothing of.
 
+use crate::cell::{EXPLICIT, ReaderCell};
 use crate::domain::Domain;
-use crate::reader::{EXPLICIT, ReaderCell};
 use crate::sync::{
     Ordering::{Acquire, Release, SeqCst},
     fence,

@@ -39,8 +39,8 @@
 //!
 //! # Reading order
 //!
-//! `cookie` (arithmetic), `reader` with `arch` (one thread's side), `domain` (periods), `expedite`,
-//! `membarrier`; then, leaves all: `wait`, `batch`, `demand`, `stall`, `counters`, `misuse`, `clock`,
+//! `cookie` (arithmetic), `cell` with `arch` (one thread's side), `reader` (its handle), `domain` (periods),
+//! `expedite`, `membarrier`; then, leaves all: `wait`, `batch`, `demand`, `stall`, `counters`, `misuse`, `clock`,
 //! `sync`. The range map of large mappings will stand beside them.
 //!
 //! Borrowed ideas: grace-period sequences and cookies from the kernel's RCU (`rcu_seq_snap`,
@@ -51,6 +51,7 @@
 
 mod arch;
 mod batch;
+mod cell;
 mod clock;
 mod cookie;
 mod counters;
@@ -65,12 +66,13 @@ mod sync;
 mod wait;
 
 pub use batch::{Leaked, PageOfPointers, Stamped};
+pub use cell::ReaderCell;
 pub use clock::now_ns;
 pub use cookie::{ACTIVE_COOKIES, Cookie};
 pub use counters::{BUCKETS, Counters, Latencies};
 pub use demand::{Demand, Marks};
 pub use domain::{AlreadyRegistered, BarrierHooks, Domain};
 pub use misuse::{Misuse, MisuseHandler};
-pub use reader::{Guard, Reader, ReaderCell};
+pub use reader::{Guard, Reader};
 pub use stall::{Stall, Stalled};
 pub use wait::PATIENCE_NS;

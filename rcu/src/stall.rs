@@ -3,8 +3,8 @@
 //! Reading this takes no lock and stops nobody, so it is a picture of a moving thing: a reader it
 //! names may have settled by the time the caller prints it.
 
+use crate::cell::ReaderCell;
 use crate::domain::Readers;
-use crate::reader::ReaderCell;
 
 /// One reader that a period has been waiting for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
