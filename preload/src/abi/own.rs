@@ -6,7 +6,7 @@ use crate::class::slab::Whereabouts;
 use crate::class::verdict::{self, Address};
 use crate::thread::entry::{self, When};
 use crate::thread::stats::{self, Stats};
-use crate::thread::{readers, reclaim};
+use crate::thread::{readers, reclaim, start};
 use core::ffi::{CStr, c_char, c_int, c_void};
 use rcu::{Cookie, Demand};
 
@@ -55,6 +55,8 @@ pub extern "C" fn rcumalloc_thread_online() {
 /// `rcumalloc_start_poll()`.
 #[cfg_attr(feature = "preload", unsafe(no_mangle))]
 pub extern "C" fn rcumalloc_start_poll() -> Cookie {
+    // As any first call: periods of a heap that cannot start need nothing of it.
+    start::process();
     DOMAIN.start_poll()
 }
 

@@ -1,26 +1,31 @@
 //! The backlog: how many bytes wait for a grace period, and what is done about it.
 //!
-//! One domain for the whole heap and one counter of deferred bytes, changed once a magazine (or
-//! large block), never once a block. While the backlog is under its budget nobody hurries: a
+//! One domain for the whole heap and one account of deferred bytes. A thread enters its magazines in
+//! a [`Ledger`] of its own and posts the balance when it has grown to a [step](posting_step): two
+//! threads that each reuse what they free would else pass the account's cache line to and fro with
+//! every magazine. While the backlog is under its budget nobody hurries: a
 //! period is started when a thread has stamped [`START_BYTES`] since the last one it started, and
 //! ends when the readers come by. Past the budget, or when something has waited longer than the
 //! age limit, whoever stamps next expedites, without ever blocking (G3, G4). If that did not help,
 //! because explicit readers hold the blocks, the next attempt waits until the backlog has grown by
 //! another eighth of the budget: no storm of membarriers.
 //!
+//! What ledgers hold back keeps the account within an eighth of the budget of the truth.
+//!
 //! All words are relaxed: they steer, they do not order. What orders is the cookie.
 
 use crate::os::env::Size;
 use crate::page::zone;
-use core::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering::Relaxed};
+use core::sync::atomic::{AtomicBool, AtomicIsize, AtomicU32, AtomicUsize, Ordering::Relaxed};
 use rcu::{Cookie, Demand, Domain};
 
 /// The grace periods every block of the heap waits for.
 pub static DOMAIN: Domain = Domain::new(0x72);
 
-/// Bytes a thread stamps before it makes sure that a period is under way. 128 KiB: 16 KiB cost
-/// 12 % in the prototype, more lets a producer's backlog grow (spike.md).
-pub const START_BYTES: usize = 128 * 1024;
+/// Bytes a thread stamps before it makes sure that a period is under way (tune). On a larson-like run
+/// of two threads 256 KiB were 4 % faster than 128 KiB, and 512 KiB no faster than that but twice as
+/// often over the budget.
+pub const START_BYTES: usize = 256 * 1024;
 /// Least budget, in bytes (G3). 2 MiB (tune): on a larson-like run 8 MiB were no faster and cost
 /// 6 MiB more; 1 MiB the same speed again, and a shorter quarantine.
 const LEAST_BUDGET: usize = 2 << 20;
@@ -33,18 +38,26 @@ const AGE_MS: u32 = 1000;
 /// What steers the backlog; one cache line, written by slow paths.
 #[repr(align(64))]
 struct Account {
-    deferred: AtomicUsize,
+    /// Posted bytes. For an instant it may be negative: one thread's settlement can be posted before
+    /// another's stamps.
+    deferred: AtomicIsize,
     expedite_at: AtomicUsize,
     peak: AtomicUsize,
     /// The budget when it was last computed, in bytes.
     budget: AtomicUsize,
+    /// Unposted bytes, either way, a ledger may hold.
+    step: AtomicUsize,
+    /// Threads that have a ledger.
+    threads: AtomicUsize,
 }
 
 static ACCOUNT: Account = Account {
-    deferred: AtomicUsize::new(0),
+    deferred: AtomicIsize::new(0),
     expedite_at: AtomicUsize::new(LEAST_BUDGET),
     peak: AtomicUsize::new(0),
     budget: AtomicUsize::new(LEAST_BUDGET),
+    step: AtomicUsize::new(LEAST_BUDGET / 8),
+    threads: AtomicUsize::new(1),
 };
 
 /// Configured budget: bytes, or 0 when it is a percentage of the heap.
@@ -96,7 +109,25 @@ pub fn budget_bytes() -> usize {
         bytes => bytes,
     };
     ACCOUNT.budget.store(budget, Relaxed);
+    set_step(budget);
     budget
+}
+
+/// There are `live` threads now, each with a ledger.
+pub fn set_threads(live: usize) {
+    ACCOUNT.threads.store(live.max(1), Relaxed);
+    set_step(last_budget());
+}
+
+fn set_step(budget: usize) {
+    // An eighth of the budget for all of them together.
+    ACCOUNT.step.store(budget / 8 / ACCOUNT.threads.load(Relaxed), Relaxed);
+}
+
+/// Unposted bytes, either way, that a ledger may hold.
+#[inline(always)]
+fn posting_step() -> isize {
+    ACCOUNT.step.load(Relaxed) as isize
 }
 
 /// The budget when it was last computed, in bytes: without asking the zone.
@@ -106,7 +137,7 @@ pub fn last_budget() -> usize {
 
 /// Whether more bytes wait than the budget allows.
 pub fn is_over_budget() -> bool {
-    ACCOUNT.deferred.load(Relaxed) > last_budget()
+    deferred_bytes() > last_budget()
 }
 
 /// What [`stamp`] gives.
@@ -122,8 +153,13 @@ pub struct Stamp {
 /// down to starting a period.
 #[inline]
 pub fn stamp(bytes: usize, credit: &mut usize) -> Stamp {
-    let before = ACCOUNT.deferred.fetch_add(bytes, Relaxed);
-    if before + bytes > ACCOUNT.expedite_at.load(Relaxed) {
+    stamp_posting(bytes, bytes as isize, credit)
+}
+
+/// As [`stamp`], with `balance` of the caller's posted on the occasion.
+fn stamp_posting(bytes: usize, balance: isize, credit: &mut usize) -> Stamp {
+    let posted = ACCOUNT.deferred.fetch_add(balance, Relaxed) + balance;
+    if posted > ACCOUNT.expedite_at.load(Relaxed) as isize {
         // The cookie must be taken before the periods that are to fulfil it.
         let cookie = DOMAIN.start_poll();
         *credit = START_BYTES;
@@ -143,12 +179,67 @@ pub fn stamp(bytes: usize, credit: &mut usize) -> Stamp {
 /// `bytes` that were stamped are reusable again.
 #[inline]
 pub fn settle(bytes: usize) {
-    ACCOUNT.deferred.fetch_sub(bytes, Relaxed);
+    ACCOUNT.deferred.fetch_sub(bytes as isize, Relaxed);
 }
 
-/// Bytes waiting.
+/// One thread's part of the account. Zero bytes are a valid one.
+#[repr(C)]
+pub struct Ledger {
+    /// Bytes stamped less bytes settled since the last posting. Statistics read other threads'.
+    pub balance: isize,
+    /// Bytes left to stamp before this thread starts a period.
+    credit: usize,
+}
+
+impl Ledger {
+    /// As [`stamp`].
+    #[inline]
+    pub fn stamp(&mut self, bytes: usize) -> Stamp {
+        self.balance += bytes as isize;
+        if self.balance < posting_step() && self.credit > bytes {
+            self.credit -= bytes;
+            return Stamp { cookie: DOMAIN.snapshot(), over_budget: false };
+        }
+        self.stamp_posting(bytes)
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn stamp_posting(&mut self, bytes: usize) -> Stamp {
+        stamp_posting(bytes, core::mem::take(&mut self.balance), &mut self.credit)
+    }
+
+    /// As [`settle`].
+    #[inline]
+    pub fn settle(&mut self, bytes: usize) {
+        self.balance -= bytes as isize;
+        if self.balance <= -posting_step() {
+            self.post();
+        }
+    }
+
+    /// Enters the balance in the account.
+    #[cold]
+    #[inline(never)]
+    pub fn post(&mut self) {
+        ACCOUNT.deferred.fetch_add(core::mem::take(&mut self.balance), Relaxed);
+    }
+
+    /// Posts, and lets the thread's next period start after [`START_BYTES`].
+    pub fn close(&mut self) {
+        self.post();
+        self.credit = START_BYTES;
+    }
+}
+
+/// Bytes waiting, but for what ledgers hold back.
 pub fn deferred_bytes() -> usize {
-    ACCOUNT.deferred.load(Relaxed)
+    deferred_and(0)
+}
+
+/// Bytes waiting, with `unposted` of the ledgers.
+pub fn deferred_and(unposted: isize) -> usize {
+    (ACCOUNT.deferred.load(Relaxed) + unposted).max(0) as usize
 }
 
 /// The most bytes that ever waited, as far as was looked.
@@ -158,7 +249,7 @@ pub fn peak_bytes() -> usize {
 }
 
 fn note_peak() {
-    ACCOUNT.peak.fetch_max(ACCOUNT.deferred.load(Relaxed), Relaxed);
+    ACCOUNT.peak.fetch_max(deferred_bytes(), Relaxed);
 }
 
 /// Ends periods now, without blocking, until `cookie` has elapsed or no reader gives way. False
@@ -168,7 +259,7 @@ fn note_peak() {
 fn relieve(cookie: Cookie) -> bool {
     note_peak();
     let budget = budget_bytes();
-    let deferred = ACCOUNT.deferred.load(Relaxed);
+    let deferred = deferred_bytes();
     if deferred <= budget {
         ACCOUNT.expedite_at.store(budget, Relaxed);
         return false;
@@ -183,14 +274,14 @@ fn relieve(cookie: Cookie) -> bool {
 /// has grown by an eighth of the budget from what is left now. So the mark follows the backlog down, too.
 pub fn settle_mark() {
     let budget = last_budget();
-    ACCOUNT.expedite_at.store(budget.max(ACCOUNT.deferred.load(Relaxed) + budget / 8), Relaxed);
+    ACCOUNT.expedite_at.store(budget.max(deferred_bytes() + budget / 8), Relaxed);
 }
 
 /// Called when blocks were taken up again: the mark may come down.
 #[inline]
 pub fn relax_mark() {
     let at = ACCOUNT.expedite_at.load(Relaxed);
-    if at > LEAST_BUDGET && ACCOUNT.deferred.load(Relaxed) < at / 2 {
+    if at > LEAST_BUDGET && deferred_bytes() < at / 2 {
         lower_mark();
     }
 }

@@ -18,7 +18,7 @@
 //! counters and tops, which statistics read; and all of it in the child of a fork, whose other
 //! threads are gone.
 
-use crate::class::backlog::{self, START_BYTES};
+use crate::class::backlog::{self, Ledger};
 use crate::class::depot;
 use crate::class::magazine::{KINDS, Magazine, Stack, largest_kind};
 use crate::class::size_class::{CLASSES, Class};
@@ -60,8 +60,8 @@ pub struct ThreadCache {
     pub spares: [Stack; KINDS],
     /// Order-0 pages.
     pub pages: PageCache,
-    /// Bytes left to stamp before this thread starts a period.
-    pub credit: usize,
+    /// This thread's part of the account of deferred bytes.
+    pub ledger: Ledger,
     /// Slow paths until the clock is looked at.
     pub ticks: u32,
     /// The coarse clock when it was last looked at, in milliseconds.
@@ -233,7 +233,7 @@ impl ThreadCache {
 
     /// Sets what must not be zero in a cache that is taken into use.
     pub fn reset(&mut self) {
-        self.credit = START_BYTES;
+        self.ledger.close();
         self.ticks = TICKS - 1;
         self.rounds = 0;
         self.now_ms = NEVER;

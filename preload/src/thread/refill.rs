@@ -65,7 +65,7 @@ impl ThreadCache {
                     let bytes = oldest.len() * class.size();
                     shelf.held -= bytes;
                     drop(shelf);
-                    backlog::settle(bytes);
+                    self.ledger.settle(bytes);
                     backlog::relax_mark();
                     return Some(oldest);
                 }

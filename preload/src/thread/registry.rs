@@ -124,6 +124,7 @@ pub fn adopt(cache: &mut ThreadCache, quiet: &Quiet) {
 /// Takes back the cache of a thread that will not use it again; its blocks and its reader are
 /// gone from it already.
 pub fn give_back(cache: &mut ThreadCache, quiet: &Quiet) {
+    cache.ledger.close();
     let mut registry = locked(quiet);
     cache.free_word.store(0, Ordering::Relaxed);
     cache.tid.store(0, Ordering::Relaxed);

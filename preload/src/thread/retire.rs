@@ -87,7 +87,7 @@ impl ThreadCache {
         let len = magazine.len();
         let bytes = len * class.size();
         self.retired += len as u64;
-        let Stamp { cookie, over_budget } = backlog::stamp(bytes, &mut self.credit);
+        let Stamp { cookie, over_budget } = self.ledger.stamp(bytes);
         magazine.stamp(class, len, cookie.to_bits(), self.now_ms);
         match self.shelf.open() {
             Some(mut shelf) => {
@@ -182,7 +182,7 @@ impl ThreadCache {
         let bytes = oldest.len() * class.size();
         shelf.held -= bytes;
         drop(shelf);
-        backlog::settle(bytes);
+        self.ledger.settle(bytes);
         depot::give_blocks(class, oldest.blocks());
         oldest.set_len(0);
         Some(oldest)

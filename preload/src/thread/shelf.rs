@@ -38,6 +38,7 @@ pub fn share_bytes() -> usize {
 
 /// There are `live` threads now: each may keep its part of twice the budget.
 pub fn set_threads(live: usize) {
+    backlog::set_threads(live);
     let part = 2 * backlog::last_budget() / live.max(1);
     SHARE.store(part.clamp(SHARE_LEAST, SHARE_MOST), Ordering::Relaxed);
 }

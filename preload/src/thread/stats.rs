@@ -83,7 +83,7 @@ pub fn collect() -> Stats {
         dirty_bytes: zone.dirty_bytes as u64,
         purged_bytes: zone.purged_bytes as u64,
         meta_bytes: meta::stats().bytes as u64,
-        deferred_bytes: backlog::deferred_bytes() as u64,
+        deferred_bytes: backlog::deferred_and(unposted()) as u64,
         deferred_peak_bytes: backlog::peak_bytes() as u64,
         budget_bytes: backlog::budget_bytes() as u64,
         blocks_loaded: loaded,
@@ -101,6 +101,13 @@ pub fn collect() -> Stats {
         period_p99_ns: periods.latencies.quantile(0.99).unwrap_or(0),
         concurrent: u64::from(mode::is_concurrent()),
     }
+}
+
+/// What the threads' ledgers hold back.
+fn unposted() -> isize {
+    // SAFETY: type-stable; a single word that its owner may be writing, read with a volatile load and
+    // allowed to be stale.
+    registry::all().map(|cache| unsafe { (&raw const (*cache).ledger.balance).read_volatile() }).sum()
 }
 
 /// Of small blocks: bytes outside slabs, bytes of those in magazines, blocks loaded, retired.
