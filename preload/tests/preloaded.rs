@@ -17,23 +17,11 @@ fn built() -> &'static Built {
     BUILT.get_or_init(|| {
         let here = Path::new(env!("CARGO_MANIFEST_DIR"));
         let target = Path::new(env!("CARGO_TARGET_TMPDIR")).join("preloaded");
-        let status = Command::new(env!("CARGO"))
-            .current_dir(here)
-            .args([
-                "rustc",
-                "--quiet",
-                "--lib",
-                "--release",
-                "--features",
-                "preload",
-                "--crate-type",
-                "cdylib",
-            ])
-            .arg("--target-dir")
-            .arg(&target)
-            .args(["--", "-C", "link-arg=-Wl,-z,nodelete"])
+        let status = Command::new(here.join("../scripts/build"))
+            .env("CARGO_TARGET_DIR", &target)
+            .stdout(std::process::Stdio::null())
             .status()
-            .expect("cargo runs");
+            .expect("scripts/build runs");
         assert!(status.success());
         let program = target.join("hazards");
         let status = Command::new("cc")

@@ -48,12 +48,7 @@ pub fn library() -> &'static Path {
 }
 
 fn build_library() -> PathBuf {
-    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let mut build = Command::new(cargo);
-    build.args(["rustc", "--quiet", "-p", "rcumalloc", "--lib", "--release", "--features", "preload"]);
-    build.args(["--crate-type", "cdylib", "--target-dir"]).arg(target());
-    build.args(["--", "-C", "link-arg=-Wl,-z,nodelete"]).current_dir(root());
-    run_tool(&mut build);
+    run_tool(Command::new(root().join("scripts/build")).env("CARGO_TARGET_DIR", target()));
     target().join("release/librcumalloc.so")
 }
 
