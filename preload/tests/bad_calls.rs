@@ -86,14 +86,53 @@ fn double_free_is_found_at_the_turn() {
         go_concurrent();
         // SAFETY: see above.
         unsafe {
+            let other = malloc(100);
             free(p);
+            free(other);
             free(p);
             for _ in 0..1000 {
                 free(malloc(100));
             }
         }
     });
-    assert_says(&line, "free(P): double free of a block of 112 bytes");
+    assert_says(&line, "free(P): double free of a block of 112 bytes, found when its magazine was turned");
+}
+
+#[test]
+fn double_free_of_the_block_freed_last_is_found_at_once() {
+    for turn in [|| (), go_concurrent] {
+        let line = with_block(100, |p| {
+            turn();
+            // SAFETY: see above.
+            unsafe {
+                free(p);
+                free(p);
+                libc::_exit(0);
+            }
+        });
+        assert_says(&line, "free(P): double free of a block of 112 bytes, found at once");
+    }
+}
+
+/// The magazine is full with the block on top: the check is the slow path's.
+#[test]
+fn double_free_on_top_of_a_full_magazine_is_found_at_once() {
+    for turn in [|| (), go_concurrent] {
+        // SAFETY: any thread, any size.
+        let blocks: Vec<_> = (0..600).map(|_| unsafe { malloc(100) }).collect();
+        for last in 0..blocks.len() {
+            let line = line_of(|| {
+                turn();
+                // SAFETY: see above.
+                unsafe {
+                    blocks[..=last].iter().for_each(|&block| free(block));
+                    free(blocks[last]);
+                    libc::_exit(0);
+                }
+            });
+            assert_says(&line, "found at once");
+        }
+    }
 }
 
 #[test]

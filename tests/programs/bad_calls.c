@@ -33,29 +33,72 @@ static void bad(const char *kind) {
 #define KIND(name) else if (strcmp(kind, name) == 0)
     if (0) {
     }
-    KIND("double_then_turn") {
+    KIND("double_directly") {
         char *block = announce(malloc(64));
         free(block);
+        free(block);
+    }
+    KIND("double_directly_concurrent") {
+        join(start(nothing, NULL));
+        char *block = announce(malloc(64));
+        free(block);
+        free(block);
+    }
+    KIND("double_behind_a_pair") {
+        char *block = announce(malloc(64));
+        free(block);
+        free(malloc(1000)); /* another size class comes and goes */
+        CHECK(malloc(64) == block); /* given out, ... */
+        free(block);                /* ... and freed again: no mistake */
+        free(block);
+    }
+    KIND("double_then_turn") {
+        char *block = announce(malloc(64)), *other = malloc(64);
+        free(block);
+        free(other);
         free(block);
         turn_magazines(64);
     }
     KIND("double_then_exit") {
-        char *block = announce(malloc(64));
+        char *block = announce(malloc(64)), *other = malloc(64);
         free(block);
+        free(other);
         free(block);
     }
     KIND("double_concurrent_then_turn") {
         join(start(nothing, NULL));
-        char *block = announce(malloc(64));
+        char *block = announce(malloc(64)), *other = malloc(64);
         free(block);
+        free(other);
         free(block);
         turn_magazines(64);
     }
     KIND("double_concurrent_then_exit") {
         join(start(nothing, NULL));
-        char *block = announce(malloc(64));
+        char *block = announce(malloc(64)), *other = malloc(64);
         free(block);
+        free(other);
         free(block);
+    }
+    KIND("double_given_out_twice") { /* two owners, one of which goes on: nobody could tell */
+        char *block = announce(malloc(64)), *other = malloc(64);
+        free(block);
+        free(other);
+        free(block);
+        CHECK(malloc(64) == block && malloc(64) == other && malloc(64) == block);
+        free(block);
+        turn_magazines(64);
+    }
+    KIND("double_given_out_twice_then_turn") { /* both owners free it */
+        char *block = announce(malloc(64)), *other = malloc(64);
+        free(block);
+        free(other);
+        free(block);
+        CHECK(malloc(64) == block && malloc(64) == other && malloc(64) == block);
+        free(block);
+        free(other);
+        free(block);
+        turn_magazines(64);
     }
     KIND("double_in_two_threads") {
         char *block = announce(malloc(64));

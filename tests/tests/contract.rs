@@ -59,6 +59,26 @@ fn moved(address: &str, bytes: i64) -> String {
 }
 
 #[test]
+fn double_free_of_the_block_freed_last() {
+    for kind in ["double_directly", "double_directly_concurrent", "double_behind_a_pair"] {
+        refused(kind, |address| {
+            format!(
+                "rcumalloc: free({address}): double free of a block of 64 bytes, found at once: it was the last \
+                 of its size to be freed and not given out since"
+            )
+        });
+    }
+}
+
+/// What a solo process's magazine cannot tell: the second pointer was given out again before any turn.
+#[test]
+fn double_free_given_out_again() {
+    let (outcome, _) = bad_call("double_given_out_twice");
+    let outcome = outcome.success();
+    assert!(outcome.text().contains("went on") && outcome.ours().is_empty(), "{outcome}");
+}
+
+#[test]
 fn double_free_of_a_small_block() {
     let line = |address: &str, bytes| {
         format!(
@@ -67,7 +87,7 @@ fn double_free_of_a_small_block() {
         )
     };
     let kinds = ["double_then_turn", "double_then_exit", "double_concurrent_then_turn"];
-    let more = ["double_concurrent_then_exit", "double_in_two_threads"];
+    let more = ["double_concurrent_then_exit", "double_in_two_threads", "double_given_out_twice_then_turn"];
     for kind in kinds.into_iter().chain(more) {
         let (outcome, address) = bad_call(kind);
         outcome.aborted_saying(&line(&address, 64));

@@ -172,7 +172,7 @@ pub fn flush(class: Class, magazine: Magazine) {
 /// As [`flush`], and the magazine stays with the caller.
 pub fn give_blocks(class: Class, blocks: &mut [usize]) {
     if let Some(bad) = pool::of(class).put(blocks) {
-        verdict::double_free("free", bad, class);
+        verdict::double_free("free", bad, class, verdict::Found::AtTurn);
     }
 }
 

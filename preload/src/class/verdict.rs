@@ -1,8 +1,9 @@
 //! Bad calls: what is wrong, in one line, and what becomes of the process (G6).
 //!
 //! The fast path of `free` finds interior, foreign and misaligned addresses itself and jumps to
-//! the slow path, which comes here. Double frees of small blocks are found when a magazine is
-//! turned (`marks.rs`), those of large blocks at once. The line names the call, the address and
+//! the slow path, which comes here; so does a block that is the newest of its magazine already. Other
+//! double frees of small blocks are found when a magazine is turned (`marks.rs`), those of large
+//! blocks at once. The line names the call, the address and
 //! what the heap knows of it; then the process aborts, or, with `RCUMALLOC_ON_ERROR=report`, the
 //! call has no effect and the program goes on.
 
@@ -144,17 +145,29 @@ pub fn bad_address(call: &str, addr: usize) {
     finish(&mut line);
 }
 
-/// A magazine's turn found a block of `class` freed twice.
+/// How a double free came to light.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Found {
+    /// By the call itself: the block is the newest of the magazine it would go to.
+    AtOnce,
+    /// Later: when the magazine with the second pointer was turned.
+    AtTurn,
+}
+
+/// A block of `class` was freed twice.
 #[cold]
 #[inline(never)]
-pub fn double_free(call: &str, addr: usize, class: Class) {
+pub fn double_free(call: &str, addr: usize, class: Class, found: Found) {
     if let Address::Small { at: Whereabouts::NeverGiven, .. } = inspect(addr) {
         return bad_address(call, addr);
     }
     let mut line = Line::new();
     line.str(call).str("(").hex(addr as u64).str("): double free of a block of ");
-    line.dec(class.size() as u64).str(" bytes, found when its magazine was turned: ");
-    line.str("it was freed before and not given out since");
+    line.dec(class.size() as u64).str(match found {
+        Found::AtOnce => " bytes, found at once: it was the last of its size to be freed",
+        Found::AtTurn => " bytes, found when its magazine was turned: it was freed before",
+    });
+    line.str(" and not given out since");
     finish(&mut line);
 }
 

@@ -8,6 +8,7 @@
 //!                  └─> free_slow ─┬─ null
 //!                                 ├─ slab page:  not a block's start ─> verdict
 //!                                 │              no cache ─> begin, or the slab itself
+//!                                 │              newest of its magazine ─> verdict
 //!                                 │              full ─> retire
 //!                                 ├─ large page: large::free ─> verdict if not live
 //!                                 └─ any other:  verdict
@@ -20,7 +21,7 @@ use crate::class::backlog;
 use crate::class::large;
 use crate::class::marks::Map;
 use crate::class::size_class::{Class, SMALL_MAX};
-use crate::class::verdict;
+use crate::class::verdict::{self, Found};
 use crate::os::signals::Quiet;
 use crate::os::tls;
 use crate::page::memdesc::{self, Kind};
@@ -261,6 +262,10 @@ fn free_small(class: Class, addr: usize, call: &str, when: When) {
         When::Deferred => mode::is_concurrent(),
         When::Now => false,
     };
+    let slot = if deferred { cache.defer.slot(class) } else { cache.alloc.slot(class) };
+    if slot.newest() == Some(addr) {
+        return verdict::double_free(call, addr, class, Found::AtOnce);
+    }
     if deferred {
         cache.push_deferred(class, addr);
     } else {

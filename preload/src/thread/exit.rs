@@ -203,7 +203,7 @@ pub fn verify_own() {
         for &block in all() {
             // SAFETY: blocks in our own magazines; each byte is set back below.
             if !unsafe { Map::of(class).take_in(block) } {
-                verdict::double_free("free", block, class);
+                verdict::double_free("free", block, class, verdict::Found::AtTurn);
             }
         }
         for &block in all() {

@@ -54,7 +54,7 @@ impl ThreadCache {
             if unsafe { Map::of(class).take_in(block) } {
                 depot::give_blocks(class, &mut [block]);
             } else {
-                verdict::double_free("free", block, class);
+                verdict::double_free("free", block, class, verdict::Found::AtTurn);
             }
             return;
         }
@@ -215,7 +215,7 @@ pub fn defer_in_slab(class: Class, block: usize, call: &str) {
     if unsafe { Map::of(class).take_in(block) } {
         pool::of(class).defer(class, block);
     } else {
-        verdict::double_free(call, block, class);
+        verdict::double_free(call, block, class, verdict::Found::AtTurn);
     }
 }
 
@@ -236,7 +236,7 @@ fn drop_offenders(class: Class, magazine: Magazine) {
     while let Some(at) = unsafe { Map::of(class).offender(magazine.blocks()) } {
         let blocks = magazine.blocks();
         let last = blocks.len() - 1;
-        verdict::double_free("free", blocks[at], class);
+        verdict::double_free("free", blocks[at], class, verdict::Found::AtTurn);
         blocks.swap(at, last);
         magazine.set_len(last);
     }

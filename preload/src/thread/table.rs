@@ -86,6 +86,13 @@ impl Slot {
         self.top == self.high
     }
 
+    /// The block that was pushed last and not popped since.
+    #[inline(always)]
+    pub fn newest(&self) -> Option<usize> {
+        // SAFETY: not empty, so the entry below `top` is a block.
+        (!self.is_empty()).then(|| unsafe { self.top.sub(1).read() })
+    }
+
     /// Puts `magazine`, with `len` blocks of `class`, in.
     #[inline(always)]
     pub fn install(&mut self, magazine: Magazine, class: Class, len: usize) {
@@ -139,7 +146,7 @@ impl Slot {
     }
 }
 
-/// The fast path of malloc: 13 instructions. `slow` gets everything else.
+/// The fast path of malloc: 12 instructions. `slow` gets everything else.
 ///
 /// # Safety
 /// The calling thread's words point at tables of its own or at the table of zeros (always so).
@@ -151,16 +158,18 @@ pub unsafe fn malloc(size: usize, slow: unsafe extern "C" fn(usize) -> *mut u8) 
     }
     // SAFETY: `size` is inside the look-up table.
     let offset = unsafe { *SLOT_OF_SIZE.get_unchecked(size) } as usize;
-    let slot = (tls::alloc_table() + offset) as *mut Slot;
+    let table = tls::alloc_table();
+    let slot = (table + offset) as *mut Slot;
     // SAFETY: the table is this thread's or the zeros, which are empty and never written here.
     unsafe {
         let top = (*slot).top;
         if top == (*slot).low {
             return slow(size);
         }
-        let top = top.sub(1);
-        (*slot).top = top;
-        *top as *mut u8
+        // One instruction where the compiler's are two; free's look at the newest block needs the other.
+        asm!("sub qword ptr [{table} + {offset} + {top}], 8", table = in(reg) table, offset = in(reg) offset,
+            top = const offset_of!(Slot, top), options(nostack));
+        *top.sub(1) as *mut u8
     }
 }
 
@@ -184,8 +193,9 @@ pub unsafe fn pop(class: Class) -> Option<usize> {
     }
 }
 
-/// The fast path of free: 19 instructions. `slow` gets null, what is in no slab, what does not
-/// start a block, and whatever finds its magazine full.
+/// The fast path of free: 21 instructions. `slow` gets null, what is in no slab, what does not
+/// start a block, what lies on top of its magazine already (a double free), and whatever finds its
+/// magazine full.
 ///
 /// Parts are spelled in assembly because their operands are then read where they are used: six
 /// instructions fewer than the compiler's, and the window's line stays one cache line
@@ -237,7 +247,12 @@ pub unsafe fn free(block: *mut u8, slow: unsafe extern "C" fn(*mut u8)) {
         if top == (*slot).high {
             return slow(block);
         }
+        // The newest block, or the word before the array, which is no address.
+        if *top.sub(1) == block as usize {
+            return slow(block);
+        }
         *top = block as usize;
-        (*slot).top = top.add(1);
+        asm!("add qword ptr [{slot} + {top}], 8", slot = in(reg) slot, top = const offset_of!(Slot, top),
+            options(nostack));
     }
 }
