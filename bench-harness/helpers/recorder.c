@@ -1,0 +1,1 @@
+int rcumalloc_recorder_placeholder;

@@ -1,0 +1,124 @@
+//! `rcumalloc-bench`: measures librcumalloc.so against everything that matters.
+//!
+//! Every measurement is a subcommand, and every subcommand is a module with `Arguments` and `run`, which
+//! returns an [`outcome::Outcome`]: a value for JSON, tables for the terminal, pictures for the page, and a
+//! verdict. What is measured runs in a child process of this same binary (`inner`), so that LD_PRELOAD
+//! decides which allocator it gets; this binary itself links none.
+//!
+//! Exit status: 0 good, 1 a verdict is bad, 2 usage or cannot run, with one line on stderr.
+
+mod compare;
+mod inner;
+mod machine;
+mod measure;
+mod outcome;
+mod output;
+mod peers;
+mod pressure;
+mod rcuscale;
+mod reclaim;
+mod refscale;
+mod report;
+mod self_test;
+mod setup;
+mod smr;
+mod torture;
+mod trace;
+mod workload;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use outcome::{Common, Outcome, Refusal};
+
+/// Measures librcumalloc.so against everything that matters.
+#[derive(Parser)]
+#[command(name = "rcumalloc-bench", version)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+    #[command(flatten)]
+    common: Common,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Fetch and build the peers, and check that each takes effect
+    Setup(setup::Arguments),
+    /// Run a real program under several allocators in turn
+    Compare(compare::Arguments),
+    /// Run allocation patterns under several allocators in turn
+    Workload(workload::Arguments),
+    /// Record the malloc calls of a real program, for `workload replay`
+    Record(trace::Arguments),
+    /// Free blocks as the kernel's kfree_rcu_test does, over each reclamation scheme
+    Rcuscale(rcuscale::Arguments),
+    /// The cost of a read-side section, over each reclamation scheme
+    Refscale(refscale::Arguments),
+    /// A concurrent map over each reclamation scheme
+    Smr(smr::Arguments),
+    /// rcutorture's scheme: no reader may see an element that was reused too early
+    Torture(torture::Arguments),
+    /// Many freeing threads in a small cgroup
+    Pressure(pressure::Arguments),
+    /// Everything above at a standard size: one page and one JSON file
+    Report(report::Arguments),
+    /// Compare one allocator with itself: the ratio must be 1.00 within the printed spread
+    SelfTest(self_test::Arguments),
+    /// The measured side of a measurement; started by the others
+    #[command(hide = true)]
+    Inner(inner::Arguments),
+}
+
+fn dispatch(cli: &Cli) -> Result<Outcome, Refusal> {
+    let common = &cli.common;
+    match &cli.command {
+        Command::Setup(arguments) => setup::run(arguments, common),
+        Command::Compare(arguments) => compare::run(arguments, common),
+        Command::Workload(arguments) => workload::run(arguments, common),
+        Command::Record(arguments) => trace::run(arguments, common),
+        Command::Rcuscale(arguments) => rcuscale::run(arguments, common),
+        Command::Refscale(arguments) => refscale::run(arguments, common),
+        Command::Smr(arguments) => smr::run(arguments, common),
+        Command::Torture(arguments) => torture::run(arguments, common),
+        Command::Pressure(arguments) => pressure::run(arguments, common),
+        Command::Report(arguments) => report::run(arguments, common),
+        Command::SelfTest(arguments) => self_test::run(arguments, common),
+        Command::Inner(arguments) => inner::run(arguments),
+    }
+}
+
+fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) if !error.use_stderr() => {
+            let _ = error.print();
+            return ExitCode::SUCCESS;
+        }
+        Err(error) => {
+            let text = error.to_string();
+            let line = text.lines().next().unwrap_or_default().trim_start_matches("error: ");
+            return refuse(&Refusal(format!("{line} (see --help)")));
+        }
+    };
+    if let Command::Inner(arguments) = &cli.command {
+        return match inner::run(arguments) {
+            Ok(_) => ExitCode::SUCCESS,
+            Err(refusal) => refuse(&refusal),
+        };
+    }
+    let began = machine::Moment::now();
+    match cli.common.check().and_then(|()| dispatch(&cli)).and_then(|outcome| {
+        outcome.publish(&cli.common, &began)?;
+        Ok(outcome)
+    }) {
+        Ok(outcome) if outcome.good => ExitCode::SUCCESS,
+        Ok(_) => ExitCode::FAILURE,
+        Err(refusal) => refuse(&refusal),
+    }
+}
+
+fn refuse(refusal: &Refusal) -> ExitCode {
+    eprintln!("rcumalloc-bench: {}", refusal.0);
+    ExitCode::from(2)
+}

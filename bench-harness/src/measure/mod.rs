@@ -1,0 +1,7 @@
+//! How anything is measured here: children started by a tiny launcher, in alternating rounds.
+
+pub mod child;
+pub mod counters;
+pub mod latency;
+pub mod rounds;
+pub mod sampler;

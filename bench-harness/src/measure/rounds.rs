@@ -1,0 +1,122 @@
+//! Alternation and its statistics: A B A B …, a warm-up round first, medians with least and greatest, and
+//! ratios within a round, because two timings of different minutes cannot be compared here.
+
+use serde::{Deserialize, Serialize};
+
+/// Median, least and greatest of some figures.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Spread {
+    pub median: f64,
+    pub least: f64,
+    pub greatest: f64,
+}
+
+impl Spread {
+    /// None of an empty list; figures that are no numbers do not count.
+    pub fn of(figures: impl IntoIterator<Item = f64>) -> Option<Spread> {
+        let mut sorted: Vec<f64> = figures.into_iter().filter(|figure| figure.is_finite()).collect();
+        sorted.sort_by(f64::total_cmp);
+        let (&least, &greatest) = (sorted.first()?, sorted.last()?);
+        let middle = sorted.len() / 2;
+        let median =
+            if sorted.len() % 2 == 1 { sorted[middle] } else { (sorted[middle - 1] + sorted[middle]) / 2.0 };
+        Some(Spread { median, least, greatest })
+    }
+
+    /// Of the ratios a/b, round by round. None where a round has no such ratio.
+    pub fn of_ratios(a: &[f64], b: &[f64]) -> Option<Spread> {
+        Spread::of(a.iter().zip(b).map(|(a, b)| a / b))
+    }
+
+    /// Whether the value lies within.
+    pub fn contains(&self, value: f64) -> bool {
+        (self.least..=self.greatest).contains(&value)
+    }
+
+    /// `1.02 (0.98 .. 1.10)`.
+    pub fn ratio_text(&self) -> String {
+        format!("{:.2} ({:.2} .. {:.2})", self.median, self.least, self.greatest)
+    }
+
+    /// With each figure shown by `show`.
+    pub fn text(&self, show: impl Fn(f64) -> String) -> String {
+        format!("{} ({} .. {})", show(self.median), show(self.least), show(self.greatest))
+    }
+}
+
+/// A ratio for a table, or that there is none.
+pub fn ratio_cell(spread: Option<Spread>) -> String {
+    spread.map_or_else(|| "n/a".to_owned(), |spread| spread.ratio_text())
+}
+
+/// Runs every side in turn: one warm-up round that does not count, then `rounds` that do. The order turns by one
+/// with each round, so that nobody always runs after the same neighbour. Results: one list a side, in the sides' order.
+pub fn alternate<S, T, E>(
+    sides: &[S],
+    rounds: u32,
+    mut measure: impl FnMut(&S, u32) -> Result<T, E>,
+) -> Result<Vec<Vec<T>>, E> {
+    let mut results: Vec<Vec<T>> = sides.iter().map(|_| Vec::new()).collect();
+    for round in 0..=rounds {
+        for step in 0..sides.len() {
+            let side = (step + round as usize) % sides.len();
+            let result = measure(&sides[side], round)?;
+            if round > 0 {
+                results[side].push(result);
+            }
+        }
+    }
+    Ok(results)
+}
+
+/// The geometric mean, None of nothing.
+pub fn geometric_mean(values: &[f64]) -> Option<f64> {
+    let sum: f64 = values.iter().map(|value| value.ln()).sum();
+    (!values.is_empty()).then(|| (sum / values.len() as f64).exp())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn medians() {
+        let spread = |figures: &[f64]| Spread::of(figures.iter().copied());
+        assert_eq!(spread(&[]), None);
+        assert_eq!(spread(&[f64::NAN]), None);
+        assert_eq!(spread(&[3.0, 1.0, 2.0]), Some(Spread { median: 2.0, least: 1.0, greatest: 3.0 }));
+        assert_eq!(spread(&[4.0, 1.0, 2.0, 3.0]).map(|s| s.median), Some(2.5));
+        assert_eq!(spread(&[10.0, f64::INFINITY, 9.0]).map(|s| s.greatest), Some(10.0));
+    }
+
+    #[test]
+    fn ratios_are_of_the_same_round() {
+        let ratios = Spread::of_ratios(&[10.0, 200.0, 30.0], &[10.0, 100.0, 10.0]).expect("three rounds");
+        assert_eq!((ratios.least, ratios.median, ratios.greatest), (1.0, 2.0, 3.0));
+        assert_eq!(ratios.ratio_text(), "2.00 (1.00 .. 3.00)");
+        assert_eq!(Spread::of_ratios(&[1.0], &[0.0]), None);
+        assert!(ratios.contains(1.0) && !ratios.contains(0.99));
+    }
+
+    #[test]
+    fn sides_take_turns_and_the_warm_up_does_not_count() {
+        let mut seen = Vec::new();
+        let results = alternate(&['a', 'b', 'c'], 2, |&side, round| {
+            seen.push((round, side));
+            Ok::<_, ()>((round, side))
+        });
+        let order: String = seen.iter().map(|(_, side)| *side).collect();
+        assert_eq!(order, "abcbcacab");
+        assert_eq!(
+            results,
+            Ok(vec![vec![(1, 'a'), (2, 'a')], vec![(1, 'b'), (2, 'b')], vec![(1, 'c'), (2, 'c')]])
+        );
+    }
+
+    #[test]
+    fn geometric_means() {
+        assert_eq!(geometric_mean(&[]), None);
+        let mean = geometric_mean(&[2.0, 8.0]).expect("two values");
+        assert!((mean - 4.0).abs() < 1e-9);
+    }
+}

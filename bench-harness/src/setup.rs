@@ -1,0 +1,10 @@
+//! Owner H.
+
+use crate::outcome::{Common, Outcome, Refusal};
+
+#[derive(clap::Args)]
+pub struct Arguments {}
+
+pub fn run(_: &Arguments, _: &Common) -> Result<Outcome, Refusal> {
+    Err(Refusal("setup is not built yet".to_owned()))
+}
