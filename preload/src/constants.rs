@@ -18,8 +18,8 @@ pub const ENV_CHUNK: usize = 512;
 /// Bytes of one slot of a thread's table: top, low, high, magic and rest.
 pub const SLOT_BYTES: usize = 32;
 
-/// Slots of a thread's table: 72 size classes and the dummy, slot 0.
-pub const SLOTS: usize = 73;
+/// Slots of a thread's table: 64 size classes and the dummy, slot 0.
+pub const SLOTS: usize = 65;
 
 /// 64-bit words of a thread's table.
 pub const TABLE_WORDS: usize = SLOTS * SLOT_BYTES / 8;
@@ -74,8 +74,8 @@ pub const LAZY_PLACES: usize = 1 << 21;
 /// Places tried for a lazy window before giving up; each is free unless somebody mapped it.
 pub const LAZY_TRIES: usize = 8;
 
-/// Smallest and largest k of the mark maps: blocks of 16 bytes to blocks of 32 KiB.
-pub const MARK_SHIFTS: core::ops::RangeInclusive<u32> = 4..=15;
+/// Smallest and largest k of the mark maps: blocks of 16 bytes to blocks of 16 KiB.
+pub const MARK_SHIFTS: core::ops::RangeInclusive<u32> = 4..=14;
 
 /// Free blocks of this order and up are purged first: 64 KiB a call is worth the call.
 pub const PURGE_ORDER: u32 = 4;

@@ -146,15 +146,16 @@ static void bad(const char *kind) {
     KIND("interior_usable") { CHECK(malloc_usable_size(announce((char *)malloc(64) + 16)) == 0); }
     KIND("never_given") {
         /* In the slab of a live block, past everything given out. */
-        char *block = malloc(20000);
+        char *block = malloc(100), *last = NULL;
         struct rcumalloc_block found;
-        for (char *at = block;; at += 16) {
+        for (char *at = block; at < block + 65536 - 4096; at += 16) {
             if (rcumalloc_owner(at, &found) && found.state == 0 && found.start == at) {
-                free(announce(at));
-                break;
+                last = at;
             }
         }
-        turn_magazines(20000);
+        CHECK(last != NULL);
+        free(announce(last));
+        turn_magazines(100);
     }
     KIND("wild_in_window") {
         uintptr_t block = (uintptr_t)malloc(64);

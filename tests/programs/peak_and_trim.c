@@ -1,8 +1,9 @@
 /* `peak_and_trim solo|threads`: 300 MiB of small blocks, freed, and malloc_trim(0). With threads they
- * are made and freed by four of them, which have ended by then. */
+ * are made, all of them, and then freed by four threads, which have ended by then. */
 #include "victim.h"
 
 enum { THREADS = 4 };
+static pthread_barrier_t all_made;
 static const size_t PEAK = (size_t)300 << 20;
 
 static void *fill_and_free(void *share) {
@@ -18,6 +19,7 @@ static void *fill_and_free(void *share) {
         last = block;
         have += size;
     }
+    pthread_barrier_wait(&all_made);
     while (last != NULL) {
         void **next = *last;
         free(last);
@@ -28,7 +30,9 @@ static void *fill_and_free(void *share) {
 
 int main(int argc, char **argv) {
     CHECK(argc == 2 && rcumalloc_present());
-    if (strcmp(argv[1], "solo") == 0) {
+    int solo = strcmp(argv[1], "solo") == 0;
+    pthread_barrier_init(&all_made, NULL, solo ? 1 : THREADS);
+    if (solo) {
         fill_and_free((void *)PEAK);
     } else {
         pthread_t thread[THREADS];

@@ -165,10 +165,10 @@ mod tests {
 
     #[test]
     fn packs() {
-        let word = Memdesc::new(Kind::Slab, 0x7fff_ffff_ffc0, 32 * 73);
+        let word = Memdesc::new(Kind::Slab, 0x7fff_ffff_ffc0, 32 * 65);
         assert_eq!(word.kind(), Kind::Slab);
         assert_eq!(word.descriptor(), 0x7fff_ffff_ffc0);
-        assert_eq!(word.slot(), 32 * 73);
+        assert_eq!(word.slot(), 32 * 65);
         for (i, &kind) in KINDS.iter().enumerate() {
             assert_eq!(kind as usize, i);
             assert_eq!(Memdesc::of_kind(kind).kind(), kind);

@@ -12,7 +12,7 @@
 //!   mapping is in the way, the rest of that unit is skipped and marked Foreign.
 //!
 //! ```text
-//!   side:  memdesc (8 B a page) | units (a Unit each 4 MiB) | marks 4..=15 | pad | BASE: window
+//!   side:  memdesc (8 B a page) | units (a Unit each 4 MiB) | marks 4..=14 | pad | BASE: window
 //! ```
 //! Each side table is committed from its start to its own high-water mark: marks when a slab needs
 //! them or, in a lazy window, with the pages they are for.

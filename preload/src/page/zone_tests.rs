@@ -1,7 +1,7 @@
 //! Tests of the zone, on zones of their own: the process's zone is shared by all tests.
 
 use super::*;
-use crate::constants::{PAGE, UNIT, UNIT_PAGES};
+use crate::constants::{MARK_SHIFTS, PAGE, UNIT, UNIT_PAGES};
 use crate::os::map::{fail_after, fail_never};
 use crate::os::syscall::syscall;
 use std::boxed::Box;
@@ -228,7 +228,7 @@ fn words_of_taken_back_pages_have_no_slot() {
 fn marks_can_be_written() {
     use crate::page::window;
     let page = super::alloc_pages(4).unwrap();
-    for k in 4..=15 {
+    for k in MARK_SHIFTS {
         assert!(window::ensure_marks(k, page.addr(), 16 * PAGE));
         for p in (page.addr()..page.addr() + 16 * PAGE).step_by(1 << k) {
             let mark = (window::mark_origin(k) + (p >> k)) as *mut u8;
