@@ -39,7 +39,7 @@ impl Table {
     /// For the terminal. A column whose cells begin with digits is set flush right.
     pub fn text(&self) -> String {
         let mut table = comfy_table::Table::new();
-        table.load_style(presets::UTF8_HORIZONTAL_ONLY).set_content_arrangement(ContentArrangement::Dynamic);
+        table.load_style(presets::ASCII_MARKDOWN).set_content_arrangement(ContentArrangement::Dynamic);
         table.set_header(&self.head);
         for row in &self.rows {
             table.add_row(row);

@@ -1,17 +1,8 @@
-//! Its owner fills this in.
+//! Traces of a real program's calls: `record` makes one, `workload replay` repeats it.
 
-use serde_json::Value;
+pub mod format;
+pub mod replay;
 
-use crate::outcome::{Common, Outcome, Refusal};
+mod record;
 
-#[derive(clap::Args)]
-pub struct Arguments {}
-
-pub fn run(_: &Arguments, _: &Common) -> Result<Outcome, Refusal> {
-    Err(Refusal("trace is not built yet".to_owned()))
-}
-
-/// The measured side.
-pub fn inner(_job: &str) -> Result<Value, Refusal> {
-    Err(Refusal("trace is not built yet".to_owned()))
-}
+pub use record::{Arguments, run};

@@ -1,0 +1,223 @@
+//! `workload replay`: repeats a trace with its threads and their order.
+//!
+//! Each thread makes its own calls in their order. A block that another thread allocated is waited for, and so is a slot
+//! that another thread has yet to empty: the recorded order is one in which all these waits end. The first
+//! thread starts the others when it has come as far as it had when they made their first call. A pass that is over frees what is
+//! left, and passes follow each other until the time is up.
+//!
+//! The trace lies in memory of its own, not the measured allocator's, and the peak is counted from when it has been loaded.
+
+use std::hint::black_box;
+use std::sync::atomic::{AtomicPtr, Ordering};
+use std::time::{Duration, Instant};
+
+use super::format::{Event, Kind, Trace};
+use crate::machine;
+use crate::measure::latency::{self, Recorder};
+use crate::outcome::Refusal;
+use crate::workload::about::About;
+use crate::workload::{Job, Plain, Probe, Tally, Timed, Touch, status_kib};
+
+pub const ABOUT: About = About {
+    name: "replay",
+    known_as: "a recorded trace",
+    pattern: "the calls of a real program, by its threads, in their order",
+    threads: 1,
+    sizes: (0, 0),
+    touch: Touch::Pages,
+};
+
+/// A thread's part of the trace.
+struct Part {
+    /// Of [`Pages`].
+    events: Pages<Event>,
+    /// Threads to start, each before this many own events are done. Of the first thread only.
+    starts: Vec<(usize, usize)>,
+}
+
+pub fn run(job: &Job) -> Result<Tally, Refusal> {
+    if job.latency { passes::<Timed>(job) } else { passes::<Plain>(job) }
+}
+
+fn passes<P: Probe>(job: &Job) -> Result<Tally, Refusal> {
+    let Some(file) = &job.trace else { return Err(Refusal("replay needs a trace".to_owned())) };
+    let scale = latency::nanoseconds_per_tick(Duration::from_millis(10));
+    let recording = job.latency.then(|| latency::cost(scale));
+    let trace = Trace::read(file)?;
+    let allocations = trace.allocations();
+    let (parts, slots) = split(&trace);
+    drop(trace);
+    // The peak so far was the loading's.
+    let _ = std::fs::write("/proc/self/clear_refs", "5");
+    let base_kib = status_kib("VmRSS:");
+    let (mut operations, mut wall, mut cpu, mut recorder) = (0, 0.0, 0.0, None::<Recorder>);
+    let end = Instant::now() + Duration::from_secs_f64(job.seconds);
+    while operations == 0 || Instant::now() < end {
+        let (began, cpu_before) = (Instant::now(), machine::self_seconds());
+        let recorders = pass::<P>(&parts, slots.slice(), job.touch);
+        wall += began.elapsed().as_secs_f64();
+        cpu += machine::self_seconds() - cpu_before;
+        operations += allocations;
+        for one in recorders.into_iter().flatten() {
+            match &mut recorder {
+                Some(all) => all.add(&one),
+                None => recorder = Some(one),
+            }
+        }
+        for slot in slots.slice() {
+            // Relaxed: the threads have been joined.
+            let block = slot.swap(std::ptr::null_mut(), Ordering::Relaxed);
+            // SAFETY: what is in a slot is live.
+            unsafe { libc::free(block.cast()) };
+        }
+    }
+    Ok(Tally {
+        operations,
+        wall_seconds: wall,
+        cpu_seconds: cpu.max(1e-6),
+        peak_kib: status_kib("VmHWM:").saturating_sub(base_kib).max(1),
+        base_kib,
+        latency: recorder.map(|recorder| recorder.summary(scale)),
+        recording,
+    })
+}
+
+fn split(trace: &Trace) -> (Vec<Part>, Pages<AtomicPtr<u8>>) {
+    let mut counts = vec![0; trace.threads()];
+    trace.events.iter().for_each(|event| counts[event.thread as usize] += 1);
+    let mut parts: Vec<Part> =
+        counts.iter().map(|&count| Part { events: Pages::new(count), starts: Vec::new() }).collect();
+    let mut done = vec![0; parts.len()];
+    for event in &trace.events {
+        let thread = event.thread as usize;
+        if thread != 0 && done[thread] == 0 {
+            let first = done[0];
+            parts[0].starts.push((first, thread));
+        }
+        parts[thread].events.set(done[thread], *event);
+        done[thread] += 1;
+    }
+    (parts, Pages::new(trace.slots as usize))
+}
+
+fn pass<P: Probe>(parts: &[Part], slots: &[AtomicPtr<u8>], touch: Touch) -> Vec<Option<Recorder>> {
+    std::thread::scope(|scope| {
+        let mut threads = Vec::new();
+        let mut starts = parts[0].starts.iter().peekable();
+        let mut probe = P::new();
+        let events = parts[0].events.slice();
+        for (done, event) in events.iter().enumerate() {
+            while let Some(&(_, thread)) = starts.next_if(|(after, _)| *after <= done) {
+                threads.push(scope.spawn(move || whole::<P>(&parts[thread], slots, touch)));
+            }
+            call(event, slots, &mut probe, touch);
+        }
+        for &(_, thread) in starts {
+            threads.push(scope.spawn(move || whole::<P>(&parts[thread], slots, touch)));
+        }
+        let mut recorders = vec![probe.recorder()];
+        recorders.extend(threads.into_iter().map(|thread| thread.join().expect("a replay does not panic")));
+        recorders
+    })
+}
+
+fn whole<P: Probe>(part: &Part, slots: &[AtomicPtr<u8>], touch: Touch) -> Option<Recorder> {
+    let mut probe = P::new();
+    part.events.slice().iter().for_each(|event| call(event, slots, &mut probe, touch));
+    probe.recorder()
+}
+
+#[inline]
+fn call<P: Probe>(event: &Event, slots: &[AtomicPtr<u8>], probe: &mut P, touch: Touch) {
+    // A malloc(0) may give null, which would look like an empty slot.
+    let (slot, size) = (&slots[event.slot as usize], event.size.max(1) as usize);
+    // SAFETY: the trace was validated: each block is freed once, and by whoever found it in its slot.
+    let block = unsafe {
+        match event.kind {
+            Kind::Malloc => probe.time(|| libc::malloc(size)),
+            Kind::Calloc => probe.time(|| libc::calloc(1, size)),
+            Kind::Memalign(log2) => probe.time(|| libc::memalign(1 << log2, size)),
+            Kind::Free => {
+                let block = wait(slot, true);
+                // Release: pairs with the acquire in `wait` of who fills the slot next.
+                slot.store(std::ptr::null_mut(), Ordering::Release);
+                return probe.time(|| libc::free(block.cast()));
+            }
+            Kind::Realloc => {
+                let block = wait(slot, true);
+                probe.time(|| libc::realloc(block.cast(), size))
+            }
+        }
+    };
+    let block = black_box(block.cast::<u8>());
+    if block.is_null() {
+        eprintln!("rcumalloc-bench: the allocator gave no block of {size} bytes");
+        std::process::exit(2);
+    }
+    if touch != Touch::None && event.kind != Kind::Calloc {
+        // SAFETY: within the block's `size` bytes.
+        (0..size).step_by(4096).for_each(|at| unsafe { block.add(at).write_volatile(1) });
+    }
+    if !matches!(event.kind, Kind::Realloc) {
+        wait(slot, false);
+    }
+    // Release: pairs with the acquire in `wait` of who frees it.
+    slot.store(block, Ordering::Release);
+}
+
+/// Until the slot is full, or empty.
+#[inline]
+fn wait(slot: &AtomicPtr<u8>, full: bool) -> *mut u8 {
+    loop {
+        // Acquire: pairs with the release stores in `call`.
+        let block = slot.load(Ordering::Acquire);
+        if block.is_null() != full {
+            return block;
+        }
+        std::thread::yield_now();
+    }
+}
+
+/// Memory from the system, not from the measured allocator. Zeroed; elements need no drop.
+struct Pages<T> {
+    start: *mut T,
+    count: usize,
+}
+
+// SAFETY: plain memory; shared only as `&[T]`.
+unsafe impl<T: Sync> Sync for Pages<T> {}
+
+impl<T> Pages<T> {
+    /// All zero: `T` must be valid so.
+    fn new(count: usize) -> Pages<T> {
+        let bytes = (count * size_of::<T>()).max(1);
+        // SAFETY: a fresh private mapping.
+        let start = unsafe {
+            let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_POPULATE;
+            libc::mmap(std::ptr::null_mut(), bytes, libc::PROT_READ | libc::PROT_WRITE, flags, -1, 0)
+        };
+        if start == libc::MAP_FAILED {
+            eprintln!("rcumalloc-bench: no memory for {bytes} bytes of trace");
+            std::process::exit(2);
+        }
+        Pages { start: start.cast(), count }
+    }
+
+    fn set(&mut self, at: usize, value: T) {
+        assert!(at < self.count);
+        // SAFETY: within the mapping, which is ours.
+        unsafe { self.start.add(at).write(value) };
+    }
+
+    fn slice(&self) -> &[T] {
+        // SAFETY: `count` elements, zeroed or set.
+        unsafe { std::slice::from_raw_parts(self.start, self.count) }
+    }
+}
+
+impl<T> Drop for Pages<T> {
+    fn drop(&mut self) {
+        // SAFETY: the mapping of `new`, with its length.
+        unsafe { libc::munmap(self.start.cast(), (self.count * size_of::<T>()).max(1)) };
+    }
+}
