@@ -4,7 +4,8 @@
  *   launch REPORT [-n TIMES] PROGRAM ARGS...
  *
  * Writes to the file REPORT: CPU seconds (user and system, waited-for children included), wall seconds,
- * VmHWM in KiB (0 with -n), minor faults, wait status.
+ * VmHWM in KiB (with -n, where nothing is stopped: the greatest ru_maxrss of any process of its trees),
+ * minor faults, wait status.
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -75,6 +76,7 @@ int main(int argc, char **argv) {
     double wall = seconds() - began;
     struct rusage use;
     getrusage(RUSAGE_CHILDREN, &use);
+    if (times) peak = use.ru_maxrss; /* what it was handed down is our own: less than any program's */
     double cpu = use.ru_utime.tv_sec + use.ru_stime.tv_sec + (use.ru_utime.tv_usec + use.ru_stime.tv_usec) * 1e-6;
     FILE *report = fopen(argv[1], "w");
     fprintf(report, "%f %f %ld %ld %d\n", cpu, wall, peak, use.ru_minflt, status);

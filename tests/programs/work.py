@@ -22,7 +22,7 @@ def numbers(seed):
     big = 1
     for _ in range(300):
         big = big * r.randrange(1, 10**30) + 7
-    return hashlib.sha256(str(big).encode()).hexdigest()
+    return hashlib.sha256(hex(big).encode()).hexdigest()
 
 
 def text(seed):
