@@ -1,8 +1,10 @@
-/* As if transparent huge pages were set to "always": the heap's address space is advised so before
- * 100 threads each allocate a little and fall asleep. `thp_always advise|plain`. */
+/* `thp_always always|never|advise`: 100 threads each allocate a little and fall asleep. always: under the
+ * system's setting of that name; never: in a process that declined huge pages; advise: the heap's address
+ * space is advised to have them, whatever the setting. */
 #include "victim.h"
+#include <sys/prctl.h>
 
-enum { THREADS = 100 };
+enum { THREADS = 100, HUGE = 2 << 20 };
 static pthread_barrier_t ready;
 
 static void *idle(void *unused) {
@@ -33,12 +35,27 @@ static void advise(void) {
     PRINT("advised", advised);
 }
 
+/* Whether a mapping of ours that is touched once is given a huge page. */
+static bool huge_pages_are_given(void) {
+    char *at = mmap(NULL, 4 * HUGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    CHECK(at != MAP_FAILED);
+    long before = rss_kib();
+    ((char *)(((uintptr_t)at + HUGE - 1) & ~(uintptr_t)(HUGE - 1)))[0] = 1;
+    bool given = rss_kib() - before > HUGE / 2048;
+    CHECK(munmap(at, 4 * HUGE) == 0);
+    return given;
+}
+
 int main(int argc, char **argv) {
     CHECK(argc == 2 && rcumalloc_present());
+    if (strcmp(argv[1], "never") == 0) {
+        CHECK(prctl(PR_SET_THP_DISABLE, 1, 0, 0, 0) == 0);
+    }
     free(malloc(100));
     if (strcmp(argv[1], "advise") == 0) {
         advise();
     }
+    PRINT("huge", huge_pages_are_given());
     pthread_barrier_init(&ready, NULL, THREADS + 1);
     pthread_attr_t small;
     pthread_attr_init(&small);

@@ -8,6 +8,7 @@
 //! removed (`scripts/mutants`).
 
 pub mod build;
+pub mod machine;
 mod outcome;
 mod victim;
 

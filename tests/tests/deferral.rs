@@ -1,9 +1,17 @@
 //! hazards.md, "Deferral": a test a row, named as the row.
-//!
-//! Not here: `batch_storm` (that a batch changes hands whole cannot be seen from outside; it is what the
-//! instruction counts measure).
 
 use rcumalloc_tests::Victim;
+
+#[test]
+fn batch_storm() {
+    for whose in ["own", "others"] {
+        let outcome = Victim::new("batch_storm").arg(whose).run().success();
+        let asked = outcome.number("asked");
+        // Where one magazine ends and the next begins two neighbours are strangers.
+        assert!(outcome.number("known") > asked * 9 / 10, "not the blocks that were freed\n{outcome}");
+        assert!(outcome.number("neighbours") > asked * 8 / 10, "not whole magazines\n{outcome}");
+    }
+}
 
 #[test]
 fn partial_batch_age() {

@@ -1,12 +1,13 @@
 //! hazards.md, "Memory": a test a row, named as the row.
 //!
 //! Not here: `idle_returns_memory` comes with the shrinker (until then a process that is idle after a
-//! peak keeps up to `DIRTY_HIGH`); `cpu_count` (nothing is sized by processors: caches are per thread), `page_size` (this
-//! kernel has one size; the unit test of `os::limits` reads it).
+//! peak keeps up to `DIRTY_HIGH`).
 
+use rcumalloc_tests::machine::{Machine, meminfo_kib};
 use rcumalloc_tests::{Victim, build, command};
 
 const MIB: u64 = 1024; // in KiB
+const GIB: u64 = 1024 * MIB;
 
 #[test]
 fn rlimit_as() {
@@ -24,13 +25,39 @@ fn rlimit_as() {
     assert_eq!(outcome.text(), "488890\n");
 }
 
-/// Setting vm.overcommit_memory=2 would hit every program of the machine: instead, what the kernel
-/// would count under it is counted, and RLIMIT_DATA, which counts the same mappings, is set.
+/// Strict overcommit: the heap has the whole of its window, programs run, and memory that runs out does so
+/// with ENOMEM. The limit is machine-wide, so it is left far above what everybody uses and below the
+/// window; running out is tried with RLIMIT_DATA, which counts the same mappings for one process.
 #[test]
 fn overcommit_2() {
     let glibc = Victim::new("accounted").on_glibc().run().success().number("accounted_kib");
     Victim::new("accounted").run().success().below("accounted_kib", glibc + 8 * MIB);
     Victim::new("accounted").limit(libc::RLIMIT_DATA, 24 << 20).run().success();
+    let mut machine = Machine::alone();
+    let limit = meminfo_kib("Committed_AS") + meminfo_kib("MemTotal") + 16 * GIB;
+    if limit > 120 * GIB {
+        return eprintln!("skipped in part: so much memory is in use that no limit fits below the window");
+    }
+    // Setting one of the two limits clears the other.
+    let ratio = machine.remember("/proc/sys/vm/overcommit_ratio");
+    let limited = ratio.and_then(|()| machine.set("/proc/sys/vm/overcommit_kbytes", &limit.to_string()));
+    if let Err(why) = limited.and_then(|()| machine.set("/proc/sys/vm/overcommit_memory", "2")) {
+        return eprintln!("skipped in part: {why}");
+    }
+    let strict = Victim::new("accounted").env("RCUMALLOC_VERBOSE", "1").run().success();
+    let script =
+        "import threading; t = [threading.Thread(target=list, args=[range(99999)]) for _ in range(9)]
+for x in t: x.start()
+for x in t: x.join()
+print(len(str([str(i) for i in range(300000)])))";
+    let python = command(build::installed("python3")).args(["-S", "-c", script]);
+    let python = python.env("PYTHONMALLOC", "malloc").run();
+    let churn = Victim::new("thread_churn").arg("400").run();
+    drop(machine);
+    assert!(strict.ours().concat().contains(" window=131072MiB"), "the window is smaller\n{strict}");
+    strict.below("accounted_kib", glibc + 8 * MIB);
+    assert_eq!(python.success().text(), "2888890\n");
+    churn.success().below("hwm_kib", 32 * MIB);
 }
 
 #[test]
@@ -58,10 +85,22 @@ fn enomem_everywhere() {
 
 #[test]
 fn thp_always() {
-    let plain = Victim::new("thp_always").arg("plain").run().success().number("rss_kib");
-    let outcome = Victim::new("thp_always").arg("advise").run().success();
-    assert!(outcome.number("advised") > 0, "{outcome}");
-    outcome.below("rss_kib", plain + 16 * MIB).below("rss_kib", 40 * MIB);
+    let never = Victim::new("thp_always").arg("never").run().success();
+    assert_eq!(never.number("huge"), 0, "{never}");
+    let never = never.number("rss_kib");
+    let advised = Victim::new("thp_always").arg("advise").run().success();
+    assert!(advised.number("advised") > 0, "{advised}");
+    advised.below("rss_kib", never + 16 * MIB).below("rss_kib", 40 * MIB);
+    let mut machine = Machine::alone();
+    if let Err(why) = machine.set("/sys/kernel/mm/transparent_hugepage/enabled", "always") {
+        return eprintln!("skipped in part: {why}");
+    }
+    let always = Victim::new("thp_always").arg("always").run().success();
+    drop(machine);
+    if always.number("huge") == 0 {
+        return eprintln!("skipped in part: this kernel has no huge page to give");
+    }
+    always.below("rss_kib", never + 16 * MIB).below("rss_kib", 40 * MIB);
 }
 
 #[test]
@@ -93,4 +132,65 @@ fn usable_size_honest() {
 fn alignment() {
     rule("alignment");
     rule("realloc");
+}
+
+/// The host says it has 128 processors, in every file that says so; the process may use one, and half of
+/// its time if a control group can be made. Threads cost what they cost on a machine with one.
+#[test]
+fn cpu_count() {
+    let dir = build::scratch("cpu_count");
+    let processors = 128;
+    let lines = |line: &dyn Fn(usize) -> String| (0..processors).map(line).collect::<String>();
+    let list = format!("0-{}\n", processors - 1);
+    let cpuinfo = lines(&|n| format!("processor\t: {n}\nmodel name\t: large\n\n"));
+    let stat = format!("cpu  1 1 1 1\n{}btime 1\n", lines(&|n| format!("cpu{n} 1 1 1 1\n")));
+    let said = [
+        ("/sys/devices/system/cpu/online", &list),
+        ("/sys/devices/system/cpu/possible", &list),
+        ("/sys/devices/system/cpu/present", &list),
+        ("/proc/cpuinfo", &cpuinfo),
+        ("/proc/stat", &stat),
+    ];
+    let mut script = String::from("set -e\n");
+    for (number, (path, text)) in said.iter().enumerate() {
+        let instead = dir.join(number.to_string());
+        std::fs::write(&instead, text).expect("the scratch directory can be written");
+        script += &format!("mount --bind {} {path}\n", instead.display());
+    }
+    script += "group=/sys/fs/cgroup/cpu/rcumalloc-$$\n\
+        if mkdir $group 2>/dev/null; then trap 'echo $$ >$group/../tasks; rmdir $group' EXIT\n\
+        echo 50000 >$group/cpu.cfs_quota_us; echo $$ >$group/tasks; fi\n\
+        LD_PRELOAD=$0 taskset -c 0 $1";
+    let victim = build::program("cpu_count");
+    let unshare = command(build::installed("unshare")).on_glibc().args(["--mount", "bash", "-c", &script]);
+    let host = unshare.arg(build::library()).arg(&victim).run();
+    let _ = std::fs::remove_dir_all(dir);
+    if !host.status.success() && String::from_utf8_lossy(&host.stderr).contains("ermi") {
+        return eprintln!("skipped: no mount namespace to be had here\n{host}");
+    }
+    let host = host.success();
+    assert_eq!(host.number("processors"), processors as u64, "{host}");
+    let one = command(build::installed("taskset")).args(["-c", "0"]).arg(&victim).run().success();
+    assert!(one.number("processors") < processors as u64, "{one}");
+    let (meta, mapped) = (one.number("meta_bytes"), one.number("mapped_kib"));
+    let host = host.below("rss_kib", one.number("rss_kib") + 2 * MIB);
+    host.below("meta_bytes", meta + (256 << 10)).below("mapped_kib", mapped + 2 * MIB);
+}
+
+#[test]
+fn page_size() {
+    for bytes in [16_384, 65_536] {
+        let lie = format!("-DLIE={bytes}");
+        let liar = build::compile(&format!("page_liar_{bytes}.so"), "page_liar", &[&lie]);
+        let victim = Victim::new("preload_took_effect").preload(&[&liar, build::library()]);
+        let outcome = victim.run().exited(127);
+        assert_eq!(outcome.text(), "", "{outcome}");
+        let line = format!(
+            "rcumalloc: pages of {bytes} bytes are not supported, only of 4096; the program is not run"
+        );
+        outcome.said(&[&line]);
+    }
+    let honest = build::compile("page_liar_4096.so", "page_liar", &["-DLIE=4096"]);
+    let victim = Victim::new("preload_took_effect").preload(&[&honest, build::library()]);
+    assert_eq!(victim.run().success().text(), "present 1\n");
 }

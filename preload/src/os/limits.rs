@@ -1,18 +1,31 @@
-//! What the system lets us have: page size, processors, address space.
+//! What the system lets us have: page size, address space.
 //!
-//! Processors are the fewer of what the affinity mask allows and what the control group pays
-//! for (hazard `cpu_count`): the host's number says nothing about a container. Each call
-//! asks again; callers keep the answer. Any thread.
+//! Not the number of processors: nothing is sized by it, caches are a thread's (hazard `cpu_count`).
+//! Each call asks again; callers keep the answer. Any thread.
 
-use core::ffi::CStr;
+use super::line::Line;
+use super::syscall::{exit_group, read_file, syscall};
+use crate::constants::PAGE;
 
-use super::env::parse_u64;
-use super::syscall::{read_file, syscall};
+/// Exit status of a process that cannot be given a heap; what the loader uses when it cannot go on.
+const CANNOT_START: i32 = 127;
 
 /// Bytes of a page of this kernel.
-pub fn page_size() -> usize {
+fn page_size() -> usize {
     // SAFETY: reads a vector the kernel made.
     unsafe { libc::getauxval(libc::AT_PAGESZ) as usize }
+}
+
+/// Ends the process with a line if this kernel's pages are not ours: everything here counts in pages
+/// of 4 KiB, and a program without a malloc cannot run.
+pub fn insist_on_page_size() {
+    let bytes = page_size();
+    if bytes != PAGE {
+        let mut line = Line::new();
+        line.str("pages of ").dec(bytes as u64).str(" bytes are not supported, only of ");
+        line.dec(PAGE as u64).str("; the program is not run").emit();
+        exit_group(CANNOT_START);
+    }
 }
 
 /// The limit on this process's address space in bytes; None if there is none.
@@ -31,60 +44,6 @@ pub fn random_seed() -> u64 {
         let bytes = libc::getauxval(libc::AT_RANDOM) as *const u8;
         if bytes.is_null() { super::clock::now_ns() } else { bytes.cast::<u64>().read_unaligned() }
     }
-}
-
-/// Processors this process may use at once; at least 1.
-pub fn cpus() -> usize {
-    let mut mask = [0u64; 128];
-    let args = [0, size_of_val(&mask), mask.as_mut_ptr() as usize, 0, 0, 0];
-    // SAFETY: the kernel writes at most the mask.
-    let asked = unsafe { syscall(libc::SYS_sched_getaffinity, args) };
-    let allowed = match asked {
-        Ok(_) => mask.iter().map(|word| word.count_ones() as usize).sum(),
-        Err(_) => 1,
-    };
-    let paid = quota().unwrap_or(usize::MAX);
-    allowed.min(paid).max(1)
-}
-
-/// Processors the control group pays for, rounded up. Version 2's file for our own group and
-/// for the root the container sees, then version 1's.
-fn quota() -> Option<usize> {
-    let mut text = [0; 64];
-    let mut path = [0; 512];
-    let own = own_group(&mut path).and_then(|path| read_file(path, &mut text).ok());
-    let len = own.or_else(|| read_file(c"/sys/fs/cgroup/cpu.max", &mut text).ok());
-    if let Some(len) = len {
-        return parse_quota(&text[..len]);
-    }
-    let len = read_file(c"/sys/fs/cgroup/cpu/cpu.cfs_quota_us", &mut text).ok()?;
-    let quota = parse_u64(text[..len].trim_ascii())?; // "-1", no quota, is not a number
-    let len = read_file(c"/sys/fs/cgroup/cpu/cpu.cfs_period_us", &mut text).ok()?;
-    divide(quota, parse_u64(text[..len].trim_ascii())?)
-}
-
-/// The path of our own group's cpu.max, from the line `0::/path` of /proc/self/cgroup.
-fn own_group(path: &mut [u8; 512]) -> Option<&CStr> {
-    let mut list = [0; 512];
-    let len = read_file(c"/proc/self/cgroup", &mut list).ok()?;
-    let group = list[..len].split(|&b| b == b'\n').find_map(|line| line.strip_prefix(b"0::"))?;
-    let mut at = 0;
-    for part in [&b"/sys/fs/cgroup"[..], group, b"/cpu.max\0"] {
-        path.get_mut(at..at + part.len())?.copy_from_slice(part);
-        at += part.len();
-    }
-    CStr::from_bytes_with_nul(&path[..at]).ok()
-}
-
-/// `max 100000` is no quota, `150000 100000` is 1.5 processors and counts as 2.
-fn parse_quota(text: &[u8]) -> Option<usize> {
-    let mut words = text.trim_ascii().split(|&b| b == b' ');
-    let quota = parse_u64(words.next()?)?;
-    divide(quota, parse_u64(words.next()?)?)
-}
-
-fn divide(quota: u64, period: u64) -> Option<usize> {
-    (period > 0).then(|| quota.div_ceil(period) as usize)
 }
 
 /// The most memory the process has had in RAM, in bytes (VmHWM, not `ru_maxrss`, which a child
@@ -107,15 +66,6 @@ mod tests {
     use super::*;
 
     #[test]
-    fn quotas() {
-        assert_eq!(parse_quota(b"max 100000\n"), None);
-        assert_eq!(parse_quota(b"150000 100000\n"), Some(2));
-        assert_eq!(parse_quota(b"50000 100000"), Some(1));
-        assert_eq!(parse_quota(b"1 0"), None);
-        assert_eq!(parse_quota(b""), None);
-    }
-
-    #[test]
     fn peaks() {
         assert_eq!(peak_of(b"VmPeak:\t 9 kB\nVmHWM:\t    1234 kB\nVmRSS:\t 7 kB\n"), Some(1234 * 1024));
         assert_eq!(peak_of(b"VmRSS:\t 7 kB\n"), None);
@@ -125,8 +75,6 @@ mod tests {
     #[test]
     fn this_machine() {
         assert_eq!(page_size(), 4096);
-        let std_says = std::thread::available_parallelism().unwrap().get();
-        assert!(cpus() >= 1 && cpus() <= std_says.max(cpus()));
         assert_eq!(random_seed(), random_seed());
     }
 }

@@ -205,9 +205,6 @@ impl Window {
 
     /// Opens it. False if neither way works now.
     pub fn open(&mut self, plan: Plan) -> bool {
-        if limits::page_size() != PAGE {
-            return false;
-        }
         if !plan.is_lazy {
             for size in WINDOW_SIZES.map(|size| size.min(plan.largest)) {
                 let side = self.lay_out(0, size);

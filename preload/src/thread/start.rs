@@ -9,6 +9,7 @@
 use crate::class::backlog::DOMAIN;
 use crate::class::{backlog, verdict};
 use crate::os::env::{self, Size};
+use crate::os::limits;
 use crate::os::line::Line;
 use crate::os::lock::Lock;
 use crate::page;
@@ -35,6 +36,7 @@ pub fn process() -> bool {
     if STARTED.load(Ordering::Relaxed) {
         return true;
     }
+    limits::insist_on_page_size();
     if !page::init() {
         return false;
     }
