@@ -66,7 +66,7 @@ fn map_count() {
     if outcome.number("exhausted") == 0 {
         eprintln!("vm.max_map_count is too large here to be used up: only the heap's part was tested");
     }
-    outcome.below("rss_growth_kib", 8 * MIB);
+    outcome.below("rss_growth_kib", 8 * MIB).below("mappings_growth", 20);
 }
 
 #[test]
