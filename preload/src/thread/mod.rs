@@ -9,7 +9,7 @@
 //!   start    the process's first call              exit     the thread's last
 //!   fork     the child's first moments             readers  read_lock for C
 //!   shelf    magazines that others may take         stall    sections that last too long
-//!   stats    figures
+//!   stats    figures                            shrinker giving memory back
 //! ```
 
 pub mod cache;
@@ -23,6 +23,7 @@ pub mod refill;
 pub mod registry;
 pub mod retire;
 pub mod shelf;
+pub mod shrinker;
 pub mod stall;
 pub mod start;
 pub mod stats;
