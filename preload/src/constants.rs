@@ -80,12 +80,36 @@ pub const MARK_SHIFTS: core::ops::RangeInclusive<u32> = 4..=14;
 /// Free blocks of this order and up are purged first: 64 KiB a call is worth the call.
 pub const PURGE_ORDER: u32 = 4;
 
-/// Dirty free bytes past which `excess` asks for a purge (tune): never below this, ...
+/// Most pages that are out of the zone while they are purged, in one call: 4 MiB, some 100 us.
+pub const PURGE_PAGES: usize = 1024;
+
+/// Purges that may fail (`mlock`ed memory) before a caller gives up.
+pub const PURGE_FAILURES: usize = 4;
+
+/// Dirty free bytes past which freeing itself purges (tune): never below this, ...
 pub const DIRTY_HIGH: usize = 32 << 20;
 
-/// ... nor below this share (as a shift) of the usable heap: 1/4 (tune). Purging and faulting
+/// ... nor below this share (as a shift) of the heap in use: 1/4 (tune). Purging and faulting
 /// a page again costs about 0.5 us, so a heap that breathes must not do it with each breath.
 pub const DIRTY_SHARE: u32 = 2;
+
+/// Ticks of a decay period: what a whole period did not touch is idle.
+pub const IDLE_TICKS: usize = 8;
+
+/// One part in so many of what is idle goes in a tick: all but 1 % of it in two periods.
+pub const IDLE_SHARE: usize = 4;
+
+/// Default decay period in milliseconds (tune).
+pub const DECAY_MS: u32 = 2000;
+
+/// Bytes for which it is worth waking somebody up, or looking once more.
+pub const WORTH: usize = 1 << 20;
+
+/// Default quiet period after a scan in milliseconds (tune).
+pub const QUIET_MS: u32 = 1000;
+
+/// Longest quiet period in milliseconds (tune).
+pub const QUIET_MOST_MS: u32 = 16_000;
 
 /// Pages a cache's first refill fetches; it doubles with each refill (tune). Slow start.
 pub const BATCH_MIN: usize = 4;

@@ -2,7 +2,7 @@
 //! counts. Fields that have no meaning here are 0, not invented.
 
 use crate::abi::report;
-use crate::thread::reclaim;
+use crate::thread::shrinker::{self, Reason};
 use crate::thread::stats::{self, Stats};
 use core::ffi::{c_int, c_void};
 use core::fmt::{self, Write};
@@ -10,7 +10,7 @@ use core::fmt::{self, Write};
 /// `malloc_trim(pad)`: gives back what can be given back now. 1 if something was.
 #[cfg_attr(feature = "preload", unsafe(no_mangle))]
 pub extern "C" fn malloc_trim(_pad: usize) -> c_int {
-    c_int::from(reclaim::trim() != 0)
+    c_int::from(shrinker::scan(usize::MAX, Reason::Trim) != 0)
 }
 
 /// `mallopt(parameter, value)`: glibc's parameters are hints about a heap that this is not. Known

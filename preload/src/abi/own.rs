@@ -5,6 +5,7 @@ use crate::class::backlog::{self, DOMAIN};
 use crate::class::slab::Whereabouts;
 use crate::class::verdict::{self, Address};
 use crate::thread::entry::{self, When};
+use crate::thread::shrinker::{self, Reason};
 use crate::thread::stats::{self, Stats};
 use crate::thread::{readers, reclaim, start};
 use core::ffi::{CStr, c_char, c_int, c_void};
@@ -144,27 +145,19 @@ pub unsafe extern "C" fn rcumalloc_free_now(block: *mut c_void) {
 /// `rcumalloc_shrink_count()`.
 #[cfg_attr(feature = "preload", unsafe(no_mangle))]
 pub extern "C" fn rcumalloc_shrink_count() -> usize {
-    reclaim::reclaimable()
+    shrinker::count()
 }
 
 /// `rcumalloc_shrink_scan(bytes)`.
 #[cfg_attr(feature = "preload", unsafe(no_mangle))]
 pub extern "C" fn rcumalloc_shrink_scan(bytes: usize) -> usize {
-    reclaim::shrink(bytes)
+    shrinker::scan(bytes, Reason::Api)
 }
 
 /// `rcumalloc_pressure(level)`.
 #[cfg_attr(feature = "preload", unsafe(no_mangle))]
 pub extern "C" fn rcumalloc_pressure(level: c_int) {
-    match level {
-        ..=0 => {}
-        1 => {
-            reclaim::shrink(reclaim::reclaimable() / 2);
-        }
-        _ => {
-            reclaim::trim();
-        }
-    }
+    shrinker::pressure(level.max(0) as u32, Reason::Pressure);
 }
 
 /// `rcumalloc_stats(out, size)`: fills as much of the structure as the caller knows.

@@ -1,4 +1,4 @@
-//! The depot: where magazines of a class change hands, and the store of empty ones.
+//! The depot: where magazines of a class change hands.
 //!
 //! Two lists per class under one lock: *full* magazines, whose blocks may be handed out now, and
 //! *waiting* ones, stamped, first in first out. A producer/consumer pair trades whole magazines
@@ -12,14 +12,12 @@
 
 use crate::class::Torn;
 use crate::class::backlog::{self, DOMAIN};
-use crate::class::magazine::{KINDS, Magazine, Queue, Stack, kind_bytes};
+use crate::class::magazine::{Magazine, Queue, Stack};
 use crate::class::size_class::{CLASSES, Class};
-use crate::class::{pool, verdict};
-use crate::constants::PAGE;
+use crate::class::{empties, pool, verdict};
 use crate::os::lock::Lock;
-use crate::page::Page;
-use crate::page::memdesc::{self, Kind, Memdesc};
-use core::ptr::NonNull;
+use crate::page::back_off;
+use crate::page::idle::{self, Idle};
 use core::sync::atomic::{AtomicU32, AtomicUsize, Ordering::Relaxed};
 use rcu::Cookie;
 
@@ -40,6 +38,18 @@ pub struct Inner {
     full: Stack,
     waiting: Queue,
     bytes: usize,
+    /// Of the magazines, those nobody came for.
+    idle: Idle,
+}
+
+impl Inner {
+    const fn new() -> Inner {
+        Inner { full: Stack::new(), waiting: Queue::new(), bytes: 0, idle: Idle::new() }
+    }
+
+    fn len(&self) -> usize {
+        self.full.len() + self.waiting.len()
+    }
 }
 
 /// One class's depot.
@@ -69,8 +79,7 @@ pub fn elapsed(magazine: Magazine) -> bool {
 
 impl Depot {
     const fn new() -> Depot {
-        let inner = Inner { full: Stack::new(), waiting: Queue::new(), bytes: 0 };
-        Depot { count: AtomicU32::new(0), inner: Lock::new(inner) }
+        Depot { count: AtomicU32::new(0), inner: Lock::new(Inner::new()) }
     }
 
     /// A magazine of blocks that may be handed out; they are marked in.
@@ -101,6 +110,8 @@ impl Depot {
         inner.bytes -= bytes;
         ALL_BYTES.fetch_sub(bytes, Relaxed);
         self.count.fetch_sub(1, Relaxed);
+        let level = inner.len();
+        inner.idle.fell_to(level);
     }
 
     /// Takes a stamped magazine in.
@@ -122,8 +133,8 @@ impl Depot {
             self.count.fetch_add(1, Relaxed);
             file(&mut inner);
             inner.bytes > DEPOT_BYTES
-                || inner.full.len() + inner.waiting.len() > DEPOT_MAGAZINES
-                || all > backlog::last_budget() / 2 && inner.bytes > SPARED_BYTES
+                || inner.len() > DEPOT_MAGAZINES
+                || inner.bytes > SPARED_BYTES && (all > backlog::last_budget() / 2 || back_off::is_on())
         };
         if excess {
             // Two out for one in, so that a depot that is over its bound gets under it again.
@@ -144,10 +155,29 @@ impl Depot {
         bytes
     }
 
+    /// A tick of the decay has passed: flushes a share of what nobody came for during a whole period.
+    /// Returns bytes.
+    fn age(&self, class: Class) -> usize {
+        let share = {
+            let mut inner = self.inner.lock();
+            let level = inner.len();
+            let share = idle::share(inner.idle.tick(level), 1);
+            inner.idle.gave(share);
+            share
+        };
+        let mut bytes = 0;
+        for _ in 0..share {
+            let Some(magazine) = self.take_locked(class) else { break };
+            bytes += magazine.len() * class.size();
+            flush(class, magazine);
+        }
+        bytes
+    }
+
     /// Magazines inside, and the bytes of their blocks: (count, bytes).
     pub fn census(&self) -> (usize, usize) {
         let inner = self.inner.lock();
-        (inner.full.len() + inner.waiting.len(), inner.bytes)
+        (inner.len(), inner.bytes)
     }
 
     /// For fork: the lock itself.
@@ -161,12 +191,22 @@ pub fn drain_all() -> usize {
     (0..CLASSES).map(Class::new).map(|class| of(class).drain(class)).sum()
 }
 
+/// A tick of the decay: see [`Depot::age`]. Returns bytes.
+pub fn age_all() -> usize {
+    (0..CLASSES).map(Class::new).map(|class| of(class).age(class)).sum()
+}
+
+/// Bytes of blocks in all depots. No lock.
+pub fn all_bytes() -> usize {
+    ALL_BYTES.load(Relaxed)
+}
+
 /// The cold drain: the blocks of `magazine`, marked in and reusable, go back to their slabs; the
 /// magazine becomes an empty one.
 pub fn flush(class: Class, magazine: Magazine) {
     give_blocks(class, magazine.blocks());
     magazine.set_len(0);
-    put_empty(magazine);
+    empties::put(magazine);
 }
 
 /// As [`flush`], and the magazine stays with the caller.
@@ -176,61 +216,8 @@ pub fn give_blocks(class: Class, blocks: &mut [usize]) {
     }
 }
 
-/// The store of empty magazines, and how many were cut.
-static EMPTIES: Lock<[Stack; KINDS]> = Lock::new([const { Stack::new() }; KINDS]);
-static CUT: AtomicUsize = AtomicUsize::new(0);
-
-/// An empty magazine of `kind` from the store, if it has one.
-pub fn take_empty(kind: usize) -> Option<Magazine> {
-    EMPTIES.lock()[kind].pop()
-}
-
-/// Any empty magazine at all, the largest first.
-pub fn take_any_empty() -> Option<Magazine> {
-    let mut empties = EMPTIES.lock();
-    (0..KINDS).rev().find_map(|kind| empties[kind].pop())
-}
-
-/// An empty magazine to the store.
-pub fn put_empty(magazine: Magazine) {
-    EMPTIES.lock()[magazine.kind()].push(magazine);
-}
-
-/// Cuts `page` into empty magazines of `kind`; one for the caller, the others to the store.
-pub fn cut(page: Page, kind: usize) -> Magazine {
-    // SAFETY: the caller gives the page, which nobody else has, to be pages of pointers.
-    unsafe { memdesc::set(page, 1, Memdesc::of_kind(Kind::Magazine)) };
-    CUT.fetch_add(1, Relaxed);
-    let piece = |offset: usize| {
-        // SAFETY: inside the page, aligned to the kind's size, each piece used once.
-        unsafe { Magazine::create(NonNull::new_unchecked(page.as_ptr().add(offset)), kind) }
-    };
-    let mut empties = EMPTIES.lock();
-    // Downwards: the next ones handed out lie next to the caller's.
-    for index in (1..PAGE / kind_bytes(kind)).rev() {
-        empties[kind].push(piece(index * kind_bytes(kind)));
-    }
-    piece(0)
-}
-
-/// Pages of pointers there are.
-pub fn pages_cut() -> usize {
-    CUT.load(Relaxed)
-}
-
-/// For fork: the lock of the store.
-pub fn empties_lock() -> &'static Lock<[Stack; KINDS]> {
-    &EMPTIES
-}
-
 impl Torn for Inner {
     fn abandon(&mut self) {
-        *self = Inner { full: Stack::new(), waiting: Queue::new(), bytes: 0 };
-    }
-}
-
-impl Torn for [Stack; KINDS] {
-    fn abandon(&mut self) {
-        *self = [const { Stack::new() }; KINDS];
+        *self = Inner::new();
     }
 }

@@ -118,13 +118,7 @@ pub fn alloc(size: usize, align: usize) -> Option<(usize, bool)> {
     let pages = size.checked_add(PAGE - 1)? / PAGE;
     let pages = pages.max(1);
     let descriptor = DESCRIPTORS.alloc()?;
-    let run = zone::alloc_run_zeroed(pages, align.max(PAGE)).or_else(|| {
-        // What waits may be all there is: end its grace period if nobody holds it.
-        let cookie = DOMAIN.start_poll();
-        backlog::expedite(cookie);
-        reclaim();
-        zone::alloc_run_zeroed(pages, align.max(PAGE))
-    });
+    let run = zone::alloc_run_zeroed(pages, align.max(PAGE));
     let Some((page, zeroed)) = run else {
         // SAFETY: allocated above and named by nothing.
         unsafe { DESCRIPTORS.free(descriptor) };
@@ -174,7 +168,7 @@ pub fn free(addr: usize, defer: bool) -> Result<(), Refused> {
         }
     } else {
         large.release();
-        give_back_excess();
+        zone::purge_excess();
     }
     Ok(())
 }
@@ -225,7 +219,7 @@ pub fn reclaim() -> usize {
     }
     if given != 0 {
         backlog::relax_mark();
-        give_back_excess();
+        zone::purge_excess();
     }
     given
 }
@@ -247,14 +241,6 @@ fn take_elapsed() -> Option<LargeRef> {
     Some(large)
 }
 
-/// Gives dirty pages past the zone's watermark back to the system.
-pub fn give_back_excess() {
-    let excess = zone::excess();
-    if excess != 0 {
-        zone::purge_free(excess);
-    }
-}
-
 /// Makes the live block at `addr` hold `size` bytes without moving it. `may_shrink`: nobody can
 /// be reading the tail. True if it does now.
 pub fn resize(addr: usize, size: usize, may_shrink: bool) -> bool {
@@ -272,7 +258,7 @@ pub fn resize(addr: usize, size: usize, may_shrink: bool) -> bool {
         LIVE_BYTES.fetch_sub((old - new) * PAGE, Ordering::Relaxed);
         // SAFETY: the tail belongs to the live block, whose owner gives it up here.
         unsafe { zone::free_run(tail, old - new) };
-        give_back_excess();
+        zone::purge_excess();
     } else if new > old {
         // SAFETY: the run is the live block's, whose owner is in this call.
         if !unsafe { zone::extend_run(page, old, new - old) } {

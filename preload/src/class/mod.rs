@@ -2,12 +2,13 @@
 //!
 //! [`size_class`] says which of 64 rounded sizes serves a request; [`slab`]s are cut into blocks
 //! of one class and gathered in a [`pool`]; blocks move in [`magazine`]s, which change hands in
-//! the [`depot`]; [`marks`] knows of every block whether it is out; [`backlog`] keeps the account
-//! of what waits for a grace period; [`large`] blocks are page runs of their own; [`verdict`]
-//! speaks when a call is wrong.
+//! the [`depot`] and are kept in [`empties`] while nothing is in them; [`marks`] knows of every
+//! block whether it is out; [`backlog`] keeps the account of what waits for a grace period; [`large`]
+//! blocks are page runs of their own; [`verdict`] speaks when a call is wrong.
 
 pub mod backlog;
 pub mod depot;
+pub mod empties;
 pub mod large;
 pub mod magazine;
 pub mod marks;

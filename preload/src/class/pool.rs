@@ -9,6 +9,7 @@ use crate::class::Torn;
 use crate::class::backlog::{self, DOMAIN};
 use crate::class::size_class::{CLASSES, Class, SLAB_BYTES};
 use crate::class::slab::Slab;
+use crate::constants::IDLE_TICKS;
 use crate::os::lock::Lock;
 use crate::page::window;
 use rcu::Cookie;
@@ -34,6 +35,8 @@ pub struct Inner {
     waiting: usize,
     /// The class, once it has given a block.
     class: Option<Class>,
+    /// Ticks of the decay since a block was last taken.
+    ticks: usize,
 }
 
 /// One class's slabs.
@@ -68,6 +71,7 @@ impl ClassPool {
         let mut inner = self.0.lock();
         let mut taken = 0;
         inner.class = Some(class);
+        inner.ticks = 0;
         if inner.deferred.is_some() {
             inner.settle();
         }
@@ -156,6 +160,30 @@ impl ClassPool {
         released
     }
 
+    /// A tick of the decay has passed: releases empty slabs if nobody has taken a block for a whole
+    /// period. Returns bytes.
+    pub fn age(&self) -> usize {
+        let ticks = {
+            let mut inner = self.0.lock();
+            inner.ticks += usize::from(inner.ticks < IDLE_TICKS && inner.partial.is_some());
+            inner.ticks
+        };
+        if ticks < IDLE_TICKS { 0 } else { self.release_empty() * SLAB_BYTES }
+    }
+
+    /// Bytes of the slabs it keeps though they are empty, as far as it looks.
+    pub fn kept_bytes(&self) -> usize {
+        let inner = self.0.lock();
+        let mut next = inner.partial;
+        let mut kept = 0;
+        for _ in 0..LOOKED_AT {
+            let Some(mut slab) = next else { break };
+            kept += usize::from(slab.is_empty() && slab.deferred_cookie().is_none()) * SLAB_BYTES;
+            next = *slab.links().0;
+        }
+        kept
+    }
+
     /// Its figures.
     pub fn census(&self) -> Census {
         let inner = self.0.lock();
@@ -193,6 +221,7 @@ impl Inner {
             away: 0,
             waiting: 0,
             class: None,
+            ticks: 0,
         }
     }
 

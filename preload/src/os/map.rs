@@ -8,6 +8,7 @@
 //! In tests every call here can be made to fail: see `fail_after`.
 
 use super::syscall::{Errno, syscall};
+use crate::constants::PAGE;
 
 /// What became of a request for a certain place.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -93,6 +94,21 @@ pub unsafe fn purge(addr: usize, len: usize) -> bool {
     }
     // SAFETY: promised by the caller.
     unsafe { syscall(libc::SYS_madvise, [addr, len, libc::MADV_DONTNEED as usize, 0, 0, 0]) }.is_ok()
+}
+
+/// Pages of a range that are in memory. `None`: the kernel does not say.
+pub fn resident_pages(addr: usize, pages: usize) -> Option<usize> {
+    const CHUNK: usize = 1024;
+    let mut map = [0u8; CHUNK];
+    let mut resident = 0;
+    for from in (0..pages).step_by(CHUNK) {
+        let some = CHUNK.min(pages - from);
+        let args = [addr + from * PAGE, some * PAGE, map.as_mut_ptr() as usize, 0, 0, 0];
+        // SAFETY: the kernel writes one byte a page into the map.
+        unsafe { syscall(libc::SYS_mincore, args) }.ok()?;
+        resident += map[..some].iter().filter(|&&byte| byte & 1 != 0).count();
+    }
+    Some(resident)
 }
 
 /// Asks for small pages in a range that is touched sparsely. Advice: a refusal is fine.

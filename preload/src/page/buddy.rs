@@ -14,6 +14,7 @@
 //!
 //! Pages are numbers here, relative to the window. Protected by the zone's lock.
 
+use super::idle::Idle;
 use crate::constants::{MAX_ORDER, MAX_UNITS, UNIT_PAGES};
 
 const ORDERS: usize = MAX_ORDER as usize + 1;
@@ -65,6 +66,8 @@ pub struct Buddy {
     known: usize,
     free: usize,
     dirty: usize,
+    /// Of the dirty pages, those that nobody came to use.
+    pub idle: Idle,
     blocks: [u32; ORDERS],
     first: [u32; ORDERS],
 }
@@ -80,6 +83,7 @@ impl Buddy {
             known: 0,
             free: 0,
             dirty: 0,
+            idle: Idle::new(),
             blocks: [0; ORDERS],
             first: [0; ORDERS],
         }
@@ -281,8 +285,15 @@ impl Buddy {
     /// Takes a block of 2^order pages.
     pub fn alloc(&mut self, order: u32) -> Option<usize> {
         let page = self.take(order)?;
-        self.dirt(page, 1 << order, false);
+        self.used(page, 1 << order);
         Some(page)
+    }
+
+    /// Pages are given out: the dirt is theirs. Returns how many were dirty.
+    fn used(&mut self, page: usize, pages: usize) -> usize {
+        let dirty = self.dirt(page, pages, false);
+        self.idle.fell_to(self.dirty);
+        dirty
     }
 
     /// Takes `pages` pages, the first of which is a multiple of `align` pages counted from
@@ -298,7 +309,7 @@ impl Buddy {
             self.claim(page, pages);
             page
         };
-        Some((page, self.dirt(page, pages, false) == 0))
+        Some((page, self.used(page, pages) == 0))
     }
 
     /// The lowest unit from which on `pages` pages are free.
@@ -329,7 +340,7 @@ impl Buddy {
         let is_free = self.is_free(page, pages);
         if is_free {
             self.claim(page, pages);
-            self.dirt(page, pages, false);
+            self.used(page, pages);
         }
         is_free
     }
@@ -350,29 +361,44 @@ impl Buddy {
         start
     }
 
-    /// Takes a block of at least this order that holds dirt, from page `from` on; it counts as
-    /// clean from now on: give it back with `free`, dirty if it could not be purged. Returns
-    /// its first page, its order and how many of its pages were dirty.
-    pub fn take_dirty(&mut self, from: usize, least: u32) -> Option<(usize, u32, usize)> {
-        let mut page = from;
-        while page < self.known * UNIT_PAGES {
-            let word = page % UNIT_PAGES / 64;
-            let left = self.unit(page / UNIT_PAGES).dirty[word] >> (page % 64);
-            if left == 0 {
-                page = (page / 64 + 1) * 64;
-                continue;
+    /// Takes the highest free stretch below page `end` that holds dirt, of at least `least` pages
+    /// and about `most` at the most; it counts as clean from now on: give it back with `free`, dirty if
+    /// it could not be purged. Returns its first page, its length and how many of its pages were
+    /// dirty. The highest, for the lowest are the next to be given out.
+    pub fn take_dirty(&mut self, end: usize, least: usize, most: usize) -> Option<(usize, usize, usize)> {
+        let mut end = end.min(self.known * UNIT_PAGES);
+        while let Some(last) = self.last_dirty(0, end) {
+            let (stop, floor) = (last + 1, (last + 1).saturating_sub(most));
+            let mut start = last;
+            while start > floor
+                && let Some((block, _)) = self.block_at(start - 1)
+                && self.last_dirty(block, start).is_some()
+            {
+                start = block.max(floor);
             }
-            page += left.trailing_zeros() as usize;
-            let Some((start, order)) = self.block_at(page) else {
-                debug_assert!(false, "dirt on a page that is not free");
-                return None;
-            };
-            if order >= least {
-                self.claim(start, 1 << order);
-                let dirty = self.dirt(start, 1 << order, false);
-                return Some((start, order, dirty));
+            if stop - start >= least {
+                self.claim(start, stop - start);
+                let dirty = self.dirt(start, stop - start, false);
+                return Some((start, stop - start, dirty));
             }
-            page = start + (1 << order);
+            end = start;
+        }
+        None
+    }
+
+    /// The highest dirty page in [from, end).
+    fn last_dirty(&mut self, from: usize, mut end: usize) -> Option<usize> {
+        while end > from {
+            let base = (end - 1) / UNIT_PAGES * UNIT_PAGES;
+            let dirty = &self.unit(base / UNIT_PAGES).dirty;
+            for word in (0..(end - base).div_ceil(64)).rev() {
+                let left = dirty[word] & bits(word, 0, end - base);
+                if left != 0 {
+                    let page = base + word * 64 + 63 - left.leading_zeros() as usize;
+                    return (page >= from).then_some(page);
+                }
+            }
+            end = base;
         }
         None
     }

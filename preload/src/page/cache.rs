@@ -29,18 +29,8 @@ use core::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 use core::sync::atomic::{AtomicU32, AtomicU64};
 
 use super::memdesc::{self, Kind, Memdesc};
-use super::{Page, reserve, zone};
+use super::{Page, back_off, reserve, zone};
 use crate::constants::{BATCH_MAX, BATCH_MIN, CACHE_MAX, PAGE};
-use crate::os::clock;
-
-/// After this time (coarse clock) refills fetch batches again.
-static BACK_OFF: AtomicU64 = AtomicU64::new(0);
-
-/// Has every refill fetch one page instead of a batch until `now_coarse_ns` passes `ns`.
-/// For the shrinker: what it has just given back must not be fetched again at once.
-pub fn back_off_until(ns: u64) {
-    BACK_OFF.store(ns, Relaxed);
-}
 
 /// A head or a link.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -195,8 +185,8 @@ impl PageCache {
     fn fetch(&self, wants_one: bool) -> (Option<Page>, usize) {
         reserve::top_up(); // what free() may need comes before what malloc may want
         let wanted = (self.batch.load(Relaxed) as usize).clamp(BATCH_MIN, BATCH_MAX);
-        let until = BACK_OFF.load(Relaxed);
-        let backs_off = until != 0 && clock::now_coarse_ns() < until;
+        let backs_off = back_off::is_on();
+        back_off::note_refill(backs_off);
         let room = CACHE_MAX.saturating_sub(self.len());
         let n = if backs_off { 1 } else { wanted.min(room + usize::from(wants_one)) };
         let mut pages = [None; BATCH_MAX];
@@ -246,15 +236,16 @@ impl Batch {
     }
 }
 
+/// The back-off is the process's: tests of batches take turns.
+#[cfg(test)]
+pub(crate) static TURN: crate::os::lock::Lock<()> = crate::os::lock::Lock::new(());
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::os::lock::Lock;
+    use crate::os::clock;
     use std::collections::HashSet;
     use std::sync::atomic::{AtomicBool, AtomicUsize};
-
-    /// The back-off is the process's: tests of batches take turns.
-    static TURN: Lock<()> = Lock::new(());
 
     #[test]
     fn grows_with_demand_and_drains() {
@@ -283,10 +274,12 @@ mod tests {
     fn backs_off() {
         let _turn = TURN.lock();
         let cache = PageCache::new();
-        back_off_until(u64::MAX);
+        back_off::begin(clock::now_coarse_ns());
+        let before = back_off::refills();
         let page = cache.alloc_page().unwrap();
         assert!(cache.is_empty());
-        back_off_until(0);
+        assert!(back_off::refills().1 > before.1);
+        back_off::end();
         // SAFETY: ours, unused.
         unsafe { cache.free_page(page) };
         assert_eq!(cache.take_all(), 1);

@@ -5,6 +5,7 @@
 //!   reserve  pages kept for free() alone            meta  descriptors, for ever
 //!   zone     the buddy allocator and its lock; runs of pages; purging
 //!   buddy    its bookkeeping, out of line: a free page is never touched
+//!   idle     what of a stock nobody has used      back_off  the time after a scan
 //!   memdesc  one 8-byte word for every page: what it is
 //!   window   the range of addresses all of it lies in, and how it grows
 //!   side     a table beside the window, which grows as it does
@@ -17,8 +18,10 @@ use core::num::NonZeroUsize;
 
 use crate::constants::PAGE;
 
+pub mod back_off;
 mod buddy;
 pub mod cache;
+pub mod idle;
 pub mod memdesc;
 pub mod meta;
 pub mod reserve;

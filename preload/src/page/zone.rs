@@ -3,24 +3,36 @@
 //! Everything that hands out or takes back pages is here: blocks of 2^order pages, runs of
 //! any number of pages, batches for the page caches, and purging. Any thread; the lock is
 //! held for about 100 ns, longer only where the window grows (one `mprotect` or `mmap`) or
-//! where the words of a long run are reset. Purging is done outside it, on blocks taken out
-//! for the purpose.
+//! where the words of a long run are reset. Purging is done outside it, on stretches taken out
+//! for the purpose, by one thread at a time, whose lock a fork takes, too: the child loses no page.
+//!
+//! Dirty free pages go back to the system in three ways: all at once on request ([`purge_free`]); past a
+//! watermark, by whoever frees ([`excess`]); and a share of those that a whole period left unused
+//! ([`tick`]).
 //!
 //! Every mapping call can fail. Growing is all or nothing, so a failed request leaves the
 //! zone as it was; a block that could not be purged goes back as dirty as it came.
 
+use core::sync::atomic::AtomicUsize;
 use core::sync::atomic::Ordering::{Relaxed, Release};
 
 use super::Page;
 use super::buddy::Buddy;
 use super::memdesc::Kind;
 use super::window::{Grown, Plan, Window};
-use crate::constants::{DIRTY_HIGH, DIRTY_SHARE, MAX_ORDER, PAGE, PAGE_SHIFT, PURGE_ORDER, UNIT, UNIT_PAGES};
+use crate::constants::{
+    DIRTY_HIGH, DIRTY_SHARE, MAX_ORDER, PAGE, PAGE_SHIFT, PURGE_FAILURES, PURGE_ORDER, PURGE_PAGES, UNIT,
+    UNIT_PAGES,
+};
 use crate::os::lock::{Guard, Lock};
 use crate::os::map;
 
 /// A zone. The process has one, [`ZONE`]; tests make their own.
-pub(super) struct Zone(Lock<State>);
+pub(super) struct Zone {
+    state: Lock<State>,
+    /// Held over every purge. Taken before the state's.
+    purging: Lock<()>,
+}
 
 /// What the lock protects. All zero is a zone that has not been opened.
 struct State {
@@ -34,6 +46,16 @@ struct State {
 /// The process's zone. What it knows of units lies beside the window.
 #[unsafe(link_section = ".data")]
 static ZONE: Zone = Zone::new();
+
+/// Bytes in dirty free pages, to look at without the lock.
+#[unsafe(link_section = ".data")]
+static DIRTY: AtomicUsize = AtomicUsize::new(0);
+/// Dirty bytes past which [`excess`] is to look closer.
+#[unsafe(link_section = ".data")]
+static MARK: AtomicUsize = AtomicUsize::new(DIRTY_HIGH);
+/// The least the mark comes down to: [`DIRTY_HIGH`] unless something else was asked for.
+#[unsafe(link_section = ".data")]
+static LEAST_MARK: AtomicUsize = AtomicUsize::new(DIRTY_HIGH);
 
 /// A snapshot of the zone's numbers.
 #[derive(Clone, Copy, Default, Debug)]
@@ -165,13 +187,24 @@ impl State {
 
 impl Zone {
     pub(super) const fn new() -> Zone {
-        Zone(Lock::new(State {
-            window: Window::new(),
-            grow_calls: 0,
-            grow_failures: 0,
-            purged: 0,
-            buddy: Buddy::new(),
-        }))
+        Zone {
+            state: Lock::new(State {
+                window: Window::new(),
+                grow_calls: 0,
+                grow_failures: 0,
+                purged: 0,
+                buddy: Buddy::new(),
+            }),
+            purging: Lock::new(()),
+        }
+    }
+
+    /// Lets go of the state, after its dirty pages were made more or fewer.
+    fn close(&self, state: Guard<'_, State>) {
+        if core::ptr::eq(self, &ZONE) {
+            // Relaxed: a figure to steer by.
+            DIRTY.store(state.buddy.dirty_pages() * PAGE, Relaxed);
+        }
     }
 
     fn publish(&self, window: &Window) {
@@ -182,7 +215,7 @@ impl Zone {
 
     /// The state, open; None if no window is to be had now.
     fn state(&self) -> Option<Guard<'_, State>> {
-        let mut state = self.0.lock();
+        let mut state = self.state.lock();
         state.open(self, Plan::from_limits).then_some(state)
     }
 
@@ -190,7 +223,10 @@ impl Zone {
         if order > MAX_ORDER {
             return None;
         }
-        self.state()?.alloc_pages(self, order)
+        let mut state = self.state()?;
+        let page = state.alloc_pages(self, order);
+        self.close(state);
+        page
     }
 
     pub(super) fn alloc_run(&self, pages: usize, align_bytes: usize) -> Option<(Page, bool)> {
@@ -199,7 +235,9 @@ impl Zone {
         if pages == 0 || pages.max(align) > state.window.size() >> PAGE_SHIFT {
             return None;
         }
-        state.alloc_run(self, pages, align)
+        let run = state.alloc_run(self, pages, align);
+        self.close(state);
+        run
     }
 
     /// # Safety
@@ -210,16 +248,17 @@ impl Zone {
         while left > 0 {
             let some = left.min(UNIT_PAGES);
             left -= some;
-            let mut state = self.0.lock();
+            let mut state = self.state.lock();
             let index = state.index(page);
             state.free(index + left, some);
+            self.close(state);
         }
     }
 
     /// # Safety
     /// The caller owns the run.
     pub(super) unsafe fn extend_run(&self, page: Page, pages: usize, more: usize) -> bool {
-        let mut state = self.0.lock();
+        let mut state = self.state.lock();
         let Some(end) = (state.index(page) + pages).checked_add(more) else {
             return false;
         };
@@ -235,37 +274,57 @@ impl Zone {
                 return false;
             }
         }
-        end <= state.frontier_page() && state.buddy.alloc_at(begin, more)
+        let got = end <= state.frontier_page() && state.buddy.alloc_at(begin, more);
+        self.close(state);
+        got
     }
 
-    pub(super) fn purge_free(&self, max_bytes: usize) -> usize {
-        let mut given = 0;
-        for least in [PURGE_ORDER, 0] {
-            let mut from = 0;
+    /// Purges up to `max_bytes`, the highest and the longest stretches first. `count` says how many of
+    /// the pages of a stretch it gives, from how many of them are dirty.
+    fn purge(
+        &self,
+        _alone: &Guard<'_, ()>,
+        max_bytes: usize,
+        count: impl Fn(usize, usize, usize) -> usize,
+    ) -> usize {
+        let (mut given, mut failures) = (0, 0);
+        for least in [1 << PURGE_ORDER, 1] {
+            let mut end = usize::MAX;
             while given < max_bytes {
-                let mut state = self.0.lock();
-                let Some((page, order, dirty)) = state.buddy.take_dirty(from, least) else {
+                let most = (max_bytes - given).div_ceil(PAGE).clamp(least, PURGE_PAGES);
+                let mut state = self.state.lock();
+                let Some((page, pages, dirty)) = state.buddy.take_dirty(end, least, most) else {
                     break;
                 };
                 let addr = state.window.base() + page * PAGE;
                 drop(state);
-                // SAFETY: the block is out of the zone, so it is ours alone.
-                let purged = unsafe { map::purge(addr, PAGE << order) };
-                let mut state = self.0.lock();
-                state.buddy.free(page, 1 << order, !purged);
-                if !purged {
+                let bytes = count(addr, pages, dirty) * PAGE;
+                // SAFETY: the stretch is out of the zone, so it is ours alone.
+                let purged = unsafe { map::purge(addr, pages * PAGE) };
+                let mut state = self.state.lock();
+                state.buddy.free(page, pages, !purged);
+                if purged {
+                    state.buddy.idle.gave(dirty);
+                    state.purged += bytes;
+                    given += bytes;
+                }
+                self.close(state);
+                failures += usize::from(!purged);
+                if failures == PURGE_FAILURES {
                     return given;
                 }
-                state.purged += dirty * PAGE;
-                given += dirty * PAGE;
-                from = page + (1 << order);
+                end = page;
             }
         }
         given
     }
 
+    pub(super) fn purge_free(&self, max_bytes: usize) -> usize {
+        self.purge(&self.purging.lock(), max_bytes, |_, _, dirty| dirty)
+    }
+
     pub(super) fn stats(&self) -> ZoneStats {
-        let state = self.0.lock();
+        let state = self.state.lock();
         let (window, buddy) = (&state.window, &state.buddy);
         ZoneStats {
             window_bytes: window.size(),
@@ -335,18 +394,83 @@ pub unsafe fn extend_run(page: Page, pages: usize, more: usize) -> bool {
     unsafe { ZONE.extend_run(page, pages, more) }
 }
 
-/// Gives memory of free blocks back to the system, at least `max_bytes` of it if there is so
-/// much, large blocks first. Returns the bytes given. Never unmaps.
+/// Gives memory of free pages back to the system, `max_bytes` of it if there is so much, long
+/// stretches first. Returns the bytes given, of which pages that were never touched may be a part.
+/// Never unmaps.
 pub fn purge_free(max_bytes: usize) -> usize {
     ZONE.purge_free(max_bytes)
 }
 
-/// How much should be purged: 0 up to the high watermark of dirty free bytes (the larger of
-/// 32 MiB and a quarter of the heap), past it what lies above half of that.
+/// The same, and the answer is what was resident: the kernel is asked, page by page. Costs one
+/// `mincore` a stretch, which a strict filter may not know from a malloc: for explicit requests.
+pub fn purge_resident(max_bytes: usize) -> usize {
+    ZONE.purge(&ZONE.purging.lock(), max_bytes, |addr, pages, dirty| {
+        map::resident_pages(addr, pages).unwrap_or(dirty)
+    })
+}
+
+/// Sets the least number of dirty bytes past which freeing itself purges; `usize::MAX`: it never does.
+pub fn set_mark(bytes: usize) {
+    LEAST_MARK.store(bytes, Relaxed);
+    MARK.store(bytes, Relaxed);
+}
+
+/// How much should be purged by whoever frees: 0 up to the high watermark of dirty free bytes (the larger
+/// of [`DIRTY_HIGH`] and a share of what is in use), past it what lies above half of that. One look
+/// at two words up to the mark.
+#[inline]
 pub fn excess() -> usize {
+    if DIRTY.load(Relaxed) <= MARK.load(Relaxed) { 0 } else { excess_over_mark() }
+}
+
+#[cold]
+#[inline(never)]
+fn excess_over_mark() -> usize {
     let stats = stats();
-    let high = DIRTY_HIGH.max(stats.usable_bytes >> DIRTY_SHARE);
+    let used = stats.usable_bytes - stats.free_bytes;
+    let high = LEAST_MARK.load(Relaxed).max(used >> DIRTY_SHARE);
+    MARK.store(high, Relaxed);
     if stats.dirty_bytes > high { stats.dirty_bytes - high / 2 } else { 0 }
+}
+
+/// Purges the [`excess`], if there is one. Returns bytes.
+#[inline]
+pub fn purge_excess() -> usize {
+    match excess() {
+        0 => 0,
+        excess => purge_past_mark(excess),
+    }
+}
+
+#[cold]
+fn purge_past_mark(excess: usize) -> usize {
+    // Whoever is at it already does it for all.
+    let Some(alone) = ZONE.purging.try_lock() else { return 0 };
+    let given = ZONE.purge(&alone, excess, |_, _, dirty| dirty);
+    if given < excess {
+        // The system refuses: not again before there is a good deal more.
+        let dirty = DIRTY.load(Relaxed);
+        MARK.fetch_max(dirty + dirty / 8, Relaxed);
+    }
+    given
+}
+
+/// Bytes in dirty free pages, as of a moment ago. No lock.
+#[inline]
+pub fn dirty_bytes() -> usize {
+    DIRTY.load(Relaxed)
+}
+
+/// Bytes in free pages.
+pub fn free_bytes() -> usize {
+    ZONE.state.lock().buddy.free_pages() * PAGE
+}
+
+/// A tick of the decay has passed: how many bytes have been idle for a whole period.
+pub fn tick() -> usize {
+    let mut state = ZONE.state.lock();
+    let dirty = state.buddy.dirty_pages();
+    state.buddy.idle.tick(dirty) * PAGE
 }
 
 /// The zone's numbers.
@@ -359,13 +483,16 @@ pub(super) fn alloc_batch(out: &mut [Option<Page>]) -> usize {
     let Some(mut state) = ZONE.state() else {
         return 0;
     };
-    for (i, place) in out.iter_mut().enumerate() {
+    let mut got = 0;
+    for place in out {
         *place = state.alloc_pages(&ZONE, 0);
         if place.is_none() {
-            return i;
+            break;
         }
+        got += 1;
     }
-    out.len()
+    ZONE.close(state);
+    got
 }
 
 /// Gives back single pages under one lock.
@@ -373,28 +500,33 @@ pub(super) fn alloc_batch(out: &mut [Option<Page>]) -> usize {
 /// # Safety
 /// The caller owns the pages and gives them up.
 pub(super) unsafe fn free_batch(pages: &[Page]) {
-    let mut state = ZONE.0.lock();
+    let mut state = ZONE.state.lock();
     for &page in pages {
         let index = state.index(page);
         state.free(index, 1);
     }
+    ZONE.close(state);
 }
 
 /// See [`super::window::ensure_marks`].
 pub(super) fn ensure_marks(k: u32, addr: usize, len: usize) -> bool {
-    ZONE.0.lock().window.ensure_marks(k, addr, len)
+    ZONE.state.lock().window.ensure_marks(k, addr, len)
 }
 
 /// Holds the lock over a fork.
 pub(super) fn hold() {
-    core::mem::forget(ZONE.0.lock());
+    core::mem::forget(ZONE.purging.lock());
+    core::mem::forget(ZONE.state.lock());
 }
 
 /// # Safety
 /// After [`hold`], by the same thread or in the child.
 pub(super) unsafe fn release() {
     // SAFETY: promised by the caller.
-    unsafe { ZONE.0.force_unlock() }
+    unsafe {
+        ZONE.state.force_unlock();
+        ZONE.purging.force_unlock();
+    }
 }
 
 /// If somebody who is gone was changing the zone: no page below the frontier is free any more. What
@@ -403,12 +535,16 @@ pub(super) unsafe fn release() {
 /// # Safety
 /// The process has one thread, which does not hold the lock.
 pub(super) unsafe fn abandon_torn() {
-    if ZONE.0.is_locked() {
+    if ZONE.purging.is_locked() {
+        // SAFETY: as below. The stretch that was being purged belongs to nobody.
+        unsafe { ZONE.purging.force_unlock() };
+    }
+    if ZONE.state.is_locked() {
         // SAFETY: whoever held the lock is gone, and nobody else is here.
         unsafe {
-            let state = &mut *ZONE.0.peek();
+            let state = &mut *ZONE.state.peek();
             state.forget_free(&ZONE);
-            ZONE.0.force_unlock();
+            ZONE.state.force_unlock();
         }
     }
 }

@@ -15,7 +15,7 @@ mod model;
 fn zone(is_lazy: bool, largest: usize) -> Box<Zone> {
     fail_never(); // a failed case may have left it on
     let zone = Box::new(Zone::new());
-    assert!(zone.0.lock().open(&zone, || Plan { is_lazy, largest }));
+    assert!(zone.state.lock().open(&zone, || Plan { is_lazy, largest }));
     zone
 }
 
@@ -26,7 +26,7 @@ fn check(zone: &Zone, live: &BTreeMap<usize, usize>) {
     let out: usize = live.values().sum();
     assert_eq!(stats.free_bytes + out * PAGE, stats.usable_bytes);
     assert!(stats.dirty_bytes <= stats.free_bytes);
-    let mut state = zone.0.lock();
+    let mut state = zone.state.lock();
     let mut at = 0;
     for (&addr, &pages) in live {
         let first = (addr - state.window.base()) / PAGE;
@@ -47,7 +47,7 @@ fn check_all_free(zone: &Zone) {
     let units = stats.frontier_bytes / UNIT;
     if !stats.lazy && units > 0 {
         let whole = zone.alloc_run(units * UNIT_PAGES, PAGE).map(|(page, _)| page.addr());
-        assert_eq!(whole, Some(zone.0.lock().window.base()), "not coalesced to whole units");
+        assert_eq!(whole, Some(zone.state.lock().window.base()), "not coalesced to whole units");
     }
 }
 
@@ -95,7 +95,7 @@ fn low_addresses_first_and_zero_known() {
 fn a_first_page_touches_little() {
     let zone = zone(false, 1 << 30);
     zone.alloc_pages(0).unwrap();
-    let state = zone.0.lock();
+    let state = zone.state.lock();
     // One page each of words and of units; the rest of both tables is committed, not touched.
     let resident = |addr: usize, pages: usize| {
         let mut map = std::vec![0u8; pages];
@@ -116,11 +116,11 @@ fn each_mapping_call_may_fail() {
         for n in 0..16 {
             let zone = Box::new(Zone::new());
             fail_after(n);
-            let opened = zone.0.lock().open(&zone, || Plan { is_lazy, largest: 64 << 20 });
+            let opened = zone.state.lock().open(&zone, || Plan { is_lazy, largest: 64 << 20 });
             let page = opened.then(|| zone.alloc_pages(3)).flatten();
             let run = opened.then(|| zone.alloc_run(2500, PAGE)).flatten();
             fail_never();
-            let reopened = zone.0.lock().open(&zone, || Plan { is_lazy, largest: 64 << 20 });
+            let reopened = zone.state.lock().open(&zone, || Plan { is_lazy, largest: 64 << 20 });
             assert!(reopened, "a failed open can be made again");
             let mut live = BTreeMap::new();
             let more = [page, run.map(|(page, _)| page), zone.alloc_pages(10)];
@@ -184,7 +184,7 @@ fn the_window_fills_up() {
 #[test]
 fn foreign_mappings_are_stepped_over() {
     let zone = zone(true, 64 << 20);
-    let base = zone.0.lock().window.base();
+    let base = zone.state.lock().window.base();
     // In the middle of the second unit, and at the start of the third.
     for at in [base + UNIT + UNIT / 2, base + 2 * UNIT] {
         assert_eq!(map::map_at(at, PAGE), map::Placed::Done);
@@ -201,7 +201,7 @@ fn foreign_mappings_are_stepped_over() {
     assert!(!inside(base + UNIT + UNIT / 2) && !inside(base + 2 * UNIT));
     let stats = zone.stats();
     assert!(stats.foreign_bytes >= UNIT && stats.foreign_bytes < 3 * UNIT);
-    let state = zone.0.lock();
+    let state = zone.state.lock();
     assert_eq!(state.window.word(2 * UNIT_PAGES).load(Relaxed), Kind::Foreign as u64);
 }
 
@@ -209,7 +209,7 @@ fn foreign_mappings_are_stepped_over() {
 fn words_of_taken_back_pages_have_no_slot() {
     let zone = zone(false, 64 << 20);
     let (run, _) = zone.alloc_run(1500, PAGE).unwrap();
-    let state = zone.0.lock();
+    let state = zone.state.lock();
     let first = state.index(run);
     for i in [0, 7, 1024] {
         state.window.word(first + i).store(u64::MAX, Relaxed);
@@ -217,7 +217,7 @@ fn words_of_taken_back_pages_have_no_slot() {
     drop(state);
     // SAFETY: ours.
     unsafe { zone.free(run, 1500) };
-    let state = zone.0.lock();
+    let state = zone.state.lock();
     for i in [0, 7, 1024] {
         assert_eq!(state.window.word(first + i).load(Relaxed), Kind::Free as u64);
     }

@@ -19,16 +19,16 @@
 //! threads are gone.
 
 use crate::class::backlog::{self, Ledger};
-use crate::class::depot;
+use crate::class::empties;
 use crate::class::magazine::{KINDS, Magazine, Stack, largest_kind};
 use crate::class::size_class::{CLASSES, Class};
-use crate::os::{clock, tls};
+use crate::os::tls;
 use crate::page::cache::PageCache;
-use crate::page::reserve;
+use crate::page::{back_off, reserve};
 use crate::thread::shelf::Shelf;
 use crate::thread::table::Table;
 use core::marker::PhantomPinned;
-use core::sync::atomic::{AtomicPtr, AtomicU32, AtomicUsize};
+use core::sync::atomic::{AtomicPtr, AtomicU32, AtomicUsize, Ordering};
 use rcu::ReaderCell;
 
 /// Empty magazines of one kind a thread keeps before it gives half of them to the store: a thread
@@ -62,8 +62,11 @@ pub struct ThreadCache {
     pub pages: PageCache,
     /// This thread's part of the account of deferred bytes.
     pub ledger: Ledger,
-    /// Slow paths until the clock is looked at.
-    pub ticks: u32,
+    /// Slow paths until the clock is looked at. Others set it to 0 to have `asked` looked at soon; if
+    /// the owner's own store wins, it looks a little later.
+    pub ticks: AtomicU32,
+    /// What a scan asks of the owner (`shrinker::ask`). Set by anybody.
+    pub asked: AtomicU32,
     /// The coarse clock when it was last looked at, in milliseconds.
     pub now_ms: u32,
     /// When partial magazines were last retired.
@@ -146,7 +149,7 @@ impl ThreadCache {
             14..30 => 3,
             _ => return LARGEST[class.index()] as usize,
         };
-        *turns += 1;
+        *turns += u16::from(!back_off::is_on());
         kind.min(LARGEST[class.index()] as usize)
     }
 
@@ -162,11 +165,11 @@ impl ThreadCache {
     #[cold]
     #[inline(never)]
     fn fetch_empty(&mut self, kind: usize) -> Option<Magazine> {
-        if let Some(magazine) = depot::take_empty(kind) {
+        if let Some(magazine) = empties::take(kind) {
             return Some(magazine);
         }
         let page = self.pages.alloc_page()?;
-        Some(depot::cut(page, kind))
+        Some(empties::cut(page, kind))
     }
 
     /// An empty magazine for free, which must not fail while there is one anywhere (G4): as
@@ -183,7 +186,7 @@ impl ThreadCache {
     #[inline(never)]
     fn desperate_empty(&mut self, kind: usize) -> Option<Magazine> {
         let spare = (0..KINDS).rev().find_map(|kind| self.spares[kind].pop());
-        spare.or_else(depot::take_any_empty).or_else(|| reserve::take().map(|page| depot::cut(page, kind)))
+        spare.or_else(empties::take_any).or_else(|| reserve::take().map(|page| empties::cut(page, kind)))
     }
 
     /// Keeps an empty magazine for the next turn.
@@ -202,24 +205,55 @@ impl ThreadCache {
     pub fn shed_spares(&mut self, kind: usize, keep: usize) {
         while self.spares[kind].len() > keep {
             let Some(magazine) = self.spares[kind].pop() else { break };
-            depot::put_empty(magazine);
+            empties::put(magazine);
         }
     }
 
     /// Counts a slow path; true when it is time to look at the clock.
     #[inline(always)]
     pub fn tick(&mut self) -> bool {
-        self.ticks = self.ticks.wrapping_sub(1);
-        if self.ticks < TICKS {
+        // Relaxed, here and where others store: a count that may go wrong.
+        let ticks = self.ticks.load(Ordering::Relaxed).wrapping_sub(1);
+        self.ticks.store(ticks, Ordering::Relaxed);
+        if ticks < TICKS {
             return false;
         }
-        self.ticks = TICKS - 1;
+        self.ticks.store(TICKS - 1, Ordering::Relaxed);
         true
     }
 
-    /// Looks at the clock; true when the age limit has passed since the last sweep.
-    pub fn look_at_clock(&mut self) -> bool {
-        self.now_ms = (clock::now_coarse_ns() / 1_000_000) as u32;
+    /// Asks the owner to do something at its next slow path. Anybody.
+    pub fn ask(&self, what: u32) {
+        // Release: pairs with the Acquire in `take_asked`: the owner sees the back-off.
+        self.asked.fetch_or(what, Ordering::Release);
+        self.ticks.store(0, Ordering::Relaxed);
+    }
+
+    /// Whether the owner was asked for something. Owner only.
+    #[inline(always)]
+    pub fn is_asked(&self) -> bool {
+        self.asked.load(Ordering::Relaxed) != 0
+    }
+
+    /// What it was asked for. Owner only.
+    pub fn take_asked(&self) -> u32 {
+        // Acquire: pairs with the Release in `ask`.
+        self.asked.swap(0, Ordering::Acquire)
+    }
+
+    /// Starts again with the smallest magazines and no spare ones.
+    pub fn start_small(&mut self) {
+        for class in &mut self.classes {
+            class.turns = 0;
+        }
+        for kind in 0..KINDS {
+            self.shed_spares(kind, 0);
+        }
+    }
+
+    /// Takes the time, `now_ns` of the coarse clock; true when the age limit has passed since the last sweep.
+    pub fn look_at_clock(&mut self, now_ns: u64) -> bool {
+        self.now_ms = (now_ns / 1_000_000) as u32;
         if self.swept_ms == NEVER {
             // The first look only winds the clock up: a thread that does little never asks for it.
             self.swept_ms = self.now_ms;
@@ -234,7 +268,8 @@ impl ThreadCache {
     /// Sets what must not be zero in a cache that is taken into use.
     pub fn reset(&mut self) {
         self.ledger.close();
-        self.ticks = TICKS - 1;
+        self.ticks.store(TICKS - 1, Ordering::Relaxed);
+        self.asked.store(0, Ordering::Relaxed);
         self.rounds = 0;
         self.now_ms = NEVER;
         self.swept_ms = NEVER;

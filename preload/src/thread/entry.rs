@@ -25,8 +25,10 @@ use crate::class::verdict::{self, Found};
 use crate::os::signals::Quiet;
 use crate::os::tls;
 use crate::page::memdesc::{self, Kind};
+use crate::page::zone;
 use crate::thread::cache::ThreadCache;
-use crate::thread::{exit, fork, mode, refill, registry, retire, start, table};
+use crate::thread::scan_log::Reason;
+use crate::thread::{decay, exit, fork, mode, refill, registry, retire, shrinker, start, table};
 use core::ptr::null_mut;
 
 /// What alignment malloc promises: that of `max_align_t`.
@@ -146,15 +148,11 @@ fn alloc_large(size: usize, align: usize) -> (*mut u8, bool) {
     let block = match cache {
         Some(cache) => {
             cache.slow_path();
-            large::alloc(size, align).or_else(|| {
-                // What small blocks leave unused may be enough.
-                cache.reclaim_everything();
-                large::alloc(size, align)
-            })
+            large::alloc(size, align).or_else(|| retry_large(size, align))
         }
         None if start::process() => {
             let _quiet = without_cache();
-            large::alloc(size, align)
+            large::alloc(size, align).or_else(|| retry_large(size, align))
         }
         None => None,
     };
@@ -162,6 +160,16 @@ fn alloc_large(size: usize, align: usize) -> (*mut u8, bool) {
         Some((block, zeroed)) => (block as *mut u8, zeroed),
         None => (out_of_memory(), false),
     }
+}
+
+/// No mapping for a large block: what is unused, waits, or is in magazines may be enough. Once.
+#[cold]
+fn retry_large(size: usize, align: usize) -> Option<(usize, bool)> {
+    if size > zone::stats().window_bytes {
+        return None;
+    }
+    shrinker::scan(usize::MAX, Reason::MapFailed);
+    large::alloc(size, align)
 }
 
 /// `size` bytes aligned to `align`, a power of two.
@@ -243,6 +251,7 @@ pub fn free_block(addr: usize, call: &str, when: When) {
                 None => Some(without_cache()),
             };
             let freed = large::free(addr, defer);
+            decay::note_work();
             drop(quiet);
             if freed.is_err() {
                 verdict::bad_address(call, addr);

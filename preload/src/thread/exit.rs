@@ -11,6 +11,7 @@
 
 use crate::class::backlog;
 use crate::class::depot;
+use crate::class::empties;
 use crate::class::magazine::{KINDS, Magazine, Stack};
 use crate::class::marks::Map;
 use crate::class::size_class::{CLASSES, Class};
@@ -21,7 +22,7 @@ use crate::os::signals::Quiet;
 use crate::os::tls;
 use crate::thread::cache::ThreadCache;
 use crate::thread::shelf::Stock;
-use crate::thread::{registry, retire};
+use crate::thread::{decay, registry, retire};
 use core::sync::atomic::{AtomicU32, Ordering};
 
 /// Rounds of key destructors libc runs (`PTHREAD_DESTRUCTOR_ITERATIONS`).
@@ -92,6 +93,7 @@ pub fn leave(cache: &mut ThreadCache) {
     tls::set_free_table(exited);
     tls::set_alloc_table(exited);
     release(cache, &quiet);
+    decay::note_work();
 }
 
 /// Empties `cache`, whose thread will not use it again, and gives it back.
@@ -168,7 +170,7 @@ fn keep_marked_out(class: Class, magazine: Magazine) {
     }
     magazine.set_len(kept);
     if kept == 0 {
-        return depot::put_empty(magazine);
+        return empties::put(magazine);
     }
     let cookie = backlog::stamp(kept * class.size(), &mut 0).cookie;
     magazine.stamp(class, kept, cookie.to_bits(), 0);
@@ -178,7 +180,7 @@ fn keep_marked_out(class: Class, magazine: Magazine) {
 impl ThreadCache {
     fn give_filling(&mut self, class: Class, filling: Magazine) {
         if filling.is_empty() {
-            depot::put_empty(filling);
+            empties::put(filling);
         } else {
             self.retire(class, filling);
         }

@@ -21,12 +21,12 @@
 use crate::class::Torn;
 use crate::class::backlog::DOMAIN;
 use crate::class::size_class::{CLASSES, Class};
-use crate::class::{depot, large, pool};
+use crate::class::{depot, empties, large, pool};
 use crate::os::lock::Lock;
 use crate::os::signals::Quiet;
 use crate::os::{peers, tid, tls};
 use crate::page;
-use crate::thread::{entry, exit, mode, readers, registry};
+use crate::thread::{decay, entry, exit, mode, readers, registry};
 use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, Ordering};
 
 #[unsafe(link_section = ".data")]
@@ -89,7 +89,7 @@ fn for_each_lock(mut visit: impl FnMut(&dyn Bolt)) {
     for index in 0..CLASSES {
         visit(pool::of(Class::new(index)).lock());
     }
-    visit(depot::empties_lock());
+    visit(empties::lock());
 }
 
 /// A lock, whatever it protects.
@@ -173,6 +173,7 @@ fn settle_in_child() {
     let own = readers::existing();
     // SAFETY: no other thread of this process exists.
     unsafe { DOMAIN.after_fork_in_child(own.as_deref()) };
+    decay::after_fork_in_child();
     let mine = tls::alloc_table();
     let quiet = Quiet::new();
     for cache in registry::all() {

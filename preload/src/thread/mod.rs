@@ -9,10 +9,12 @@
 //!   start    the process's first call              exit     the thread's last
 //!   fork     the child's first moments             readers  read_lock for C
 //!   shelf    magazines that others may take         stall    sections that last too long
-//!   stats    figures                            shrinker giving memory back
+//!   stats    figures                               shrinker giving memory back on request
+//!   decay    giving it back by age                 scan_log what has been given, and why
 //! ```
 
 pub mod cache;
+pub mod decay;
 pub mod entry;
 pub mod exit;
 pub mod fork;
@@ -22,6 +24,7 @@ pub mod reclaim;
 pub mod refill;
 pub mod registry;
 pub mod retire;
+pub mod scan_log;
 pub mod shelf;
 pub mod shrinker;
 pub mod stall;
@@ -30,4 +33,4 @@ pub mod stats;
 pub mod table;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -1,4 +1,4 @@
-//! Tending a cache: what every slow path does, the sweep by age, and giving memory back.
+//! Tending a cache: what every slow path does, the sweep by age, and the backlog's surplus.
 //!
 //! A sweep, at the first slow path after the age limit has passed, retires partial magazines, so
 //! that a block in a half-full one does not wait for ever (`partial_batch_age`), and expedites if
@@ -10,11 +10,11 @@ use crate::class::large;
 use crate::class::magazine::Magazine;
 use crate::class::pool;
 use crate::class::size_class::{CLASSES, Class};
-use crate::constants::PAGE;
-use crate::page::{reserve, zone};
+use crate::os::clock;
+use crate::page::reserve;
 use crate::thread::cache::ThreadCache;
 use crate::thread::shelf::{self, Whose};
-use crate::thread::{entry, exit, fork, mode, readers, stall};
+use crate::thread::{decay, entry, fork, mode, readers, stall};
 use rcu::{BarrierHooks, Cookie, Reader};
 
 /// Waiting magazines of a class that a thread over budget keeps for its own next refills (tune).
@@ -46,9 +46,14 @@ impl ThreadCache {
     #[inline(never)]
     fn tend(&mut self) {
         reserve::top_up();
-        if self.look_at_clock() {
+        if self.is_asked() {
+            self.answer();
+        }
+        let now_ns = clock::now_coarse_ns();
+        if self.look_at_clock(now_ns) {
             self.sweep();
         }
+        decay::look(now_ns);
     }
 
     /// Retires partial magazines and expedites for what is past the age limit.
@@ -70,7 +75,7 @@ impl ThreadCache {
     }
 
     /// Stamps what is in filling magazines, however little.
-    fn retire_partial(&mut self) {
+    pub fn retire_partial(&mut self) {
         for class in classes() {
             if !self.defer.slot(class).is_empty()
                 && let Some(magazine) = self.defer.slot(class).remove()
@@ -98,7 +103,7 @@ impl ThreadCache {
 
     /// Takes up what has elapsed of this cache and gives its reusable blocks to the slabs, but
     /// for `keep` waiting magazines of each class.
-    fn flush_reusable(&mut self, keep: usize) {
+    pub fn flush_reusable(&mut self, keep: usize) {
         // A taker that is at the shelf does the same.
         if let Some(mut shelf) = self.shelf.open() {
             for class in classes() {
@@ -119,18 +124,6 @@ impl ThreadCache {
         }
         backlog::relax_mark();
     }
-
-    /// Memory is out: ends the grace periods that nobody holds, and gives everything reusable
-    /// that the calling thread can reach, its own magazines first, to the slabs and the zone.
-    #[cold]
-    #[inline(never)]
-    pub fn reclaim_everything(&mut self) {
-        self.retire_partial();
-        backlog::expedite(DOMAIN.start_poll());
-        exit::empty(self);
-        shelf::clear_others(self, Whose::Everybody);
-        reclaim_shared();
-    }
 }
 
 /// Drains the depots into the slabs and releases empty slabs and elapsed large blocks.
@@ -140,38 +133,6 @@ fn reclaim_shared() {
         pool::of(class).release_empty();
     }
     large::reclaim();
-}
-
-/// `malloc_trim`: gives back to the system what can be given back now. Returns bytes.
-pub fn trim() -> usize {
-    if let Some(cache) = entry::existing() {
-        cache.slow_path();
-        cache.reclaim_everything();
-    } else {
-        shelf::clear_others(core::ptr::null(), Whose::Everybody);
-        reclaim_shared();
-    }
-    zone::purge_free(usize::MAX)
-}
-
-/// Bytes that [`trim`] could give back, as far as the counters tell.
-pub fn reclaimable() -> usize {
-    let depots: usize = classes().map(|class| depot::of(class).census().1).sum();
-    let own = entry::existing().map_or(0, |cache| cache.shelf.held() + cache.pages.len() * PAGE);
-    zone::stats().dirty_bytes + depots + own + large::census().waiting_bytes
-}
-
-/// Gives back about `bytes`, the cheapest first. Returns bytes.
-pub fn shrink(bytes: usize) -> usize {
-    let mut given = zone::purge_free(bytes);
-    if given < bytes {
-        reclaim_shared();
-        given += zone::purge_free(bytes - given);
-    }
-    if given < bytes {
-        given += trim();
-    }
-    given
 }
 
 /// Waits until every block freed so far, by a thread whose magazine of it has been stamped, and

@@ -14,6 +14,8 @@ use crate::class::magazine::Magazine;
 use crate::class::marks::Map;
 use crate::class::pool;
 use crate::class::size_class::Class;
+use crate::constants::PAGE;
+use crate::page::back_off;
 use crate::thread::cache::ThreadCache;
 use rcu::Demand;
 
@@ -100,7 +102,12 @@ impl ThreadCache {
                 (None, None) => return take_one(class),
             },
         };
-        let taken = match pool::of(class).take(class, magazine.room(class)) {
+        let room = magazine.room(class);
+        let backs_off = back_off::is_on();
+        back_off::note_refill(backs_off);
+        // After a scan one page's worth.
+        let some = if backs_off { room.len().min((PAGE / class.size()).max(1)) } else { room.len() };
+        let taken = match pool::of(class).take(class, &mut room[..some]) {
             0 => self.carve_after_expedite(class, magazine),
             taken => taken,
         };

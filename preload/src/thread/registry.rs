@@ -178,6 +178,17 @@ pub fn census() -> (usize, usize) {
     (LIVE_NOW.load(Ordering::Relaxed), MOST_LIVE.load(Ordering::Relaxed))
 }
 
+/// Asks every thread but the owner of `own` for something (`shrinker::ask`).
+pub fn ask_others(own: *const ThreadCache, what: u32) {
+    for cache in all() {
+        // SAFETY: type-stable, atomics.
+        let seen = unsafe { &*cache };
+        if !core::ptr::eq(cache, own) && is_live(seen) {
+            seen.ask(what);
+        }
+    }
+}
+
 /// Where threads come and go without running destructors, their caches are found here.
 fn scavenge_if_crowded(quiet: &Quiet) {
     {
@@ -188,6 +199,19 @@ fn scavenge_if_crowded(quiet: &Quiet) {
         // Whatever is found, not again before the number has doubled.
         registry.scavenge_at = registry.live * 2;
     }
+    if search(quiet) != 0 {
+        let mut registry = locked(quiet);
+        registry.scavenge_at = (registry.live * 2).max(SCAVENGE_FROM);
+    }
+}
+
+/// Takes back the caches of threads that no longer exist: one question to the kernel for each thread.
+pub fn scavenge() {
+    search(&Quiet::new());
+}
+
+/// Returns how many caches were found.
+fn search(quiet: &Quiet) -> usize {
     let own = tls::alloc_table();
     let mut found = 0;
     for cache in all() {
@@ -204,10 +228,7 @@ fn scavenge_if_crowded(quiet: &Quiet) {
             found += 1;
         }
     }
-    if found != 0 {
-        let mut registry = locked(quiet);
-        registry.scavenge_at = (registry.live * 2).max(SCAVENGE_FROM);
-    }
+    found
 }
 
 /// For fork: the lock.

@@ -15,6 +15,7 @@ use crate::class::backlog;
 use crate::class::depot;
 use crate::class::magazine::{Queue, Stack};
 use crate::class::size_class::{CLASSES, Class};
+use crate::page::back_off;
 use crate::thread::cache::ThreadCache;
 use crate::thread::registry;
 use core::cell::UnsafeCell;
@@ -36,10 +37,10 @@ pub fn share_bytes() -> usize {
     SHARE.load(Ordering::Relaxed)
 }
 
-/// There are `live` threads now: each may keep its part of twice the budget.
+/// There are `live` threads now: each may keep its part of twice the budget, after a scan the least.
 pub fn set_threads(live: usize) {
     backlog::set_threads(live);
-    let part = 2 * backlog::last_budget() / live.max(1);
+    let part = if back_off::is_on() { 0 } else { 2 * backlog::last_budget() / live.max(1) };
     SHARE.store(part.clamp(SHARE_LEAST, SHARE_MOST), Ordering::Relaxed);
 }
 
@@ -169,8 +170,8 @@ pub enum Whose {
     Everybody,
 }
 
-/// Clears the shelves of other threads; what is on them goes to the slabs if it may be handed
-/// out, else to the depots.
+/// Clears the shelves of other threads: what is on them goes to the slabs if it may be handed
+/// out, else to the depots. Their page caches go to the zone.
 #[cold]
 #[inline(never)]
 pub fn clear_others(own: *const ThreadCache, whose: Whose) {
@@ -178,15 +179,19 @@ pub fn clear_others(own: *const ThreadCache, whose: Whose) {
         if core::ptr::eq(cache, own) {
             continue;
         }
-        // SAFETY: type-stable. Only the shelf is borrowed, and the turns are two single words
+        // SAFETY: type-stable. Only the shelf and the page cache are borrowed, and the turns are two single words
         // that the owner may be writing.
-        let (shelf, turns) = unsafe {
+        let (shelf, pages, turns) = unsafe {
             let loaded = (&raw const (*cache).loaded).read_volatile();
-            (&(*cache).shelf, loaded.wrapping_add((&raw const (*cache).retired).read_volatile()))
+            let pages = &(*cache).pages;
+            (&(*cache).shelf, pages, loaded.wrapping_add((&raw const (*cache).retired).read_volatile()))
         };
         let seen = shelf.seen.swap(turns, Ordering::Relaxed);
-        if (seen == turns || whose == Whose::Everybody) && shelf.held() != 0 {
-            clear(shelf);
+        if seen == turns || whose == Whose::Everybody {
+            if shelf.held() != 0 {
+                clear(shelf);
+            }
+            pages.take_all();
         }
     }
 }

@@ -1,49 +1,79 @@
 //! The shrinker: what could be given back to the system, and giving it back.
 //!
-//! Everything that gives memory back on request goes through [`scan`], whatever the reason: the
-//! program's own calls, the kernel's pressure, a limit, a mapping that failed. Ageing without a
-//! request is [`tick`], which any thread may call; [`deadline`] says when the next one has work.
+//! Everything that gives memory back on request goes through [`scan`], whatever the [`Reason`]: the
+//! program's own calls, the kernel's pressure, a limit, a mapping that failed. What gives back
+//! without a request are the watermark on the paths of `free` (`page::zone::excess`) and age
+//! ([`tick`], in `decay`).
 //!
-//! Any thread may call anything here, one without a cache too (it needs libc's thread-local
-//! storage, or ours at its initial value, and must not be in a signal handler). Nothing blocks on a grace period.
+//! A scan goes through the caches in the order of what they cost to fill again, and after each gives
+//! the pages that came free to the system; it stops when its target is met:
+//!
+//! ```text
+//!   free pages      already in the zone                     one fault a page
+//!   page caches     of all threads, each by one exchange    a lock
+//!   empty slabs     kept by the class pools                 a slab to describe
+//!   depots          what may be handed out                  blocks to sort and to pick again
+//!   shelves         of all threads, and large blocks, the same
+//!   waiting         one expedite, then depots and shelves again (what a section holds stays: G1)
+//!   partial         the caller's own magazines; all other threads are asked to give theirs
+//!   empties         pages of pointers with nothing in them
+//! ```
+//!
+//! Other threads' loaded and filling magazines cannot be taken: a fast path takes no lock and tells
+//! nobody, and no barrier or look at the thread proves that it is not between two of its instructions (it may be
+//! asleep in a signal handler that interrupted one). So their owner is asked, by a word of
+//! its cache that its next slow path finds; the magazines of threads that no longer exist are
+//! taken. The reserve for `free` (G4) is in no step, and is filled up before the first.
+//!
+//! Afterwards refills back off (`page::back_off`), and every thread starts small again.
+//!
+//! Any thread may call anything here, one without a cache too; not in a signal handler. Nothing blocks on a
+//! grace period. No lock is held from one step to the next.
 
+use crate::class::backlog::{self, DOMAIN};
+use crate::class::size_class::{CLASSES, Class};
+use crate::class::{depot, empties, large, pool};
+use crate::constants::PAGE;
 use crate::os::clock;
-use crate::page::zone;
-use crate::thread::reclaim;
-use core::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use crate::page::{back_off, reserve, zone};
+use crate::thread::cache::ThreadCache;
+use crate::thread::scan_log::{self, Record};
+use crate::thread::shelf::{self, Whose};
+use crate::thread::{entry, exit, registry};
 
-/// Why memory is given back.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-#[repr(u8)]
-pub enum Reason {
-    /// `malloc_trim`.
-    Trim = 0,
-    /// `rcumalloc_shrink_scan`.
-    Api = 1,
-    /// `rcumalloc_pressure`.
-    Pressure = 2,
-    /// `RCUMALLOC_LIMIT`.
-    Limit = 3,
-    /// The kernel's pressure stall information.
-    Psi = 4,
-    /// The control group's events or pressure level.
-    Cgroup = 5,
-    /// The configured signal.
-    Signal = 6,
-    /// A mapping could not be had.
-    MapFailed = 7,
-    /// Unused for long.
-    Age = 8,
+pub use crate::thread::decay::{deadline, set_waker, tick};
+pub use crate::thread::scan_log::Reason;
+
+/// What a thread is asked to do at its next slow path: a set of bits in its cache.
+pub mod ask {
+    /// Start again with the smallest magazines and no spare ones.
+    pub const SMALL: u32 = 1;
+    /// Give away everything it holds.
+    pub const EMPTY: u32 = 2;
 }
 
-/// Bytes that [`scan`] could give back, as far as the counters tell.
+/// Bytes that [`scan`] could give back, as far as the counters tell: what waits and what is in partly
+/// used slabs may turn out not to free a page.
 pub fn count() -> usize {
-    reclaim::reclaimable()
+    let caches: usize = registry::all()
+        .map(|cache| {
+            // SAFETY: type-stable; two words that anybody may look at.
+            unsafe { (*cache).shelf.held() + (*cache).pages.len() * PAGE }
+        })
+        .sum();
+    let slabs: usize = classes().map(|class| pool::of(class).kept_bytes()).sum();
+    let waiting = large::census().waiting_bytes;
+    zone::dirty_bytes() + caches + slabs + depot::all_bytes() + waiting + empties::bytes()
 }
 
-/// Gives back about `target` bytes, the cheapest first. Returns the bytes given.
-pub fn scan(target: usize, _reason: Reason) -> usize {
-    if target == usize::MAX { reclaim::trim() } else { reclaim::shrink(target) }
+/// Gives back about `target` bytes, the cheapest first. Returns the bytes that the system has got
+/// back, for a failed mapping those that came free in the heap.
+pub fn scan(target: usize, reason: Reason) -> usize {
+    let mut own = entry::existing();
+    if let Some(own) = &mut own {
+        own.slow_path();
+    }
+    Scan { own, target, given: 0, reason }.run()
 }
 
 /// What the system says of memory: 0 there is enough, 1 it gets tight (half of what could be given
@@ -56,25 +86,149 @@ pub fn pressure(level: u32, reason: Reason) -> usize {
     }
 }
 
-/// Gives back a share of what has not been used for long. `now_ns`: the monotonic clock (coarse is
-/// fine). Cheap when it is called before [`deadline`].
-pub fn tick(_now_ns: u64) {
-    let excess = zone::excess();
-    if excess != 0 {
-        zone::purge_free(excess);
+fn classes() -> impl Iterator<Item = Class> {
+    (0..CLASSES).map(Class::new)
+}
+
+/// A scan under way.
+struct Scan<'a> {
+    own: Option<&'a mut ThreadCache>,
+    target: usize,
+    given: usize,
+    reason: Reason,
+}
+
+/// The steps, the cheapest first. What they free is in the zone then.
+const STEPS: [fn(&mut Scan); 8] = [
+    |_| {},
+    |scan| scan.page_caches(),
+    |scan| scan.empty_slabs(),
+    |scan| scan.depots(),
+    |scan| scan.shelves(),
+    |scan| scan.waiting(),
+    |scan| scan.partial(),
+    |scan| scan.empties(),
+];
+
+impl Scan<'_> {
+    fn run(mut self) -> usize {
+        let started = clock::now_ns();
+        let (_, refills) = (reserve::top_up(), back_off::refills().0);
+        let free = zone::free_bytes();
+        for step in STEPS {
+            step(&mut self);
+            if self.purge() {
+                break;
+            }
+        }
+        if self.reason == Reason::MapFailed {
+            self.given = zone::free_bytes().saturating_sub(free);
+        }
+        self.start_small();
+        let took_ns = clock::now_ns() - started;
+        let Scan { target, given, reason, .. } = self;
+        scan_log::note(&Record { at_ns: started, took_ns, reason, target, given, refills });
+        given
+    }
+
+    /// Gives what is free to the system; true when the target is met. Where a mapping failed, the heap
+    /// itself can use it, and giving it back would not help.
+    fn purge(&mut self) -> bool {
+        let left = self.target - self.given;
+        self.given += match self.reason {
+            Reason::MapFailed => 0,
+            // Programs that filter system calls know malloc_trim: no call that glibc does not make.
+            Reason::Trim | Reason::Age => zone::purge_free(left),
+            _ => zone::purge_resident(left),
+        };
+        self.given >= self.target
+    }
+
+    fn own(&self) -> *const ThreadCache {
+        self.own.as_deref().map_or(core::ptr::null(), core::ptr::from_ref)
+    }
+
+    fn page_caches(&mut self) {
+        for cache in registry::all() {
+            // SAFETY: type-stable; anybody may take the stock.
+            unsafe { (*cache).pages.take_all() };
+        }
+    }
+
+    fn empty_slabs(&mut self) {
+        for class in classes() {
+            pool::of(class).release_empty();
+        }
+    }
+
+    fn depots(&mut self) {
+        depot::drain_all();
+        self.empty_slabs();
+    }
+
+    fn shelves(&mut self) {
+        if let Some(own) = &mut self.own {
+            own.flush_reusable(0);
+        }
+        shelf::clear_others(self.own(), Whose::Everybody);
+        large::reclaim();
+        self.empty_slabs();
+    }
+
+    fn waiting(&mut self) {
+        if let Some(own) = &mut self.own {
+            own.retire_partial();
+        }
+        backlog::expedite(DOMAIN.start_poll());
+        self.shelves();
+        self.depots();
+    }
+
+    fn partial(&mut self) {
+        let own = self.own();
+        if let Some(own) = &mut self.own {
+            exit::empty(own);
+        }
+        registry::ask_others(own, ask::EMPTY);
+        if !matches!(self.reason, Reason::Trim | Reason::MapFailed) {
+            registry::scavenge();
+        }
+        self.depots();
+    }
+
+    fn empties(&mut self) {
+        empties::release(usize::MAX);
+    }
+
+    /// Nobody is to take straight back what has just been given.
+    fn start_small(&mut self) {
+        back_off::begin(clock::now_coarse_ns());
+        shelf::set_threads(registry::census().0);
+        registry::ask_others(self.own(), ask::SMALL);
+        if let Some(own) = &mut self.own {
+            own.start_small();
+        }
     }
 }
 
-/// When the next [`tick`] has work, on the monotonic clock; `None` when nothing is left to age.
-/// After `None` the hook of [`set_waker`] is called once when there is work again.
-pub fn deadline() -> Option<u64> {
-    if zone::stats().dirty_bytes != 0 { Some(clock::now_coarse_ns() + 1_000_000_000) } else { None }
-}
+impl ThreadCache {
+    /// Does what a scan in another thread has asked for.
+    #[cold]
+    #[inline(never)]
+    pub fn answer(&mut self) {
+        let asked = self.take_asked();
+        if asked & ask::EMPTY != 0 {
+            exit::empty(self);
+        }
+        if asked & ask::SMALL != 0 {
+            self.start_small();
+        }
+    }
 
-static WAKER: AtomicUsize = AtomicUsize::new(0);
-
-/// The function that wakes whoever sleeps because [`deadline`] said `None`. Called from slow paths of
-/// any thread, at most once for each such answer: it must neither allocate nor block.
-pub fn set_waker(wake: fn()) {
-    WAKER.store(wake as usize, Relaxed);
+    /// Memory is out: gives everything that the calling thread can reach to the zone.
+    #[cold]
+    #[inline(never)]
+    pub fn reclaim_everything(&mut self) {
+        Scan { own: Some(self), target: usize::MAX, given: 0, reason: Reason::MapFailed }.run();
+    }
 }

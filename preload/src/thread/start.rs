@@ -12,10 +12,10 @@ use crate::os::env::{self, Size};
 use crate::os::limits;
 use crate::os::line::Line;
 use crate::os::lock::Lock;
-use crate::page;
+use crate::page::{self, back_off};
 use crate::thread::cache::ThreadCache;
 use crate::thread::mode::{self, Defer};
-use crate::thread::{exit, registry, stall};
+use crate::thread::{decay, exit, registry, stall};
 use core::sync::atomic::{AtomicBool, Ordering};
 
 #[unsafe(link_section = ".data")]
@@ -70,8 +70,14 @@ fn configure() {
     };
     mode::set_defer(defer);
     let budget = read(b"RCUMALLOC_BUDGET", env::parse_size);
-    let age = read(b"RCUMALLOC_GP_AGE_MS", |text| env::parse_u64(text).and_then(|ms| u32::try_from(ms).ok()));
+    let age = read(b"RCUMALLOC_GP_AGE_MS", parse_ms);
     backlog::configure(budget.filter(is_sensible), age, defer != Defer::Strict);
+    if let Some(ms) = read(b"RCUMALLOC_DECAY_MS", parse_decay) {
+        decay::configure(ms);
+    }
+    if let Some(ms) = read(b"RCUMALLOC_BACKOFF_MS", parse_ms) {
+        back_off::set_period_ms(ms);
+    }
     if let Some(ms) = read(b"RCUMALLOC_STALL_MS", env::parse_u64) {
         stall::set_limit_ms(ms);
     }
@@ -96,7 +102,12 @@ fn announce(defer: Defer) {
         Size::Percent(percent) => line.str(" budget=").dec(u64::from(percent)).str("% of the heap"),
     };
     line.str(" age=").dec(u64::from(backlog::age_limit_ms())).str("ms stall=");
-    line.dec(stall::limit_ms()).str("ms window=");
+    line.dec(stall::limit_ms()).str("ms decay=");
+    match decay::period_ms() {
+        decay::OFF => line.str("off"),
+        ms => line.dec(u64::from(ms)).str("ms"),
+    };
+    line.str(" backoff=").dec(u64::from(back_off::period_ms())).str("ms window=");
     line.dec(page::zone::stats().window_bytes as u64 >> 20).str("MiB").emit();
 }
 
@@ -105,6 +116,14 @@ fn is_sensible(size: &Size) -> bool {
         Size::Bytes(_) => true,
         Size::Percent(percent) => *percent > 0,
     }
+}
+
+fn parse_ms(text: &[u8]) -> Option<u32> {
+    env::parse_u64(text).and_then(|ms| u32::try_from(ms).ok())
+}
+
+fn parse_decay(text: &[u8]) -> Option<u32> {
+    if text == b"off" { Some(decay::OFF) } else { parse_ms(text).filter(|&ms| ms != decay::OFF) }
 }
 
 fn parse_defer(text: &[u8]) -> Option<Defer> {

@@ -2,7 +2,7 @@
 
 use crate::abi::libc_names::{free, malloc};
 use crate::class::backlog::{self, DOMAIN};
-use crate::class::depot;
+use crate::class::empties;
 use crate::class::magazine::KINDS;
 use crate::class::marks::Map;
 use crate::class::pool;
@@ -15,9 +15,9 @@ use std::ffi::c_void;
 use std::sync::Mutex;
 
 /// These tests look at what the whole process has deferred: one at a time.
-static ALONE: Mutex<()> = Mutex::new(());
+pub(crate) static ALONE: Mutex<()> = Mutex::new(());
 
-fn alone() -> std::sync::MutexGuard<'static, ()> {
+pub(crate) fn alone() -> std::sync::MutexGuard<'static, ()> {
     ALONE.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
 }
 
@@ -50,7 +50,7 @@ fn free_needs_no_memory() {
     (0..KINDS).for_each(|kind| cache.shed_spares(kind, 0));
     let hoard: Vec<_> = std::iter::from_fn(|| crate::page::zone::alloc_pages(0)).collect();
     let reserve: Vec<_> = std::iter::from_fn(crate::page::reserve::take).collect();
-    let empties: Vec<_> = std::iter::from_fn(depot::take_any_empty).collect();
+    let empties: Vec<_> = std::iter::from_fn(empties::take_any).collect();
     assert!(blocks.len() > 10);
     for &block in &blocks {
         give(block);
@@ -59,7 +59,7 @@ fn free_needs_no_memory() {
     assert!(pool::of(class).census().waiting > 0, "the last resort was not needed");
     map::fail_never();
     readers::unlock();
-    empties.into_iter().for_each(depot::put_empty);
+    empties.into_iter().for_each(empties::put);
     for page in hoard.into_iter().chain(reserve) {
         // SAFETY: allocated above.
         unsafe { crate::page::zone::free_pages(page, 0) };

@@ -1,0 +1,178 @@
+//! Decay: what nobody uses any more goes back to the system by itself.
+//!
+//! A period (`RCUMALLOC_DECAY_MS`) has eight ticks. At each tick every stock says what of it a
+//! whole period has not touched (`page::idle`), and a share of that goes: magazines of the depots
+//! to the slabs, kept empty slabs and empty pages of pointers to the zone, dirty free pages to the system.
+//! Pages that come free by ageing have served their time and go on at once. Once a period, threads
+//! that have turned no magazine since the last one lose their shelf and their page cache, and a grace period
+//! is ended for what waits.
+//!
+//! A tick rides on the slow path of whatever thread comes by when it is due, or on the watcher's
+//! loop ([`tick`], [`deadline`]). In a process that has gone idle with no watcher (a solo one has none)
+//! nothing runs, so nothing decays: there the watermark (`page::zone::excess`) has seen to it, on the way
+//! down, that little is left.
+//!
+//! The words are relaxed: they steer. That one thread at a time runs a tick is by an exchange of the
+//! next one's time.
+
+use crate::class::backlog::{self, DOMAIN};
+use crate::class::size_class::{CLASSES, Class};
+use crate::class::{depot, empties, large, pool};
+use crate::constants::{DECAY_MS, DIRTY_HIGH, IDLE_TICKS, PAGE, WORTH};
+use crate::os::clock;
+use crate::page::{idle, zone};
+use crate::thread::scan_log::{self, Reason};
+use crate::thread::shelf::{self, Whose};
+use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering::Relaxed, Ordering::SeqCst};
+
+/// The period that means never.
+pub const OFF: u32 = u32::MAX;
+/// Shortest tick in nanoseconds: a period of 0 means at once, not without pause.
+const SHORTEST_NS: u64 = 10_000_000;
+/// Ticks that come to nothing make the next ones rarer, up to this power of two.
+const RAREST: u32 = 5;
+/// Fewest pages a tick purges: 256 KiB, worth a call.
+const LEAST_PAGES: usize = 64;
+
+/// The period in milliseconds.
+static PERIOD_MS: AtomicU32 = AtomicU32::new(DECAY_MS);
+/// When the next tick is due, monotonic clock, ns.
+static NEXT: AtomicU64 = AtomicU64::new(0);
+/// Ticks so far.
+static TICKS: AtomicU32 = AtomicU32::new(0);
+/// How much rarer ticks are, as a power of two.
+static RARER: AtomicU32 = AtomicU32::new(0);
+/// Somebody sleeps because [`deadline`] said `None`.
+static ASLEEP: AtomicBool = AtomicBool::new(false);
+/// The function that wakes them: a `fn()`, or 0.
+static WAKER: AtomicUsize = AtomicUsize::new(0);
+
+/// Sets the period in milliseconds: 0 at once, [`OFF`] never. Before the first thread has a cache.
+pub fn configure(ms: u32) {
+    PERIOD_MS.store(ms, Relaxed);
+    zone::set_mark(match ms {
+        OFF => usize::MAX,
+        0 => 0,
+        _ => DIRTY_HIGH,
+    });
+    NEXT.store(if ms == OFF { u64::MAX } else { 0 }, Relaxed);
+}
+
+/// The period in milliseconds.
+pub fn period_ms() -> u32 {
+    PERIOD_MS.load(Relaxed)
+}
+
+fn step_ns() -> u64 {
+    (u64::from(period_ms()) * 1_000_000 / IDLE_TICKS as u64).max(SHORTEST_NS)
+}
+
+/// What there is to age, in bytes.
+fn left() -> usize {
+    zone::dirty_bytes() + depot::all_bytes() + backlog::deferred_bytes()
+}
+
+/// What a slow path does now and then: purges past the watermark, ages, wakes the sleeper.
+#[inline]
+pub fn look(now_ns: u64) {
+    zone::purge_excess();
+    tick(now_ns);
+    note_work();
+}
+
+/// Wakes whoever sleeps for want of work, if there is some. For the ends of paths that free much.
+#[inline]
+pub fn note_work() {
+    if ASLEEP.load(Relaxed) && left() >= WORTH {
+        wake();
+    }
+}
+
+#[cold]
+#[inline(never)]
+fn wake() {
+    if !ASLEEP.swap(false, SeqCst) {
+        return;
+    }
+    RARER.store(0, Relaxed);
+    NEXT.fetch_min(clock::now_coarse_ns() + step_ns(), Relaxed);
+    let waker = WAKER.load(Relaxed);
+    if waker != 0 {
+        // SAFETY: stored by `set_waker` from a function of this type.
+        unsafe { core::mem::transmute::<usize, fn()>(waker)() };
+    }
+}
+
+/// Ages what has not been used for long, if a tick is due at `now_ns` (the monotonic clock, coarse is
+/// fine); else one comparison.
+#[inline]
+pub fn tick(now_ns: u64) {
+    let next = NEXT.load(Relaxed);
+    if now_ns >= next {
+        tick_at(now_ns, next);
+    }
+}
+
+#[cold]
+#[inline(never)]
+fn tick_at(now_ns: u64, next: u64) {
+    let later = now_ns + (step_ns() << RARER.load(Relaxed).min(RAREST));
+    if NEXT.compare_exchange(next, later, Relaxed, Relaxed).is_err() {
+        return;
+    }
+    let ticks = TICKS.fetch_add(1, Relaxed) as usize;
+    let dirty = zone::dirty_bytes();
+    let mut moved = depot::age_all() + empties::age() + large::reclaim();
+    for class in (0..CLASSES).map(Class::new) {
+        moved += pool::of(class).age();
+    }
+    if ticks.is_multiple_of(IDLE_TICKS) {
+        if backlog::deferred_bytes() != 0 {
+            backlog::expedite(DOMAIN.start_poll());
+        }
+        shelf::clear_others(core::ptr::null(), Whose::Idle);
+        shelf::set_threads(crate::thread::registry::census().0);
+    }
+    let aged = zone::dirty_bytes().saturating_sub(dirty);
+    let idle = if period_ms() == 0 { zone::dirty_bytes() } else { zone::tick() };
+    let share = idle::share(idle, LEAST_PAGES * PAGE).max(if period_ms() == 0 { idle } else { 0 });
+    let given = if share + aged != 0 { zone::purge_free(share + aged) } else { 0 };
+    if given != 0 {
+        scan_log::count(Reason::Age, given);
+    }
+    if given + moved != 0 {
+        RARER.store(0, Relaxed);
+    } else if ticks.is_multiple_of(IDLE_TICKS) {
+        RARER.fetch_add(u32::from(RARER.load(Relaxed) < RAREST), Relaxed);
+    }
+}
+
+/// When the next [`tick`] has work, on the monotonic clock; `None` when nothing worth it is left to
+/// age. After `None` the function given to [`set_waker`] is called, once, when there is work again.
+pub fn deadline() -> Option<u64> {
+    if period_ms() == OFF {
+        return None;
+    }
+    if left() >= WORTH {
+        return Some(NEXT.load(Relaxed));
+    }
+    // SeqCst: either we see the work below, or whoever made it sees us asleep, at the latest at its
+    // next slow path.
+    ASLEEP.store(true, SeqCst);
+    if left() >= WORTH {
+        ASLEEP.store(false, SeqCst);
+        return Some(NEXT.load(Relaxed));
+    }
+    None
+}
+
+/// The function that wakes whoever sleeps because [`deadline`] said `None`. Called from slow paths of
+/// any thread, once for each such answer, with no lock of the heap held: it must neither allocate nor block.
+pub fn set_waker(wake: fn()) {
+    WAKER.store(wake as usize, Relaxed);
+}
+
+/// In the child of a fork: the sleeper is gone.
+pub fn after_fork_in_child() {
+    ASLEEP.store(false, Relaxed);
+}
