@@ -96,12 +96,28 @@ RCUMALLOC_WEAK void rcumalloc_free_now(void *p);
 
 /* ---- pressure and inspection -------------------------------------------------------------- */
 
-/* Bytes that could be given back to the system; bytes given back of about so many. */
+/* Bytes that could be given back to the system, as far as counters tell; gives about so many bytes back,
+ * the cheapest caches first, and says how many bytes less are resident. Afterwards caches refill
+ * a page at a time until RCUMALLOC_BACKOFF_MS have passed without another. Not async-signal-safe. */
 RCUMALLOC_WEAK size_t rcumalloc_shrink_count(void);
 RCUMALLOC_WEAK size_t rcumalloc_shrink_scan(size_t bytes);
 
-/* As if the kernel had said so: 0 none, 1 some, 2 full. */
+/* As if the kernel had said so: 0 there is none, 1 some (half of the above goes), 2 full (all of it). */
 RCUMALLOC_WEAK void rcumalloc_pressure(int level);
+
+/* Why memory was given back. */
+enum {
+    RCUMALLOC_REASON_TRIM,       /* malloc_trim */
+    RCUMALLOC_REASON_API,        /* rcumalloc_shrink_scan */
+    RCUMALLOC_REASON_PRESSURE,   /* rcumalloc_pressure */
+    RCUMALLOC_REASON_LIMIT,      /* RCUMALLOC_LIMIT */
+    RCUMALLOC_REASON_PSI,        /* the kernel's pressure stall information */
+    RCUMALLOC_REASON_CGROUP,     /* the control group's events or pressure level */
+    RCUMALLOC_REASON_SIGNAL,     /* the configured signal */
+    RCUMALLOC_REASON_MAP_FAILED, /* a mapping could not be had */
+    RCUMALLOC_REASON_AGE,        /* not used for RCUMALLOC_DECAY_MS */
+    RCUMALLOC_REASONS
+};
 
 /* Counters. Bytes unless the name says otherwise. New fields are added at the end. */
 struct rcumalloc_stats {
@@ -130,6 +146,15 @@ struct rcumalloc_stats {
     uint64_t period_p50_ns;       /* grace-period latency */
     uint64_t period_p99_ns;
     uint64_t concurrent;          /* 1 once the process has or had more than one thread */
+    uint64_t reclaimable_bytes;   /* as rcumalloc_shrink_count */
+    uint64_t refills;             /* fetches of a page cache, or of a magazine from the slabs */
+    uint64_t refills_suppressed;  /* of those, made small because a scan was not long ago */
+    uint64_t last_scan_ns;        /* CLOCK_MONOTONIC when the last scan began; 0: none */
+    uint64_t last_scan_took_ns;
+    uint64_t last_scan_reason;    /* an RCUMALLOC_REASON_ */
+    uint64_t last_scan_bytes;
+    uint64_t scans[RCUMALLOC_REASONS];         /* by reason; for AGE the ticks that gave something */
+    uint64_t scanned_bytes[RCUMALLOC_REASONS]; /* given back, by reason */
 };
 
 /* Fills as much of *stats as size_of_struct says; false for a null pointer. */

@@ -214,7 +214,11 @@ mod tests {
         let released = release(usize::MAX);
         assert!(released >= 2);
         assert_eq!(bytes(), before + 2 * kind_bytes(KIND) - released * PAGE);
-        assert_eq!(memdesc::of(pages[2].addr()), Memdesc::of_kind(Kind::Magazine), "one of its magazines is out");
+        assert_eq!(
+            memdesc::of(pages[2].addr()),
+            Memdesc::of_kind(Kind::Magazine),
+            "one of its magazines is out"
+        );
         for &page in &pages[..2] {
             assert_ne!(memdesc::of(page.addr()).kind(), Kind::Magazine);
         }

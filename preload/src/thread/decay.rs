@@ -23,7 +23,9 @@ use crate::os::clock;
 use crate::page::{idle, zone};
 use crate::thread::scan_log::{self, Reason};
 use crate::thread::shelf::{self, Whose};
-use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering::Relaxed, Ordering::SeqCst};
+use core::sync::atomic::{
+    AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering::Relaxed, Ordering::SeqCst,
+};
 
 /// The period that means never.
 pub const OFF: u32 = u32::MAX;

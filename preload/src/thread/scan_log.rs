@@ -91,14 +91,8 @@ pub fn count(reason: Reason, bytes: usize) {
 pub fn note(scan: &Record) {
     count(scan.reason, scan.given);
     let place = &RECORDS[RECORDED.fetch_add(1, Relaxed) % REMEMBERED];
-    let words = [
-        scan.at_ns,
-        scan.took_ns,
-        scan.reason as u64,
-        scan.target as u64,
-        scan.given as u64,
-        scan.refills,
-    ];
+    let words =
+        [scan.at_ns, scan.took_ns, scan.reason as u64, scan.target as u64, scan.given as u64, scan.refills];
     for (word, value) in place.iter().zip(words) {
         word.store(value, Relaxed);
     }

@@ -6,8 +6,9 @@ use crate::class::backlog::{self, DOMAIN};
 use crate::class::magazine::{KINDS, capacity};
 use crate::class::size_class::{CLASSES, Class};
 use crate::class::{depot, large, pool, verdict};
-use crate::page::{meta, zone};
-use crate::thread::{mode, registry};
+use crate::page::{back_off, meta, zone};
+use crate::thread::scan_log::{self, REASONS};
+use crate::thread::{mode, registry, shrinker};
 
 /// What `rcumalloc_stats` gives; the layout is `struct rcumalloc_stats` of the header. Bytes
 /// unless the name says otherwise.
@@ -65,6 +66,24 @@ pub struct Stats {
     pub period_p99_ns: u64,
     /// 1 when the process is concurrent.
     pub concurrent: u64,
+    /// What the shrinker could give back.
+    pub reclaimable_bytes: u64,
+    /// Fetches of a page cache, or of a magazine from the slabs.
+    pub refills: u64,
+    /// Of those, made small by the back-off.
+    pub refills_suppressed: u64,
+    /// When the last scan began, monotonic clock, nanoseconds; 0: there was none.
+    pub last_scan_ns: u64,
+    /// How long it took, nanoseconds.
+    pub last_scan_took_ns: u64,
+    /// Its [`Reason`](crate::thread::scan_log::Reason).
+    pub last_scan_reason: u64,
+    /// What it gave.
+    pub last_scan_bytes: u64,
+    /// Scans by reason.
+    pub scans: [u64; REASONS],
+    /// Bytes given by reason.
+    pub scanned_bytes: [u64; REASONS],
 }
 
 /// The figures as of now.
@@ -73,6 +92,10 @@ pub fn collect() -> Stats {
     let periods = DOMAIN.counters();
     let large = large::census();
     let (threads, threads_peak) = registry::census();
+    let (refills, refills_suppressed) = back_off::refills();
+    let tallies = scan_log::tallies();
+    let [last_scan_ns, last_scan_took_ns, last_scan_reason, _, last_scan_bytes, _] =
+        scan_log::last().unwrap_or_default();
     let (away_bytes, in_magazines, loaded, retired) = small();
     Stats {
         size: core::mem::size_of::<Stats>() as u64,
@@ -100,6 +123,15 @@ pub fn collect() -> Stats {
         period_p50_ns: periods.latencies.quantile(0.5).unwrap_or(0),
         period_p99_ns: periods.latencies.quantile(0.99).unwrap_or(0),
         concurrent: u64::from(mode::is_concurrent()),
+        reclaimable_bytes: shrinker::count() as u64,
+        refills,
+        refills_suppressed,
+        last_scan_ns,
+        last_scan_took_ns,
+        last_scan_reason,
+        last_scan_bytes,
+        scans: tallies.map(|tally| tally.scans),
+        scanned_bytes: tallies.map(|tally| tally.bytes),
     }
 }
 
@@ -132,7 +164,8 @@ fn small() -> (usize, usize, u64, u64) {
                 resting += (*cache).alloc.peek(class).len().min(most) * class.size();
                 resting += (*cache).defer.peek(class).len().min(most) * class.size();
                 if let Some(warm) = (*cache).classes[index].warm {
-                    resting += warm.len() * class.size();
+                    // A page of pointers that has gone meanwhile holds anything.
+                    resting += warm.len().min(most) * class.size();
                 }
             }
         }

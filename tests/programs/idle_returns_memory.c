@@ -1,0 +1,71 @@
+/* `idle_returns_memory solo|large|threads`: 300 MiB, all freed, and nothing is called afterwards: how much
+ * is resident, at once and after ten seconds. In a solo process, small blocks or large ones; with threads four of
+ * them make and free it and go on living, asleep. With a second argument the pressure level that is reported
+ * then. */
+#include "victim.h"
+
+enum { THREADS = 4, SECONDS = 10 };
+static const size_t PEAK = (size_t)300 << 20;
+static size_t smallest = 16, widest = 2000;
+static pthread_barrier_t full, freed;
+
+static void fill_and_free(size_t wanted, bool together) {
+    size_t have = 0;
+    uint64_t seed = 12345;
+    void **last = NULL;
+    while (have < wanted) {
+        size_t size = smallest + next_random(&seed) % widest;
+        void **block = malloc(size);
+        CHECK(block != NULL);
+        memset(block, 1, size);
+        *block = last;
+        last = block;
+        have += size;
+    }
+    if (together) {
+        pthread_barrier_wait(&full);
+    }
+    while (last != NULL) {
+        void **next = *last;
+        free(last);
+        last = next;
+    }
+}
+
+static void *once(void *unused) {
+    fill_and_free(PEAK / THREADS, true);
+    pthread_barrier_wait(&freed);
+    for (;;) {
+        pause();
+    }
+    return unused;
+}
+
+int main(int argc, char **argv) {
+    CHECK(argc >= 2);
+    if (strcmp(argv[1], "threads") == 0) {
+        pthread_barrier_init(&full, NULL, THREADS);
+        pthread_barrier_init(&freed, NULL, THREADS + 1);
+        for (int i = 0; i < THREADS; i++) {
+            start(once, NULL);
+        }
+        pthread_barrier_wait(&freed);
+    } else {
+        if (strcmp(argv[1], "large") == 0) {
+            smallest = 40000;
+            widest = 3000000;
+        }
+        fill_and_free(PEAK, false);
+    }
+    PRINT("peak_kib", hwm_kib());
+    PRINT("at_once_kib", rss_kib());
+    if (argc > 2) {
+        rcumalloc_pressure(atoi(argv[2]));
+        PRINT("pressed_kib", rss_kib());
+    }
+    uint64_t until = now_ms() + SECONDS * 1000;
+    while (now_ms() < until) {
+        sleep_ms(100);
+    }
+    PRINT("idle_kib", rss_kib());
+}
