@@ -18,7 +18,7 @@ use crate::constants::PAGE;
 use crate::os::lock::Lock;
 use crate::page::memdesc::{self, Kind, Memdesc};
 use crate::page::meta::{MetaObject, MetaPool};
-use crate::page::{Page, zone};
+use crate::page::{Page, watermark, zone};
 use core::ptr::NonNull;
 use core::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use rcu::Cookie;
@@ -168,7 +168,7 @@ pub fn free(addr: usize, defer: bool) -> Result<(), Refused> {
         }
     } else {
         large.release();
-        zone::purge_excess();
+        watermark::purge_excess();
     }
     Ok(())
 }
@@ -219,7 +219,7 @@ pub fn reclaim() -> usize {
     }
     if given != 0 {
         backlog::relax_mark();
-        zone::purge_excess();
+        watermark::purge_excess();
     }
     given
 }
@@ -258,7 +258,7 @@ pub fn resize(addr: usize, size: usize, may_shrink: bool) -> bool {
         LIVE_BYTES.fetch_sub((old - new) * PAGE, Ordering::Relaxed);
         // SAFETY: the tail belongs to the live block, whose owner gives it up here.
         unsafe { zone::free_run(tail, old - new) };
-        zone::purge_excess();
+        watermark::purge_excess();
     } else if new > old {
         // SAFETY: the run is the live block's, whose owner is in this call.
         if !unsafe { zone::extend_run(page, old, new - old) } {

@@ -66,6 +66,8 @@ pub struct Buddy {
     known: usize,
     free: usize,
     dirty: usize,
+    /// Clean pages given out since somebody reset this.
+    pub fetched_clean: usize,
     /// Of the dirty pages, those that nobody came to use.
     pub idle: Idle,
     blocks: [u32; ORDERS],
@@ -83,6 +85,7 @@ impl Buddy {
             known: 0,
             free: 0,
             dirty: 0,
+            fetched_clean: 0,
             idle: Idle::new(),
             blocks: [0; ORDERS],
             first: [0; ORDERS],
@@ -293,6 +296,7 @@ impl Buddy {
     fn used(&mut self, page: usize, pages: usize) -> usize {
         let dirty = self.dirt(page, pages, false);
         self.idle.fell_to(self.dirty);
+        self.fetched_clean += pages - dirty;
         dirty
     }
 

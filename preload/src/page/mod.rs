@@ -5,13 +5,14 @@
 //!   reserve  pages kept for free() alone            meta  descriptors, for ever
 //!   zone     the buddy allocator and its lock; runs of pages; purging
 //!   buddy    its bookkeeping, out of line: a free page is never touched
+//!   watermark how much dirty free memory may stay
 //!   idle     what of a stock nobody has used      back_off  the time after a scan
 //!   memdesc  one 8-byte word for every page: what it is
 //!   window   the range of addresses all of it lies in, and how it grows
 //!   side     a table beside the window, which grows as it does
 //! ```
 //!
-//! Calls go down this list. Locks are taken in the order meta, reserve, zone. Nothing here
+//! Calls go down this list. Locks are taken in the order meta, reserve, watermark, zone. Nothing here
 //! knows of blocks, classes, threads or grace periods: a page given back is given back.
 
 use core::num::NonZeroUsize;
@@ -26,6 +27,7 @@ pub mod memdesc;
 pub mod meta;
 pub mod reserve;
 mod side;
+pub mod watermark;
 pub mod window;
 pub mod zone;
 
@@ -77,6 +79,7 @@ pub fn init() -> bool {
 pub fn fork_prepare() {
     meta::hold();
     reserve::hold();
+    watermark::hold();
     zone::hold();
 }
 
@@ -88,6 +91,7 @@ pub unsafe fn fork_parent() {
     // SAFETY: promised by the caller.
     unsafe {
         zone::release();
+        watermark::release();
         reserve::release();
         meta::release();
     }
@@ -111,6 +115,7 @@ pub unsafe fn abandon_torn() {
     // SAFETY: promised by the caller. The zone first: the others may ask it for pages later.
     unsafe {
         zone::abandon_torn();
+        watermark::abandon_torn();
         reserve::abandon_torn();
         meta::abandon_torn();
     }

@@ -7,7 +7,7 @@
 //! for the purpose, by one thread at a time, whose lock a fork takes, too: the child loses no page.
 //!
 //! Dirty free pages go back to the system in three ways: all at once on request ([`purge_free`]); past a
-//! watermark, by whoever frees ([`excess`]); and a share of those that a whole period left unused
+//! watermark, by whoever frees (`watermark`); and a share of those that a whole period left unused
 //! ([`tick`]).
 //!
 //! Every mapping call can fail. Growing is all or nothing, so a failed request leaves the
@@ -21,8 +21,7 @@ use super::buddy::Buddy;
 use super::memdesc::Kind;
 use super::window::{Grown, Plan, Window};
 use crate::constants::{
-    DIRTY_HIGH, DIRTY_SHARE, MAX_ORDER, PAGE, PAGE_SHIFT, PURGE_FAILURES, PURGE_ORDER, PURGE_PAGES, UNIT,
-    UNIT_PAGES,
+    MAX_ORDER, PAGE, PAGE_SHIFT, PURGE_FAILURES, PURGE_ORDER, PURGE_PAGES, UNIT, UNIT_PAGES,
 };
 use crate::os::lock::{Guard, Lock};
 use crate::os::map;
@@ -50,12 +49,6 @@ static ZONE: Zone = Zone::new();
 /// Bytes in dirty free pages, to look at without the lock.
 #[unsafe(link_section = ".data")]
 static DIRTY: AtomicUsize = AtomicUsize::new(0);
-/// Dirty bytes past which [`excess`] is to look closer.
-#[unsafe(link_section = ".data")]
-static MARK: AtomicUsize = AtomicUsize::new(DIRTY_HIGH);
-/// The least the mark comes down to: [`DIRTY_HIGH`] unless something else was asked for.
-#[unsafe(link_section = ".data")]
-static LEAST_MARK: AtomicUsize = AtomicUsize::new(DIRTY_HIGH);
 
 /// A snapshot of the zone's numbers.
 #[derive(Clone, Copy, Default, Debug)]
@@ -409,56 +402,15 @@ pub fn purge_resident(max_bytes: usize) -> usize {
     })
 }
 
-/// Sets the least number of dirty bytes past which freeing itself purges; `usize::MAX`: it never does.
-pub fn set_mark(bytes: usize) {
-    LEAST_MARK.store(bytes, Relaxed);
-    MARK.store(bytes, Relaxed);
-}
-
-/// How much should be purged by whoever frees: 0 up to the high watermark of dirty free bytes (the larger
-/// of [`DIRTY_HIGH`] and a share of what is in use), past it what lies above half of that. One look
-/// at two words up to the mark.
-#[inline]
-pub fn excess() -> usize {
-    if DIRTY.load(Relaxed) <= MARK.load(Relaxed) { 0 } else { excess_over_mark() }
-}
-
-#[cold]
-#[inline(never)]
-fn excess_over_mark() -> usize {
-    let stats = stats();
-    let used = stats.usable_bytes - stats.free_bytes;
-    let high = LEAST_MARK.load(Relaxed).max(used >> DIRTY_SHARE);
-    MARK.store(high, Relaxed);
-    if stats.dirty_bytes > high { stats.dirty_bytes - high / 2 } else { 0 }
-}
-
-/// Purges the [`excess`], if there is one. Returns bytes.
-#[inline]
-pub fn purge_excess() -> usize {
-    match excess() {
-        0 => 0,
-        excess => purge_past_mark(excess),
-    }
-}
-
-#[cold]
-fn purge_past_mark(excess: usize) -> usize {
-    // Whoever is at it already does it for all.
-    let Some(alone) = ZONE.purging.try_lock() else { return 0 };
-    let given = ZONE.purge(&alone, excess, |_, _, dirty| dirty);
-    if given < excess {
-        // The system refuses: not again before there is a good deal more.
-        let dirty = DIRTY.load(Relaxed);
-        MARK.fetch_max(dirty + dirty / 8, Relaxed);
-    }
-    given
-}
-
 /// Bytes in dirty free pages, as of a moment ago. No lock.
 #[inline]
 pub fn dirty_bytes() -> usize {
     DIRTY.load(Relaxed)
+}
+
+/// Clean pages that were given out since this was last asked.
+pub(super) fn take_fetched_clean() -> usize {
+    core::mem::take(&mut ZONE.state.lock().buddy.fetched_clean)
 }
 
 /// Bytes in free pages.

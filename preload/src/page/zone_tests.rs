@@ -335,6 +335,6 @@ fn child_fills_its_limit() {
             // SAFETY: ours.
             unsafe { super::free_pages(page, 0) };
         }
-        assert!(super::excess() == 0 || super::purge_free(usize::MAX) > 0);
+        assert!(crate::page::watermark::excess() == 0 || super::purge_free(usize::MAX) > 0);
     }
 }

@@ -9,7 +9,7 @@
 //!
 //! A tick rides on the slow path of whatever thread comes by when it is due, or on the watcher's
 //! loop ([`tick`], [`deadline`]). In a process that has gone idle with no watcher (a solo one has none)
-//! nothing runs, so nothing decays: there the watermark (`page::zone::excess`) has seen to it, on the way
+//! nothing runs, so nothing decays: there the watermark (`page::watermark`) has seen to it, on the way
 //! down, that little is left.
 //!
 //! The words are relaxed: they steer. That one thread at a time runs a tick is by an exchange of the
@@ -20,7 +20,7 @@ use crate::class::size_class::{CLASSES, Class};
 use crate::class::{depot, empties, large, pool};
 use crate::constants::{DECAY_MS, DIRTY_HIGH, IDLE_TICKS, PAGE, WORTH};
 use crate::os::clock;
-use crate::page::{idle, zone};
+use crate::page::{idle, watermark, zone};
 use crate::thread::scan_log::{self, Reason};
 use crate::thread::shelf::{self, Whose};
 use core::sync::atomic::{
@@ -52,7 +52,7 @@ static WAKER: AtomicUsize = AtomicUsize::new(0);
 /// Sets the period in milliseconds: 0 at once, [`OFF`] never. Before the first thread has a cache.
 pub fn configure(ms: u32) {
     PERIOD_MS.store(ms, Relaxed);
-    zone::set_mark(match ms {
+    watermark::set_least(match ms {
         OFF => usize::MAX,
         0 => 0,
         _ => DIRTY_HIGH,
@@ -77,7 +77,7 @@ fn left() -> usize {
 /// What a slow path does now and then: purges past the watermark, ages, wakes the sleeper.
 #[inline]
 pub fn look(now_ns: u64) {
-    zone::purge_excess();
+    watermark::purge_excess();
     tick(now_ns);
     note_work();
 }
@@ -138,6 +138,9 @@ fn tick_at(now_ns: u64, next: u64) {
     let aged = zone::dirty_bytes().saturating_sub(dirty);
     let idle = if period_ms() == 0 { zone::dirty_bytes() } else { zone::tick() };
     let share = idle::share(idle, LEAST_PAGES * PAGE).max(if period_ms() == 0 { idle } else { 0 });
+    if share != 0 {
+        watermark::forget_breaths();
+    }
     let given = if share + aged != 0 { zone::purge_free(share + aged) } else { 0 };
     if given != 0 {
         scan_log::count(Reason::Age, given);

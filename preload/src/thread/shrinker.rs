@@ -2,7 +2,7 @@
 //!
 //! Everything that gives memory back on request goes through [`scan`], whatever the [`Reason`]: the
 //! program's own calls, the kernel's pressure, a limit, a mapping that failed. What gives back
-//! without a request are the watermark on the paths of `free` (`page::zone::excess`) and age
+//! without a request are the watermark on the paths of `free` (`page::watermark`) and age
 //! ([`tick`], in `decay`).
 //!
 //! A scan goes through the caches in the order of what they cost to fill again, and after each gives

@@ -1,0 +1,176 @@
+//! The watermark: how much dirty free memory the heap keeps before freeing itself gives some back.
+//!
+//! Whoever frees looks at two words now and then ([`excess`]); past the high watermark, the larger of
+//! [`DIRTY_HIGH`] and a share of what is in use, what lies above half of it goes to the system at once. That
+//! is all that a process gives back which frees and then falls asleep with nobody to watch it.
+//!
+//! A heap that *breathes*, shrinking and growing again within [`BREATH_MS`], would pay a fault for
+//! every page of every breath. So what was given is compared with the clean pages that were fetched
+//! since: when most of it was fetched back [`BREATHS`] times running, that much more may stay
+//! dirty. It is an allowance, up to [`SPARE_MOST`], that ends as soon as something has lain idle for a
+//! decay period.
+//!
+//! The words are relaxed: they steer. The memory of breaths is under a lock that nobody waits for
+//! but a fork; taken before the zone's.
+
+use super::zone;
+use crate::constants::{BREATH_MS, BREATHS, DIRTY_HIGH, DIRTY_SHARE, PAGE, SPARE_MOST};
+use crate::os::clock;
+use crate::os::lock::Lock;
+use core::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+
+/// Dirty bytes past which [`excess`] is to look closer.
+#[unsafe(link_section = ".data")]
+static MARK: AtomicUsize = AtomicUsize::new(DIRTY_HIGH);
+/// The least the mark comes down to.
+#[unsafe(link_section = ".data")]
+static LEAST: AtomicUsize = AtomicUsize::new(DIRTY_HIGH);
+/// What may stay beside, because the heap breathes.
+static SPARE: AtomicUsize = AtomicUsize::new(0);
+
+/// What is known of the last breath.
+struct Breath {
+    /// Bytes given since the heap last grew.
+    gave: usize,
+    /// When something was last given, in nanoseconds.
+    at_ns: u64,
+    /// Breaths running of which most was fetched back.
+    count: u32,
+}
+
+static BREATH: Lock<Breath> = Lock::new(Breath { gave: 0, at_ns: 0, count: 0 });
+
+/// Sets the least watermark in bytes; `usize::MAX`: freeing never gives anything back.
+pub fn set_least(bytes: usize) {
+    LEAST.store(bytes, Relaxed);
+    MARK.store(bytes, Relaxed);
+}
+
+/// How much is to be given back now by whoever frees. Two loads up to the mark.
+#[inline]
+pub fn excess() -> usize {
+    if zone::dirty_bytes() <= MARK.load(Relaxed) { 0 } else { excess_over_mark() }
+}
+
+#[cold]
+#[inline(never)]
+fn excess_over_mark() -> usize {
+    let stats = zone::stats();
+    let used = stats.usable_bytes - stats.free_bytes;
+    let high = LEAST.load(Relaxed).max(used >> DIRTY_SHARE);
+    let spare = SPARE.load(Relaxed);
+    let mark = high.saturating_add(spare);
+    MARK.store(mark, Relaxed);
+    if stats.dirty_bytes > mark { stats.dirty_bytes - high / 2 - spare } else { 0 }
+}
+
+/// Gives the [`excess`] back, if there is one. Returns bytes.
+#[inline]
+pub fn purge_excess() -> usize {
+    match excess() {
+        0 => 0,
+        excess => purge_past_mark(excess),
+    }
+}
+
+#[cold]
+#[inline(never)]
+fn purge_past_mark(excess: usize) -> usize {
+    // Whoever is at it already does it for all.
+    let Some(mut breath) = BREATH.try_lock() else { return 0 };
+    let now_ns = clock::now_coarse_ns();
+    if breath.inhaled(zone::take_fetched_clean() * PAGE, now_ns) {
+        // The mark has gone up.
+        return 0;
+    }
+    let given = zone::purge_free(excess);
+    breath.gave += given;
+    breath.at_ns = now_ns;
+    if given < excess {
+        // The system refuses: not again before there is a good deal more.
+        let dirty = zone::dirty_bytes();
+        MARK.fetch_max(dirty + dirty / 8, Relaxed);
+    }
+    given
+}
+
+impl Breath {
+    /// `fetched` clean bytes have been fetched since this was last asked. True if it was one time too
+    /// often and the allowance was raised.
+    fn inhaled(&mut self, fetched: usize, now_ns: u64) -> bool {
+        if now_ns.saturating_sub(self.at_ns) > BREATH_MS * 1_000_000 {
+            (self.gave, self.count) = (0, 0);
+        }
+        if self.gave == 0 || fetched < self.gave / 2 {
+            return false;
+        }
+        let again = fetched.min(core::mem::take(&mut self.gave));
+        self.count += 1;
+        if self.count < BREATHS {
+            return false;
+        }
+        let spare = SPARE.load(Relaxed);
+        let raised = (spare + again).min(SPARE_MOST);
+        SPARE.store(raised, Relaxed);
+        MARK.fetch_add(raised - spare, Relaxed);
+        raised > spare
+    }
+}
+
+/// Something has lain idle for a whole decay period: the heap does not breathe (any more).
+pub fn forget_breaths() {
+    if SPARE.load(Relaxed) != 0 {
+        SPARE.store(0, Relaxed);
+        MARK.store(LEAST.load(Relaxed), Relaxed);
+    }
+}
+
+/// Holds the lock over a fork.
+pub(super) fn hold() {
+    core::mem::forget(BREATH.lock());
+}
+
+/// # Safety
+/// After [`hold`], by the same thread or in the child.
+pub(super) unsafe fn release() {
+    // SAFETY: promised by the caller; the memory is whole at any time.
+    unsafe { BREATH.force_unlock() }
+}
+
+/// # Safety
+/// The process has one thread, which does not hold the lock.
+pub(super) unsafe fn abandon_torn() {
+    if BREATH.is_locked() {
+        // SAFETY: whoever held it is gone.
+        unsafe { release() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MIB: usize = 1 << 20;
+    const SECOND: u64 = 1_000_000_000;
+
+    #[test]
+    fn breaths_are_noticed_and_bounded() {
+        let before = SPARE.load(Relaxed);
+        let mut breath = Breath { gave: 10 * MIB, at_ns: SECOND, count: 0 };
+        for _ in 1..BREATHS {
+            assert!(!breath.inhaled(9 * MIB, SECOND + 1));
+            breath.gave = 10 * MIB;
+        }
+        assert!(!breath.inhaled(4 * MIB, SECOND + 1), "less than half of it came back");
+        assert!(breath.inhaled(9 * MIB, SECOND + 1));
+        assert_eq!(SPARE.load(Relaxed), before + 9 * MIB);
+        (breath.gave, breath.count) = (10 * SPARE_MOST, BREATHS);
+        assert!(breath.inhaled(usize::MAX, SECOND + 1));
+        assert_eq!(SPARE.load(Relaxed), SPARE_MOST);
+        (breath.gave, breath.count) = (10 * MIB, BREATHS);
+        assert!(!breath.inhaled(10 * MIB, 60 * SECOND), "long ago");
+        assert_eq!(breath.count, 0);
+        forget_breaths();
+        assert_eq!(SPARE.load(Relaxed), 0);
+    }
+}
