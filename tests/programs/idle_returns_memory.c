@@ -1,10 +1,10 @@
-/* `idle_returns_memory solo|large|threads`: 300 MiB, all freed, and nothing is called afterwards: how much
- * is resident, at once and after ten seconds. In a solo process, small blocks or large ones; with threads four of
- * them make and free it and go on living, asleep. With a second argument the pressure level that is reported
- * then. */
+/* `idle_returns_memory HOW SECONDS [LEVEL]`: 300 MiB, all freed, and nothing is called afterwards: how much is
+ * resident, at once and after so many seconds. HOW is `solo` (small blocks), `large` (large ones, solo), `threads`
+ * (four of them make and free it, and go on living, asleep), or `stirring` (the same, but main goes on making and
+ * freeing a few blocks). LEVEL: a memory pressure that is reported once all is freed. */
 #include "victim.h"
 
-enum { THREADS = 4, SECONDS = 10 };
+enum { THREADS = 4, STIRRED = 300 };
 static const size_t PEAK = (size_t)300 << 20;
 static size_t smallest = 16, widest = 2000;
 static pthread_barrier_t full, freed;
@@ -41,9 +41,20 @@ static void *once(void *unused) {
     return unused;
 }
 
+static void stir(void) {
+    static void *block[STIRRED];
+    for (int i = 0; i < STIRRED; i++) {
+        block[i] = malloc(1000);
+    }
+    for (int i = 0; i < STIRRED; i++) {
+        free(block[i]);
+    }
+}
+
 int main(int argc, char **argv) {
-    CHECK(argc >= 2);
-    if (strcmp(argv[1], "threads") == 0) {
+    CHECK(argc >= 3);
+    bool stirs = strcmp(argv[1], "stirring") == 0;
+    if (stirs || strcmp(argv[1], "threads") == 0) {
         pthread_barrier_init(&full, NULL, THREADS);
         pthread_barrier_init(&freed, NULL, THREADS + 1);
         for (int i = 0; i < THREADS; i++) {
@@ -59,13 +70,16 @@ int main(int argc, char **argv) {
     }
     PRINT("peak_kib", hwm_kib());
     PRINT("at_once_kib", rss_kib());
-    if (argc > 2) {
-        rcumalloc_pressure(atoi(argv[2]));
+    if (argc > 3) {
+        rcumalloc_pressure(atoi(argv[3]));
         PRINT("pressed_kib", rss_kib());
     }
-    uint64_t until = now_ms() + SECONDS * 1000;
+    uint64_t until = now_ms() + (uint64_t)atoi(argv[2]) * 1000;
     while (now_ms() < until) {
-        sleep_ms(100);
+        sleep_ms(20);
+        if (stirs) {
+            stir();
+        }
     }
     PRINT("idle_kib", rss_kib());
 }

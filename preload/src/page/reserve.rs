@@ -54,6 +54,11 @@ pub fn set_target(pages: usize) {
     TARGET.store(pages, Relaxed);
 }
 
+/// Pages the reserve shall hold.
+pub fn target() -> usize {
+    TARGET.load(Relaxed)
+}
+
 /// Pages in the reserve.
 pub fn len() -> usize {
     LEN.load(Relaxed)

@@ -79,7 +79,8 @@ fn purge_past_mark(excess: usize) -> usize {
     // Whoever is at it already does it for all.
     let Some(mut breath) = BREATH.try_lock() else { return 0 };
     let now_ns = clock::now_coarse_ns();
-    if breath.inhaled(zone::take_fetched_clean() * PAGE, now_ns) {
+    let fetched = zone::take_fetched_clean() * PAGE;
+    if LEAST.load(Relaxed) != 0 && breath.inhaled(fetched, now_ns) {
         // The mark has gone up.
         return 0;
     }
@@ -117,9 +118,11 @@ impl Breath {
     }
 }
 
-/// Something has lain idle for a whole decay period: the heap does not breathe (any more).
-pub fn forget_breaths() {
-    if SPARE.load(Relaxed) != 0 {
+/// `idle` bytes have lain idle for a whole decay period: if that is much of the allowance, the heap does
+/// not breathe any more.
+pub fn forget_breaths(idle: usize) {
+    let spare = SPARE.load(Relaxed);
+    if spare != 0 && idle >= spare / 2 {
         SPARE.store(0, Relaxed);
         MARK.store(LEAST.load(Relaxed), Relaxed);
     }
@@ -170,7 +173,9 @@ mod tests {
         (breath.gave, breath.count) = (10 * MIB, BREATHS);
         assert!(!breath.inhaled(10 * MIB, 60 * SECOND), "long ago");
         assert_eq!(breath.count, 0);
-        forget_breaths();
+        forget_breaths(SPARE_MOST / 4);
+        assert_eq!(SPARE.load(Relaxed), SPARE_MOST);
+        forget_breaths(SPARE_MOST / 2);
         assert_eq!(SPARE.load(Relaxed), 0);
     }
 }

@@ -31,8 +31,12 @@ use core::sync::atomic::{
 pub const OFF: u32 = u32::MAX;
 /// Shortest tick in nanoseconds: a period of 0 means at once, not without pause.
 const SHORTEST_NS: u64 = 10_000_000;
-/// Ticks that come to nothing make the next ones rarer, up to this power of two.
+/// Periods running that came to nothing, after which the next ones are longer, ...
+const PATIENCE: u32 = 3;
+/// ... each twice the last, up to this power of two: what is left is held by somebody.
 const RAREST: u32 = 5;
+/// Ticks that slow paths, which have done the last one, may miss before the watcher is to.
+const RIDDEN_TICKS: u64 = 4;
 /// Fewest pages a tick purges: 256 KiB, worth a call.
 const LEAST_PAGES: usize = 64;
 
@@ -42,8 +46,10 @@ static PERIOD_MS: AtomicU32 = AtomicU32::new(DECAY_MS);
 static NEXT: AtomicU64 = AtomicU64::new(0);
 /// Ticks so far.
 static TICKS: AtomicU32 = AtomicU32::new(0);
-/// How much rarer ticks are, as a power of two.
-static RARER: AtomicU32 = AtomicU32::new(0);
+/// Periods running that came to nothing.
+static FRUITLESS: AtomicU32 = AtomicU32::new(0);
+/// The last tick was a slow path's.
+static RIDDEN: AtomicBool = AtomicBool::new(false);
 /// Somebody sleeps because [`deadline`] said `None`.
 static ASLEEP: AtomicBool = AtomicBool::new(false);
 /// The function that wakes them: a `fn()`, or 0.
@@ -78,7 +84,10 @@ fn left() -> usize {
 #[inline]
 pub fn look(now_ns: u64) {
     watermark::purge_excess();
-    tick(now_ns);
+    let next = NEXT.load(Relaxed);
+    if now_ns >= next {
+        tick_at(now_ns, next, true);
+    }
     note_work();
 }
 
@@ -96,7 +105,7 @@ fn wake() {
     if !ASLEEP.swap(false, SeqCst) {
         return;
     }
-    RARER.store(0, Relaxed);
+    FRUITLESS.store(0, Relaxed);
     NEXT.fetch_min(clock::now_coarse_ns() + step_ns(), Relaxed);
     let waker = WAKER.load(Relaxed);
     if waker != 0 {
@@ -111,17 +120,22 @@ fn wake() {
 pub fn tick(now_ns: u64) {
     let next = NEXT.load(Relaxed);
     if now_ns >= next {
-        tick_at(now_ns, next);
+        tick_at(now_ns, next, false);
     }
 }
 
 #[cold]
 #[inline(never)]
-fn tick_at(now_ns: u64, next: u64) {
-    let later = now_ns + (step_ns() << RARER.load(Relaxed).min(RAREST));
+fn tick_at(now_ns: u64, next: u64, rides: bool) {
+    if period_ms() == OFF {
+        return;
+    }
+    let rarer = FRUITLESS.load(Relaxed).saturating_sub(PATIENCE).min(RAREST);
+    let later = now_ns + (step_ns() << rarer);
     if NEXT.compare_exchange(next, later, Relaxed, Relaxed).is_err() {
         return;
     }
+    RIDDEN.store(rides, Relaxed);
     let ticks = TICKS.fetch_add(1, Relaxed) as usize;
     let dirty = zone::dirty_bytes();
     let mut moved = depot::age_all() + empties::age() + large::reclaim();
@@ -132,41 +146,41 @@ fn tick_at(now_ns: u64, next: u64) {
         if backlog::deferred_bytes() != 0 {
             backlog::expedite(DOMAIN.start_poll());
         }
-        shelf::clear_others(core::ptr::null(), Whose::Idle);
+        shelf::clear_others(core::ptr::null(), Whose::Aged);
         shelf::set_threads(crate::thread::registry::census().0);
     }
     let aged = zone::dirty_bytes().saturating_sub(dirty);
     let idle = if period_ms() == 0 { zone::dirty_bytes() } else { zone::tick() };
     let share = idle::share(idle, LEAST_PAGES * PAGE).max(if period_ms() == 0 { idle } else { 0 });
-    if share != 0 {
-        watermark::forget_breaths();
-    }
+    watermark::forget_breaths(idle);
     let given = if share + aged != 0 { zone::purge_free(share + aged) } else { 0 };
     if given != 0 {
         scan_log::count(Reason::Age, given);
     }
     if given + moved != 0 {
-        RARER.store(0, Relaxed);
+        FRUITLESS.store(0, Relaxed);
     } else if ticks.is_multiple_of(IDLE_TICKS) {
-        RARER.fetch_add(u32::from(RARER.load(Relaxed) < RAREST), Relaxed);
+        FRUITLESS.fetch_add(1, Relaxed);
     }
 }
 
-/// When the next [`tick`] has work, on the monotonic clock; `None` when nothing worth it is left to
-/// age. After `None` the function given to [`set_waker`] is called, once, when there is work again.
+/// When the next [`tick`] should be called, on the monotonic clock; `None` when nothing worth it is left to
+/// age. After `None` the function given to [`set_waker`] is called, once, when there is work again. While
+/// slow paths do the ticks the answer leaves them time to.
 pub fn deadline() -> Option<u64> {
     if period_ms() == OFF {
         return None;
     }
+    let next = || NEXT.load(Relaxed) + if RIDDEN.load(Relaxed) { RIDDEN_TICKS * step_ns() } else { 0 };
     if left() >= WORTH {
-        return Some(NEXT.load(Relaxed));
+        return Some(next());
     }
     // SeqCst: either we see the work below, or whoever made it sees us asleep, at the latest at its
     // next slow path.
     ASLEEP.store(true, SeqCst);
     if left() >= WORTH {
         ASLEEP.store(false, SeqCst);
-        return Some(NEXT.load(Relaxed));
+        return Some(next());
     }
     None
 }
@@ -180,4 +194,67 @@ pub fn set_waker(wake: fn()) {
 /// In the child of a fork: the sleeper is gone.
 pub fn after_fork_in_child() {
     ASLEEP.store(false, Relaxed);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::thread::entry::{self, When};
+    use crate::thread::tests::{alone, take};
+
+    static WOKEN: AtomicU32 = AtomicU32::new(0);
+
+    fn free_touched(bytes: usize) {
+        let block = take(bytes);
+        // SAFETY: ours.
+        unsafe { (block as *mut u8).write_bytes(1, bytes) };
+        entry::free_block(block, "free", When::Now);
+    }
+
+    /// As the watcher does: sleeps to the deadline, ticks. Returns the dirty bytes before each tick.
+    fn watch(seconds: u64) -> Vec<usize> {
+        let (mut seen, start) = (Vec::new(), clock::now_ns());
+        while let Some(next) = deadline() {
+            let now = clock::now_ns();
+            if now - start > seconds * 1_000_000_000 {
+                break;
+            }
+            std::thread::sleep(std::time::Duration::from_nanos(next.saturating_sub(now).min(50_000_000)));
+            seen.push(zone::dirty_bytes());
+            tick(clock::now_coarse_ns());
+        }
+        seen
+    }
+
+    #[test]
+    fn what_is_idle_fades_and_the_watcher_may_sleep() {
+        let _alone = alone();
+        configure(160);
+        free_touched(6 << 20);
+        let seen = watch(20);
+        assert!(left() < WORTH, "{seen:?}");
+        assert!(deadline().is_none());
+        // Smoothly: the first ticks give nothing, and none gives much more than its share.
+        assert!(seen.len() > IDLE_TICKS, "{seen:?}");
+        assert!(seen.iter().filter(|&&dirty| dirty > 3 << 20).count() >= IDLE_TICKS, "{seen:?}");
+        // Asleep, and woken by the next who frees much, once.
+        set_waker(|| {
+            WOKEN.fetch_add(1, Relaxed);
+        });
+        free_touched(4 << 20);
+        free_touched(4 << 20);
+        assert_eq!(WOKEN.load(Relaxed), 1);
+        assert!(deadline().is_some());
+        watch(20);
+        configure(OFF);
+        free_touched(6 << 20);
+        assert!(deadline().is_none());
+        tick(u64::MAX - 1);
+        assert!(zone::dirty_bytes() >= 6 << 20);
+        configure(0);
+        free_touched(6 << 20);
+        look(clock::now_coarse_ns());
+        assert!(zone::dirty_bytes() < WORTH, "at once");
+        configure(DECAY_MS);
+    }
 }

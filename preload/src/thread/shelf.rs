@@ -18,6 +18,7 @@ use crate::class::size_class::{CLASSES, Class};
 use crate::page::back_off;
 use crate::thread::cache::ThreadCache;
 use crate::thread::registry;
+use crate::thread::shrinker::ask;
 use core::cell::UnsafeCell;
 use core::ops::{Deref, DerefMut};
 use core::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
@@ -25,7 +26,7 @@ use core::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 /// Most bytes on a thread's shelf before the depot gets some (tune).
 const SHARE_MOST: usize = 1 << 20;
 /// Least share, in bytes: two magazines of the larger kinds (tune).
-const SHARE_LEAST: usize = 64 * 1024;
+pub const SHARE_LEAST: usize = 64 * 1024;
 
 /// Bytes a thread may keep on its shelf, as of now.
 #[unsafe(link_section = ".data")]
@@ -75,8 +76,8 @@ const BY_TAKER: u32 = 2;
 #[repr(C)]
 pub struct Shelf {
     open: AtomicU32,
-    /// The owner's turns when a taker last looked. Takers only.
-    seen: AtomicU64,
+    /// The owner's turns when a taker last looked, by whether it came for age. Takers only.
+    seen: [AtomicU64; 2],
     contents: UnsafeCell<Contents>,
 }
 
@@ -164,8 +165,10 @@ impl Contents {
 /// Whose shelves are to be cleared.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Whose {
-    /// Of threads that turned no magazine since somebody last asked.
+    /// Of threads that turned no magazine since somebody last came for memory.
     Idle,
+    /// Of threads that turned none for a decay period. They are asked for the rest, too.
+    Aged,
     /// Of every thread.
     Everybody,
 }
@@ -186,12 +189,17 @@ pub fn clear_others(own: *const ThreadCache, whose: Whose) {
             let pages = &(*cache).pages;
             (&(*cache).shelf, pages, loaded.wrapping_add((&raw const (*cache).retired).read_volatile()))
         };
-        let seen = shelf.seen.swap(turns, Ordering::Relaxed);
-        if seen == turns || whose == Whose::Everybody {
-            if shelf.held() != 0 {
-                clear(shelf);
-            }
-            pages.take_all();
+        let seen = shelf.seen[usize::from(whose == Whose::Aged)].swap(turns, Ordering::Relaxed);
+        if seen != turns && whose != Whose::Everybody {
+            continue;
+        }
+        if shelf.held() != 0 {
+            clear(shelf);
+        }
+        pages.take_all();
+        if whose == Whose::Aged && turns != 0 {
+            // SAFETY: as above.
+            unsafe { (*cache).ask(ask::EMPTY) };
         }
     }
 }

@@ -232,3 +232,7 @@ impl ThreadCache {
         Scan { own: Some(self), target: usize::MAX, given: 0, reason: Reason::MapFailed }.run();
     }
 }
+
+#[cfg(test)]
+#[path = "shrinker_tests.rs"]
+mod tests;

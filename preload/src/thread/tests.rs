@@ -21,12 +21,12 @@ pub(crate) fn alone() -> std::sync::MutexGuard<'static, ()> {
     ALONE.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
 }
 
-fn take(size: usize) -> usize {
+pub(crate) fn take(size: usize) -> usize {
     // SAFETY: any size.
     unsafe { malloc(size) as usize }
 }
 
-fn give(block: usize) {
+pub(crate) fn give(block: usize) {
     // SAFETY: a block that `take` gave and that is given back once.
     unsafe { free(block as *mut c_void) }
 }
