@@ -219,6 +219,7 @@ impl ThreadCache {
         let asked = self.take_asked();
         if asked & ask::EMPTY != 0 {
             exit::empty(self);
+            self.ledger.post();
         }
         if asked & ask::SMALL != 0 {
             self.start_small();
