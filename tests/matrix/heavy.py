@@ -201,7 +201,7 @@ def java(run):
 @case("stress-ng", ["stress-ng"], heavy=True, rounds=1, note="times and process ids")
 def stress_ng(run):
     forget = [(r"\[\d+\]", "[]"), (r"in [\d.]+.*", "in so long"), (r".*(for a \d+|setting to|dispatching).*\n", "")]
-    run("stress-ng", "--malloc", 2, "--malloc-ops", 60_000, "--malloc-bytes", "256M", "--seed", 1, "--verify", forget=forget)
-    run("stress-ng", "--malloc", 1, "--malloc-pthreads", 4, "--malloc-ops", 60_000, "--malloc-bytes", "128M", "--seed", 1, "--verify", forget=forget)
+    run("stress-ng", "--malloc", 2, "--malloc-ops", 60_000, "--malloc-bytes", "8M", "--seed", 1, "--verify", forget=forget)
+    run("stress-ng", "--malloc", 1, "--malloc-pthreads", 4, "--malloc-ops", 60_000, "--malloc-bytes", "4M", "--seed", 1, "--verify", forget=forget)
     run("stress-ng", "--fork", 2, "--fork-ops", 3000, "--vfork", 1, "--vfork-ops", 1000, "--seed", 1, forget=forget)
 

@@ -1,17 +1,21 @@
-/* `lagging_reader sleeping|computing implicit|explicit|online`: one thread sleeps or computes and
+/* `lagging_reader sleeping|computing implicit|explicit|inside`: one thread sleeps or computes and
  * never calls the allocator, while two churn 1 GiB. implicit: it never opened a section; explicit:
- * it did, and is in none now. The memory must not grow and the backlog must stay near its budget. */
+ * it did, and is in none now. The memory must not grow and the backlog must stay near its budget.
+ * inside: it stays in its section, and what is churned, 128 MiB, waits. */
 #include "victim.h"
 
 enum { CHURNERS = 2, LIVE = 4000 };
 static pthread_barrier_t ready;
 static volatile uint64_t computed;
 static const char *how, *what;
+static size_t share = (size_t)512 << 20;
 
 static void *lag(void *unused) {
     free(malloc(100));
-    if (strcmp(what, "explicit") == 0) {
+    if (strcmp(what, "implicit") != 0) {
         rcumalloc_read_lock();
+    }
+    if (strcmp(what, "explicit") == 0) {
         rcumalloc_read_unlock();
     }
     pthread_barrier_wait(&ready);
@@ -24,11 +28,11 @@ static void *lag(void *unused) {
     return unused;
 }
 
-/* 512 MiB through a few MiB of live blocks. */
+/* A share of the whole through a few MiB of live blocks. */
 static void *churn(void *seed_pointer) {
     uint64_t seed = (uintptr_t)seed_pointer;
     static _Thread_local void *live[LIVE];
-    for (size_t done = 0; done < (size_t)512 << 20;) {
+    for (size_t done = 0; done < share;) {
         unsigned at = next_random(&seed) % LIVE;
         size_t size = next_random(&seed) % 1000 + 1;
         free(live[at]);
@@ -43,6 +47,9 @@ static void *churn(void *seed_pointer) {
 int main(int argc, char **argv) {
     CHECK(argc == 3 && rcumalloc_present());
     how = argv[1], what = argv[2];
+    if (strcmp(what, "inside") == 0) {
+        share = (size_t)64 << 20;
+    }
     pthread_barrier_init(&ready, NULL, 2);
     start(lag, NULL);
     pthread_barrier_wait(&ready);
