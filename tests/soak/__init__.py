@@ -1,0 +1,6 @@
+"""The soak (scripts/soak).
+
+    load     the programs under load, and what they do meanwhile
+    verdict  what the figures must be like at the end
+    picture  the figures as a picture
+"""
