@@ -53,6 +53,8 @@ int main(int argc, char **argv) {
         prctl(PR_SET_PDEATHSIG, SIGKILL);
         char byte;
         if (read(go, &byte, 1) != 1) _exit(111);
+        int64_t began = now();
+        tell(why[1], &began, sizeof began);
         execvp(argv[3], argv + 3);
         int error = errno;
         tell(why[1], &error, sizeof error);
@@ -62,11 +64,13 @@ int main(int argc, char **argv) {
     close(why[1]);
     int64_t pid = child;
     tell(to, &pid, sizeof pid);
-    /* The harness wrote the byte when this begins to matter: exec closes the pipe. */
+    /* The child says when it begins (this process may get the processor only when it is over), then why exec
+     * failed or, by the pipe's end, that it did not. */
     struct result result = {0};
+    int64_t began = 0;
     int error = 0;
+    if (read(why[0], &began, sizeof began) != sizeof began) began = now();
     if (read(why[0], &error, sizeof error) == sizeof error) result.exec_errno = error;
-    int64_t began = now();
     int status = 0;
     struct rusage use;
     while (wait4(child, &status, 0, &use) < 0 && errno == EINTR) {}

@@ -70,6 +70,16 @@ enum Command {
     Inner(inner::Arguments),
 }
 
+/// Runs a line as if it had been typed, for `report`.
+fn line(words: &[String]) -> Result<Outcome, Refusal> {
+    let words = std::iter::once("rcumalloc-bench").chain(words.iter().map(String::as_str));
+    let cli = Cli::try_parse_from(words).map_err(|error| {
+        let text = error.to_string();
+        Refusal(text.lines().next().unwrap_or_default().trim_start_matches("error: ").to_owned())
+    })?;
+    dispatch(&cli)
+}
+
 fn dispatch(cli: &Cli) -> Result<Outcome, Refusal> {
     let common = &cli.common;
     match &cli.command {

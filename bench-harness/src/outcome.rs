@@ -123,8 +123,10 @@ impl Outcome {
         if common.json.as_deref() != Some(Path::new("-")) {
             print!("{}", self.text());
         }
-        if let Some(directory) = &common.report {
+        // A report writes its page itself.
+        if let Some(directory) = common.report.as_ref().filter(|_| self.command != "report") {
             page::write(directory, &[self], began)?;
+            eprintln!("rcumalloc-bench: wrote {}", directory.join(page::NAME).display());
         }
         Ok(())
     }

@@ -1,10 +1,292 @@
-//! Owner H.
+//! `report`: everything at a standard size, one HTML page and one JSON file.
+//!
+//! A part is a command line of this same program. Its outcome is kept in the report's directory as soon as it is there;
+//! a report that was interrupted goes on where it stopped, as long as the line and the library are the same.
+//! A part that cannot run says why on the page, and makes the report's exit status 1.
 
-use crate::outcome::{Common, Outcome, Refusal};
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use crate::machine::{Moment, target_directory};
+use crate::outcome::{Common, Outcome, Refusal, Target, targets};
+use crate::output::{json, page, progress};
+use crate::peers;
 
 #[derive(clap::Args)]
-pub struct Arguments {}
+pub struct Arguments {
+    /// Do not use what an earlier run left in the directory
+    #[arg(long)]
+    fresh: bool,
+    /// Only these parts, separated by commas; `list` names them
+    #[arg(long, value_delimiter = ',', value_name = "PARTS")]
+    only: Vec<String>,
+    /// Seconds of torture; the recorded report's target is 600
+    #[arg(long, default_value_t = 60, value_name = "SECONDS")]
+    torture: u32,
+}
 
-pub fn run(_: &Arguments, _: &Common) -> Result<Outcome, Refusal> {
-    Err(Refusal("report is not built yet".to_owned()))
+/// One part: its name on the page and its command line.
+struct Part {
+    name: &'static str,
+    line: Vec<String>,
+}
+
+/// A part that is done, as its file holds it.
+#[derive(Serialize, Deserialize)]
+struct Done {
+    line: Vec<String>,
+    /// Of the measured library's bytes.
+    library: u64,
+    date: String,
+    seconds: f64,
+    outcome: Outcome,
+}
+
+/// Real programs: what is on most machines. One that is not there is reported by its part.
+const PERL: &str = "my (%c, @l); for my $i (1..400000) { $c{$i % 50000} .= 'x' x ($i % 20); push @l, \"$i\" if $i % 3 == 0 } \
+                    print scalar(keys %c), ' ', scalar(grep { /7/ } sort @l), \"\\n\"";
+const PYTHON: &str = "import concurrent.futures as f, json\n\
+                      def work(n):\n    d = {str(i): [i, str(i) * 3] for i in range(n)}\n    return len(json.dumps(json.loads(json.dumps(d))))\n\
+                      with f.ThreadPoolExecutor(4) as pool: print(sum(pool.map(work, [20000] * 8)))";
+const SQL: &str = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i+1 FROM n WHERE i < 120000) \
+                   SELECT count(DISTINCT k), max(length(s)) FROM (SELECT i % 5000 AS k, group_concat(hex(i * 65537), ',') AS s \
+                   FROM n GROUP BY k);";
+
+fn parts(arguments: &Arguments, common: &Common) -> Vec<Part> {
+    let torture = if common.quick { 5 } else { arguments.torture };
+    let all = [
+        ("self-test", vec!["self-test".to_owned()]),
+        ("workload", words("workload all --seconds 0.3")),
+        ("perl", program(&["perl", "-e", PERL])),
+        ("python3", program(&["python3", "-c", PYTHON])),
+        ("sqlite3", program(&["sqlite3", ":memory:", SQL])),
+        ("rcuscale", words("rcuscale")),
+        ("refscale", words("refscale")),
+        ("smr", words("smr")),
+        ("torture", words(&format!("torture --seconds {torture}"))),
+        ("pressure", words("pressure")),
+    ];
+    let part = |(name, mut line): (&'static str, Vec<String>)| {
+        // Before the `--` of a program.
+        let mut at = line.iter().position(|word| word == "--").unwrap_or(line.len());
+        let mut insert = |words: &[String]| {
+            line.splice(at..at, words.iter().cloned());
+            at += words.len();
+        };
+        if common.quick {
+            insert(&["--quick".to_owned()]);
+        }
+        if let Some(rounds) = common.rounds {
+            insert(&["--rounds".to_owned(), rounds.to_string()]);
+        }
+        if let Some(library) = &common.library {
+            insert(&["--library".to_owned(), library.display().to_string()]);
+        }
+        Part { name, line }
+    };
+    let wanted = |name: &str| arguments.only.is_empty() || arguments.only.iter().any(|only| only == name);
+    all.into_iter().filter(|(name, _)| wanted(name)).map(part).collect()
+}
+
+fn words(line: &str) -> Vec<String> {
+    line.split(' ').map(str::to_owned).collect()
+}
+
+fn program(line: &[&str]) -> Vec<String> {
+    let with = peers::USUAL.join(",");
+    let head = ["compare", "--with", &with, "--"];
+    head.into_iter().chain(line.iter().copied()).map(str::to_owned).collect()
+}
+
+pub fn run(arguments: &Arguments, common: &Common) -> Result<Outcome, Refusal> {
+    let began = Moment::now();
+    let directory = common.report.clone().unwrap_or_else(|| target_directory().join("report"));
+    let kept = directory.join("parts");
+    let parts = parts(arguments, common);
+    if arguments.only.iter().any(|only| parts.iter().all(|part| part.name != only)) {
+        let every = self::parts(&Arguments { only: Vec::new(), fresh: false, torture: 1 }, common);
+        let names: Vec<_> = every.iter().map(|part| part.name).collect();
+        return Err(Refusal(format!("the parts of a report are {}", names.join(", "))));
+    }
+    std::fs::create_dir_all(&kept).map_err(Refusal::of(format_args!("cannot make {}", kept.display())))?;
+    let library = fingerprint(&peers::ours(common))?;
+    let bar = progress::bar(parts.len() as u64);
+    let mut all = Vec::new();
+    for part in &parts {
+        bar.println(format!("part {}: rcumalloc-bench {}", part.name, shown(&part.line)));
+        bar.set_message(part.name);
+        let file = kept.join(format!("{}.json", part.name));
+        let done = match read(&file, part, library).filter(|_| !arguments.fresh) {
+            Some(done) => {
+                bar.println(format!("part {}: kept from {}", part.name, done.date));
+                done
+            }
+            None => {
+                let done = perform(part, library);
+                // What could not run may do so another time.
+                if done.outcome.results.get("cannot_run").is_none() {
+                    write(&file, &json!(done))?;
+                }
+                done
+            }
+        };
+        all.push(done);
+        bar.inc(1);
+        publish(&directory, &all, &began)?;
+    }
+    bar.finish_and_clear();
+    Ok(summary(&parts, &all, &directory))
+}
+
+fn perform(part: &Part, library: u64) -> Done {
+    let began = Moment::now();
+    let mut outcome = crate::line(&part.line).unwrap_or_else(|refusal| Outcome {
+        notes: vec![format!("cannot run: {}", refusal.0)],
+        results: json!({ "cannot_run": refusal.0 }),
+        ..Outcome::default()
+    });
+    outcome.command = part.name.to_owned();
+    outcome.notes.insert(0, format!("rcumalloc-bench {}", shown(&part.line)));
+    Done { line: part.line.clone(), library, date: began.date.clone(), seconds: began.seconds(), outcome }
+}
+
+/// A line for people: programs cut short.
+pub fn shown(line: &[String]) -> String {
+    let word = |word: &String| {
+        let first = word.lines().next().unwrap_or_default();
+        let cut: String = first.chars().take(60).collect();
+        if cut.len() < word.len() { format!("'{cut}…'") } else { cut }
+    };
+    line.iter().map(word).collect::<Vec<_>>().join(" ")
+}
+
+fn read(file: &Path, part: &Part, library: u64) -> Option<Done> {
+    let done: Done = serde_json::from_slice(&std::fs::read(file).ok()?).ok()?;
+    (done.line == part.line && done.library == library).then_some(done)
+}
+
+fn write(file: &Path, value: &Value) -> Result<(), Refusal> {
+    // Whole or not at all: an interrupted report is read again.
+    let beside = file.with_extension("new");
+    std::fs::write(&beside, format!("{value:#}\n"))
+        .and_then(|()| std::fs::rename(&beside, file))
+        .map_err(Refusal::of(format_args!("cannot write {}", file.display())))
+}
+
+/// The page and the JSON file of what is done so far.
+fn publish(directory: &Path, all: &[Done], began: &Moment) -> Result<(), Refusal> {
+    let outcomes: Vec<&Outcome> = all.iter().map(|done| &done.outcome).collect();
+    page::write(directory, &outcomes, began)?;
+    let parts: Vec<Value> = all
+        .iter()
+        .map(|done| {
+            let Done { line, date, seconds, outcome, .. } = done;
+            json!({
+                "part": outcome.command, "line": line, "date": date, "took_seconds": seconds, "good": outcome.good,
+                "notes": outcome.notes, "targets": outcome.targets, "results": outcome.results,
+            })
+        })
+        .collect();
+    let whole = Outcome { command: "report".into(), results: json!(parts), ..judged(all) };
+    write(&directory.join("report.json"), &json::envelope(&whole, began))
+}
+
+fn judged(all: &[Done]) -> Outcome {
+    Outcome {
+        targets: all.iter().flat_map(|done| done.outcome.targets.clone()).collect(),
+        good: all.iter().all(|done| done.outcome.good),
+        ..Outcome::default()
+    }
+}
+
+fn summary(parts: &[Part], all: &[Done], directory: &Path) -> Outcome {
+    let mut table = crate::output::table::Table::new("Parts", &["part", "seconds", "verdict", ""]);
+    for (part, done) in parts.iter().zip(all) {
+        let outcome = &done.outcome;
+        let missed = outcome.targets.iter().filter(|target| target.met == Some(false)).count();
+        let verdict = match () {
+            () if outcome.results.get("cannot_run").is_some() => outcome.notes[1].clone(),
+            () if !outcome.good => "bad".to_owned(),
+            () if missed > 0 => format!("{missed} targets missed"),
+            () => "good".to_owned(),
+        };
+        table.row([part.name.to_owned(), format!("{:.0}", done.seconds), verdict]);
+    }
+    let judged = judged(all);
+    // Targets are in the table, not in the outcome: publishing prints the outcome's own again.
+    let promised: Vec<Target> = judged.targets.clone();
+    let mut tables = vec![table];
+    if !promised.is_empty() {
+        tables.push(targets(&promised));
+    }
+    let files: Vec<PathBuf> = [page::NAME, "report.json"].iter().map(|name| directory.join(name)).collect();
+    Outcome {
+        command: "report".into(),
+        results: json!({ "files": files, "targets": promised }),
+        notes: vec![format!("page: {}", files[0].display()), format!("values: {}", files[1].display())],
+        tables,
+        good: judged.good,
+        ..Outcome::default()
+    }
+}
+
+/// Of the library's bytes, so that figures of another build are not taken for this one's.
+fn fingerprint(library: &Path) -> Result<u64, Refusal> {
+    let bytes = std::fs::read(library).map_err(|error| {
+        Refusal(format!("no library to report on: {}: {error}; scripts/build makes it", library.display()))
+    })?;
+    let mut hasher = DefaultHasher::new();
+    bytes.hash(&mut hasher);
+    Ok(hasher.finish())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn arguments(only: &[&str]) -> Arguments {
+        Arguments { fresh: false, only: only.iter().map(|&name| name.to_owned()).collect(), torture: 60 }
+    }
+
+    #[test]
+    fn options_go_before_the_program() {
+        let common = Common { quick: true, rounds: Some(3), ..Common::default() };
+        let parts = parts(&arguments(&["perl"]), &common);
+        let line = &parts[0].line;
+        let at = line.iter().position(|word| word == "--").expect("a program");
+        assert_eq!(line[at - 3..=at], ["--quick", "--rounds", "3", "--"]);
+        assert_eq!(line[at + 1], "perl");
+    }
+
+    #[test]
+    fn every_part_can_be_parsed() {
+        use clap::Parser;
+        for part in parts(&arguments(&[]), &Common::default()) {
+            let words = std::iter::once("rcumalloc-bench").chain(part.line.iter().map(String::as_str));
+            if let Err(error) = crate::Cli::try_parse_from(words) {
+                panic!("{}: {error}", part.name);
+            }
+        }
+    }
+
+    #[test]
+    fn a_kept_part_is_used_only_for_the_same_line_and_library() {
+        let part = Part { name: "x", line: words("self-test") };
+        let done = Done {
+            line: part.line.clone(),
+            library: 7,
+            date: "then".into(),
+            seconds: 1.0,
+            outcome: Outcome::default(),
+        };
+        let file = std::env::temp_dir().join(format!("rcumalloc-bench-part-{}.json", std::process::id()));
+        write(&file, &json!(done)).expect("a temporary file");
+        let seen = (read(&file, &part, 7).is_some(), read(&file, &part, 8).is_some());
+        let other = read(&file, &Part { name: "x", line: words("self-test --quick") }, 7).is_some();
+        let _ = std::fs::remove_file(&file);
+        assert_eq!((seen, other), ((true, false), false));
+    }
 }

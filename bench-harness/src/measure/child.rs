@@ -33,11 +33,9 @@ pub struct Child {
     environment: Vec<(OsString, OsString)>,
     preload: Option<PathBuf>,
     stdin: Option<PathBuf>,
-    directory: Option<PathBuf>,
     timeout: Duration,
     counted: bool,
     sampled: Option<Duration>,
-    silent: bool,
 }
 
 /// How it ended and what it cost.
@@ -122,11 +120,9 @@ impl Child {
             environment: Vec::new(),
             preload: None,
             stdin: None,
-            directory: None,
             timeout: Duration::from_secs(600),
             counted: false,
             sampled: None,
-            silent: false,
         }
     }
 
@@ -165,11 +161,6 @@ impl Child {
         self
     }
 
-    pub fn directory(mut self, directory: impl Into<PathBuf>) -> Child {
-        self.directory = Some(directory.into());
-        self
-    }
-
     pub fn timeout(mut self, timeout: Duration) -> Child {
         self.timeout = timeout;
         self
@@ -184,12 +175,6 @@ impl Child {
     /// Sample RSS.
     pub fn sampled(mut self, every: Duration) -> Child {
         self.sampled = Some(every);
-        self
-    }
-
-    /// Throw stdout and stderr away unread: nothing of the harness runs beside the child.
-    pub fn silent(mut self) -> Child {
-        self.silent = true;
         self
     }
 
@@ -224,18 +209,11 @@ impl Child {
             command.env("LD_PRELOAD", library);
         }
         command.envs(self.environment.iter().map(|(name, value)| (name, value)));
-        if let Some(directory) = &self.directory {
-            command.current_dir(directory);
-        }
         command.stdin(match &self.stdin {
             Some(file) => Stdio::from(File::open(file)?),
             None => Stdio::null(),
         });
-        if self.silent {
-            command.stdout(Stdio::null()).stderr(Stdio::null());
-        } else {
-            command.stdout(Stdio::piped()).stderr(Stdio::piped());
-        }
+        command.stdout(Stdio::piped()).stderr(Stdio::piped());
         let passed = [go.as_raw_fd(), result.as_raw_fd()];
         // SAFETY: fcntl is async-signal-safe and the descriptors are open in the child.
         unsafe {
@@ -265,7 +243,6 @@ impl Child {
         let finished = std::thread::scope(|scope| -> io::Result<Finished> {
             let stdout = launcher.stdout.take().map(|pipe| scope.spawn(|| drain(pipe)));
             let stderr = launcher.stderr.take().map(|pipe| scope.spawn(|| drain(pipe)));
-            let began = Instant::now();
             go_write.write_all(b"g")?;
             let samples = self.sampled.map(|every| sampler::watch(scope, pid, every, &stop));
             let in_time = readable(result_read.as_raw_fd(), self.timeout);
@@ -287,8 +264,6 @@ impl Child {
                 return Err(io::Error::from_raw_os_error(report.exec_errno as i32));
             }
             let mut finished = report.into_finished(in_time);
-            // The child may have been killed before the launcher looked at the clock.
-            finished.wall_seconds = finished.wall_seconds.min(began.elapsed().as_secs_f64());
             (finished.output_hash, finished.output_bytes) = (stdout.hash, stdout.bytes);
             (finished.stdout, finished.stderr, finished.samples) = (stdout.kept, stderr.kept, samples);
             Ok(finished)

@@ -28,7 +28,6 @@ pub fn write(directory: &Path, outcomes: &[&Outcome], began: &Moment) -> Result<
     std::fs::create_dir_all(directory)
         .and_then(|()| std::fs::write(&file, html(outcomes, began)))
         .map_err(Refusal::of(format_args!("cannot write {}", file.display())))?;
-    eprintln!("rcumalloc-bench: wrote {}", file.display());
     Ok(())
 }
 

@@ -1,17 +1,18 @@
 //! `workload replay`: repeats a trace with its threads and their order.
 //!
-//! Each thread makes its own calls in their order. A block that another thread allocated is waited for, and so is a slot
-//! that another thread has yet to empty: the recorded order is one in which all these waits end. The first
-//! thread starts the others when it has come as far as it had when they made their first call. A pass that is over frees what is
-//! left, and passes follow each other until the time is up.
+//! Each thread makes its own calls in their order, and the calls that concern one slot happen in their recorded order,
+//! whoever makes them: a call waits until the slot's turn is its own. All these waits end, for the recorded
+//! order is one in which every call comes after those it waits for. The first thread starts the others when it has
+//! come as far as it had when they made their first call. A pass that is over frees what is left, and passes follow
+//! each other until the time is up.
 //!
 //! The trace lies in memory of its own, not the measured allocator's, and the peak is counted from when it has been loaded.
 
 use std::hint::black_box;
-use std::sync::atomic::{AtomicPtr, Ordering};
+use std::sync::atomic::{AtomicPtr, AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
-use super::format::{Event, Kind, Trace};
+use super::format::{Kind, Trace};
 use crate::machine;
 use crate::measure::latency::{self, Recorder};
 use crate::outcome::Refusal;
@@ -27,10 +28,26 @@ pub const ABOUT: About = About {
     touch: Touch::Pages,
 };
 
+/// One call of a thread.
+#[derive(Clone, Copy)]
+struct Step {
+    kind: Kind,
+    slot: u32,
+    /// How many calls concerned the slot before.
+    turn: u32,
+    size: u64,
+}
+
+/// Where a block lies between its calls.
+struct Slot {
+    /// Calls so far in this pass. Guards `block`.
+    turn: AtomicU32,
+    block: AtomicPtr<u8>,
+}
+
 /// A thread's part of the trace.
 struct Part {
-    /// Of [`Pages`].
-    events: Pages<Event>,
+    steps: Pages<Step>,
     /// Threads to start, each before this many own events are done. Of the first thread only.
     starts: Vec<(usize, usize)>,
 }
@@ -65,8 +82,9 @@ fn passes<P: Probe>(job: &Job) -> Result<Tally, Refusal> {
             }
         }
         for slot in slots.slice() {
-            // Relaxed: the threads have been joined.
-            let block = slot.swap(std::ptr::null_mut(), Ordering::Relaxed);
+            // Relaxed, both: the threads have been joined.
+            slot.turn.store(0, Ordering::Relaxed);
+            let block = slot.block.swap(std::ptr::null_mut(), Ordering::Relaxed);
             // SAFETY: what is in a slot is live.
             unsafe { libc::free(block.cast()) };
         }
@@ -82,35 +100,38 @@ fn passes<P: Probe>(job: &Job) -> Result<Tally, Refusal> {
     })
 }
 
-fn split(trace: &Trace) -> (Vec<Part>, Pages<AtomicPtr<u8>>) {
+fn split(trace: &Trace) -> (Vec<Part>, Pages<Slot>) {
     let mut counts = vec![0; trace.threads()];
     trace.events.iter().for_each(|event| counts[event.thread as usize] += 1);
     let mut parts: Vec<Part> =
-        counts.iter().map(|&count| Part { events: Pages::new(count), starts: Vec::new() }).collect();
+        counts.iter().map(|&count| Part { steps: Pages::new(count), starts: Vec::new() }).collect();
     let mut done = vec![0; parts.len()];
+    let mut turns = vec![0; trace.slots as usize];
     for event in &trace.events {
         let thread = event.thread as usize;
         if thread != 0 && done[thread] == 0 {
             let first = done[0];
             parts[0].starts.push((first, thread));
         }
-        parts[thread].events.set(done[thread], *event);
+        let turn = turns[event.slot as usize];
+        turns[event.slot as usize] += 1;
+        let step = Step { kind: event.kind, slot: event.slot, turn, size: event.size };
+        parts[thread].steps.set(done[thread], step);
         done[thread] += 1;
     }
     (parts, Pages::new(trace.slots as usize))
 }
 
-fn pass<P: Probe>(parts: &[Part], slots: &[AtomicPtr<u8>], touch: Touch) -> Vec<Option<Recorder>> {
+fn pass<P: Probe>(parts: &[Part], slots: &[Slot], touch: Touch) -> Vec<Option<Recorder>> {
     std::thread::scope(|scope| {
         let mut threads = Vec::new();
         let mut starts = parts[0].starts.iter().peekable();
         let mut probe = P::new();
-        let events = parts[0].events.slice();
-        for (done, event) in events.iter().enumerate() {
+        for (done, step) in parts[0].steps.slice().iter().enumerate() {
             while let Some(&(_, thread)) = starts.next_if(|(after, _)| *after <= done) {
                 threads.push(scope.spawn(move || whole::<P>(&parts[thread], slots, touch)));
             }
-            call(event, slots, &mut probe, touch);
+            call(step, slots, &mut probe, touch);
         }
         for &(_, thread) in starts {
             threads.push(scope.spawn(move || whole::<P>(&parts[thread], slots, touch)));
@@ -121,61 +142,49 @@ fn pass<P: Probe>(parts: &[Part], slots: &[AtomicPtr<u8>], touch: Touch) -> Vec<
     })
 }
 
-fn whole<P: Probe>(part: &Part, slots: &[AtomicPtr<u8>], touch: Touch) -> Option<Recorder> {
+fn whole<P: Probe>(part: &Part, slots: &[Slot], touch: Touch) -> Option<Recorder> {
     let mut probe = P::new();
-    part.events.slice().iter().for_each(|event| call(event, slots, &mut probe, touch));
+    part.steps.slice().iter().for_each(|step| call(step, slots, &mut probe, touch));
     probe.recorder()
 }
 
 #[inline]
-fn call<P: Probe>(event: &Event, slots: &[AtomicPtr<u8>], probe: &mut P, touch: Touch) {
-    // A malloc(0) may give null, which would look like an empty slot.
-    let (slot, size) = (&slots[event.slot as usize], event.size.max(1) as usize);
-    // SAFETY: the trace was validated: each block is freed once, and by whoever found it in its slot.
+fn call<P: Probe>(step: &Step, slots: &[Slot], probe: &mut P, touch: Touch) {
+    // A malloc(0) may give null, which would look like a failure.
+    let (slot, size) = (&slots[step.slot as usize], step.size.max(1) as usize);
+    // Acquire: pairs with the release store below of whoever had the turn before.
+    while slot.turn.load(Ordering::Acquire) != step.turn {
+        std::thread::yield_now();
+    }
+    // Relaxed, here and below: the turn orders them.
+    let old = slot.block.load(Ordering::Relaxed);
+    // SAFETY: the trace was validated and each slot's calls are in its order: a block is freed or given up once.
     let block = unsafe {
-        match event.kind {
+        match step.kind {
             Kind::Malloc => probe.time(|| libc::malloc(size)),
             Kind::Calloc => probe.time(|| libc::calloc(1, size)),
             Kind::Memalign(log2) => probe.time(|| libc::memalign(1 << log2, size)),
+            Kind::Realloc => probe.time(|| libc::realloc(old.cast(), size)),
             Kind::Free => {
-                let block = wait(slot, true);
-                // Release: pairs with the acquire in `wait` of who fills the slot next.
-                slot.store(std::ptr::null_mut(), Ordering::Release);
-                return probe.time(|| libc::free(block.cast()));
-            }
-            Kind::Realloc => {
-                let block = wait(slot, true);
-                probe.time(|| libc::realloc(block.cast(), size))
+                probe.time(|| libc::free(old.cast()));
+                std::ptr::null_mut()
             }
         }
     };
     let block = black_box(block.cast::<u8>());
-    if block.is_null() {
-        eprintln!("rcumalloc-bench: the allocator gave no block of {size} bytes");
-        std::process::exit(2);
-    }
-    if touch != Touch::None && event.kind != Kind::Calloc {
-        // SAFETY: within the block's `size` bytes.
-        (0..size).step_by(4096).for_each(|at| unsafe { block.add(at).write_volatile(1) });
-    }
-    if !matches!(event.kind, Kind::Realloc) {
-        wait(slot, false);
-    }
-    // Release: pairs with the acquire in `wait` of who frees it.
-    slot.store(block, Ordering::Release);
-}
-
-/// Until the slot is full, or empty.
-#[inline]
-fn wait(slot: &AtomicPtr<u8>, full: bool) -> *mut u8 {
-    loop {
-        // Acquire: pairs with the release stores in `call`.
-        let block = slot.load(Ordering::Acquire);
-        if block.is_null() != full {
-            return block;
+    if step.kind != Kind::Free {
+        if block.is_null() {
+            eprintln!("rcumalloc-bench: the allocator gave no block of {size} bytes");
+            std::process::exit(2);
         }
-        std::thread::yield_now();
+        if touch != Touch::None && step.kind != Kind::Calloc {
+            // SAFETY: within the block's `size` bytes.
+            (0..size).step_by(4096).for_each(|at| unsafe { block.add(at).write_volatile(1) });
+        }
     }
+    slot.block.store(block, Ordering::Relaxed);
+    // Release: pairs with the acquire load above of whoever has the next turn.
+    slot.turn.store(step.turn + 1, Ordering::Release);
 }
 
 /// Memory from the system, not from the measured allocator. Zeroed; elements need no drop.
