@@ -1,6 +1,9 @@
 //! Compiles the two helpers that cannot be Rust programs with a standard library: the launcher, which must
 //! be tiny, and the recorder, which runs inside other programs' malloc. Both are embedded in the binary.
 
+#[path = "helpers/urcu/build.rs"]
+mod urcu;
+
 use std::path::Path;
 use std::process::Command;
 
@@ -11,6 +14,7 @@ fn main() {
     // Static: no dynamic loader, so that what is preloaded is preloaded into the measured program alone.
     compile("helpers/launch.c", &out.join("launch"), &["-static", "-Os"]);
     compile("helpers/recorder.c", &out.join("recorder.so"), &["-shared", "-fPIC", "-O2", "-pthread"]);
+    urcu::compile_all(out);
 }
 
 fn compile(source: &str, target: &Path, flags: &[&str]) {

@@ -1,0 +1,169 @@
+//! Which scheme runs on which allocator, and the rounds in which they take turns.
+
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+
+use super::NAMES;
+use crate::measure::child::Child;
+use crate::measure::rounds::{Spread, alternate};
+use crate::outcome::{Common, Refusal};
+use crate::output::progress;
+use crate::peers::{self, Allocator};
+
+/// What peers of ours run on.
+const ALLOCATORS: [&str; 2] = ["glibc", "mimalloc"];
+
+/// liburcu's thread-local variables, opened at run time, want more static space than glibc sets aside.
+const STATIC_TLS: (&str, &str) = ("GLIBC_TUNABLES", "glibc.rtld.optional_static_tls=8192");
+
+/// A choice of sides on the command line.
+#[derive(clap::Args, Clone, Debug)]
+pub struct Choose {
+    /// Schemes, separated by commas; all if absent
+    #[arg(long, value_delimiter = ',')]
+    pub schemes: Vec<String>,
+    /// Allocators under the peers: names of the registry, or NAME=PATH
+    #[arg(long, value_delimiter = ',', default_values = ALLOCATORS)]
+    pub allocators: Vec<String>,
+}
+
+/// A scheme on an allocator.
+#[derive(Clone, Debug)]
+pub struct Side {
+    pub scheme: &'static str,
+    pub allocator: Allocator,
+}
+
+impl Side {
+    /// `crossbeam/glibc`; ours has but one allocator.
+    pub fn name(&self) -> String {
+        if self.scheme == "ours" {
+            "ours".to_owned()
+        } else {
+            format!("{}/{}", self.scheme, self.allocator.name)
+        }
+    }
+
+    /// A child that measures it.
+    pub fn child(&self, kind: &str, experiment: &str, parameters: &Value) -> Result<Child, Refusal> {
+        let job = json!({ "experiment": experiment, "scheme": self.scheme, "parameters": parameters });
+        Ok(Child::inner(kind, &job)?.under(&self.allocator).env(STATIC_TLS.0, STATIC_TLS.1))
+    }
+}
+
+/// The sides that can run, and a line for each that cannot.
+pub struct Sides {
+    pub present: Vec<Side>,
+    pub missing: Vec<String>,
+}
+
+impl Choose {
+    /// Looks everything up. `readers`: leave out the schemes that no reader survives.
+    pub fn sides(&self, readers: bool, common: &Common) -> Result<Sides, Refusal> {
+        let mut schemes: Vec<&'static str> = Vec::new();
+        for name in &self.schemes {
+            let known = NAMES.into_iter().find(|known| known == name);
+            let unknown = || Refusal(format!("no scheme '{name}'; there are {}", NAMES.join(", ")));
+            schemes.push(known.ok_or_else(unknown)?);
+        }
+        if schemes.is_empty() {
+            schemes.extend(NAMES);
+        }
+        if readers {
+            schemes.retain(|&scheme| scheme != "now");
+        }
+        let on = if schemes.iter().any(|&scheme| scheme != "ours") { &self.allocators[..] } else { &[] };
+        let mut sides = Sides { present: Vec::new(), missing: Vec::new() };
+        let mut allocators = Vec::new();
+        if !on.is_empty() {
+            let choice = peers::choose(on, common)?;
+            sides.missing.extend(choice.missing.iter().map(ToString::to_string));
+            allocators = choice.present;
+        }
+        for scheme in schemes {
+            if let Err(reason) = super::availability(scheme) {
+                sides.missing.push(format!("missing: {scheme}: {reason}"));
+                continue;
+            }
+            // Freeing at once on our heap, without deferral, is the floor that ours stands on.
+            let own: &[&str] = match scheme {
+                "ours" => &["rcumalloc"],
+                "now" => &["rcumalloc-api"],
+                _ => &[],
+            };
+            for name in own {
+                match peers::choose(&[(*name).to_owned()], common) {
+                    Ok(choice) => {
+                        sides
+                            .present
+                            .extend(choice.present.into_iter().map(|allocator| Side { scheme, allocator }));
+                    }
+                    Err(refusal) => sides.missing.push(refusal.0),
+                }
+            }
+            if scheme != "ours" {
+                sides.present.extend(allocators.iter().cloned().map(|allocator| Side { scheme, allocator }));
+            }
+        }
+        if sides.present.is_empty() {
+            return Err(Refusal(format!("nothing to run: {}", sides.missing.join("; "))));
+        }
+        Ok(sides)
+    }
+}
+
+/// A side with what it measured, a value a round. None where a child failed; the line says how.
+pub struct Row<T> {
+    pub side: Side,
+    pub rounds: Vec<T>,
+    pub failure: Option<String>,
+}
+
+impl<T> Row<T> {
+    /// Median with least and greatest of a figure.
+    pub fn spread(&self, figure: impl Fn(&T) -> f64) -> Option<Spread> {
+        Spread::of(self.rounds.iter().map(figure))
+    }
+
+    /// Of the ratios of this row's figure to another's, round by round.
+    pub fn ratio(&self, other: &Row<T>, figure: impl Fn(&T) -> f64) -> Option<Spread> {
+        let of = |row: &Row<T>| row.rounds.iter().map(&figure).collect::<Vec<_>>();
+        (self.rounds.len() == other.rounds.len()).then(|| Spread::of_ratios(&of(self), &of(other))).flatten()
+    }
+}
+
+/// Runs every side in turn: a warm-up round, then `rounds`. A side whose child fails is out.
+pub fn take_turns<T: DeserializeOwned>(
+    sides: &[Side],
+    rounds: u32,
+    kind: &str,
+    experiment: &str,
+    parameters: &Value,
+) -> Result<Vec<Row<T>>, Refusal> {
+    let bar = progress::bar(u64::from(rounds + 1) * sides.len() as u64);
+    let results = alternate(sides, rounds, |side, _| {
+        bar.set_message(format!("{experiment} {}", side.name()));
+        let answer = side.child(kind, experiment, parameters)?.answer::<T>();
+        bar.inc(1);
+        Ok::<_, Refusal>(answer.map(|(answer, _)| answer).map_err(|refusal| refusal.0))
+    })?;
+    bar.finish_and_clear();
+    let row = |(side, results): (&Side, Vec<Result<T, String>>)| {
+        let mut row = Row { side: side.clone(), rounds: Vec::new(), failure: None };
+        for result in results {
+            match result {
+                Ok(value) => row.rounds.push(value),
+                Err(line) => row.failure = Some(line),
+            }
+        }
+        row
+    };
+    Ok(sides.iter().zip(results).map(row).collect())
+}
+
+/// One line for each side that is missing or failed.
+pub fn notes<T>(missing: &[String], rows: &[Row<T>]) -> Vec<String> {
+    let failed =
+        |row: &Row<T>| row.failure.as_ref().map(|line| format!("failed: {}: {line}", row.side.name()));
+    missing.iter().cloned().chain(rows.iter().filter_map(failed)).collect()
+}

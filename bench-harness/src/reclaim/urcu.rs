@@ -1,0 +1,300 @@
+//! liburcu: `call_rcu` and `defer_rcu` in three flavors.
+//!
+//! Each flavor is a shared object that build.rs compiled (`helpers/urcu/flavor.h`), opened only here: in a process that
+//! measures something else liburcu is not loaded, nor are its constructors run. Where it was not
+//! compiled, the scheme says why.
+//!
+//! `call_rcu` links the block into a queue by a head inside it and a worker thread runs the callbacks.
+//! `defer_rcu` queues in the thread, and blocks for a grace period when 4096 entries are full, so it may not
+//! be called inside a section: what is retired in one is handed over at its end.
+
+use super::{Dispose, Local, Scheme};
+use core::ffi::{CStr, c_void};
+use core::marker::PhantomData;
+use std::ffi::CString;
+
+/// A flavor of liburcu.
+pub trait Flavor: Sync + 'static {
+    /// The names of the two schemes made of it.
+    const NAMES: [&'static str; 2];
+    /// The shared object; empty if there is none.
+    const OBJECT: &'static str;
+    /// Its version, or why there is none.
+    const NOTE: &'static str;
+    /// Whether readers must announce quiescent states.
+    const ANNOUNCES: bool;
+}
+
+macro_rules! flavor {
+    ($type:ident, $call:literal, $defer:literal, $object:literal, $note:literal, $announces:literal, $doc:literal) => {
+        #[doc = $doc]
+        pub struct $type;
+        impl Flavor for $type {
+            const NAMES: [&'static str; 2] = [$call, $defer];
+            const OBJECT: &'static str = env!($object);
+            const NOTE: &'static str = env!($note);
+            const ANNOUNCES: bool = $announces;
+        }
+    };
+}
+flavor!(Qsbr, "urcu-qsbr-call", "urcu-qsbr-defer", "URCU_QSBR", "URCU_QSBR_NOTE", true, "Quiescent states.");
+flavor!(Memb, "urcu-memb-call", "urcu-memb-defer", "URCU_MEMB", "URCU_MEMB_NOTE", false, "membarrier.");
+flavor!(Bp, "urcu-bp-call", "urcu-bp-defer", "URCU_BP", "URCU_BP_NOTE", false, "Bulletproof.");
+
+type Plain = unsafe extern "C" fn();
+type Later = unsafe extern "C" fn(*mut c_void, unsafe extern "C" fn(*mut c_void));
+
+/// The functions of `helpers/urcu/flavor.h`.
+#[derive(Clone, Copy)]
+struct Shim {
+    register: Plain,
+    unregister: Plain,
+    lock: Plain,
+    unlock: Plain,
+    quiescent: Plain,
+    pairs: unsafe extern "C" fn(u64),
+    call: Later,
+    barrier: Plain,
+    defer_register: Plain,
+    defer_unregister: Plain,
+    defer: Later,
+    defer_barrier: Plain,
+}
+
+fn available<F: Flavor>() -> Result<(), String> {
+    if F::OBJECT.is_empty() { Err(F::NOTE.to_owned()) } else { Ok(()) }
+}
+
+fn open<F: Flavor>() -> Result<Shim, String> {
+    available::<F>()?;
+    let path = CString::new(F::OBJECT).map_err(|error| error.to_string())?;
+    // SAFETY: a string; the constructors of liburcu run here, which is the point.
+    let object = unsafe { libc::dlopen(path.as_ptr(), libc::RTLD_NOW | libc::RTLD_LOCAL) };
+    if object.is_null() {
+        // SAFETY: dlopen has just failed, so there is a message.
+        let why = unsafe { CStr::from_ptr(libc::dlerror()) };
+        return Err(format!("{} does not load: {}", F::OBJECT, why.to_string_lossy()));
+    }
+    let find = |name: &CStr| {
+        // SAFETY: an open object and a string.
+        let found = unsafe { libc::dlsym(object, name.as_ptr()) };
+        if found.is_null() {
+            Err(format!("{} lacks {}", F::OBJECT, name.to_string_lossy()))
+        } else {
+            Ok(found)
+        }
+    };
+    // SAFETY: the types are those of `helpers/urcu/flavor.h`.
+    unsafe {
+        let plain = |name| find(name).map(|found| core::mem::transmute::<*mut c_void, Plain>(found));
+        let later = |name| find(name).map(|found| core::mem::transmute::<*mut c_void, Later>(found));
+        Ok(Shim {
+            register: plain(c"shim_register")?,
+            unregister: plain(c"shim_unregister")?,
+            lock: plain(c"shim_lock")?,
+            unlock: plain(c"shim_unlock")?,
+            quiescent: plain(c"shim_quiescent")?,
+            pairs: core::mem::transmute::<*mut c_void, unsafe extern "C" fn(u64)>(find(c"shim_pairs")?),
+            call: later(c"shim_call")?,
+            barrier: plain(c"shim_barrier")?,
+            defer_register: plain(c"shim_defer_register")?,
+            defer_unregister: plain(c"shim_defer_unregister")?,
+            defer: later(c"shim_defer")?,
+            defer_barrier: plain(c"shim_defer_barrier")?,
+        })
+    }
+}
+
+/// Runs `count` pairs of lock and unlock inlined in C, as a registered thread.
+///
+/// # Errors
+/// The flavor is not here.
+pub fn inlined_pairs<F: Flavor>() -> Result<impl Fn(u64), String> {
+    let shim = open::<F>()?;
+    Ok(move |count| {
+        // SAFETY: the thread is registered for the loop.
+        unsafe {
+            (shim.register)();
+            (shim.pairs)(count);
+            (shim.unregister)();
+        }
+    })
+}
+
+// ---- call_rcu ----
+
+/// `call_rcu` and free.
+pub struct Call<F>(Shim, PhantomData<F>);
+
+/// A registered thread.
+pub struct CallThread<F: Flavor>(Shim, PhantomData<F>);
+
+impl<F: Flavor> Scheme for Call<F> {
+    const NAME: &'static str = F::NAMES[0];
+    const SETTING: &'static str = "head of 16 bytes in the block, one worker for all threads (the default; one a processor was no faster)";
+    const HEADER: usize = 16;
+    type Local<'s> = CallThread<F>;
+
+    fn available() -> Result<(), String> {
+        available::<F>()
+    }
+
+    fn start() -> Result<Self, String> {
+        Ok(Call(open::<F>()?, PhantomData))
+    }
+
+    fn join(&self) -> CallThread<F> {
+        // SAFETY: a `Local` is made once in a thread at a time.
+        unsafe { (self.0.register)() };
+        CallThread(self.0, PhantomData)
+    }
+
+    fn drain(&self) {
+        // SAFETY: not in a section: no thread takes part.
+        unsafe { (self.0.barrier)() };
+    }
+}
+
+unsafe extern "C" fn dispose_by_head<D: Dispose>(head: *mut c_void) {
+    // SAFETY: `head` is the one inside the block that was given to call_rcu; its period has passed.
+    unsafe { D::dispose(head.byte_sub(D::HEAD)) };
+}
+
+unsafe extern "C" fn dispose<D: Dispose>(block: *mut c_void) {
+    // SAFETY: the block that was given to defer_rcu; its period has passed.
+    unsafe { D::dispose(block) };
+}
+
+impl<F: Flavor> Local for CallThread<F> {
+    #[inline(always)]
+    fn enter(&mut self) {
+        // SAFETY: registered.
+        unsafe { (self.0.lock)() };
+    }
+
+    #[inline(always)]
+    fn leave(&mut self) {
+        // SAFETY: in a section; behind it there is no reference left.
+        unsafe {
+            (self.0.unlock)();
+            if F::ANNOUNCES {
+                (self.0.quiescent)();
+            }
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn retire<D: Dispose>(&mut self, block: *mut c_void) {
+        // SAFETY: the head lies in the block, where nobody looks.
+        unsafe { (self.0.call)(block.byte_add(D::HEAD), dispose_by_head::<D>) };
+    }
+
+    #[inline(always)]
+    unsafe fn retire_outside<D: Dispose>(&mut self, block: *mut c_void) {
+        // SAFETY: the caller's promise; no section is open.
+        unsafe {
+            self.retire::<D>(block);
+            if F::ANNOUNCES {
+                (self.0.quiescent)();
+            }
+        }
+    }
+}
+
+impl<F: Flavor> Drop for CallThread<F> {
+    fn drop(&mut self) {
+        // SAFETY: registered by this thread, no section open.
+        unsafe { (self.0.unregister)() };
+    }
+}
+
+// ---- defer_rcu ----
+
+/// Blocks retired in one section at most before they are handed over; ours retire a few.
+const IN_SECTION: usize = 64;
+
+/// `defer_rcu`.
+pub struct Defer<F>(Shim, PhantomData<F>);
+
+/// A registered thread with what it retired in the open section.
+pub struct DeferThread<F: Flavor> {
+    shim: Shim,
+    pending: Vec<(*mut c_void, unsafe extern "C" fn(*mut c_void))>,
+    flavor: PhantomData<F>,
+}
+
+impl<F: Flavor> Scheme for Defer<F> {
+    const NAME: &'static str = F::NAMES[1];
+    const SETTING: &'static str = "the thread's queue of 4096; handed over behind the section";
+    type Local<'s> = DeferThread<F>;
+
+    fn available() -> Result<(), String> {
+        available::<F>()
+    }
+
+    fn start() -> Result<Self, String> {
+        Ok(Defer(open::<F>()?, PhantomData))
+    }
+
+    fn join(&self) -> DeferThread<F> {
+        // SAFETY: a `Local` is made once in a thread at a time.
+        unsafe {
+            (self.0.register)();
+            (self.0.defer_register)();
+        }
+        DeferThread { shim: self.0, pending: Vec::with_capacity(IN_SECTION), flavor: PhantomData }
+    }
+
+    fn drain(&self) {
+        // SAFETY: not in a section: no thread takes part.
+        unsafe { (self.0.defer_barrier)() };
+    }
+}
+
+impl<F: Flavor> Local for DeferThread<F> {
+    #[inline(always)]
+    fn enter(&mut self) {
+        // SAFETY: registered.
+        unsafe { (self.shim.lock)() };
+    }
+
+    #[inline(always)]
+    fn leave(&mut self) {
+        // SAFETY: in a section; behind it there is no reference left and defer_rcu may block.
+        unsafe {
+            (self.shim.unlock)();
+            while let Some((block, dispose)) = self.pending.pop() {
+                (self.shim.defer)(block, dispose);
+            }
+            if F::ANNOUNCES {
+                (self.shim.quiescent)();
+            }
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn retire<D: Dispose>(&mut self, block: *mut c_void) {
+        self.pending.push((block, dispose::<D>));
+    }
+
+    #[inline(always)]
+    unsafe fn retire_outside<D: Dispose>(&mut self, block: *mut c_void) {
+        // SAFETY: the caller's promise; no section is open.
+        unsafe {
+            (self.shim.defer)(block, dispose::<D>);
+            if F::ANNOUNCES {
+                (self.shim.quiescent)();
+            }
+        }
+    }
+}
+
+impl<F: Flavor> Drop for DeferThread<F> {
+    fn drop(&mut self) {
+        // SAFETY: registered by this thread, no section open; unregistering runs what is queued.
+        unsafe {
+            (self.shim.defer_unregister)();
+            (self.shim.unregister)();
+        }
+    }
+}
