@@ -6,8 +6,6 @@
  * Included by qsbr.c, memb.c and bp.c behind the flavor's header, which they include with
  * _LGPL_SOURCE so that read_lock and read_unlock are inlined: the peer's best setting.
  */
-#include <stdint.h>
-#include <stdlib.h>
 #include <urcu/call-rcu.h>
 
 void shim_register(void) { rcu_register_thread(); }
@@ -18,25 +16,12 @@ void shim_quiescent(void) { rcu_quiescent_state(); }
 void shim_offline(void) { rcu_thread_offline(); }
 void shim_online(void) { rcu_thread_online(); }
 
-/* Pairs of lock and unlock, for the cost of a section without the call around it. */
-void shim_pairs(uint64_t count)
-{
-	while (count--) {
-		rcu_read_lock();
-		cmm_barrier();
-		rcu_read_unlock();
-	}
-}
-
 void shim_call(void *head, void (*callback)(void *))
 {
 	call_rcu(head, (void (*)(struct rcu_head *))callback);
 }
 
 void shim_barrier(void) { rcu_barrier(); }
-
-/* A worker for each processor instead of one for all. */
-int shim_workers(void) { return create_all_cpu_call_rcu_data(0); }
 
 void shim_defer_register(void) { rcu_defer_register_thread(); }
 void shim_defer_unregister(void) { rcu_defer_unregister_thread(); }

@@ -169,7 +169,10 @@ fn pass<S: Scheme>(
                 })
             })
             .collect();
-        threads.into_iter().map(|thread| thread.join().expect("no panic")).collect()
+        scheme.step_aside();
+        let times = threads.into_iter().map(|thread| thread.join().expect("no panic")).collect();
+        scheme.come_back();
+        times
     });
     let began = times.iter().map(|times| times.0).min().expect("at least one thread");
     let ended = times.iter().map(|times| times.1).max().expect("at least one thread");

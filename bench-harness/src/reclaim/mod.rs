@@ -61,6 +61,8 @@ pub trait Scheme: Sized + Sync + 'static {
     const SETTING: &'static str;
     /// Bytes it needs in each object, at [`Dispose::HEAD`].
     const HEADER: usize = 0;
+    /// A shared object that its processes need from their start on; empty: none.
+    const OBJECT: &'static str = "";
     /// Whether retired blocks are safe from readers. False only for freeing at once.
     const SAFE: bool = true;
     /// The thread's half.
@@ -82,6 +84,12 @@ pub trait Scheme: Sized + Sync + 'static {
 
     /// The calling thread takes part until the value is dropped, in the same thread.
     fn join(&self) -> Self::Local<'_>;
+
+    /// The calling thread, which takes no part, is about to block until the others are done.
+    fn step_aside(&self) {}
+
+    /// And is back.
+    fn come_back(&self) {}
 
     /// Waits until everything that was retired has been disposed of. No thread takes part meanwhile.
     fn drain(&self);
@@ -190,6 +198,14 @@ pub fn availability(name: &str) -> Result<(), String> {
         S::available()
     }
     with_scheme!(name, of())
+}
+
+/// What a scheme needs preloaded beside the allocator.
+pub fn object(name: &str) -> Option<std::path::PathBuf> {
+    fn of<S: Scheme>() -> Result<&'static str, String> {
+        Ok(S::OBJECT)
+    }
+    with_scheme!(name, of()).ok().filter(|object| !object.is_empty()).map(Into::into)
 }
 
 /// A job for the measured side, of `rcuscale` and `refscale`.

@@ -48,6 +48,8 @@ pub struct Api {
     pub start_poll: extern "C" fn() -> u64,
     pub poll: extern "C" fn(u64) -> bool,
     pub barrier: extern "C" fn(),
+    pub offline: extern "C" fn(),
+    pub online: extern "C" fn(),
     stats: unsafe extern "C" fn(*mut Stats, usize) -> bool,
 }
 
@@ -68,20 +70,20 @@ impl Api {
     pub fn find() -> Result<Api, String> {
         // SAFETY: the types are those of the header; `rcumalloc_cookie` is one word.
         unsafe {
+            let plain =
+                |name| symbol(name).map(|found| core::mem::transmute::<*mut c_void, extern "C" fn()>(found));
             Ok(Api {
-                read_lock: core::mem::transmute::<*mut c_void, extern "C" fn()>(symbol(
-                    c"rcumalloc_read_lock",
-                )?),
-                read_unlock: core::mem::transmute::<*mut c_void, extern "C" fn()>(symbol(
-                    c"rcumalloc_read_unlock",
-                )?),
+                offline: plain(c"rcumalloc_thread_offline")?,
+                online: plain(c"rcumalloc_thread_online")?,
+                read_lock: plain(c"rcumalloc_read_lock")?,
+                read_unlock: plain(c"rcumalloc_read_unlock")?,
                 start_poll: core::mem::transmute::<*mut c_void, extern "C" fn() -> u64>(symbol(
                     c"rcumalloc_start_poll",
                 )?),
                 poll: core::mem::transmute::<*mut c_void, extern "C" fn(u64) -> bool>(symbol(
                     c"rcumalloc_poll",
                 )?),
-                barrier: core::mem::transmute::<*mut c_void, extern "C" fn()>(symbol(c"rcumalloc_barrier")?),
+                barrier: plain(c"rcumalloc_barrier")?,
                 stats: core::mem::transmute::<*mut c_void, unsafe extern "C" fn(*mut Stats, usize) -> bool>(
                     symbol(c"rcumalloc_stats")?,
                 ),
@@ -107,7 +109,7 @@ pub struct Thread(Api);
 
 impl Scheme for Ours {
     const NAME: &'static str = "ours";
-    const SETTING: &'static str = "librcumalloc.so preloaded, defaults, plain free()";
+    const SETTING: &'static str = "librcumalloc.so preloaded, defaults, plain free(); the thread that waits for the others goes offline, as the header advises";
     type Local<'s> = Thread;
 
     fn start() -> Result<Self, String> {
@@ -116,6 +118,14 @@ impl Scheme for Ours {
 
     fn join(&self) -> Thread {
         Thread(self.0)
+    }
+
+    fn step_aside(&self) {
+        (self.0.offline)();
+    }
+
+    fn come_back(&self) {
+        (self.0.online)();
     }
 
     fn drain(&self) {

@@ -1,5 +1,7 @@
 //! Which scheme runs on which allocator, and the rounds in which they take turns.
 
+use std::time::Duration;
+
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
@@ -13,8 +15,8 @@ use crate::peers::{self, Allocator};
 /// What peers of ours run on.
 const ALLOCATORS: [&str; 2] = ["glibc", "mimalloc"];
 
-/// liburcu's thread-local variables, opened at run time, want more static space than glibc sets aside.
-const STATIC_TLS: (&str, &str) = ("GLIBC_TUNABLES", "glibc.rtld.optional_static_tls=8192");
+/// A child that takes longer than this has failed: it measures for a second or two.
+const PATIENCE: Duration = Duration::from_secs(120);
 
 /// A choice of sides on the command line.
 #[derive(clap::Args, Clone, Debug)]
@@ -47,7 +49,13 @@ impl Side {
     /// A child that measures it.
     pub fn child(&self, kind: &str, experiment: &str, parameters: &Value) -> Result<Child, Refusal> {
         let job = json!({ "experiment": experiment, "scheme": self.scheme, "parameters": parameters });
-        Ok(Child::inner(kind, &job)?.under(&self.allocator).env(STATIC_TLS.0, STATIC_TLS.1))
+        let child = Child::inner(kind, &job)?.under(&self.allocator);
+        // liburcu's thread-local variables are aligned to 128 bytes, which static TLS has only if they are
+        // there when the process starts: so it is preloaded, behind the allocator.
+        let libraries: Vec<_> =
+            self.allocator.library.iter().cloned().chain(super::object(self.scheme)).collect();
+        let list = std::env::join_paths(&libraries).map_err(Refusal::of("a library's path"))?;
+        Ok(child.timeout(PATIENCE).preload((!libraries.is_empty()).then(|| list.into())))
     }
 }
 

@@ -1,7 +1,7 @@
 //! liburcu: `call_rcu` and `defer_rcu` in three flavors.
 //!
-//! Each flavor is a shared object that build.rs compiled (`helpers/urcu/flavor.h`), opened only here: in a process that
-//! measures something else liburcu is not loaded, nor are its constructors run. Where it was not
+//! Each flavor is a shared object that build.rs compiled (`helpers/urcu/flavor.h`), loaded only in processes that
+//! measure it: elsewhere liburcu's constructors, which register the process for membarrier, are not run. Where it was not
 //! compiled, the scheme says why.
 //!
 //! `call_rcu` links the block into a queue by a head inside it and a worker thread runs the callbacks.
@@ -52,7 +52,8 @@ struct Shim {
     lock: Plain,
     unlock: Plain,
     quiescent: Plain,
-    pairs: unsafe extern "C" fn(u64),
+    offline: Plain,
+    online: Plain,
     call: Later,
     barrier: Plain,
     defer_register: Plain,
@@ -94,7 +95,8 @@ fn open<F: Flavor>() -> Result<Shim, String> {
             lock: plain(c"shim_lock")?,
             unlock: plain(c"shim_unlock")?,
             quiescent: plain(c"shim_quiescent")?,
-            pairs: core::mem::transmute::<*mut c_void, unsafe extern "C" fn(u64)>(find(c"shim_pairs")?),
+            offline: plain(c"shim_offline")?,
+            online: plain(c"shim_online")?,
             call: later(c"shim_call")?,
             barrier: plain(c"shim_barrier")?,
             defer_register: plain(c"shim_defer_register")?,
@@ -103,22 +105,6 @@ fn open<F: Flavor>() -> Result<Shim, String> {
             defer_barrier: plain(c"shim_defer_barrier")?,
         })
     }
-}
-
-/// Runs `count` pairs of lock and unlock inlined in C, as a registered thread.
-///
-/// # Errors
-/// The flavor is not here.
-pub fn inlined_pairs<F: Flavor>() -> Result<impl Fn(u64), String> {
-    let shim = open::<F>()?;
-    Ok(move |count| {
-        // SAFETY: the thread is registered for the loop.
-        unsafe {
-            (shim.register)();
-            (shim.pairs)(count);
-            (shim.unregister)();
-        }
-    })
 }
 
 // ---- call_rcu ----
@@ -133,6 +119,7 @@ impl<F: Flavor> Scheme for Call<F> {
     const NAME: &'static str = F::NAMES[0];
     const SETTING: &'static str = "head of 16 bytes in the block, one worker for all threads (the default; one a processor was no faster)";
     const HEADER: usize = 16;
+    const OBJECT: &'static str = F::OBJECT;
     type Local<'s> = CallThread<F>;
 
     fn available() -> Result<(), String> {
@@ -220,12 +207,16 @@ pub struct Defer<F>(Shim, PhantomData<F>);
 pub struct DeferThread<F: Flavor> {
     shim: Shim,
     pending: Vec<(*mut c_void, unsafe extern "C" fn(*mut c_void))>,
+    /// In the qsbr flavor: offline, as a thread has to be that may block in liburcu.
+    away: bool,
     flavor: PhantomData<F>,
 }
 
 impl<F: Flavor> Scheme for Defer<F> {
     const NAME: &'static str = F::NAMES[1];
-    const SETTING: &'static str = "the thread's queue of 4096; handed over behind the section";
+    const SETTING: &'static str =
+        "the thread's queue of 4096; handed over behind the section (qsbr: offline, or two threads deadlock)";
+    const OBJECT: &'static str = F::OBJECT;
     type Local<'s> = DeferThread<F>;
 
     fn available() -> Result<(), String> {
@@ -240,9 +231,16 @@ impl<F: Flavor> Scheme for Defer<F> {
         // SAFETY: a `Local` is made once in a thread at a time.
         unsafe {
             (self.0.register)();
+            (self.0.offline)();
             (self.0.defer_register)();
+            (self.0.online)();
         }
-        DeferThread { shim: self.0, pending: Vec::with_capacity(IN_SECTION), flavor: PhantomData }
+        DeferThread {
+            shim: self.0,
+            pending: Vec::with_capacity(IN_SECTION),
+            away: false,
+            flavor: PhantomData,
+        }
     }
 
     fn drain(&self) {
@@ -251,24 +249,46 @@ impl<F: Flavor> Scheme for Defer<F> {
     }
 }
 
+impl<F: Flavor> DeferThread<F> {
+    /// defer_rcu takes a lock, which another thread may hold while it waits for a grace period: in the qsbr
+    /// flavor two threads that are online deadlock there.
+    #[inline(always)]
+    fn go_away(&mut self) {
+        if F::ANNOUNCES && !self.away {
+            self.away = true;
+            // SAFETY: registered, no section open.
+            unsafe { (self.shim.offline)() };
+        }
+    }
+}
+
 impl<F: Flavor> Local for DeferThread<F> {
     #[inline(always)]
     fn enter(&mut self) {
         // SAFETY: registered.
-        unsafe { (self.shim.lock)() };
+        unsafe {
+            if F::ANNOUNCES && self.away {
+                self.away = false;
+                (self.shim.online)();
+            }
+            (self.shim.lock)();
+        }
     }
 
     #[inline(always)]
     fn leave(&mut self) {
-        // SAFETY: in a section; behind it there is no reference left and defer_rcu may block.
-        unsafe {
-            (self.shim.unlock)();
-            while let Some((block, dispose)) = self.pending.pop() {
-                (self.shim.defer)(block, dispose);
-            }
-            if F::ANNOUNCES {
-                (self.shim.quiescent)();
-            }
+        // SAFETY: in a section; behind it there is no reference left.
+        unsafe { (self.shim.unlock)() };
+        if !self.pending.is_empty() {
+            self.go_away();
+        }
+        while let Some((block, dispose)) = self.pending.pop() {
+            // SAFETY: retired by this thread; no section is open, so defer_rcu may block.
+            unsafe { (self.shim.defer)(block, dispose) };
+        }
+        if F::ANNOUNCES && !self.away {
+            // SAFETY: online, no section open.
+            unsafe { (self.shim.quiescent)() };
         }
     }
 
@@ -279,20 +299,19 @@ impl<F: Flavor> Local for DeferThread<F> {
 
     #[inline(always)]
     unsafe fn retire_outside<D: Dispose>(&mut self, block: *mut c_void) {
+        self.go_away();
         // SAFETY: the caller's promise; no section is open.
-        unsafe {
-            (self.shim.defer)(block, dispose::<D>);
-            if F::ANNOUNCES {
-                (self.shim.quiescent)();
-            }
-        }
+        unsafe { (self.shim.defer)(block, dispose::<D>) };
     }
 }
 
 impl<F: Flavor> Drop for DeferThread<F> {
     fn drop(&mut self) {
+        // Unregistering waits for a lock that liburcu's own thread holds while it waits for a grace
+        // period: in the qsbr flavor that is a deadlock unless this thread is offline.
         // SAFETY: registered by this thread, no section open; unregistering runs what is queued.
         unsafe {
+            (self.shim.offline)();
             (self.shim.defer_unregister)();
             (self.shim.unregister)();
         }

@@ -98,10 +98,12 @@ pub fn run<S: Scheme>(parameters: &Parameters) -> Result<Measured, String> {
             .collect();
         start.wait();
         let began = Instant::now();
+        scheme.step_aside();
         std::thread::sleep(Duration::from_millis(parameters.millis));
         stop.store(true, Relaxed);
         let seconds = began.elapsed().as_secs_f64();
         let threads: Vec<_> = threads.into_iter().map(|thread| thread.join().expect("no panic")).collect();
+        scheme.come_back();
         (threads, seconds, Instant::now())
     });
     scheme.drain();
