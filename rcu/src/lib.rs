@@ -40,7 +40,7 @@
 //! # Reading order
 //!
 //! `cookie` (arithmetic), `cell` with `arch` (one thread's side), `reader` (its handle), `domain` (periods),
-//! `expedite`, `membarrier`; then, leaves all: `wait`, `batch`, `demand`, `stall`, `counters`, `misuse`, `clock`,
+//! `expedite`, `membarrier`; then, leaves all: `wait`, `batch`, `page`, `demand`, `stall`, `counters`, `misuse`, `clock`,
 //! `sync`. The range map of large mappings will stand beside them.
 //!
 //! Borrowed ideas: grace-period sequences and cookies from the kernel's RCU (`rcu_seq_snap`,
@@ -60,12 +60,13 @@ mod domain;
 mod expedite;
 mod membarrier;
 mod misuse;
+mod page;
 mod reader;
 mod stall;
 mod sync;
 mod wait;
 
-pub use batch::{Leaked, PageOfPointers, Stamped};
+pub use batch::{Batch, Leaked, Stamped};
 pub use cell::ReaderCell;
 pub use clock::now_ns;
 pub use cookie::{ACTIVE_COOKIES, Cookie};
@@ -73,6 +74,7 @@ pub use counters::{BUCKETS, Counters, Latencies};
 pub use demand::{Demand, Marks};
 pub use domain::{AlreadyRegistered, BarrierHooks, Domain};
 pub use misuse::{Misuse, MisuseHandler};
+pub use page::PageOfPointers;
 pub use reader::{Guard, Reader};
 pub use stall::{Stall, Stalled};
 pub use wait::PATIENCE_NS;

@@ -70,7 +70,7 @@ in_both_modes! {
         let (cookie, len) = (batch.cookie(), batch.len());
         let (base, capacity, used, stamp) = batch.into_raw();
         // SAFETY: from the `into_raw` above, once.
-        let batch: Stamped<u64> = unsafe { Stamped::from_raw(base, capacity, used, stamp) };
+        let batch: Stamped<PageOfPointers<u64>> = unsafe { Stamped::from_raw(base, capacity, used, stamp) };
         assert_eq!((batch.cookie(), batch.len(), batch.is_empty()), (cookie, len, false));
         assert!(!batch.elapsed(domain));
         reader.quiescent_state();

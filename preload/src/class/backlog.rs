@@ -17,7 +17,7 @@
 use crate::os::env::Size;
 use crate::page::zone;
 use core::sync::atomic::{AtomicBool, AtomicIsize, AtomicU32, AtomicUsize, Ordering::Relaxed};
-use rcu::{Cookie, Demand, Domain};
+use rcu::{Batch, Cookie, Demand, Domain, Stamped};
 
 /// The grace periods every block of the heap waits for.
 pub static DOMAIN: Domain = Domain::new(0x72);
@@ -140,40 +140,59 @@ pub fn is_over_budget() -> bool {
     deferred_bytes() > last_budget()
 }
 
-/// What [`stamp`] gives.
-pub struct Stamp {
-    /// What to wait for.
-    pub cookie: Cookie,
+/// What stamping gives.
+pub struct Closed<B: Batch> {
+    /// What waits.
+    pub batch: Stamped<B>,
     /// The backlog is over its budget and was expedited: the caller should make what has elapsed
-    /// reusable by all, once it has queued what it stamped.
+    /// reusable by all, once it has queued the batch.
     pub over_budget: bool,
 }
 
-/// A cookie for `bytes` that were freed before this call. `credit` is the calling thread's count
-/// down to starting a period.
+/// Closes a batch of `bytes` behind a cookie taken here, after its last block. `credit` is the caller's
+/// count down to starting a period.
 #[inline]
-pub fn stamp(bytes: usize, credit: &mut usize) -> Stamp {
-    stamp_posting(bytes, bytes as isize, credit)
+pub fn stamp<B: Batch>(batch: B, bytes: usize, credit: &mut usize) -> Closed<B> {
+    stamp_posting(batch, bytes, bytes as isize, credit)
 }
 
 /// As [`stamp`], with `balance` of the caller's posted on the occasion.
-fn stamp_posting(bytes: usize, balance: isize, credit: &mut usize) -> Stamp {
+fn stamp_posting<B: Batch>(batch: B, bytes: usize, balance: isize, credit: &mut usize) -> Closed<B> {
     let posted = ACCOUNT.deferred.fetch_add(balance, Relaxed) + balance;
     if posted > ACCOUNT.expedite_at.load(Relaxed) as isize {
         // The cookie must be taken before the periods that are to fulfil it.
-        let cookie = DOMAIN.start_poll();
+        let batch = Stamped::close_and_start(batch, &DOMAIN);
         *credit = START_BYTES;
-        return Stamp { cookie, over_budget: relieve(cookie) };
+        let over_budget = relieve(batch.cookie());
+        return Closed { batch, over_budget };
     }
-    let cookie = if *credit <= bytes {
+    let batch = if *credit <= bytes {
         *credit = START_BYTES;
         note_peak();
-        DOMAIN.start_poll()
+        Stamped::close_and_start(batch, &DOMAIN)
     } else {
         *credit -= bytes;
-        DOMAIN.snapshot()
+        Stamped::close(batch, &DOMAIN)
     };
-    Stamp { cookie, over_budget: false }
+    Closed { batch, over_budget: false }
+}
+
+/// A cookie for `bytes` that are kept elsewhere: a slab's deferred bitmap takes a new one with each
+/// block.
+pub fn cookie_for(bytes: usize) -> Cookie {
+    struct Elsewhere(Cookie);
+    impl Batch for Elsewhere {
+        fn entries(&self) -> u32 {
+            1
+        }
+        fn cookie(&self) -> Cookie {
+            self.0
+        }
+        fn set_cookie(&mut self, cookie: Cookie) {
+            self.0 = cookie;
+        }
+    }
+    stamp(Elsewhere(Cookie::from_bits(0)), bytes, &mut 0).batch.cookie()
 }
 
 /// `bytes` that were stamped are reusable again.
@@ -194,19 +213,19 @@ pub struct Ledger {
 impl Ledger {
     /// As [`stamp`].
     #[inline]
-    pub fn stamp(&mut self, bytes: usize) -> Stamp {
+    pub fn stamp<B: Batch>(&mut self, batch: B, bytes: usize) -> Closed<B> {
         self.balance += bytes as isize;
         if self.balance < posting_step() && self.credit > bytes {
             self.credit -= bytes;
-            return Stamp { cookie: DOMAIN.snapshot(), over_budget: false };
+            return Closed { batch: Stamped::close(batch, &DOMAIN), over_budget: false };
         }
-        self.stamp_posting(bytes)
+        self.stamp_posting(batch, bytes)
     }
 
     #[cold]
     #[inline(never)]
-    fn stamp_posting(&mut self, bytes: usize) -> Stamp {
-        stamp_posting(bytes, core::mem::take(&mut self.balance), &mut self.credit)
+    fn stamp_posting<B: Batch>(&mut self, batch: B, bytes: usize) -> Closed<B> {
+        stamp_posting(batch, bytes, core::mem::take(&mut self.balance), &mut self.credit)
     }
 
     /// As [`settle`].

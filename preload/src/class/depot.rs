@@ -11,15 +11,16 @@
 //! depot's lock. Lock order: depot, then nothing; the slabs are locked on their own.
 
 use crate::class::Torn;
-use crate::class::backlog::{self, DOMAIN};
-use crate::class::magazine::{Magazine, Queue, Stack};
+use crate::class::backlog;
+use crate::class::lists::{Queue, Stack};
+use crate::class::magazine::Magazine;
 use crate::class::size_class::{CLASSES, Class};
-use crate::class::{empties, pool, verdict};
+use crate::class::{empties, pool, verdict, waiting};
 use crate::os::lock::Lock;
 use crate::page::back_off;
 use crate::page::idle::{self, Idle};
 use core::sync::atomic::{AtomicU32, AtomicUsize, Ordering::Relaxed};
-use rcu::Cookie;
+use rcu::Stamped;
 
 /// Bytes of blocks a class's depot keeps before it flushes (tune). Enough for sixteen magazines
 /// of the largest blocks; small blocks are bounded by `DEPOT_MAGAZINES` first.
@@ -68,15 +69,6 @@ pub fn of(class: Class) -> &'static Depot {
     &DEPOTS[class.index()]
 }
 
-/// Whether the cookie of a waiting magazine has elapsed.
-#[inline(always)]
-pub fn elapsed(magazine: Magazine) -> bool {
-    if cfg!(rcumalloc_break = "cookie") {
-        return true; // the reader-guarantee test must fail with this
-    }
-    DOMAIN.poll(Cookie::from_bits(magazine.cookie()))
-}
-
 impl Depot {
     const fn new() -> Depot {
         Depot { count: AtomicU32::new(0), inner: Lock::new(Inner::new()) }
@@ -94,19 +86,18 @@ impl Depot {
     fn take_locked(&self, class: Class) -> Option<Magazine> {
         let mut inner = self.inner.lock();
         if let Some(magazine) = inner.full.pop() {
-            self.removed(&mut inner, magazine, class);
+            self.removed(&mut inner, magazine.len() * class.size());
             return Some(magazine);
         }
-        let magazine = inner.waiting.front().filter(|&m| elapsed(m))?;
-        inner.waiting.pop();
-        self.removed(&mut inner, magazine, class);
+        let oldest = inner.waiting.pop_if(waiting::elapsed)?;
+        let bytes = oldest.len() * class.size();
+        self.removed(&mut inner, bytes);
         drop(inner);
-        backlog::settle(magazine.len() * class.size());
-        Some(magazine)
+        backlog::settle(bytes);
+        waiting::open(oldest)
     }
 
-    fn removed(&self, inner: &mut Inner, magazine: Magazine, class: Class) {
-        let bytes = magazine.len() * class.size();
+    fn removed(&self, inner: &mut Inner, bytes: usize) {
         inner.bytes -= bytes;
         ALL_BYTES.fetch_sub(bytes, Relaxed);
         self.count.fetch_sub(1, Relaxed);
@@ -115,19 +106,19 @@ impl Depot {
     }
 
     /// Takes a stamped magazine in.
-    pub fn put_waiting(&self, class: Class, magazine: Magazine) {
-        self.put(class, magazine, |inner| inner.waiting.push(magazine));
+    pub fn put_waiting(&self, class: Class, waiting: Stamped<Magazine>) {
+        self.put(class, waiting.len(), |inner| inner.waiting.push(waiting));
     }
 
     /// Takes a magazine whose blocks may be handed out; they are marked in.
     pub fn put_full(&self, class: Class, magazine: Magazine) {
-        self.put(class, magazine, |inner| inner.full.push(magazine));
+        self.put(class, magazine.len(), |inner| inner.full.push(magazine));
     }
 
-    fn put(&self, class: Class, magazine: Magazine, file: impl FnOnce(&mut Inner)) {
+    fn put(&self, class: Class, blocks: usize, file: impl FnOnce(&mut Inner)) {
         let excess = {
             let mut inner = self.inner.lock();
-            let bytes = magazine.len() * class.size();
+            let bytes = blocks * class.size();
             inner.bytes += bytes;
             let all = ALL_BYTES.fetch_add(bytes, Relaxed) + bytes;
             self.count.fetch_add(1, Relaxed);
@@ -203,10 +194,20 @@ pub fn all_bytes() -> usize {
 
 /// The cold drain: the blocks of `magazine`, marked in and reusable, go back to their slabs; the
 /// magazine becomes an empty one.
-pub fn flush(class: Class, magazine: Magazine) {
+pub fn flush(class: Class, mut magazine: Magazine) {
     give_blocks(class, magazine.blocks());
     magazine.set_len(0);
     empties::put(magazine);
+}
+
+/// As [`flush`], for one that has waited long enough. Returns the bytes of its blocks.
+pub fn flush_waiting(class: Class, waiting: Stamped<Magazine>) -> usize {
+    let bytes = waiting.len() * class.size();
+    backlog::settle(bytes);
+    if let Some(magazine) = waiting::open(waiting) {
+        flush(class, magazine);
+    }
+    bytes
 }
 
 /// As [`flush`], and the magazine stays with the caller.

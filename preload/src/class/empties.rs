@@ -8,7 +8,8 @@
 //! One lock, taken last before the page floor's.
 
 use crate::class::Torn;
-use crate::class::magazine::{KINDS, Magazine, Stack, kind_bytes};
+use crate::class::lists::Stack;
+use crate::class::magazine::{KINDS, Magazine, kind_bytes};
 use crate::constants::PAGE;
 use crate::os::lock::Lock;
 use crate::page::idle::{self, Idle};
@@ -129,19 +130,19 @@ pub fn release(most: usize) -> usize {
 }
 
 fn release_kind(stack: &mut Stack, pieces: usize, most: usize) -> usize {
-    let page_of = |magazine: Magazine| Page::containing(magazine.low() as usize);
+    let page_of = |magazine: &Magazine| Page::containing(magazine.low() as usize);
     // Through an array of its own: each magazine is looked at three times.
     let (mut all, mut kept, mut released) = (core::mem::take(stack), Stack::new(), 0);
     let mut seen = Stack::new();
     while let Some(magazine) = all.pop() {
-        seen.push(magazine);
-        if let Some(page) = page_of(magazine) {
+        if let Some(page) = page_of(&magazine) {
             let tally = Tally::of(page);
             Tally { stored: tally.stored + 1, ..tally }.note(page);
         }
+        seen.push(magazine);
     }
     while let Some(magazine) = seen.pop() {
-        let Some(page) = page_of(magazine) else { continue };
+        let Some(page) = page_of(&magazine) else { continue };
         let mut tally = Tally::of(page);
         tally.stays |= tally.stored < pieces || tally.going == 0 && released == most;
         if tally.stays {
@@ -158,7 +159,7 @@ fn release_kind(stack: &mut Stack, pieces: usize, most: usize) -> usize {
         }
     }
     while let Some(magazine) = kept.pop() {
-        if let Some(page) = page_of(magazine) {
+        if let Some(page) = page_of(&magazine) {
             Tally::default().note(page);
         }
         stack.push(magazine);
@@ -209,8 +210,9 @@ mod tests {
         let pages: Vec<Page> = (0..3).map(|_| zone::alloc_pages(0).unwrap()).collect();
         let firsts: Vec<Magazine> = pages.iter().map(|&page| cut(page, KIND)).collect();
         let before = bytes();
-        put(firsts[0]);
-        put(firsts[1]);
+        let [first, second, third] = firsts.try_into().ok().unwrap();
+        put(first);
+        put(second);
         let released = release(usize::MAX);
         assert!(released >= 2);
         assert_eq!(bytes(), before + 2 * kind_bytes(KIND) - released * PAGE);
@@ -224,11 +226,11 @@ mod tests {
         }
         let mut rest = HashSet::new();
         while let Some(magazine) = take(KIND) {
-            assert!(rest.insert(magazine.low()));
+            assert!(rest.insert(magazine.into_low()));
         }
         let of_third = rest.iter().filter(|&&low| low as usize & !(PAGE - 1) == pages[2].addr()).count();
         assert_eq!(of_third, pieces - 1);
-        put(firsts[2]);
+        put(third);
         // SAFETY: from `low`, above.
         rest.into_iter().for_each(|low| put(unsafe { Magazine::of_low(low) }.unwrap()));
         assert_eq!(release(1), 1, "no more than asked for");

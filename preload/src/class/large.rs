@@ -11,7 +11,7 @@
 //! The queue and the descriptors' links are under one lock, taken for a few instructions.
 
 use crate::class::Torn;
-use crate::class::backlog::{self, DOMAIN, Stamp};
+use crate::class::backlog::{self, Closed, DOMAIN};
 use crate::class::depot;
 use crate::class::size_class::SMALL_MAX;
 use crate::constants::PAGE;
@@ -21,7 +21,7 @@ use crate::page::meta::{MetaObject, MetaPool};
 use crate::page::{Page, watermark, zone};
 use core::ptr::NonNull;
 use core::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
-use rcu::Cookie;
+use rcu::{Batch, Cookie};
 
 const LIVE: u32 = 1;
 const DEFERRED: u32 = 2;
@@ -109,6 +109,21 @@ impl LargeRef {
     }
 }
 
+/// A freed block as a batch of its own.
+struct Freed(LargeRef);
+
+impl Batch for Freed {
+    fn entries(&self) -> u32 {
+        1
+    }
+    fn cookie(&self) -> Cookie {
+        Cookie::from_bits(self.0.get().cookie.load(Ordering::Relaxed))
+    }
+    fn set_cookie(&mut self, cookie: Cookie) {
+        self.0.get().cookie.store(cookie.to_bits(), Ordering::Relaxed);
+    }
+}
+
 /// A block of `size` bytes aligned to `align` (a power of two). The flag says that every byte
 /// is known to be zero. `None`: out of memory.
 #[cold]
@@ -178,9 +193,8 @@ impl LargeRef {
     fn defer(self, bytes: usize) -> bool {
         let mut waiting = WAITING.lock();
         // Under the lock, so that cookies only grow towards the tail.
-        let Stamp { cookie, over_budget } = backlog::stamp(bytes, &mut waiting.credit);
+        let Closed { over_budget, .. } = backlog::stamp(Freed(self), bytes, &mut waiting.credit);
         let d = self.get();
-        d.cookie.store(cookie.to_bits(), Ordering::Relaxed);
         d.link.store(0, Ordering::Relaxed);
         match waiting.tail {
             Some(tail) => tail.get().link.store(self.0.as_ptr() as usize, Ordering::Relaxed),

@@ -4,14 +4,17 @@
 //! in one of five kinds (12 to 252 blocks; 128 bytes to 2 KiB). While it is *loaded* or
 //! *filling* only its owner's table slot knows how full it is; the head's `len` is written when
 //! it leaves the slot. The batch behind one cookie is a whole magazine: after the grace period
-//! it becomes, untouched, the next loaded one, so reclaim does no work per block.
+//! it becomes, untouched, the next loaded one, so reclaim does no work per block. That it takes the
+//! cookie after its last block, gets no block any more and is opened only when the cookie has elapsed,
+//! is the engine's type-state: a waiting one is an [`rcu::Stamped`], which shows nothing of its blocks.
 //!
 //! A magazine belongs to exactly one of: a table slot, a thread's queue, a depot, the store of
-//! empties. Whoever removed it from the one may put it in the other; nothing here is atomic.
+//! empties. The handle is moved from the one to the other and cannot be copied; nothing here is atomic.
 //! Pages of pointers are type-stable: once cut they stay magazines.
 
 use crate::class::size_class::Class;
 use core::ptr::NonNull;
+use rcu::{Batch, Cookie};
 
 /// How many kinds (array lengths) there are.
 pub const KINDS: usize = 5;
@@ -37,19 +40,19 @@ struct Head {
     /// Link of whatever list it is on.
     next: Option<Magazine>,
     /// Grace-period cookie, valid while it waits.
-    cookie: u64,
+    cookie: Cookie,
     /// When it was stamped, in milliseconds of the coarse clock (wraps after 49 days).
     stamped_ms: u32,
     /// Blocks inside, valid while in no table slot.
     len: u16,
     kind: u8,
-    class: u8,
     /// The word before the first block: never equal to a block's address.
     _fence: u64,
 }
 
-/// A handle on one magazine: whoever holds it owns it, though the type is `Copy` for lists' sake.
-#[derive(Clone, Copy, PartialEq, Eq)]
+/// A handle on one magazine: whoever holds it owns it. What `&self` allows is harmless while the
+/// magazine waits.
+#[derive(PartialEq, Eq)]
 #[repr(transparent)]
 pub struct Magazine(NonNull<Head>);
 
@@ -68,11 +71,10 @@ impl Magazine {
         unsafe {
             head.write(Head {
                 next: None,
-                cookie: 0,
+                cookie: Cookie::from_bits(0),
                 stamped_ms: 0,
                 len: 0,
                 kind: kind as u8,
-                class: 0,
                 _fence: 0,
             });
         }
@@ -82,111 +84,128 @@ impl Magazine {
     /// The magazine whose array starts at `low`; `None` for the null of an unused slot.
     ///
     /// # Safety
-    /// `low` is null or came from [`Magazine::low`].
+    /// `low` is null or came from [`Magazine::into_low`], whose owner takes the magazine
+    /// out of where it put the address.
     #[inline(always)]
     pub unsafe fn of_low(low: *mut usize) -> Option<Magazine> {
         // SAFETY: a non-null `low` lies one head past the head.
         NonNull::new(low).map(|low| Magazine(unsafe { low.sub(HEAD_WORDS) }.cast()))
     }
 
-    /// Where the array starts.
+    /// Where the array starts; the table slot that it goes to takes the handle's place.
     #[inline(always)]
-    pub fn low(self) -> *mut usize {
+    pub fn into_low(self) -> *mut usize {
+        self.low()
+    }
+
+    #[inline(always)]
+    pub(super) fn low(&self) -> *mut usize {
         // SAFETY: the array follows the head in the same piece of memory.
         unsafe { self.0.as_ptr().add(1).cast() }
     }
 
     /// Kind: index into the five array lengths.
     #[inline(always)]
-    pub fn kind(self) -> usize {
+    pub fn kind(&self) -> usize {
         self.head().kind as usize
     }
 
     /// How many blocks of `class` it takes.
     #[inline(always)]
-    pub fn capacity(self, class: Class) -> usize {
+    pub fn capacity(&self, class: Class) -> usize {
         capacity(self.kind(), class)
     }
 
     /// Blocks inside (while it is in no slot).
     #[inline(always)]
-    pub fn len(self) -> usize {
+    pub fn len(&self) -> usize {
         self.head().len as usize
     }
 
     /// Whether none is (while it is in no slot).
     #[inline(always)]
-    pub fn is_empty(self) -> bool {
+    pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
     /// Sets how many blocks are inside.
     #[inline(always)]
-    pub fn set_len(self, len: usize) {
+    pub fn set_len(&mut self, len: usize) {
         self.head_mut().len = len as u16;
     }
 
     /// The blocks inside.
     #[inline(always)]
-    pub fn blocks<'a>(self) -> &'a mut [usize] {
+    pub fn blocks(&mut self) -> &mut [usize] {
         // SAFETY: `len` never exceeds the array; the holder of the handle owns the array.
         unsafe { core::slice::from_raw_parts_mut(self.low(), self.len()) }
     }
 
     /// The whole array, as room for blocks of `class`.
     #[inline(always)]
-    pub fn room<'a>(self, class: Class) -> &'a mut [usize] {
+    pub fn room(&mut self, class: Class) -> &mut [usize] {
         // SAFETY: the capacity never exceeds the array; pages of pointers are always
         // initialised memory (zero or an old address).
         unsafe { core::slice::from_raw_parts_mut(self.low(), self.capacity(class)) }
     }
 
-    /// The cookie it waits for.
+    /// Notes when it is stamped.
     #[inline(always)]
-    pub fn cookie(self) -> u64 {
-        self.head().cookie
-    }
-
-    /// Closes it: `len` blocks of `class` wait for `cookie` since `now_ms`.
-    #[inline(always)]
-    pub fn stamp(self, class: Class, len: usize, cookie: u64, now_ms: u32) {
-        let head = self.head_mut();
-        head.class = class.index() as u8;
-        head.len = len as u16;
-        head.cookie = cookie;
-        head.stamped_ms = now_ms;
-        head.next = None;
+    pub fn set_stamped_ms(&mut self, now_ms: u32) {
+        self.head_mut().stamped_ms = now_ms;
     }
 
     /// When it was stamped.
     #[inline(always)]
-    pub fn stamped_ms(self) -> u32 {
+    pub fn stamped_ms(&self) -> u32 {
         self.head().stamped_ms
     }
 
-    /// Link of the list it is on.
+    /// Takes what is linked behind it.
     #[inline(always)]
-    pub fn next(self) -> Option<Magazine> {
-        self.head().next
+    pub(super) fn take_next(&mut self) -> Option<Magazine> {
+        self.head_mut().next.take()
     }
 
-    /// Sets the link.
+    /// Links `next` behind it.
     #[inline(always)]
-    pub fn set_next(self, next: Option<Magazine>) {
+    pub(super) fn set_next(&mut self, next: Option<Magazine>) {
         self.head_mut().next = next;
     }
 
+    /// A second handle, for a list's other end.
     #[inline(always)]
-    fn head<'a>(self) -> &'a Head {
+    pub(super) fn alias(&self) -> Magazine {
+        Magazine(self.0)
+    }
+
+    #[inline(always)]
+    fn head(&self) -> &Head {
         // SAFETY: pages of pointers are type-stable and the holder owns this one.
         unsafe { self.0.as_ref() }
     }
 
     #[inline(always)]
-    #[allow(clippy::mut_from_ref)]
-    fn head_mut<'a>(mut self) -> &'a mut Head {
-        // SAFETY: as above; no reference outlives the one statement that uses it.
+    fn head_mut(&mut self) -> &mut Head {
+        // SAFETY: as above.
         unsafe { self.0.as_mut() }
+    }
+}
+
+impl Batch for Magazine {
+    #[inline(always)]
+    fn entries(&self) -> u32 {
+        self.len() as u32
+    }
+
+    #[inline(always)]
+    fn cookie(&self) -> Cookie {
+        self.head().cookie
+    }
+
+    #[inline(always)]
+    fn set_cookie(&mut self, cookie: Cookie) {
+        self.head_mut().cookie = cookie;
     }
 }
 
@@ -217,117 +236,10 @@ pub const fn kind_bytes(kind: usize) -> usize {
     KIND_WORDS[kind] * 8
 }
 
-/// A last-in first-out list of magazines, with its length.
-#[derive(Default)]
-pub struct Stack {
-    top: Option<Magazine>,
-    len: usize,
-}
-
-impl Stack {
-    /// An empty one.
-    pub const fn new() -> Stack {
-        Stack { top: None, len: 0 }
-    }
-
-    /// Puts one on top.
-    #[inline(always)]
-    pub fn push(&mut self, magazine: Magazine) {
-        magazine.set_next(self.top);
-        self.top = Some(magazine);
-        self.len += 1;
-    }
-
-    /// Takes the top one.
-    #[inline(always)]
-    pub fn pop(&mut self) -> Option<Magazine> {
-        let magazine = self.top?;
-        self.top = magazine.next();
-        self.len -= 1;
-        Some(magazine)
-    }
-
-    /// How many.
-    #[inline(always)]
-    pub fn len(&self) -> usize {
-        self.len
-    }
-
-    /// Whether none is inside.
-    #[inline(always)]
-    pub fn is_empty(&self) -> bool {
-        self.len == 0
-    }
-}
-
-/// A first-in first-out list of stamped magazines: cookies only grow towards the tail, so what
-/// waits is never scanned; only the head is polled.
-#[derive(Default)]
-pub struct Queue {
-    head: Option<Magazine>,
-    tail: Option<Magazine>,
-    len: usize,
-}
-
-impl Queue {
-    /// An empty one.
-    pub const fn new() -> Queue {
-        Queue { head: None, tail: None, len: 0 }
-    }
-
-    /// Appends a stamped magazine.
-    #[inline(always)]
-    pub fn push(&mut self, magazine: Magazine) {
-        magazine.set_next(None);
-        match self.tail {
-            Some(tail) => tail.set_next(Some(magazine)),
-            None => self.head = Some(magazine),
-        }
-        self.tail = Some(magazine);
-        self.len += 1;
-    }
-
-    /// The oldest.
-    #[inline(always)]
-    pub fn front(&self) -> Option<Magazine> {
-        self.head
-    }
-
-    /// Takes the oldest.
-    #[inline(always)]
-    pub fn pop(&mut self) -> Option<Magazine> {
-        let magazine = self.head?;
-        self.head = magazine.next();
-        if self.head.is_none() {
-            self.tail = None;
-        }
-        self.len -= 1;
-        Some(magazine)
-    }
-
-    /// How many.
-    #[inline(always)]
-    pub fn len(&self) -> usize {
-        self.len
-    }
-
-    /// Whether none is inside.
-    #[inline(always)]
-    pub fn is_empty(&self) -> bool {
-        self.len == 0
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::class::size_class::CLASSES;
-
-    fn boxed(kind: usize) -> Magazine {
-        let layout = std::alloc::Layout::from_size_align(kind_bytes(kind), 32).unwrap();
-        // SAFETY: fresh memory of the kind's size and alignment, leaked by the test.
-        unsafe { Magazine::create(NonNull::new(std::alloc::alloc_zeroed(layout)).unwrap(), kind) }
-    }
 
     #[test]
     fn capacities_are_bounded_by_bytes_and_at_least_two() {
@@ -339,18 +251,5 @@ mod tests {
                 assert!((capacity + HEAD_WORDS) * 8 <= kind_bytes(kind));
             }
         }
-    }
-
-    #[test]
-    fn queue_is_fifo_and_stack_lifo() {
-        let (a, b) = (boxed(0), boxed(1));
-        let mut queue = Queue::new();
-        queue.push(a);
-        queue.push(b);
-        assert!(queue.pop() == Some(a) && queue.pop() == Some(b) && queue.pop().is_none());
-        let mut stack = Stack::new();
-        stack.push(a);
-        stack.push(b);
-        assert!(stack.pop() == Some(b) && stack.pop() == Some(a) && stack.pop().is_none());
     }
 }

@@ -1,21 +1,23 @@
 //! Size classes, magazines, depots, slabs and large blocks: what a block is and where it waits.
 //!
 //! [`size_class`] says which of 64 rounded sizes serves a request; [`slab`]s are cut into blocks
-//! of one class and gathered in a [`pool`]; blocks move in [`magazine`]s, which change hands in
-//! the [`depot`] and are kept in [`empties`] while nothing is in them; [`marks`] knows of every
-//! block whether it is out; [`backlog`] keeps the account of what waits for a grace period; [`large`]
-//! blocks are page runs of their own; [`verdict`] speaks when a call is wrong.
+//! of one class and gathered in a [`pool`]; blocks move in [`magazine`]s, which lie in [`lists`], change
+//! hands in the [`depot`] and are kept in [`empties`] while nothing is in them; [`marks`] knows of every
+//! block whether it is out; [`backlog`] keeps the account of what waits for a grace period, [`waiting`]
+//! takes it up again; [`large`] blocks are page runs of their own; [`verdict`] speaks when a call is wrong.
 
 pub mod backlog;
 pub mod depot;
 pub mod empties;
 pub mod large;
+pub mod lists;
 pub mod magazine;
 pub mod marks;
 pub mod pool;
 pub mod size_class;
 pub mod slab;
 pub mod verdict;
+pub mod waiting;
 
 /// What a lock protects, left behind torn by a thread that a raw clone did not copy.
 pub trait Torn {

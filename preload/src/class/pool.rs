@@ -125,7 +125,7 @@ impl ClassPool {
         let mut inner = self.0.lock();
         let Some(slab) = Slab::of(block) else { return };
         // Credit 0: a period starts by itself, for nobody will look after this block.
-        let cookie = backlog::stamp(class.size(), &mut 0).cookie;
+        let cookie = backlog::cookie_for(class.size());
         let first = slab.deferred_cookie().is_none();
         slab.defer(block, cookie.to_bits());
         inner.away -= 1;

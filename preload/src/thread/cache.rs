@@ -20,7 +20,8 @@
 
 use crate::class::backlog::{self, Ledger};
 use crate::class::empties;
-use crate::class::magazine::{KINDS, Magazine, Stack, largest_kind};
+use crate::class::lists::Stack;
+use crate::class::magazine::{KINDS, Magazine, largest_kind};
 use crate::class::size_class::{CLASSES, Class};
 use crate::os::tls;
 use crate::page::cache::PageCache;

@@ -12,7 +12,8 @@
 use crate::class::backlog;
 use crate::class::depot;
 use crate::class::empties;
-use crate::class::magazine::{KINDS, Magazine, Stack};
+use crate::class::lists::Stack;
+use crate::class::magazine::{KINDS, Magazine};
 use crate::class::marks::Map;
 use crate::class::size_class::{CLASSES, Class};
 use crate::class::verdict;
@@ -114,8 +115,8 @@ pub fn empty(cache: &mut ThreadCache) {
         }
         let loaded = cache.alloc.slot(class).remove();
         let warm = cache.class(class).warm.take();
-        for magazine in [loaded, warm].into_iter().flatten() {
-            retire::check_in(class, magazine);
+        for mut magazine in [loaded, warm].into_iter().flatten() {
+            retire::check_in(class, &mut magazine);
             depot::flush(class, magazine);
         }
         let mut shelf = cache.shelf.open_waiting();
@@ -144,7 +145,7 @@ pub fn abandon(cache: &mut ThreadCache) {
         let filling = cache.defer.slot(class).remove_if_whole(class);
         let loaded = cache.alloc.slot(class).remove_if_whole(class);
         // In the middle of a turn it may be in two places.
-        let warm = cache.class(class).warm.take().filter(|&warm| loaded != Some(warm));
+        let warm = cache.class(class).warm.take().filter(|warm| loaded.as_ref() != Some(warm));
         for magazine in [filling, loaded, warm].into_iter().flatten() {
             keep_marked_out(class, magazine);
         }
@@ -158,7 +159,7 @@ pub fn abandon(cache: &mut ThreadCache) {
 }
 
 /// Drops the blocks that are marked in already from `magazine` and stamps what is left.
-fn keep_marked_out(class: Class, magazine: Magazine) {
+fn keep_marked_out(class: Class, mut magazine: Magazine) {
     let mut kept = 0;
     let blocks = magazine.blocks();
     for at in 0..blocks.len() {
@@ -172,9 +173,9 @@ fn keep_marked_out(class: Class, magazine: Magazine) {
     if kept == 0 {
         return empties::put(magazine);
     }
-    let cookie = backlog::stamp(kept * class.size(), &mut 0).cookie;
-    magazine.stamp(class, kept, cookie.to_bits(), 0);
-    depot::of(class).put_waiting(class, magazine);
+    magazine.set_stamped_ms(0);
+    let waiting = backlog::stamp(magazine, kept * class.size(), &mut 0).batch;
+    depot::of(class).put_waiting(class, waiting);
 }
 
 impl ThreadCache {
@@ -198,7 +199,7 @@ pub fn verify_own() {
     let cache = unsafe { &mut *(table as *mut ThreadCache) };
     for index in 0..CLASSES {
         let class = Class::new(index);
-        let warm = cache.class(class).warm.map_or(&[][..], |warm| &*warm.blocks());
+        let warm = cache.classes[index].warm.as_mut().map_or(&[][..], |warm| &*warm.blocks());
         let loaded = blocks_of(cache.alloc.peek(class));
         let filling = blocks_of(cache.defer.peek(class));
         let all = || warm.iter().chain(loaded).chain(filling);

@@ -7,15 +7,15 @@
 use crate::class::backlog::{self, DOMAIN};
 use crate::class::depot;
 use crate::class::large;
-use crate::class::magazine::Magazine;
 use crate::class::pool;
 use crate::class::size_class::{CLASSES, Class};
+use crate::class::waiting;
 use crate::os::clock;
 use crate::page::reserve;
 use crate::thread::cache::ThreadCache;
 use crate::thread::shelf::{self, Whose};
 use crate::thread::{decay, entry, fork, mode, readers, stall};
-use rcu::{BarrierHooks, Cookie, Reader};
+use rcu::{BarrierHooks, Reader};
 
 /// Waiting magazines of a class that a thread over budget keeps for its own next refills (tune).
 const KEPT: usize = 2;
@@ -60,15 +60,17 @@ impl ThreadCache {
     fn sweep(&mut self) {
         self.retire_partial();
         let now = self.now_ms;
-        let age = |oldest: &Magazine| now.wrapping_sub(oldest.stamped_ms());
         let front = |shelf: shelf::Open| {
-            shelf.stocks.iter().filter_map(|stock| stock.waiting.front()).max_by_key(age)
+            let fronts = shelf.stocks.iter().filter_map(|stock| stock.waiting.front());
+            fronts
+                .map(|oldest| (now.wrapping_sub(oldest.peek().stamped_ms()), oldest.cookie()))
+                .max_by_key(|x| x.0)
         };
         let oldest = self.shelf.open().and_then(front);
-        if let Some(oldest) = oldest
-            && age(&oldest) >= backlog::age_limit_ms()
+        if let Some((age, cookie)) = oldest
+            && age >= backlog::age_limit_ms()
         {
-            backlog::expedite(Cookie::from_bits(oldest.cookie()));
+            backlog::expedite(cookie);
         }
         large::reclaim();
         stall::look();
@@ -108,13 +110,9 @@ impl ThreadCache {
         if let Some(mut shelf) = self.shelf.open() {
             for class in classes() {
                 while shelf.stock(class).waiting.len() > keep
-                    && let Some(oldest) = shelf.stock(class).waiting.front().filter(|&m| depot::elapsed(m))
+                    && let Some(oldest) = shelf.stock(class).waiting.pop_if(waiting::elapsed)
                 {
-                    shelf.stock(class).waiting.pop();
-                    let bytes = oldest.len() * class.size();
-                    shelf.held -= bytes;
-                    backlog::settle(bytes);
-                    depot::flush(class, oldest);
+                    shelf.held -= depot::flush_waiting(class, oldest);
                 }
                 while let Some(full) = shelf.stock(class).full.pop() {
                     shelf.held -= full.len() * class.size();

@@ -14,6 +14,7 @@ use crate::class::magazine::Magazine;
 use crate::class::marks::Map;
 use crate::class::pool;
 use crate::class::size_class::Class;
+use crate::class::waiting;
 use crate::constants::PAGE;
 use crate::page::back_off;
 use crate::thread::cache::ThreadCache;
@@ -27,13 +28,10 @@ impl ThreadCache {
         if let Some(block) = self.alloc.slot(class).pop() {
             return Some(block);
         }
-        if let Some(warm) = self.class(class).warm
-            && !warm.is_empty()
-        {
-            self.class(class).warm = None;
+        if let Some(warm) = self.class(class).warm.take_if(|warm| !warm.is_empty()) {
             let emptied = self.load(class, warm);
             self.class(class).warm = emptied;
-        } else if let Some(magazine) = self.reusable(class) {
+        } else if let Some(mut magazine) = self.reusable(class) {
             // SAFETY: the magazine was taken from a list: its blocks are ours.
             unsafe { Map::of(class).load(magazine.blocks()) };
             self.loaded += magazine.len() as u64;
@@ -51,7 +49,8 @@ impl ThreadCache {
     fn load(&mut self, class: Class, magazine: Magazine) -> Option<Magazine> {
         let slot = self.alloc.slot(class);
         let emptied = slot.remove();
-        slot.install(magazine, class, magazine.len());
+        let len = magazine.len();
+        slot.install(magazine, class, len);
         emptied
     }
 
@@ -60,19 +59,16 @@ impl ThreadCache {
     fn reusable(&mut self, class: Class) -> Option<Magazine> {
         let mut waits = false;
         if let Some(mut shelf) = self.shelf.open() {
-            let stock = shelf.stock(class);
-            if let Some(oldest) = stock.waiting.front() {
-                if depot::elapsed(oldest) {
-                    stock.waiting.pop();
-                    let bytes = oldest.len() * class.size();
-                    shelf.held -= bytes;
-                    drop(shelf);
-                    self.ledger.settle(bytes);
-                    backlog::relax_mark();
-                    return Some(oldest);
-                }
-                waits = true;
+            let queue = &mut shelf.stock(class).waiting;
+            if let Some(oldest) = queue.pop_if(waiting::elapsed) {
+                let bytes = oldest.len() * class.size();
+                shelf.held -= bytes;
+                drop(shelf);
+                self.ledger.settle(bytes);
+                backlog::relax_mark();
+                return waiting::open(oldest);
             }
+            waits = !queue.is_empty();
             if let Some(magazine) = shelf.stock(class).full.pop() {
                 shelf.held -= magazine.len() * class.size();
                 return Some(magazine);
@@ -91,7 +87,7 @@ impl ThreadCache {
     fn carve(&mut self, class: Class) -> Option<usize> {
         let kind = self.kind(class);
         let emptied = self.alloc.slot(class).remove();
-        let magazine = match emptied {
+        let mut magazine = match emptied {
             Some(magazine) if magazine.kind() >= kind => magazine,
             _ => match (self.empty(kind), emptied) {
                 (Some(magazine), Some(emptied)) => {
@@ -108,7 +104,7 @@ impl ThreadCache {
         // After a scan one page's worth.
         let some = if backs_off { room.len().min((PAGE / class.size()).max(1)) } else { room.len() };
         let taken = match pool::of(class).take(class, &mut room[..some]) {
-            0 => self.carve_after_expedite(class, magazine),
+            0 => self.carve_after_expedite(class, &mut magazine),
             taken => taken,
         };
         magazine.set_len(taken);
@@ -123,7 +119,7 @@ impl ThreadCache {
     /// Memory is out: what waits may be all there is. Ends its grace period if nobody holds it,
     /// and tries once more.
     #[cold]
-    fn carve_after_expedite(&mut self, class: Class, magazine: Magazine) -> usize {
+    fn carve_after_expedite(&mut self, class: Class, magazine: &mut Magazine) -> usize {
         self.reclaim_everything();
         pool::of(class).take(class, magazine.room(class))
     }

@@ -13,16 +13,15 @@
 //! waiting one, if elapsed, is flushed to the slabs and used; else the block's bit is set in its
 //! slab's deferred bitmap.
 
-use crate::class::backlog::{self, Stamp};
+use crate::class::backlog::{self, Closed};
 use crate::class::depot;
 use crate::class::magazine::Magazine;
 use crate::class::marks::Map;
 use crate::class::size_class::Class;
-use crate::class::{pool, verdict};
+use crate::class::{pool, verdict, waiting};
 use crate::thread::cache::ThreadCache;
 use crate::thread::mode;
 use crate::thread::shelf::{Contents, share_bytes};
-use rcu::Cookie;
 
 /// Magazines of one class a thread keeps before the depot gets the oldest. With 4 most reuse went
 /// through the depot, with 64 almost none (spike.md).
@@ -82,24 +81,24 @@ impl ThreadCache {
 
     /// Marks the blocks of `magazine` in, stamps it and queues it.
     #[inline]
-    pub fn retire(&mut self, class: Class, magazine: Magazine) {
-        check_in(class, magazine);
+    pub fn retire(&mut self, class: Class, mut magazine: Magazine) {
+        check_in(class, &mut magazine);
         let len = magazine.len();
         let bytes = len * class.size();
         self.retired += len as u64;
-        let Stamp { cookie, over_budget } = self.ledger.stamp(bytes);
-        magazine.stamp(class, len, cookie.to_bits(), self.now_ms);
+        magazine.set_stamped_ms(self.now_ms);
+        let Closed { batch, over_budget } = self.ledger.stamp(magazine, bytes);
         match self.shelf.open() {
             Some(mut shelf) => {
                 shelf.held += bytes;
                 let held = shelf.held;
                 let waiting = &mut shelf.stock(class).waiting;
-                waiting.push(magazine);
+                waiting.push(batch);
                 if waiting.len() > SHARE || held > share_bytes() {
                     shed_waiting(&mut shelf, class);
                 }
             }
-            None => depot::of(class).put_waiting(class, magazine),
+            None => depot::of(class).put_waiting(class, batch),
         }
         if over_budget {
             self.reclaim_surplus();
@@ -133,8 +132,8 @@ impl ThreadCache {
                     (None, older) => {
                         // No memory: empty one of our own into the slabs and use its array.
                         let victim = older.or_else(|| self.class(class).warm.take());
-                        if let Some(victim) = victim {
-                            check_in(class, victim);
+                        if let Some(mut victim) = victim {
+                            check_in(class, &mut victim);
                             depot::give_blocks(class, victim.blocks());
                             self.alloc.slot(class).install(victim, class, 0);
                         }
@@ -146,8 +145,8 @@ impl ThreadCache {
 
     /// Files a full local magazine for reuse: here, or past this thread's share in the depot. Where
     /// there is nobody to trade with, the slabs are the better place: other classes may get them.
-    fn keep_local(&mut self, class: Class, magazine: Magazine) {
-        check_in(class, magazine);
+    fn keep_local(&mut self, class: Class, mut magazine: Magazine) {
+        check_in(class, &mut magazine);
         self.retired += magazine.len() as u64;
         let bytes = magazine.len() * class.size();
         if let Some(mut shelf) = self.shelf.open() {
@@ -173,19 +172,15 @@ impl ThreadCache {
     #[inline(never)]
     fn recycle_waiting(&mut self, class: Class) -> Option<Magazine> {
         let mut shelf = self.shelf.open()?;
-        let oldest = shelf.stock(class).waiting.front()?;
-        let cookie = Cookie::from_bits(oldest.cookie());
-        if !backlog::expedite(cookie) {
-            return None;
-        }
-        shelf.stock(class).waiting.pop();
+        let oldest = shelf.stock(class).waiting.pop_if(|oldest| backlog::expedite(oldest.cookie()))?;
         let bytes = oldest.len() * class.size();
         shelf.held -= bytes;
         drop(shelf);
         self.ledger.settle(bytes);
-        depot::give_blocks(class, oldest.blocks());
-        oldest.set_len(0);
-        Some(oldest)
+        let mut magazine = waiting::open(oldest)?;
+        depot::give_blocks(class, magazine.blocks());
+        magazine.set_len(0);
+        Some(magazine)
     }
 
     /// G4, the last resort: needs no memory and cannot fail.
@@ -222,7 +217,7 @@ pub fn defer_in_slab(class: Class, block: usize, call: &str) {
 /// Marks every block of `magazine` in. Those that were in already are double frees: reported and,
 /// if the program goes on, taken out of the magazine.
 #[inline]
-pub fn check_in(class: Class, magazine: Magazine) {
+pub fn check_in(class: Class, magazine: &mut Magazine) {
     // SAFETY: the magazine is ours and holds blocks of slabs of this class only.
     if !unsafe { Map::of(class).retire(magazine.blocks()) } {
         drop_offenders(class, magazine);
@@ -231,7 +226,7 @@ pub fn check_in(class: Class, magazine: Magazine) {
 
 #[cold]
 #[inline(never)]
-fn drop_offenders(class: Class, magazine: Magazine) {
+fn drop_offenders(class: Class, magazine: &mut Magazine) {
     // SAFETY: as in `check_in`.
     while let Some(at) = unsafe { Map::of(class).offender(magazine.blocks()) } {
         let blocks = magazine.blocks();

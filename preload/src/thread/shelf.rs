@@ -13,8 +13,9 @@
 
 use crate::class::backlog;
 use crate::class::depot;
-use crate::class::magazine::{Queue, Stack};
+use crate::class::lists::{Queue, Stack};
 use crate::class::size_class::{CLASSES, Class};
+use crate::class::waiting;
 use crate::page::back_off;
 use crate::thread::cache::ThreadCache;
 use crate::thread::registry;
@@ -213,12 +214,11 @@ fn clear(shelf: &Shelf) {
     }
     for (index, stock) in taken.iter_mut().enumerate() {
         let class = Class::new(index);
-        while let Some(magazine) = stock.waiting.pop() {
-            if depot::elapsed(magazine) {
-                backlog::settle(magazine.len() * class.size());
-                depot::flush(class, magazine);
+        while let Some(waiting) = stock.waiting.pop() {
+            if waiting::elapsed(&waiting) {
+                depot::flush_waiting(class, waiting);
             } else {
-                depot::of(class).put_waiting(class, magazine);
+                depot::of(class).put_waiting(class, waiting);
             }
         }
         while let Some(magazine) = stock.full.pop() {

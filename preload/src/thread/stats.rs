@@ -163,7 +163,7 @@ fn small() -> (usize, usize, u64, u64) {
                 let most = capacity(KINDS - 1, class);
                 resting += (*cache).alloc.peek(class).len().min(most) * class.size();
                 resting += (*cache).defer.peek(class).len().min(most) * class.size();
-                if let Some(warm) = (*cache).classes[index].warm {
+                if let Some(warm) = (&raw const (*cache).classes[index].warm).read_volatile() {
                     // A page of pointers that has gone meanwhile holds anything.
                     resting += warm.len().min(most) * class.size();
                 }

@@ -61,9 +61,9 @@ impl Table {
 }
 
 impl Slot {
-    /// The magazine in it.
+    /// The magazine in it, of which the slot must forget the address.
     #[inline(always)]
-    pub fn magazine(&self) -> Option<Magazine> {
+    fn magazine(&self) -> Option<Magazine> {
         // SAFETY: `low` is null or came from a magazine in `install`.
         unsafe { Magazine::of_low(self.low) }
     }
@@ -96,10 +96,11 @@ impl Slot {
     /// Puts `magazine`, with `len` blocks of `class`, in.
     #[inline(always)]
     pub fn install(&mut self, magazine: Magazine, class: Class, len: usize) {
-        let low = magazine.low();
+        let capacity = magazine.capacity(class);
+        let low = magazine.into_low();
         self.low = low;
         self.top = low.wrapping_add(len);
-        self.high = low.wrapping_add(magazine.capacity(class));
+        self.high = low.wrapping_add(capacity);
         self.magic = class.magic();
     }
 
@@ -107,7 +108,7 @@ impl Slot {
     /// always full then, but keeps its multiplier.
     #[inline(always)]
     pub fn remove(&mut self) -> Option<Magazine> {
-        let magazine = self.magazine()?;
+        let mut magazine = self.magazine()?;
         magazine.set_len(self.len());
         self.top = core::ptr::null_mut();
         self.low = core::ptr::null_mut();

@@ -8,6 +8,7 @@ use crate::class::marks::Map;
 use crate::class::pool;
 use crate::class::size_class::Class;
 use crate::class::slab::{Slab, Whereabouts};
+use crate::class::waiting;
 use crate::os::map;
 use crate::thread::entry::When;
 use crate::thread::{entry, exit, mode, readers, reclaim};
@@ -71,6 +72,32 @@ fn free_needs_no_memory() {
     let again = take(SIZE);
     assert_ne!(again, 0);
     give(again);
+}
+
+/// Whoever believes that a magazine has waited long enough is asked once more.
+#[test]
+fn what_is_opened_too_early_is_leaked_not_reused() {
+    let _alone = alone();
+    mode::go_concurrent();
+    const SIZE: usize = 7_000;
+    let class = Class::of_size(SIZE);
+    readers::lock();
+    let block = take(SIZE);
+    give(block);
+    let cache = entry::current().expect("a cache");
+    let mut filling = cache.defer.slot(class).remove().expect("the block's magazine");
+    assert_eq!(filling.blocks(), [block]);
+    let waiting = backlog::stamp(filling, class.size(), &mut 0).batch;
+    assert!(!waiting::elapsed(&waiting), "a section is open");
+    let leaked = DOMAIN.counters().leaked;
+    backlog::settle(class.size());
+    assert!(waiting::open(waiting).is_none());
+    assert_eq!(DOMAIN.counters().leaked, leaked + 1);
+    readers::unlock();
+    reclaim::barrier();
+    let again: Vec<usize> = (0..100).map(|_| take(SIZE)).collect();
+    assert!(!again.contains(&block));
+    again.into_iter().for_each(give);
 }
 
 #[test]
