@@ -82,6 +82,15 @@ fn a_thousand_in_order_deferring() {
     assert!(count <= 58.0, "{count:.2} instructions, at most 58 are allowed");
 }
 
+/// Large blocks take the slow path, but neither the zone nor, most of the time, a lock.
+#[test]
+fn a_large_pair() {
+    for mode in ["solo", "deferring"] {
+        let count = per_pair("large", mode);
+        assert!(count <= 400.0, "{mode}: {count:.2} instructions, at most 400 are allowed");
+    }
+}
+
 /// The instructions of an exported function, as objdump spells them.
 fn disassembly(function: &str) -> Vec<String> {
     // By address and size: free has a second name, and objdump knows code by one.

@@ -118,6 +118,11 @@ static void bad(const char *kind) {
             free(malloc(16000));
         }
     }
+    KIND("double_huge") {
+        char *block = announce(malloc(5000000));
+        free(block);
+        free(block);
+    }
     KIND("double_large") {
         char *block = announce(malloc(100000));
         free(block);

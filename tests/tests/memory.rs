@@ -8,6 +8,7 @@ use rcumalloc_tests::{Victim, build, command};
 
 const MIB: u64 = 1024; // in KiB
 const GIB: u64 = 1024 * MIB;
+const KIB: u64 = 1024; // in bytes
 
 #[test]
 fn rlimit_as() {
@@ -193,4 +194,24 @@ fn page_size() {
     let honest = build::compile("page_liar_4096.so", "page_liar", &["-DLIE=4096"]);
     let victim = Victim::new("preload_took_effect").preload(&[&honest, build::library()]);
     assert_eq!(victim.run().success().text(), "present 1\n");
+}
+
+#[test]
+fn large_blocks_are_kept_ready() {
+    let outcome = Victim::new("large_blocks").run().success();
+    assert_eq!(outcome.number("moved"), 0, "a solo process reuses at once\n{outcome}");
+    assert_eq!(outcome.number("usable"), 200_704, "served by a block too large\n{outcome}");
+    assert_eq!(outcome.number("misaligned"), 0, "{outcome}");
+    assert_eq!((outcome.number("reused_by_calloc"), outcome.number("not_zero")), (1, 0), "{outcome}");
+    assert!(outcome.number("ready") >= 256 * KIB, "nothing is kept\n{outcome}");
+    assert_eq!(outcome.number("early"), 0, "{outcome}");
+    assert!(outcome.number("late") > 0, "not given out again\n{outcome}");
+    assert!(outcome.number("kept_by_idle_threads") >= 640 * KIB, "{outcome}");
+    assert_eq!(outcome.number("live_large") + outcome.number("live_large_at_end"), 0, "{outcome}");
+    outcome
+        .below("ready", 1088 * KIB)
+        .below("ready_after_trim", 64 * KIB)
+        .below("circulating", 1024 * KIB)
+        .below("left_by_threads", 64 * KIB)
+        .below("kept_after_trim", 320 * KIB);
 }

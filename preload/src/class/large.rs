@@ -2,42 +2,57 @@
 //!
 //! A large block is a run of pages from the zone, every one of whose memdesc words names the same
 //! out-of-line descriptor, so an interior pointer is recognised anywhere in it. `free` swaps the
-//! descriptor's state from live to deferred: whoever finds it deferred already is a double free,
-//! caught at once. The descriptor carries the cookie and the link of the queue it waits in, so
-//! freeing a large block needs no memory (G4). The queue is their own batch, apart from the
-//! magazines', with its bytes in the common account; what has elapsed goes back to the zone,
-//! whose excess of dirty pages goes back to the system.
+//! descriptor's state from live to freed: whoever finds it freed already is a double free, caught at
+//! once. The descriptor carries the links of whatever the block lies in while it is freed, so
+//! freeing a large block needs no memory (G4).
 //!
-//! The queue and the descriptors' links are under one lock, taken for a few instructions.
+//! ```text
+//!   zone --create--> live --free, solo-----------------------------+
+//!                     ^  \--free, deferring--> batch ~~~ cookie ~~~+--> ready --past its bound--> zone
+//!                     +-------------- same size, or a little more <----'
+//! ```
+//!
+//! Batches and the queue they wait in are in `large_batch.rs`, the ready ones are each thread's
+//! (`thread/ready.rs`): whole, with descriptor and memdesc words, so that they become live by one store.
+//! What goes back to the zone loses both; the zone's excess of dirty pages goes back to the system.
 
-use crate::class::Torn;
-use crate::class::backlog::{self, Closed, DOMAIN};
-use crate::class::depot;
+use crate::class::large_batch;
 use crate::class::size_class::SMALL_MAX;
 use crate::constants::PAGE;
-use crate::os::lock::Lock;
 use crate::page::memdesc::{self, Kind, Memdesc};
 use crate::page::meta::{MetaObject, MetaPool};
 use crate::page::{Page, watermark, zone};
 use core::ptr::NonNull;
 use core::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
-use rcu::{Batch, Cookie};
+use rcu::Cookie;
 
+const NOTHING: u32 = 0;
 const LIVE: u32 = 1;
-const DEFERRED: u32 = 2;
+const FREED: u32 = 2;
+/// Freed by a realloc that moved.
+const OUTGROWN: u32 = 3;
 
 /// Descriptor of a large block. Type-stable.
 #[repr(C, align(64))]
 struct Descriptor {
-    /// Link of the descriptors' free list, and of the queue of deferred blocks.
+    /// Link of the descriptors' free list, and of the batch a freed block is in.
     link: AtomicUsize,
     base: AtomicUsize,
     pages: AtomicUsize,
     /// The size the program asked for.
     asked: AtomicUsize,
+    /// Of the batch that begins here: what it waits for, ...
     cookie: AtomicU64,
+    /// ... its bytes, ...
+    batch_bytes: AtomicUsize,
+    /// ... the batch queued behind it, ...
+    next_batch: AtomicUsize,
+    /// ... and its blocks.
+    batch_count: AtomicU32,
     state: AtomicU32,
 }
+
+const _: () = assert!(core::mem::size_of::<Descriptor>() == 64);
 
 // SAFETY: `link` is used by the pool only while the descriptor is on its free list; zero bytes
 // are a valid descriptor of nothing.
@@ -49,24 +64,14 @@ unsafe impl MetaObject for Descriptor {
 
 static DESCRIPTORS: MetaPool<Descriptor> = MetaPool::new();
 
-/// The deferred large blocks, oldest first.
-pub struct Waiting {
-    head: Option<LargeRef>,
-    tail: Option<LargeRef>,
-    count: usize,
-    bytes: usize,
-    credit: usize,
-}
-
-static WAITING: Lock<Waiting> =
-    Lock::new(Waiting { head: None, tail: None, count: 0, bytes: 0, credit: backlog::START_BYTES });
-
-static LIVE_COUNT: AtomicUsize = AtomicUsize::new(0);
-static LIVE_BYTES: AtomicUsize = AtomicUsize::new(0);
-static ALLOCATED: AtomicU64 = AtomicU64::new(0);
+/// Blocks that have pages, whoever has them; their bytes; and how many ever had.
+static COUNT: AtomicUsize = AtomicUsize::new(0);
+static BYTES: AtomicUsize = AtomicUsize::new(0);
+static CREATED: AtomicU64 = AtomicU64::new(0);
 
 /// A handle on a large block's descriptor.
 #[derive(Clone, Copy, PartialEq, Eq)]
+#[repr(transparent)]
 pub struct LargeRef(NonNull<Descriptor>);
 
 // SAFETY: a handle is an address; what it may be used for is said at each method.
@@ -76,11 +81,13 @@ impl LargeRef {
     /// The large block whose pages hold `addr`.
     #[inline]
     pub fn of(addr: usize) -> Option<LargeRef> {
-        let word = memdesc::of(addr);
-        if word.kind() != Kind::Large {
-            return None;
-        }
-        NonNull::new(word.descriptor() as *mut Descriptor).map(LargeRef)
+        LargeRef::named_by(memdesc::of(addr))
+    }
+
+    /// The large block that a page's word names.
+    #[inline]
+    pub fn named_by(word: Memdesc) -> Option<LargeRef> {
+        if word.kind() == Kind::Large { LargeRef::from_bits(word.descriptor()) } else { None }
     }
 
     fn get<'a>(self) -> &'a Descriptor {
@@ -88,14 +95,30 @@ impl LargeRef {
         unsafe { self.0.as_ref() }
     }
 
+    fn from_bits(bits: usize) -> Option<LargeRef> {
+        NonNull::new(bits as *mut Descriptor).map(LargeRef)
+    }
+
+    fn to_bits(large: Option<LargeRef>) -> usize {
+        large.map_or(0, |large| large.0.as_ptr() as usize)
+    }
+
     /// Its first byte.
+    #[inline]
     pub fn base(self) -> usize {
         self.get().base.load(Ordering::Relaxed)
     }
 
+    /// Its pages.
+    #[inline]
+    pub fn pages(self) -> usize {
+        self.get().pages.load(Ordering::Relaxed)
+    }
+
     /// Its usable bytes.
+    #[inline]
     pub fn bytes(self) -> usize {
-        self.get().pages.load(Ordering::Relaxed) * PAGE
+        self.pages() * PAGE
     }
 
     /// The size the program asked for.
@@ -107,31 +130,94 @@ impl LargeRef {
     pub fn is_live(self) -> bool {
         self.get().state.load(Ordering::Relaxed) == LIVE
     }
+
+    /// Whether it was freed by a realloc that moved: whoever outgrew this size will not soon ask for it
+    /// again, and its pages are room for the next one to grow into.
+    #[inline]
+    pub fn is_outgrown(self) -> bool {
+        self.get().state.load(Ordering::Relaxed) == OUTGROWN
+    }
+
+    /// Gives a freed block out again, for `size` bytes. The caller took it from a thread's ready ones.
+    #[inline]
+    pub fn revive(self, size: usize) {
+        let d = self.get();
+        d.asked.store(size, Ordering::Relaxed);
+        d.state.store(LIVE, Ordering::Relaxed);
+    }
+
+    /// Gives the pages of a freed block to the zone and the descriptor to its pool. The block's grace
+    /// period, if it needed one, has passed. A list that a fork tore may name a block twice: the second time
+    /// nothing happens.
+    pub fn release(self) {
+        let d = self.get();
+        let state = d.state.load(Ordering::Relaxed);
+        if !matches!(state, FREED | OUTGROWN)
+            || d.state.compare_exchange(state, NOTHING, Ordering::Relaxed, Ordering::Relaxed).is_err()
+        {
+            return;
+        }
+        let pages = self.pages();
+        COUNT.fetch_sub(1, Ordering::Relaxed);
+        BYTES.fetch_sub(pages * PAGE, Ordering::Relaxed);
+        if let Some(page) = Page::new(self.base()) {
+            // SAFETY: the block was freed, and the exchange made the run ours alone.
+            unsafe { zone::free_run(page, pages) };
+        }
+        // SAFETY: no memdesc names it any more; stale readers find a descriptor of nothing.
+        unsafe { DESCRIPTORS.free(self.0) };
+    }
+
+    // ---- what a batch is made of: see `large_batch.rs` ----
+
+    pub(super) fn link(self) -> Option<LargeRef> {
+        LargeRef::from_bits(self.get().link.load(Ordering::Relaxed))
+    }
+
+    pub(super) fn next_batch(self) -> Option<LargeRef> {
+        LargeRef::from_bits(self.get().next_batch.load(Ordering::Relaxed))
+    }
+
+    pub(super) fn set_next_batch(self, next: Option<LargeRef>) {
+        self.get().next_batch.store(LargeRef::to_bits(next), Ordering::Relaxed);
+    }
+
+    pub(super) fn cookie(self) -> Cookie {
+        Cookie::from_bits(self.get().cookie.load(Ordering::Relaxed))
+    }
+
+    pub(super) fn set_cookie(self, cookie: Cookie) {
+        self.get().cookie.store(cookie.to_bits(), Ordering::Relaxed);
+    }
+
+    /// Blocks and bytes of the batch that begins here.
+    pub(super) fn account(self) -> (u32, usize) {
+        let d = self.get();
+        (d.batch_count.load(Ordering::Relaxed), d.batch_bytes.load(Ordering::Relaxed))
+    }
+
+    /// Makes this block the first of the batch that began with `first`.
+    pub(super) fn precede(self, first: Option<LargeRef>) {
+        let d = self.get();
+        let (count, bytes) = first.map_or((0, 0), LargeRef::account);
+        d.link.store(LargeRef::to_bits(first), Ordering::Relaxed);
+        d.batch_count.store(count + 1, Ordering::Relaxed);
+        d.batch_bytes.store(bytes + self.bytes(), Ordering::Relaxed);
+    }
 }
 
-/// A freed block as a batch of its own.
-struct Freed(LargeRef);
-
-impl Batch for Freed {
-    fn entries(&self) -> u32 {
-        1
-    }
-    fn cookie(&self) -> Cookie {
-        Cookie::from_bits(self.0.get().cookie.load(Ordering::Relaxed))
-    }
-    fn set_cookie(&mut self, cookie: Cookie) {
-        self.0.get().cookie.store(cookie.to_bits(), Ordering::Relaxed);
-    }
+/// Pages that `size` bytes take. `None` past the end of the address space.
+#[inline]
+pub fn pages_for(size: usize) -> Option<usize> {
+    Some((size.checked_add(PAGE - 1)? / PAGE).max(1))
 }
 
-/// A block of `size` bytes aligned to `align` (a power of two). The flag says that every byte
-/// is known to be zero. `None`: out of memory.
+/// A new block of `size` bytes aligned to `align` (a power of two), from the zone. The flag says that
+/// every byte is known to be zero. `None`: out of memory.
 #[cold]
 #[inline(never)]
-pub fn alloc(size: usize, align: usize) -> Option<(usize, bool)> {
-    reclaim();
-    let pages = size.checked_add(PAGE - 1)? / PAGE;
-    let pages = pages.max(1);
+pub fn create(size: usize, align: usize) -> Option<(usize, bool)> {
+    let pages = pages_for(size)?;
     let descriptor = DESCRIPTORS.alloc()?;
     let run = zone::alloc_run_zeroed(pages, align.max(PAGE));
     let Some((page, zeroed)) = run else {
@@ -143,13 +229,12 @@ pub fn alloc(size: usize, align: usize) -> Option<(usize, bool)> {
     let d = large.get();
     d.base.store(page.addr(), Ordering::Relaxed);
     d.pages.store(pages, Ordering::Relaxed);
-    d.asked.store(size, Ordering::Relaxed);
-    d.state.store(LIVE, Ordering::Relaxed);
+    large.revive(size);
     // SAFETY: the run was just allocated; `set` publishes the descriptor with Release.
     unsafe { memdesc::set(page, pages, word_of(large)) };
-    LIVE_COUNT.fetch_add(1, Ordering::Relaxed);
-    LIVE_BYTES.fetch_add(pages * PAGE, Ordering::Relaxed);
-    ALLOCATED.fetch_add(1, Ordering::Relaxed);
+    COUNT.fetch_add(1, Ordering::Relaxed);
+    BYTES.fetch_add(pages * PAGE, Ordering::Relaxed);
+    CREATED.fetch_add(1, Ordering::Relaxed);
     Some((page.addr(), zeroed))
 }
 
@@ -157,102 +242,18 @@ fn word_of(large: LargeRef) -> Memdesc {
     Memdesc::new(Kind::Large, large.0.as_ptr() as usize, 0)
 }
 
-/// Why a large block could not be freed.
-pub struct Refused;
-
-/// Frees the block at `addr`: behind a grace period if `defer`, else at once.
-///
-/// # Errors
-/// `addr` is not where a live large block starts.
-pub fn free(addr: usize, defer: bool) -> Result<(), Refused> {
-    let large = LargeRef::of(addr).ok_or(Refused)?;
-    let d = large.get();
-    if d.base.load(Ordering::Relaxed) != addr {
-        return Err(Refused);
-    }
-    // Two threads that free the same block meet here; one of them loses.
-    d.state.compare_exchange(LIVE, DEFERRED, Ordering::AcqRel, Ordering::Relaxed).map_err(|_| Refused)?;
-    let bytes = large.bytes();
-    LIVE_COUNT.fetch_sub(1, Ordering::Relaxed);
-    LIVE_BYTES.fetch_sub(bytes, Ordering::Relaxed);
-    if defer {
-        let over_budget = large.defer(bytes);
-        reclaim();
-        if over_budget {
-            depot::drain_all();
-        }
-    } else {
-        large.release();
-        watermark::purge_excess();
-    }
-    Ok(())
-}
-
-impl LargeRef {
-    /// Queues it; true if the backlog is over its budget.
-    fn defer(self, bytes: usize) -> bool {
-        let mut waiting = WAITING.lock();
-        // Under the lock, so that cookies only grow towards the tail.
-        let Closed { over_budget, .. } = backlog::stamp(Freed(self), bytes, &mut waiting.credit);
-        let d = self.get();
-        d.link.store(0, Ordering::Relaxed);
-        match waiting.tail {
-            Some(tail) => tail.get().link.store(self.0.as_ptr() as usize, Ordering::Relaxed),
-            None => waiting.head = Some(self),
-        }
-        waiting.tail = Some(self);
-        waiting.count += 1;
-        waiting.bytes += bytes;
-        over_budget
-    }
-
-    /// Gives the pages to the zone and the descriptor to its pool.
-    fn release(self) {
-        let d = self.get();
-        let pages = d.pages.load(Ordering::Relaxed);
-        d.state.store(0, Ordering::Relaxed);
-        if let Some(page) = Page::new(self.base()) {
-            // SAFETY: the block was freed and its grace period, if it needed one, has passed:
-            // the run is ours alone.
-            unsafe { zone::free_run(page, pages) };
-        }
-        // SAFETY: no memdesc names it any more; stale readers find a descriptor of nothing.
-        unsafe { DESCRIPTORS.free(self.0) };
-    }
-}
-
-/// Gives the deferred large blocks whose grace period has passed to the zone. Returns bytes.
-pub fn reclaim() -> usize {
-    let mut given = 0;
-    // Unlocked peek: a stale answer costs a lock or waits for the next caller.
-    while let Some(large) = take_elapsed() {
-        let bytes = large.bytes();
-        large.release();
-        backlog::settle(bytes);
-        given += bytes;
-    }
-    if given != 0 {
-        backlog::relax_mark();
-        watermark::purge_excess();
-    }
-    given
-}
-
-fn take_elapsed() -> Option<LargeRef> {
-    let mut waiting = WAITING.lock();
-    let large = waiting.head?;
-    let cookie = Cookie::from_bits(large.get().cookie.load(Ordering::Relaxed));
-    if !DOMAIN.poll(cookie) {
+/// Takes the live block at `addr` from the program: it is freed from here on, and the caller's. `None`:
+/// `addr` is not where a live large block starts. `word` is its page's.
+#[inline]
+pub fn claim(addr: usize, word: Memdesc, outgrown: bool) -> Option<LargeRef> {
+    let large = LargeRef::named_by(word)?;
+    if large.base() != addr {
         return None;
     }
-    let next = large.get().link.load(Ordering::Relaxed) as *mut Descriptor;
-    waiting.head = NonNull::new(next).map(LargeRef);
-    if waiting.head.is_none() {
-        waiting.tail = None;
-    }
-    waiting.count -= 1;
-    waiting.bytes -= large.bytes();
-    Some(large)
+    // Two threads that free the same block meet here; one of them loses.
+    let state = &large.get().state;
+    let freed = if outgrown { OUTGROWN } else { FREED };
+    state.compare_exchange(LIVE, freed, Ordering::AcqRel, Ordering::Relaxed).is_ok().then_some(large)
 }
 
 /// Makes the live block at `addr` hold `size` bytes without moving it. `may_shrink`: nobody can
@@ -269,7 +270,7 @@ pub fn resize(addr: usize, size: usize, may_shrink: bool) -> bool {
     if new < old && may_shrink {
         let Some(tail) = Page::new(page.addr() + new * PAGE) else { return false };
         d.pages.store(new, Ordering::Relaxed);
-        LIVE_BYTES.fetch_sub((old - new) * PAGE, Ordering::Relaxed);
+        BYTES.fetch_sub((old - new) * PAGE, Ordering::Relaxed);
         // SAFETY: the tail belongs to the live block, whose owner gives it up here.
         unsafe { zone::free_run(tail, old - new) };
         watermark::purge_excess();
@@ -282,7 +283,7 @@ pub fn resize(addr: usize, size: usize, may_shrink: bool) -> bool {
         // SAFETY: the tail was just allocated for this block.
         unsafe { memdesc::set(tail, new - old, word_of(large)) };
         d.pages.store(new, Ordering::Relaxed);
-        LIVE_BYTES.fetch_add((new - old) * PAGE, Ordering::Relaxed);
+        BYTES.fetch_add((new - old) * PAGE, Ordering::Relaxed);
     } else if new * 2 < old {
         return false;
     }
@@ -290,40 +291,25 @@ pub fn resize(addr: usize, size: usize, may_shrink: bool) -> bool {
     true
 }
 
-/// Figures of large blocks.
+/// Figures of large blocks, whoever has them.
 #[derive(Clone, Copy, Default)]
 pub struct Census {
-    /// Blocks with the program.
-    pub live: usize,
+    /// Blocks that have pages.
+    pub count: usize,
     /// Their bytes.
-    pub live_bytes: usize,
-    /// Blocks that wait for a grace period.
-    pub waiting: usize,
-    /// Their bytes.
+    pub bytes: usize,
+    /// Bytes of those in the queue of waiting batches.
     pub waiting_bytes: usize,
-    /// Blocks ever allocated.
-    pub allocated: u64,
+    /// Blocks ever taken from the zone.
+    pub created: u64,
 }
 
 /// The figures as of now.
 pub fn census() -> Census {
-    let waiting = WAITING.lock();
     Census {
-        live: LIVE_COUNT.load(Ordering::Relaxed),
-        live_bytes: LIVE_BYTES.load(Ordering::Relaxed),
-        waiting: waiting.count,
-        waiting_bytes: waiting.bytes,
-        allocated: ALLOCATED.load(Ordering::Relaxed),
-    }
-}
-
-/// For fork: the lock of the queue.
-pub fn lock() -> &'static Lock<Waiting> {
-    &WAITING
-}
-
-impl Torn for Waiting {
-    fn abandon(&mut self) {
-        *self = Waiting { head: None, tail: None, count: 0, bytes: 0, credit: 0 };
+        count: COUNT.load(Ordering::Relaxed),
+        bytes: BYTES.load(Ordering::Relaxed),
+        waiting_bytes: large_batch::waiting_bytes(),
+        created: CREATED.load(Ordering::Relaxed),
     }
 }

@@ -4,12 +4,14 @@
 //! of one class and gathered in a [`pool`]; blocks move in [`magazine`]s, which lie in [`lists`], change
 //! hands in the [`depot`] and are kept in [`empties`] while nothing is in them; [`marks`] knows of every
 //! block whether it is out; [`backlog`] keeps the account of what waits for a grace period, [`waiting`]
-//! takes it up again; [`large`] blocks are page runs of their own; [`verdict`] speaks when a call is wrong.
+//! takes it up again; [`large`] blocks are page runs of their own, freed in
+//! [batches](large_batch); [`verdict`] speaks when a call is wrong.
 
 pub mod backlog;
 pub mod depot;
 pub mod empties;
 pub mod large;
+pub mod large_batch;
 pub mod lists;
 pub mod magazine;
 pub mod marks;

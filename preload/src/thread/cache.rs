@@ -14,12 +14,15 @@
 //!   full      shelf, reusable                                       marked in
 //! ```
 //!
+//! Large blocks: `freed`, the batch being filled, and those on the shelf that are ready (`ready.rs`).
+//!
 //! Only the owner touches it, except: the registry's words; the shelf, which others may open; the
 //! counters and tops, which statistics read; and all of it in the child of a fork, whose other
 //! threads are gone.
 
 use crate::class::backlog::{self, Ledger};
 use crate::class::empties;
+use crate::class::large_batch::Freed;
 use crate::class::lists::Stack;
 use crate::class::magazine::{KINDS, Magazine, largest_kind};
 use crate::class::size_class::{CLASSES, Class};
@@ -61,6 +64,8 @@ pub struct ThreadCache {
     pub spares: [Stack; KINDS],
     /// Order-0 pages.
     pub pages: PageCache,
+    /// Large blocks freed since the last batch of them was closed.
+    pub freed: Freed,
     /// This thread's part of the account of deferred bytes.
     pub ledger: Ledger,
     /// Slow paths until the clock is looked at. Others set it to 0 to have `asked` looked at soon; if

@@ -17,7 +17,7 @@
 
 use crate::class::backlog::{self, DOMAIN};
 use crate::class::size_class::{CLASSES, Class};
-use crate::class::{depot, empties, large, pool};
+use crate::class::{depot, empties, large_batch, pool};
 use crate::constants::{DECAY_MS, DIRTY_HIGH, IDLE_TICKS, PAGE, WORTH};
 use crate::os::clock;
 use crate::page::{idle, watermark, zone};
@@ -138,7 +138,7 @@ fn tick_at(now_ns: u64, next: u64, rides: bool) {
     RIDDEN.store(rides, Relaxed);
     let ticks = TICKS.fetch_add(1, Relaxed) as usize;
     let dirty = zone::dirty_bytes();
-    let mut moved = depot::age_all() + empties::age() + large::reclaim();
+    let mut moved = depot::age_all() + empties::age() + large_batch::reclaim();
     for class in (0..CLASSES).map(Class::new) {
         moved += pool::of(class).age();
     }

@@ -19,16 +19,17 @@
 
 use crate::class::backlog;
 use crate::class::large;
+use crate::class::large_batch;
 use crate::class::marks::Map;
 use crate::class::size_class::{Class, SMALL_MAX};
 use crate::class::verdict::{self, Found};
 use crate::os::signals::Quiet;
 use crate::os::tls;
-use crate::page::memdesc::{self, Kind};
+use crate::page::memdesc::{self, Kind, Memdesc};
 use crate::page::zone;
 use crate::thread::cache::ThreadCache;
 use crate::thread::scan_log::Reason;
-use crate::thread::{decay, exit, fork, mode, refill, registry, retire, shrinker, start, table};
+use crate::thread::{decay, exit, fork, mode, ready, refill, registry, retire, shrinker, start, table};
 use core::ptr::null_mut;
 
 /// What alignment malloc promises: that of `max_align_t`.
@@ -141,6 +142,15 @@ fn alloc_pages(class: Class, size: usize, align: usize) -> *mut u8 {
 
 /// A large block, and whether every byte of it is known to be zero.
 fn alloc_large(size: usize, align: usize) -> (*mut u8, bool) {
+    alloc_large_from(size, align, ThreadCache::alloc_large)
+}
+
+#[inline(always)]
+fn alloc_large_from(
+    size: usize,
+    align: usize,
+    from: impl FnOnce(&mut ThreadCache, usize, usize) -> Option<(usize, bool)>,
+) -> (*mut u8, bool) {
     if size > isize::MAX as usize {
         return (out_of_memory(), false);
     }
@@ -148,11 +158,12 @@ fn alloc_large(size: usize, align: usize) -> (*mut u8, bool) {
     let block = match cache {
         Some(cache) => {
             cache.slow_path();
-            large::alloc(size, align).or_else(|| retry_large(size, align))
+            from(cache, size, align).or_else(|| retry_large(size, align))
         }
         None if start::process() => {
             let _quiet = without_cache();
-            large::alloc(size, align).or_else(|| retry_large(size, align))
+            large_batch::reclaim();
+            large::create(size, align).or_else(|| retry_large(size, align))
         }
         None => None,
     };
@@ -169,7 +180,7 @@ fn retry_large(size: usize, align: usize) -> Option<(usize, bool)> {
         return None;
     }
     shrinker::scan(usize::MAX, Reason::MapFailed);
-    large::alloc(size, align)
+    large::create(size, align)
 }
 
 /// `size` bytes aligned to `align`, a power of two.
@@ -222,6 +233,11 @@ pub enum When {
 #[inline(never)]
 pub unsafe extern "C" fn free_slow(block: *mut u8) {
     if !block.is_null() {
+        let word = memdesc::of(block as usize);
+        if word.kind() == Kind::Large {
+            // As in `free_block`, which has more registers to save.
+            return free_large(block as usize, word, "free", mode::frees_defer(), false);
+        }
         free_block(block as usize, "free", When::Usual);
     }
 }
@@ -243,22 +259,28 @@ pub fn free_block(addr: usize, call: &str, when: When) {
                 When::Deferred => mode::is_concurrent(),
                 When::Now => false,
             };
-            let quiet = match current() {
-                Some(cache) => {
-                    cache.slow_path();
-                    None
-                }
-                None => Some(without_cache()),
-            };
-            let freed = large::free(addr, defer);
-            decay::note_work();
-            drop(quiet);
-            if freed.is_err() {
-                verdict::bad_address(call, addr);
-            }
+            free_large(addr, word, call, defer, false);
         }
         _ => verdict::bad_address(call, addr),
     }
+}
+
+/// Frees the large block at `addr`, which a realloc may have outgrown.
+fn free_large(addr: usize, word: Memdesc, call: &str, defer: bool, outgrown: bool) {
+    let cache = current();
+    let Some(block) = large::claim(addr, word, outgrown) else { return verdict::bad_address(call, addr) };
+    match cache {
+        Some(cache) if defer => cache.defer_large(block),
+        Some(cache) => {
+            cache.slow_path();
+            cache.free_large(block);
+        }
+        None => {
+            let _quiet = without_cache();
+            ready::free_without_cache(block, defer);
+        }
+    }
+    decay::note_work();
 }
 
 fn free_small(class: Class, addr: usize, call: &str, when: When) {
@@ -315,14 +337,23 @@ pub fn resize(addr: usize, size: usize) -> *mut u8 {
             return null_mut();
         }
     };
-    let new = alloc(size);
-    if !new.is_null() {
-        // SAFETY: both are live blocks of at least so many bytes, and they are distinct. The old one
-        // is the caller's to free, the words are this thread's tables.
-        unsafe {
-            core::ptr::copy_nonoverlapping(addr as *const u8, new, held.min(size));
-            table::free(addr as *mut u8, free_moved);
-        }
+    let is_large = word.kind() == Kind::Large;
+    let outgrown = is_large && size > held;
+    let new = if outgrown {
+        alloc_large_from(size, MALLOC_ALIGN, ThreadCache::alloc_to_grow).0
+    } else {
+        alloc(size)
+    };
+    if new.is_null() {
+        return new;
+    }
+    // SAFETY: both are live blocks of at least so many bytes, and they are distinct.
+    unsafe { core::ptr::copy_nonoverlapping(addr as *const u8, new, held.min(size)) };
+    if is_large {
+        free_large(addr, word, CALL, mode::frees_defer(), outgrown);
+    } else {
+        // SAFETY: the old block is the caller's to free, the words are this thread's tables.
+        unsafe { table::free(addr as *mut u8, free_moved) };
     }
     new
 }

@@ -129,7 +129,11 @@ pub fn empty(cache: &mut ThreadCache) {
         drop(shelf);
         cache.class(class).turns = 0;
     }
-    cache.shelf.open_waiting().held = 0;
+    cache.close_freed();
+    let mut shelf = cache.shelf.open_waiting();
+    shelf.held = 0;
+    shelf.ready.empty();
+    drop(shelf);
     for kind in 0..KINDS {
         cache.shed_spares(kind, 0);
     }

@@ -21,7 +21,7 @@
 use crate::class::Torn;
 use crate::class::backlog::DOMAIN;
 use crate::class::size_class::{CLASSES, Class};
-use crate::class::{depot, empties, large, pool};
+use crate::class::{depot, empties, large_batch, pool};
 use crate::os::lock::Lock;
 use crate::os::signals::Quiet;
 use crate::os::{peers, tid, tls};
@@ -82,7 +82,7 @@ pub fn was_cloned() -> bool {
 /// Every lock of this floor and the one below, in the order in which they nest.
 fn for_each_lock(mut visit: impl FnMut(&dyn Bolt)) {
     visit(registry::lock());
-    visit(large::lock());
+    visit(large_batch::lock());
     for index in 0..CLASSES {
         visit(depot::of(Class::new(index)).lock());
     }

@@ -11,6 +11,7 @@
 //!   shelf    magazines that others may take         stall    sections that last too long
 //!   stats    figures                               shrinker giving memory back on request
 //!   decay    giving it back by age                 scan_log what has been given, and why
+//!   ready    large blocks, ready and freed
 //! ```
 
 pub mod cache;
@@ -20,6 +21,7 @@ pub mod exit;
 pub mod fork;
 pub mod mode;
 pub mod readers;
+pub mod ready;
 pub mod reclaim;
 pub mod refill;
 pub mod registry;

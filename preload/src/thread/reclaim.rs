@@ -6,7 +6,7 @@
 
 use crate::class::backlog::{self, DOMAIN};
 use crate::class::depot;
-use crate::class::large;
+use crate::class::large_batch;
 use crate::class::pool;
 use crate::class::size_class::{CLASSES, Class};
 use crate::class::waiting;
@@ -72,7 +72,7 @@ impl ThreadCache {
         {
             backlog::expedite(cookie);
         }
-        large::reclaim();
+        self.sweep_large();
         stall::look();
     }
 
@@ -85,6 +85,7 @@ impl ThreadCache {
                 self.retire(class, magazine);
             }
         }
+        self.close_freed();
     }
 
     /// The backlog was over its budget and has been expedited: what has elapsed goes back to the
@@ -94,7 +95,7 @@ impl ThreadCache {
     pub fn reclaim_surplus(&mut self) {
         self.flush_reusable(KEPT);
         depot::drain_all();
-        large::reclaim();
+        large_batch::reclaim();
         if backlog::is_over_budget() {
             // Threads that sleep may have it.
             shelf::clear_others(self, Whose::Idle);
@@ -104,10 +105,13 @@ impl ThreadCache {
     }
 
     /// Takes up what has elapsed of this cache and gives its reusable blocks to the slabs, but
-    /// for `keep` waiting magazines of each class.
+    /// for `keep` waiting magazines of each class and, unless that is 0, its ready large blocks.
     pub fn flush_reusable(&mut self, keep: usize) {
         // A taker that is at the shelf does the same.
         if let Some(mut shelf) = self.shelf.open() {
+            if keep == 0 {
+                shelf.ready.empty();
+            }
             for class in classes() {
                 while shelf.stock(class).waiting.len() > keep
                     && let Some(oldest) = shelf.stock(class).waiting.pop_if(waiting::elapsed)
@@ -130,7 +134,7 @@ fn reclaim_shared() {
     for class in classes() {
         pool::of(class).release_empty();
     }
-    large::reclaim();
+    large_batch::reclaim();
 }
 
 /// Waits until every block freed so far, by a thread whose magazine of it has been stamped, and

@@ -18,6 +18,7 @@ use crate::class::size_class::{CLASSES, Class};
 use crate::class::waiting;
 use crate::page::back_off;
 use crate::thread::cache::ThreadCache;
+use crate::thread::ready::Ready;
 use crate::thread::registry;
 use crate::thread::shrinker::ask;
 use core::cell::UnsafeCell;
@@ -67,6 +68,8 @@ pub struct Contents {
     pub held: usize,
     /// Per class.
     pub stocks: [Stock; CLASSES],
+    /// Large blocks; not among the bytes above.
+    pub ready: Ready,
 }
 
 const CLOSED: u32 = 0;
@@ -123,7 +126,16 @@ impl Shelf {
         self.open.store(CLOSED, Ordering::Release);
     }
 
-    /// Bytes on it; a stale figure for statistics.
+    /// Bytes of large blocks on it, and how many it has handed out; stale figures for statistics.
+    pub fn held_large(&self) -> (usize, u64) {
+        // SAFETY: aligned words of type-stable memory; the owner may be writing them.
+        unsafe {
+            let ready = &raw const (*self.contents.get()).ready;
+            ((&raw const (*ready).bytes).read_volatile(), (&raw const (*ready).reused).read_volatile())
+        }
+    }
+
+    /// Bytes of small blocks on it; a stale figure for statistics.
     pub fn held(&self) -> usize {
         // SAFETY: one aligned word of type-stable memory; the owner may be writing it.
         unsafe { (&raw const (*self.contents.get()).held).read_volatile() }
@@ -190,11 +202,13 @@ pub fn clear_others(own: *const ThreadCache, whose: Whose) {
             let pages = &(*cache).pages;
             (&(*cache).shelf, pages, loaded.wrapping_add((&raw const (*cache).retired).read_volatile()))
         };
+        let (large, reused) = shelf.held_large();
+        let turns = turns.wrapping_add(reused);
         let seen = shelf.seen[usize::from(whose == Whose::Aged)].swap(turns, Ordering::Relaxed);
         if seen != turns && whose != Whose::Everybody {
             continue;
         }
-        if shelf.held() != 0 {
+        if shelf.held() + large != 0 {
             clear(shelf);
         }
         pages.take_all();
@@ -210,6 +224,7 @@ fn clear(shelf: &Shelf) {
     {
         let Some(mut open) = shelf.open_by(BY_TAKER) else { return };
         open.held = 0;
+        open.ready.empty();
         core::mem::swap(&mut open.stocks, &mut taken);
     }
     for (index, stock) in taken.iter_mut().enumerate() {

@@ -32,7 +32,7 @@
 
 use crate::class::backlog::{self, DOMAIN};
 use crate::class::size_class::{CLASSES, Class};
-use crate::class::{depot, empties, large, pool};
+use crate::class::{depot, empties, large_batch, pool};
 use crate::constants::PAGE;
 use crate::os::clock;
 use crate::page::{back_off, reserve, zone};
@@ -58,11 +58,11 @@ pub fn count() -> usize {
     let caches: usize = registry::all()
         .map(|cache| {
             // SAFETY: type-stable; two words that anybody may look at.
-            unsafe { (*cache).shelf.held() + (*cache).pages.len() * PAGE }
+            unsafe { (*cache).shelf.held() + (*cache).shelf.held_large().0 + (*cache).pages.len() * PAGE }
         })
         .sum();
     let slabs: usize = classes().map(|class| pool::of(class).kept_bytes()).sum();
-    let waiting = large::census().waiting_bytes;
+    let waiting = large_batch::waiting_bytes();
     zone::dirty_bytes() + caches + slabs + depot::all_bytes() + waiting + empties::bytes()
 }
 
@@ -171,7 +171,7 @@ impl Scan<'_> {
             own.flush_reusable(0);
         }
         shelf::clear_others(self.own(), Whose::Everybody);
-        large::reclaim();
+        large_batch::reclaim();
         self.empty_slabs();
     }
 

@@ -3,6 +3,7 @@
 //! magazine apart while threads run; in a process at rest they are exact.
 
 use crate::class::backlog::{self, DOMAIN};
+use crate::class::large_batch::Freed;
 use crate::class::magazine::{KINDS, capacity};
 use crate::class::size_class::{CLASSES, Class};
 use crate::class::{depot, large, pool, verdict};
@@ -91,6 +92,8 @@ pub fn collect() -> Stats {
     let zone = zone::stats();
     let periods = DOMAIN.counters();
     let large = large::census();
+    let (resting_large, reused_large) = large_blocks();
+    let live_large = large.bytes.saturating_sub(large.waiting_bytes + resting_large);
     let (threads, threads_peak) = registry::census();
     let (refills, refills_suppressed) = back_off::refills();
     let tallies = scan_log::tallies();
@@ -101,8 +104,8 @@ pub fn collect() -> Stats {
         size: core::mem::size_of::<Stats>() as u64,
         window_bytes: zone.window_bytes as u64,
         mapped_bytes: zone.usable_bytes.saturating_sub(zone.free_bytes) as u64,
-        live_bytes: (away_bytes.saturating_sub(in_magazines) + large.live_bytes) as u64,
-        live_large_bytes: large.live_bytes as u64,
+        live_bytes: (away_bytes.saturating_sub(in_magazines) + live_large) as u64,
+        live_large_bytes: live_large as u64,
         dirty_bytes: zone.dirty_bytes as u64,
         purged_bytes: zone.purged_bytes as u64,
         meta_bytes: meta::stats().bytes as u64,
@@ -111,7 +114,7 @@ pub fn collect() -> Stats {
         budget_bytes: backlog::budget_bytes() as u64,
         blocks_loaded: loaded,
         blocks_retired: retired,
-        large_allocated: large.allocated,
+        large_allocated: large.created + reused_large,
         periods_started: periods.started,
         periods_completed: periods.completed,
         periods_expedited: periods.expedited,
@@ -140,6 +143,22 @@ fn unposted() -> isize {
     // SAFETY: type-stable; a single word that its owner may be writing, read with a volatile load and
     // allowed to be stale.
     registry::all().map(|cache| unsafe { (&raw const (*cache).ledger.balance).read_volatile() }).sum()
+}
+
+/// Of large blocks: bytes of those that threads have, freed or ready, and how many were handed out again.
+fn large_blocks() -> (usize, u64) {
+    let (mut bytes, mut reused) = (0, 0);
+    for cache in registry::all() {
+        // SAFETY: type-stable. The owner may be writing: single words, allowed to be stale; what the batch
+        // begins with is a descriptor for ever.
+        unsafe {
+            bytes += (&raw const (*cache).freed).cast::<Freed>().read_volatile().bytes();
+            let (ready, handed_out) = (*cache).shelf.held_large();
+            bytes += ready;
+            reused += handed_out;
+        }
+    }
+    (bytes, reused)
 }
 
 /// Of small blocks: bytes outside slabs, bytes of those in magazines, blocks loaded, retired.

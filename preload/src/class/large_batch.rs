@@ -1,0 +1,169 @@
+//! Batches of large blocks: what is freed together waits together, behind one cookie.
+//!
+//! A batch is a chain of descriptors, the block freed last first; the first keeps the account of
+//! blocks and bytes and, once the batch is closed, the cookie. So a batch of any sizes needs no memory
+//! at all (G4), where a page of pointers would need a page; and what a page would save, the touch of
+//! each block's descriptor, has been paid already: `free` swapped the block's state there.
+//!
+//! A batch being filled is one thread's. Closed, it goes to one queue for all threads, oldest first,
+//! under one lock, once a batch: a thread that sleeps keeps no stamped block, and whoever needs a large
+//! block takes up what has waited. Threads stamp before they queue, so cookies do not come quite in
+//! order; each batch is asked for when it gets to the head, which is early enough.
+
+use crate::class::Torn;
+use crate::class::backlog;
+use crate::class::large::LargeRef;
+use crate::class::waiting;
+use crate::os::lock::Lock;
+use crate::page::watermark;
+use core::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use rcu::{Batch, Cookie, Stamped};
+
+/// An open batch. Zero bytes are an empty one.
+#[derive(Default)]
+#[repr(transparent)]
+pub struct Freed {
+    first: Option<LargeRef>,
+}
+
+impl Freed {
+    /// Without a block.
+    pub const EMPTY: Freed = Freed { first: None };
+
+    /// Adds a block that [`large::claim`] gave.
+    #[inline]
+    pub fn push(&mut self, block: LargeRef) {
+        block.precede(self.first);
+        self.first = Some(block);
+    }
+
+    /// Takes the block pushed last.
+    #[inline]
+    pub fn pop(&mut self) -> Option<LargeRef> {
+        let block = self.first?;
+        self.first = block.link();
+        Some(block)
+    }
+
+    /// Whether there is none.
+    #[inline]
+    pub fn is_empty(&self) -> bool {
+        self.first.is_none()
+    }
+
+    /// Bytes of its blocks.
+    #[inline]
+    pub fn bytes(&self) -> usize {
+        self.first.map_or(0, |first| first.account().1)
+    }
+}
+
+impl Batch for Freed {
+    fn entries(&self) -> u32 {
+        self.first.map_or(0, |first| first.account().0)
+    }
+
+    fn cookie(&self) -> Cookie {
+        self.first.map_or(Cookie::from_bits(0), LargeRef::cookie)
+    }
+
+    fn set_cookie(&mut self, cookie: Cookie) {
+        if let Some(first) = self.first {
+            first.set_cookie(cookie);
+        }
+    }
+}
+
+/// The closed batches, oldest first.
+pub struct Queue {
+    head: Freed,
+    tail: Option<LargeRef>,
+    bytes: usize,
+}
+
+impl Queue {
+    const EMPTY: Queue = Queue { head: Freed::EMPTY, tail: None, bytes: 0 };
+}
+
+static QUEUE: Lock<Queue> = Lock::new(Queue::EMPTY);
+/// Batches in it, for a look without the lock: a stale answer costs a lock, or leaves it to the next.
+static QUEUED: AtomicUsize = AtomicUsize::new(0);
+
+/// Whether anything waits.
+#[inline]
+pub fn any_waiting() -> bool {
+    QUEUED.load(Relaxed) != 0
+}
+
+/// Queues a closed batch.
+pub fn put(batch: Stamped<Freed>) {
+    let bytes = batch.peek().bytes();
+    // SAFETY: it stays as it is until `take_elapsed` makes a stamped one of it again.
+    let Some(first) = (unsafe { batch.into_unopened() }).first else { return };
+    first.set_next_batch(None);
+    let mut queue = QUEUE.lock();
+    match queue.tail.replace(first) {
+        Some(tail) => tail.set_next_batch(Some(first)),
+        None => queue.head = Freed { first: Some(first) },
+    }
+    queue.bytes += bytes;
+    QUEUED.fetch_add(1, Relaxed);
+}
+
+/// The oldest batch, if its grace period has passed; its bytes leave the account.
+pub fn take_elapsed() -> Option<Freed> {
+    if !any_waiting() {
+        return None;
+    }
+    let oldest = {
+        let mut queue = QUEUE.lock();
+        let first = queue.head.first?;
+        // SAFETY: whatever is in the queue came through `put`.
+        if !waiting::elapsed(unsafe { Stamped::of_unopened(&queue.head) }) {
+            return None;
+        }
+        let oldest = core::mem::replace(&mut queue.head, Freed { first: first.next_batch() });
+        if queue.head.is_empty() {
+            queue.tail = None;
+        }
+        queue.bytes -= oldest.bytes();
+        QUEUED.fetch_sub(1, Relaxed);
+        oldest
+    };
+    backlog::settle(oldest.bytes());
+    // SAFETY: as above.
+    waiting::open(unsafe { Stamped::from_unopened(oldest) })
+}
+
+/// Gives the batches whose grace period has passed to the zone. Returns bytes.
+pub fn reclaim() -> usize {
+    let mut given = 0;
+    while let Some(mut batch) = take_elapsed() {
+        given += batch.bytes();
+        while let Some(block) = batch.pop() {
+            block.release();
+        }
+    }
+    if given != 0 {
+        backlog::relax_mark();
+        watermark::purge_excess();
+    }
+    given
+}
+
+/// Bytes in the queue.
+pub fn waiting_bytes() -> usize {
+    QUEUE.lock().bytes
+}
+
+/// For fork: the lock of the queue.
+pub fn lock() -> &'static Lock<Queue> {
+    &QUEUE
+}
+
+impl Torn for Queue {
+    fn abandon(&mut self) {
+        *self = Queue::EMPTY;
+        QUEUED.store(0, Relaxed);
+    }
+}
