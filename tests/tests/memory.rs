@@ -1,7 +1,4 @@
 //! hazards.md, "Memory": a test a row, named as the row.
-//!
-//! Not here: `idle_returns_memory` comes with the shrinker (until then a process that is idle after a
-//! peak keeps up to `DIRTY_HIGH`).
 
 use rcumalloc_tests::machine::{Machine, meminfo_kib};
 use rcumalloc_tests::{Victim, build, command};
@@ -102,6 +99,31 @@ fn thp_always() {
         return eprintln!("skipped in part: this kernel has no huge page to give");
     }
     always.below("rss_kib", never + 16 * MIB).below("rss_kib", 40 * MIB);
+}
+
+/// 300 MiB are made and freed, and then nothing is called. What a solo process gives back it gives on the
+/// way; so do threads, and what they hold ages when somebody else comes by.
+#[test]
+fn idle_returns_memory() {
+    let run = |how: &str, seconds: &str| {
+        let outcome = Victim::new("idle_returns_memory").args([how, seconds]).run().success();
+        assert!(outcome.number("peak_kib") > 300 * MIB, "{outcome}");
+        outcome
+    };
+    run("solo", "1").below("idle_kib", 32 * MIB);
+    run("large", "1").below("idle_kib", 20 * MIB);
+    run("threads", "9").below("idle_kib", 60 * MIB);
+    let stirred = run("stirring", "6");
+    let (at_once, idle) = (stirred.number("at_once_kib"), stirred.number("idle_kib"));
+    assert!(idle < 25 * MIB && idle + 3 * MIB < at_once, "{stirred}");
+    // Asked for not to.
+    let victim = Victim::new("idle_returns_memory").args(["solo", "0"]).env("RCUMALLOC_DECAY_MS", "off");
+    let kept = victim.run().success();
+    assert!(kept.number("idle_kib") > 300 * MIB, "{kept}");
+    for how in ["solo", "large", "threads"] {
+        let pressed = Victim::new("idle_returns_memory").args([how, "0", "2"]).run().success();
+        pressed.below("pressed_kib", 40 * MIB);
+    }
 }
 
 #[test]
