@@ -136,3 +136,19 @@ pub const META_ORDER: u32 = 4;
 
 /// Alignment in bytes of metadata objects: a cache line, so neighbours share none.
 pub const META_ALIGN: usize = 64;
+
+// ---- the watcher -------------------------------------------------------------------------
+
+/// Bytes of the watcher's mapping: a guard page, its stack, its thread-local storage. What it calls
+/// needs less than 8 KiB; what is not touched costs nothing.
+pub const HELPER_BYTES: usize = 64 << 10;
+
+/// Microseconds of the window a stall trigger watches. An unprivileged process may ask for whole
+/// multiples of 2 s only.
+pub const PSI_WINDOW_US: u64 = 2_000_000;
+
+/// Percent of the time in which some thread waited for memory, from which on there is pressure (tune).
+pub const PSI_SOME_PERCENT: u64 = 5;
+
+/// Percent of the time in which all of them did, from which on it is full (tune).
+pub const PSI_FULL_PERCENT: u64 = 10;

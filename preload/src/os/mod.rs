@@ -4,14 +4,20 @@
 //! Everything here may be called from any thread at any time, before libc's constructors
 //! and in the child of a fork. Calls return their errors as values.
 
+pub mod bell;
+pub mod cgroup;
 pub mod clock;
 pub mod env;
+pub mod helper;
+pub mod kept;
 pub mod limits;
 pub mod line;
 pub mod lock;
 pub mod map;
 pub mod peers;
+pub mod psi;
 pub mod signals;
 pub mod syscall;
+pub mod task;
 pub mod tid;
 pub mod tls;

@@ -34,10 +34,19 @@ impl Quiet {
     /// changes.
     #[allow(clippy::new_without_default)]
     pub fn new() -> Quiet {
+        Quiet::blocking(&BLOCKED_SET)
+    }
+
+    /// The same with every signal, for what a new thread inherits.
+    pub fn all() -> Quiet {
+        Quiet::blocking(&EVERY_SIGNAL)
+    }
+
+    fn blocking(set: &u64) -> Quiet {
         let mut old = 0u64;
         let args = [
             libc::SIG_BLOCK as usize,
-            &raw const BLOCKED_SET as usize,
+            core::ptr::from_ref(set) as usize,
             &raw mut old as usize,
             SET_BYTES,
             0,
@@ -50,6 +59,7 @@ impl Quiet {
 }
 
 static BLOCKED_SET: u64 = BLOCKED;
+static EVERY_SIGNAL: u64 = u64::MAX;
 
 impl Drop for Quiet {
     fn drop(&mut self) {

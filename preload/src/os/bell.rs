@@ -1,0 +1,96 @@
+//! The bell: how any floor, and a signal handler, asks for attention without doing anything itself.
+//!
+//! Two words. [`wants`] holds what is asked for, a bit each; the next slow path of any thread, or
+//! the watcher, takes it and serves it. The bell proper is a counter the watcher sleeps on. Ringing
+//! is an addition and, if somebody sleeps, one futex call: the one system call that every program
+//! with threads makes itself, so no filter forbids it. Any thread, any time, with any lock held,
+//! signal handlers included. Relaxed everywhere: the bits steer, what they are about is looked at
+//! again by whoever serves them.
+
+use core::sync::atomic::AtomicU32;
+use core::sync::atomic::Ordering::{Relaxed, SeqCst};
+
+use super::syscall::{futex_wait, futex_wait_timeout, futex_wake};
+
+/// The heap has passed its soft limit.
+pub const LIMIT: u32 = 1;
+/// The configured signal has come.
+pub const SIGNAL: u32 = 2;
+
+#[unsafe(link_section = ".data")]
+static WANTS: AtomicU32 = AtomicU32::new(0);
+static RUNG: AtomicU32 = AtomicU32::new(0);
+static SLEEPING: AtomicU32 = AtomicU32::new(0);
+
+/// Asks for `bits`.
+pub fn want(bits: u32) {
+    if WANTS.load(Relaxed) & bits != bits {
+        WANTS.fetch_or(bits, Relaxed);
+    }
+}
+
+/// What is asked for and not taken yet.
+#[inline(always)]
+pub fn wants() -> u32 {
+    WANTS.load(Relaxed)
+}
+
+/// Takes what is asked for: the caller serves it.
+pub fn take() -> u32 {
+    WANTS.swap(0, Relaxed)
+}
+
+/// Wakes the sleeper, or keeps it from falling asleep.
+pub fn ring() {
+    // SeqCst, as in `sleep`: either the sleeper's futex call sees the new count, or we see it sleeping.
+    RUNG.fetch_add(1, SeqCst);
+    if SLEEPING.load(SeqCst) != 0 {
+        futex_wake(&RUNG, 1);
+    }
+}
+
+/// How often it has rung: take it before looking at what there is to do.
+pub fn rung() -> u32 {
+    RUNG.load(SeqCst)
+}
+
+/// Sleeps until it rings, `ns` nanoseconds at most; not at all if it has rung since `seen`.
+pub fn sleep(seen: u32, ns: Option<u64>) {
+    // SeqCst: see `ring`.
+    SLEEPING.store(1, SeqCst);
+    match ns {
+        Some(ns) => futex_wait_timeout(&RUNG, seen, ns),
+        None => futex_wait(&RUNG, seen),
+    }
+    SLEEPING.store(0, Relaxed);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn wants_are_taken_once() {
+        want(SIGNAL);
+        want(SIGNAL);
+        assert_eq!(wants() & SIGNAL, SIGNAL);
+        assert_eq!(take() & SIGNAL, SIGNAL);
+        assert_eq!(take() & SIGNAL, 0);
+    }
+
+    #[test]
+    fn a_ring_before_the_sleep_is_not_lost() {
+        let seen = rung();
+        ring();
+        sleep(seen, None);
+        let seen = rung();
+        let waker = std::thread::spawn(|| {
+            std::thread::sleep(std::time::Duration::from_millis(20));
+            ring();
+        });
+        sleep(seen, None);
+        assert_ne!(rung(), seen);
+        waker.join().unwrap();
+        sleep(rung(), Some(1_000_000));
+    }
+}

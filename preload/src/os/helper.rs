@@ -1,0 +1,251 @@
+//! A thread of our own that libc does not know of.
+//!
+//! Made by a raw `clone`: libc's own would allocate, count it among the threads that keep a process
+//! alive, and signal it. It shares the memory and nothing else that a program could trip over:
+//! not the descriptor table (a copy of its own from its first instruction, so nothing it opens has
+//! a number in the program's table), not the working directory. All signals are blocked, so no
+//! handler of the program's ever runs on its small stack.
+//!
+//! A cloned thread without a thread pointer of its own would run on its creator's thread-local
+//! storage and take its creator's cache for its own. So the mapping that holds the stack ends in a
+//! block of thread-local storage as libc lays it out: what this library and `errno` need, zeros
+//! but for the pointer to itself, the stack protector's canary and our two words, which
+//! say "a thread that has given its cache back".
+//!
+//! ```text
+//!   guard page | stack, grows down ... | thread-local storage | control block <- fs
+//! ```
+//!
+//! One helper at a time. Its number lies in [`Helper::tid`]: written by the kernel before `clone`
+//! returns, set to 0 and woken by the kernel when it is off its stack for good, however it ends.
+
+use core::arch::{asm, global_asm};
+use core::sync::atomic::AtomicU32;
+use core::sync::atomic::Ordering::{Acquire, Relaxed};
+
+use super::map;
+use super::signals::Quiet;
+use super::syscall::{Errno, syscall};
+use super::tls;
+use crate::constants::{HELPER_BYTES, PAGE};
+
+/// Bytes copied of the control block: itself, its self pointer, the canary and the pointer guard lie
+/// in the first 64; the rest stays zero.
+const CONTROL_BYTES: usize = 64;
+/// Bytes the control block is given. libc's is larger, but nothing of libc runs here that reads
+/// further.
+const CONTROL_ROOM: usize = 512;
+
+/// Where the helper's mapping and its number are.
+pub struct Helper {
+    /// Its number while it exists, else 0.
+    tid: AtomicU32,
+    mapping: core::sync::atomic::AtomicUsize,
+}
+
+unsafe extern "C" {
+    fn rcumalloc_clone(
+        flags: usize,
+        stack: usize,
+        tid: *const AtomicU32,
+        thread_pointer: usize,
+        run: extern "C" fn() -> !,
+    ) -> isize;
+}
+
+// rdi flags, rsi stack, rdx where the parent's copy of the number goes, r10 where the child's is cleared,
+// r8 thread pointer. The child's first frame has no caller, and says so to debuggers.
+global_asm!(
+    ".pushsection .text.rcumalloc_clone,\"ax\",@progbits",
+    ".hidden rcumalloc_clone",
+    ".globl rcumalloc_clone",
+    ".type rcumalloc_clone, @function",
+    "rcumalloc_clone:",
+    ".cfi_startproc",
+    "mov r9, r8",
+    "mov r8, rcx",
+    "mov r10, rdx",
+    "mov eax, {clone}",
+    "syscall",
+    "test rax, rax",
+    "jz 2f",
+    "ret",
+    "2:",
+    ".cfi_undefined rip",
+    "xor ebp, ebp",
+    "call r9",
+    "ud2",
+    ".cfi_endproc",
+    ".size rcumalloc_clone, . - rcumalloc_clone",
+    ".popsection",
+    clone = const libc::SYS_clone,
+);
+
+impl Helper {
+    /// None yet.
+    #[allow(clippy::new_without_default)]
+    pub const fn new() -> Helper {
+        Helper { tid: AtomicU32::new(0), mapping: core::sync::atomic::AtomicUsize::new(0) }
+    }
+
+    /// Its number, 0 while there is none.
+    #[inline(always)]
+    pub fn tid(&self) -> u32 {
+        // Acquire: after the kernel's 0 its stack is ours.
+        self.tid.load(Acquire)
+    }
+
+    /// Starts it. `table` is what its two words of thread-local storage hold.
+    ///
+    /// # Safety
+    /// There is none, and one thread at a time calls this. `run` touches no thread-local storage
+    /// but ours and `errno`, and ends with [`end`].
+    pub unsafe fn start(&'static self, run: extern "C" fn() -> !, table: usize) -> Result<u32, Errno> {
+        let mut mapping = self.mapping.load(Relaxed);
+        if mapping == 0 {
+            mapping = map::map(HELPER_BYTES).ok_or(Errno::ENOMEM)?;
+            let none = libc::PROT_NONE as usize;
+            // SAFETY: a page of our own fresh mapping. Refused, there is no guard: harmless.
+            let _ = unsafe { syscall(libc::SYS_mprotect, [mapping, PAGE, none, 0, 0, 0]) };
+            self.mapping.store(mapping, Relaxed);
+        }
+        let pointer = mapping + HELPER_BYTES - CONTROL_ROOM;
+        let depth = thread_local_depth();
+        if depth > HELPER_BYTES / 4 {
+            return Err(Errno::ENOMEM);
+        }
+        // SAFETY: the mapping is ours, nobody runs on it, and all of this lies inside it. The
+        // calling thread's own control block is as long as what is copied.
+        unsafe {
+            core::ptr::write_bytes((pointer - depth) as *mut u8, 0, depth);
+            core::ptr::copy_nonoverlapping(thread_pointer() as *const u8, pointer as *mut u8, CONTROL_BYTES);
+            // The words libc keeps at 0 and 16: the block's own address. At 8: no dynamic storage.
+            let control = pointer as *mut usize;
+            (control.write(pointer), control.add(1).write(0), control.add(2).write(pointer));
+            let words = (pointer - own_words_depth()) as *mut usize;
+            (words.write(table), words.add(1).write(table));
+        }
+        let flags = libc::CLONE_VM
+            | libc::CLONE_SIGHAND
+            | libc::CLONE_THREAD
+            | libc::CLONE_SETTLS
+            | libc::CLONE_PARENT_SETTID
+            | libc::CLONE_CHILD_CLEARTID;
+        let stack = (pointer - depth) & !63;
+        let _quiet = Quiet::all();
+        // SAFETY: a new thread on a stack of its own that outlives it.
+        let result = unsafe { rcumalloc_clone(flags as usize, stack, &raw const self.tid, pointer, run) };
+        if result < 0 { Err(Errno(-result as i32)) } else { Ok(result as u32) }
+    }
+
+    /// Waits until there is none, `ns` nanoseconds at most. True if there is none.
+    pub fn wait_for_end(&self, ns: u64) -> bool {
+        let time = [ns / 1_000_000_000, ns % 1_000_000_000];
+        let tid = self.tid();
+        if tid != 0 {
+            let word = self.tid.as_ptr() as usize;
+            // Not FUTEX_PRIVATE: the kernel's wake at a thread's end is not.
+            let args = [word, libc::FUTEX_WAIT as usize, tid as usize, time.as_ptr() as usize, 0, 0];
+            // SAFETY: the kernel reads the word and the time, both alive.
+            let _ = unsafe { syscall(libc::SYS_futex, args) };
+        }
+        self.tid() == 0
+    }
+
+    /// In the child of a fork: there is none, and its mapping is ours to use again.
+    pub fn forget(&self) {
+        self.tid.store(0, Relaxed);
+    }
+}
+
+/// Ends the calling thread, a helper.
+pub fn end() -> ! {
+    loop {
+        // SAFETY: the thread owns nothing that must be given back.
+        let _ = unsafe { syscall(libc::SYS_exit, [0; 6]) };
+    }
+}
+
+fn thread_pointer() -> usize {
+    let pointer: usize;
+    // SAFETY: the ABI keeps the thread pointer at fs:0.
+    unsafe { asm!("mov {}, fs:[0]", out(reg) pointer, options(pure, readonly, nostack, preserves_flags)) };
+    pointer
+}
+
+/// How far below the thread pointer our two words lie.
+fn own_words_depth() -> usize {
+    thread_pointer() - (tls::free_word() - 8)
+}
+
+/// How far below the thread pointer the lowest thing lies that a helper may touch: our words, `errno`.
+fn thread_local_depth() -> usize {
+    // SAFETY: libc gives the address of the calling thread's errno.
+    let errno = thread_pointer().wrapping_sub(unsafe { libc::__errno_location() } as usize);
+    // Initial-exec, as in every glibc; if not, errno is not ours to place.
+    let errno = if errno < HELPER_BYTES { errno } else { 0 };
+    (own_words_depth().max(errno) + 64).next_multiple_of(64)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use core::sync::atomic::AtomicUsize;
+    use std::sync::Mutex;
+
+    static HELPER: Helper = Helper::new();
+    static ALONE: Mutex<()> = Mutex::new(());
+    static SEEN: [AtomicUsize; 4] = [const { AtomicUsize::new(0) }; 4];
+
+    extern "C" fn look() -> ! {
+        SEEN[0].store(tls::alloc_table(), Relaxed);
+        SEEN[1].store(tls::free_table(), Relaxed);
+        SEEN[2].store(thread_pointer(), Relaxed);
+        // SAFETY: errno of the helper's own block.
+        unsafe { *libc::__errno_location() = 77 };
+        end()
+    }
+
+    #[test]
+    fn has_words_of_its_own_and_ends() {
+        let _alone = ALONE.lock().unwrap();
+        let here = (tls::alloc_table(), thread_pointer());
+        // SAFETY: errno's location is always valid.
+        unsafe { *libc::__errno_location() = 5 };
+        for _ in 0..100 {
+            // SAFETY: one at a time, and `look` keeps to the rules.
+            let tid = unsafe { HELPER.start(look, 48) }.unwrap();
+            assert!(tid > 0);
+            while !HELPER.wait_for_end(1_000_000_000) {}
+            assert_eq!((SEEN[0].load(Relaxed), SEEN[1].load(Relaxed)), (48, 48));
+            assert_ne!(SEEN[2].load(Relaxed), here.1);
+            assert_eq!((tls::alloc_table(), thread_pointer()), here);
+        }
+        // SAFETY: as above.
+        assert_eq!(unsafe { *libc::__errno_location() }, 5);
+    }
+
+    extern "C" fn sleep() -> ! {
+        loop {
+            // SAFETY: sleeps until the process ends.
+            let _ = unsafe { syscall(libc::SYS_pause, [0; 6]) };
+        }
+    }
+
+    #[test]
+    fn shares_no_descriptor_and_no_signal() {
+        static SLEEPER: Helper = Helper::new();
+        // SAFETY: as above.
+        let tid = unsafe { SLEEPER.start(sleep, 48) }.unwrap();
+        let status = std::fs::read_to_string(format!("/proc/self/task/{tid}/status")).unwrap();
+        let blocked = status.lines().find_map(|line| line.strip_prefix("SigBlk:\t")).unwrap();
+        // All but SIGKILL and SIGSTOP, which cannot be.
+        assert_eq!(blocked, "fffffffffffbfeff");
+        let file = std::fs::File::open("/dev/null").unwrap();
+        let own = std::os::fd::AsRawFd::as_raw_fd(&file);
+        assert!(std::fs::read_link(format!("/proc/self/task/{tid}/fd/{own}")).is_err());
+        // SAFETY: the address of the word is compared, nothing is freed.
+        assert_eq!(SLEEPER.tid(), tid);
+        assert!(!SLEEPER.wait_for_end(1_000_000));
+    }
+}
