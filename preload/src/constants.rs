@@ -152,3 +152,26 @@ pub const PSI_SOME_PERCENT: u64 = 5;
 
 /// Percent of the time in which all of them did, from which on it is full (tune).
 pub const PSI_FULL_PERCENT: u64 = 10;
+
+/// Bytes of heap from which on there is a watcher (tune): a smaller one has nothing to give that
+/// would be worth a thread.
+pub const WATCH_FROM: usize = 16 << 20;
+
+/// Milliseconds between two looks of the watcher at the kernel's signals. For an unprivileged process
+/// the kernel itself brings stall information up to date every 2 s.
+pub const SAMPLE_MS: u32 = 1000;
+
+/// Looks at which nothing has moved until they become as rare as they get: eight times as rare, since
+/// the first half of them does not count (tune).
+pub const SAMPLE_RAREST: u32 = 6;
+
+/// Milliseconds from the watcher's end to its next start: a program whose threads come and go does
+/// not pay for it each time.
+pub const RESTART_MS: u32 = 1000;
+
+/// Nanoseconds the watcher's timers may be late, so that the kernel can wake it with others.
+pub const TIMER_SLACK_NS: usize = 50_000_000;
+
+/// Most milliseconds the watcher sleeps. Where threads end without libc, that is how long it may
+/// keep a process alive that has no other thread.
+pub const LONGEST_NAP_MS: u32 = 30_000;

@@ -8,9 +8,9 @@
 
 use crate::os::line::Line;
 use crate::os::signals::Quiet;
-use crate::os::{syscall, tls};
+use crate::os::{clock, syscall, tls};
 use crate::thread::cache::ThreadCache;
-use crate::thread::{entry, exit, mode, registry};
+use crate::thread::{entry, exit, mode, registry, watcher};
 use core::arch::global_asm;
 use core::ffi::{c_int, c_void};
 use core::sync::atomic::{AtomicUsize, Ordering::Relaxed};
@@ -50,6 +50,8 @@ pub unsafe extern "C" fn pthread_create(
     if error != 0 {
         // SAFETY: no thread was made, so the cache is still ours.
         exit::release(unsafe { &mut *cache }, &Quiet::new());
+    } else {
+        watcher::consider((clock::now_coarse_ns() / 1_000_000) as u32);
     }
     error
 }

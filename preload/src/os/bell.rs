@@ -10,7 +10,7 @@
 use core::sync::atomic::AtomicU32;
 use core::sync::atomic::Ordering::{Relaxed, SeqCst};
 
-use super::syscall::{futex_wait, futex_wait_timeout, futex_wake};
+use super::syscall::{futex_wait_timeout, futex_wake};
 
 /// The heap has passed its soft limit.
 pub const LIMIT: u32 = 1;
@@ -40,6 +40,11 @@ pub fn take() -> u32 {
     WANTS.swap(0, Relaxed)
 }
 
+/// Takes back what is asked for: it has just been served.
+pub fn withdraw(bits: u32) {
+    WANTS.fetch_and(!bits, Relaxed);
+}
+
 /// Wakes the sleeper, or keeps it from falling asleep.
 pub fn ring() {
     // SeqCst, as in `sleep`: either the sleeper's futex call sees the new count, or we see it sleeping.
@@ -55,13 +60,15 @@ pub fn rung() -> u32 {
 }
 
 /// Sleeps until it rings, `ns` nanoseconds at most; not at all if it has rung since `seen`.
-pub fn sleep(seen: u32, ns: Option<u64>) {
+pub fn sleep(seen: u32, ns: u64) {
     // SeqCst: see `ring`.
     SLEEPING.store(1, SeqCst);
-    match ns {
-        Some(ns) => futex_wait_timeout(&RUNG, seen, ns),
-        None => futex_wait(&RUNG, seen),
-    }
+    futex_wait_timeout(&RUNG, seen, ns);
+    SLEEPING.store(0, Relaxed);
+}
+
+/// In the child of a fork: nobody sleeps.
+pub fn forget_sleeper() {
     SLEEPING.store(0, Relaxed);
 }
 
@@ -80,17 +87,19 @@ mod tests {
 
     #[test]
     fn a_ring_before_the_sleep_is_not_lost() {
+        let start = std::time::Instant::now();
         let seen = rung();
         ring();
-        sleep(seen, None);
+        sleep(seen, 10_000_000_000);
         let seen = rung();
         let waker = std::thread::spawn(|| {
             std::thread::sleep(std::time::Duration::from_millis(20));
             ring();
         });
-        sleep(seen, None);
+        sleep(seen, 10_000_000_000);
         assert_ne!(rung(), seen);
         waker.join().unwrap();
-        sleep(rung(), Some(1_000_000));
+        sleep(rung(), 1_000_000);
+        assert!(start.elapsed().as_secs() < 8, "slept through a ring");
     }
 }

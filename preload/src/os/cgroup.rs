@@ -12,7 +12,7 @@ use core::ffi::CStr;
 
 use super::env::parse_u64;
 use super::kept::{Kept, number_after};
-use super::psi::Psi;
+use super::psi::{Gauge, Psi};
 use super::syscall::{Errno, read_file};
 
 /// Longest path, with its zero byte.
@@ -115,6 +115,37 @@ impl Group {
     }
 }
 
+/// The same without anything kept open: version 2's counters and stalls.
+pub struct Glance {
+    seen: Option<Events>,
+    stalls: Gauge,
+}
+
+impl Glance {
+    /// Never looked at.
+    #[allow(clippy::new_without_default)]
+    pub const fn new() -> Glance {
+        Glance { seen: None, stalls: Gauge::new() }
+    }
+
+    /// As [`Group::level`], with the stalls.
+    pub fn level(&mut self, now_us: u64) -> u32 {
+        let mut list = [0; 1024];
+        let len = read_file(c"/proc/self/cgroup", &mut list).unwrap_or(0);
+        let place = Place::two(&list[..len]);
+        let mut text = [0; 512];
+        let now = place
+            .find("memory.events", |path| read_file(path, &mut text).map(|len| parse_events(&text[..len])));
+        let mut level = 0;
+        if let Ok(now) = now {
+            level = severity(self.seen.unwrap_or(now), now);
+            self.seen = Some(now);
+        }
+        let stalls = &mut self.stalls;
+        level.max(place.find("memory.pressure", |path| Ok(stalls.glance(path, now_us))).unwrap_or(0))
+    }
+}
+
 impl Notice {
     fn register(place: &Place<'_>, level: &[u8]) -> Result<Notice, Errno> {
         let file = place.find("memory.pressure_level", |path| Kept::open(path, libc::O_RDONLY))?;
@@ -161,10 +192,10 @@ impl<'a> Place<'a> {
     }
 
     /// The first of the places where there is a `name`, opened.
-    fn find<T>(&self, name: &str, open: impl Fn(&CStr) -> Result<T, Errno>) -> Result<T, Errno> {
+    fn find<T>(&self, name: &str, mut open: impl FnMut(&CStr) -> Result<T, Errno>) -> Result<T, Errno> {
         for mount in self.mounts {
             for group in [self.group, b"/"] {
-                match in_path(mount, group, name, &open) {
+                match in_path(mount, group, name, &mut open) {
                     Err(MISSING) => {}
                     found => return found,
                 }
@@ -179,7 +210,7 @@ impl<'a> Place<'a> {
         for mount in self.mounts {
             let mut group = self.group;
             loop {
-                let found = in_path(mount, group, name, &|path: &CStr| {
+                let found = in_path(mount, group, name, &mut |path: &CStr| {
                     let mut text = [0; 32];
                     let len = read_file(path, &mut text)?;
                     // "max" is no number and no limit.
@@ -205,7 +236,7 @@ fn in_path<T>(
     mount: &str,
     group: &[u8],
     name: &str,
-    open: &impl Fn(&CStr) -> Result<T, Errno>,
+    open: &mut impl FnMut(&CStr) -> Result<T, Errno>,
 ) -> Result<T, Errno> {
     let mut path = [0; PATH_BYTES];
     let mut at = 0;
@@ -246,10 +277,10 @@ mod tests {
         assert_eq!(Place::two(LIST).group, b"/user.slice/x");
         assert_eq!(Place::one(b"0::/\n").group, b"/");
         assert_eq!(Place::two(b"").group, b"/");
-        in_path("/m", b"/a/b", "f", &|path: &CStr| Ok(assert_eq!(path, c"/m/a/b/f"))).unwrap();
-        in_path("/m", b"/", "f", &|path: &CStr| Ok(assert_eq!(path, c"/m/f"))).unwrap();
+        let at = |group: &[u8], whole| in_path("/m", group, "f", &mut |path: &CStr| Ok(path == whole));
+        assert_eq!((at(b"/a/b", c"/m/a/b/f"), at(b"/", c"/m/f")), (Ok(true), Ok(true)));
         let long = [b'x'; PATH_BYTES];
-        assert_eq!(in_path("/m", &long, "f", &|_: &CStr| Ok(())), Err(MISSING));
+        assert_eq!(in_path("/m", &long, "f", &mut |_: &CStr| Ok(())), Err(MISSING));
     }
 
     #[test]

@@ -8,6 +8,7 @@ pub mod bell;
 pub mod cgroup;
 pub mod clock;
 pub mod env;
+pub mod handler;
 pub mod helper;
 pub mod kept;
 pub mod limits;

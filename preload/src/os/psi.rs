@@ -12,13 +12,19 @@ use core::ffi::CStr;
 
 use super::env::parse_u64;
 use super::kept::Kept;
-use super::syscall::Errno;
+use super::syscall::{Errno, read_file};
 use crate::constants::{PSI_FULL_PERCENT, PSI_SOME_PERCENT, PSI_WINDOW_US};
 
-/// A file of stalls, and how much had been stalled when it was last looked at.
+/// A file of stalls that is kept open.
 pub struct Psi {
     file: Kept,
     has_trigger: bool,
+    gauge: Gauge,
+}
+
+/// How much had been stalled when it was last looked at.
+pub struct Gauge {
+    /// 0: never looked at.
     looked_us: u64,
     totals: Totals,
 }
@@ -30,8 +36,59 @@ struct Totals {
     full: u64,
 }
 
+/// Percent of the time since the last look.
+struct Shares {
+    some: u64,
+    full: u64,
+}
+
 /// Bytes of the two lines: well below this.
 const TEXT_BYTES: usize = 256;
+
+impl Gauge {
+    /// Never looked at.
+    #[allow(clippy::new_without_default)]
+    pub const fn new() -> Gauge {
+        Gauge { looked_us: 0, totals: Totals { some: 0, full: 0 } }
+    }
+
+    /// What `text` says beyond the last one.
+    fn shares(&mut self, text: &[u8], now_us: u64) -> Option<Shares> {
+        let totals = parse(text)?;
+        let elapsed = match self.looked_us {
+            0 => return self.begin(totals, now_us),
+            looked => now_us.saturating_sub(looked).max(1),
+        };
+        let share = |now: u64, before: u64| now.saturating_sub(before).saturating_mul(100) / elapsed;
+        let some = share(totals.some, self.totals.some);
+        let full = share(totals.full, self.totals.full);
+        (self.looked_us, self.totals) = (now_us, totals);
+        Some(Shares { some, full })
+    }
+
+    fn begin(&mut self, totals: Totals, now_us: u64) -> Option<Shares> {
+        (self.looked_us, self.totals) = (now_us.max(1), totals);
+        None
+    }
+
+    /// 0, 1 or 2, as [`Psi::level`], of a file that is open only for this look.
+    pub fn glance(&mut self, path: &CStr, now_us: u64) -> u32 {
+        let mut text = [0; TEXT_BYTES];
+        let Ok(len) = read_file(path, &mut text) else { return 0 };
+        let Some(shares) = self.shares(&text[..len], now_us) else { return 0 };
+        shares.level(shares.some >= PSI_SOME_PERCENT)
+    }
+}
+
+impl Shares {
+    fn level(&self, has_some: bool) -> u32 {
+        match has_some {
+            true if self.full >= PSI_FULL_PERCENT => 2,
+            true => 1,
+            false => 0,
+        }
+    }
+}
 
 impl Psi {
     /// Opens `path` and sets the trigger. With it, why there is no trigger, if there is none.
@@ -41,8 +98,9 @@ impl Psi {
             Err(refused) => (Kept::open(path, libc::O_RDONLY)?, Some(refused)),
         };
         let mut text = [0; TEXT_BYTES];
-        let totals = parse(file.read_again(&mut text)?).ok_or(Errno::EINVAL)?;
-        Ok((Psi { file, has_trigger: refused.is_none(), looked_us: now_us, totals }, refused))
+        let mut gauge = Gauge::new();
+        gauge.shares(file.read_again(&mut text)?, now_us);
+        Ok((Psi { file, has_trigger: refused.is_none(), gauge }, refused))
     }
 
     fn with_trigger(path: &CStr) -> Result<Kept, Errno> {
@@ -52,25 +110,17 @@ impl Psi {
         Ok(file)
     }
 
-    /// 0, 1 or 2: no pressure since the last call, some, or full. `calls` is false where only reading is
-    /// allowed.
-    pub fn level(&mut self, now_us: u64, calls: bool) -> u32 {
-        let elapsed = now_us.saturating_sub(self.looked_us).max(1);
+    /// 0, 1 or 2: no pressure since the last call, some, or full.
+    pub fn level(&mut self, now_us: u64) -> u32 {
         let mut text = [0; TEXT_BYTES];
-        let Some(totals) = self.file.read_again(&mut text).ok().and_then(parse) else { return 0 };
-        let share = |now: u64, before: u64| now.saturating_sub(before).saturating_mul(100) / elapsed;
-        let some = share(totals.some, self.totals.some);
-        let full = share(totals.full, self.totals.full);
-        (self.looked_us, self.totals) = (now_us, totals);
-        let is_triggered = match self.has_trigger && calls {
+        let Ok(text) = self.file.read_again(&mut text) else { return 0 };
+        let Some(shares) = self.gauge.shares(text, now_us) else { return 0 };
+        // Even over the window's edges: the trigger may have fired since and stalled less in all.
+        let has_some = match self.has_trigger {
             true => self.file.has_priority_event(),
-            false => some >= PSI_SOME_PERCENT,
+            false => shares.some >= PSI_SOME_PERCENT,
         };
-        match is_triggered {
-            true if full >= PSI_FULL_PERCENT => 2,
-            true => 1,
-            false => 0,
-        }
+        shares.level(has_some)
     }
 }
 
@@ -124,14 +174,14 @@ mod tests {
     fn levels_by_totals() {
         let path = fake("rcumalloc-psi", 1000, 500);
         let file = Kept::open(&path, libc::O_RDONLY).unwrap();
-        let totals = Totals { some: 1000, full: 500 };
-        let mut psi = Psi { file, has_trigger: false, looked_us: 0, totals };
-        assert_eq!(psi.level(1_000_000, true), 0);
+        let gauge = Gauge { looked_us: 1, totals: Totals { some: 1000, full: 500 } };
+        let mut psi = Psi { file, has_trigger: false, gauge };
+        assert_eq!(psi.level(1_000_000), 0);
         fake("rcumalloc-psi", 51_000, 500);
-        assert_eq!(psi.level(2_000_000, true), 1);
-        assert_eq!(psi.level(3_000_000, true), 0);
+        assert_eq!(psi.level(2_000_000), 1);
+        assert_eq!(psi.level(3_000_000), 0);
         fake("rcumalloc-psi", 200_000, 150_000);
-        assert_eq!(psi.level(4_000_000, true), 2);
+        assert_eq!(psi.level(4_000_000), 2);
         std::fs::remove_file(path.to_str().unwrap()).unwrap();
     }
 

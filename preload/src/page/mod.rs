@@ -23,6 +23,7 @@ pub mod back_off;
 mod buddy;
 pub mod cache;
 pub mod idle;
+pub mod limit;
 pub mod memdesc;
 pub mod meta;
 pub mod reserve;

@@ -18,6 +18,7 @@ use core::sync::atomic::Ordering::{Relaxed, Release};
 
 use super::Page;
 use super::buddy::Buddy;
+use super::limit;
 use super::memdesc::Kind;
 use super::window::{Grown, Plan, Window};
 use crate::constants::{
@@ -119,6 +120,12 @@ impl State {
         unsafe { self.buddy.forget_free(self.window.units(), known) };
     }
 
+    /// Bytes that may be in memory.
+    fn held(&self) -> usize {
+        let without = self.buddy.free_pages() - self.buddy.dirty_pages();
+        self.window.frontier() - self.window.foreign() - without * PAGE
+    }
+
     fn frontier_page(&self) -> usize {
         self.window.frontier() >> PAGE_SHIFT
     }
@@ -197,6 +204,7 @@ impl Zone {
         if core::ptr::eq(self, &ZONE) {
             // Relaxed: a figure to steer by.
             DIRTY.store(state.buddy.dirty_pages() * PAGE, Relaxed);
+            limit::note(state.held());
         }
     }
 
@@ -411,6 +419,11 @@ pub fn dirty_bytes() -> usize {
 /// Clean pages that were given out since this was last asked.
 pub(super) fn take_fetched_clean() -> usize {
     core::mem::take(&mut ZONE.state.lock().buddy.fetched_clean)
+}
+
+/// Bytes of the heap that may be in memory: all but free pages known to hold none.
+pub fn held_bytes() -> usize {
+    ZONE.state.lock().held()
 }
 
 /// Bytes in free pages.

@@ -23,7 +23,7 @@ use crate::os::signals::Quiet;
 use crate::os::tls;
 use crate::thread::cache::ThreadCache;
 use crate::thread::shelf::Stock;
-use crate::thread::{decay, registry, retire};
+use crate::thread::{decay, registry, retire, watcher};
 use core::sync::atomic::{AtomicU32, Ordering};
 
 /// Rounds of key destructors libc runs (`PTHREAD_DESTRUCTOR_ITERATIONS`).
@@ -37,6 +37,11 @@ static EXITED_TABLE: [u64; TABLE_WORDS] = [0; TABLE_WORDS];
 static KEY: AtomicU32 = AtomicU32::new(0);
 #[unsafe(link_section = ".data")]
 static CREATING: Lock<()> = Lock::new(());
+
+/// The address of the exited table.
+pub fn exited_table() -> usize {
+    EXITED_TABLE.as_ptr() as usize
+}
 
 /// Whether the calling thread has given its cache back.
 #[inline]
@@ -95,6 +100,7 @@ pub fn leave(cache: &mut ThreadCache) {
     tls::set_alloc_table(exited);
     release(cache, &quiet);
     decay::note_work();
+    watcher::after_thread();
 }
 
 /// Empties `cache`, whose thread will not use it again, and gives it back.

@@ -26,7 +26,7 @@ use crate::os::lock::Lock;
 use crate::os::signals::Quiet;
 use crate::os::{peers, tid, tls};
 use crate::page;
-use crate::thread::{decay, entry, exit, mode, readers, registry};
+use crate::thread::{decay, entry, exit, mode, pressure, readers, registry};
 use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, Ordering};
 
 #[unsafe(link_section = ".data")]
@@ -174,6 +174,7 @@ fn settle_in_child() {
     // SAFETY: no other thread of this process exists.
     unsafe { DOMAIN.after_fork_in_child(own.as_deref()) };
     decay::after_fork_in_child();
+    pressure::after_fork_in_child();
     let mine = tls::alloc_table();
     let quiet = Quiet::new();
     for cache in registry::all() {

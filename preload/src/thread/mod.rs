@@ -12,6 +12,7 @@
 //!   stats    figures                               shrinker giving memory back on request
 //!   decay    giving it back by age                 scan_log what has been given, and why
 //!   ready    large blocks, ready and freed
+//!   pressure who tells the shrinker                watcher  a thread that listens for it
 //! ```
 
 pub mod cache;
@@ -20,6 +21,7 @@ pub mod entry;
 pub mod exit;
 pub mod fork;
 pub mod mode;
+pub mod pressure;
 pub mod readers;
 pub mod ready;
 pub mod reclaim;
@@ -33,6 +35,7 @@ pub mod stall;
 pub mod start;
 pub mod stats;
 pub mod table;
+pub mod watcher;
 
 #[cfg(test)]
 pub(crate) mod tests;

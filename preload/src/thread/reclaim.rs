@@ -10,11 +10,11 @@ use crate::class::large_batch;
 use crate::class::pool;
 use crate::class::size_class::{CLASSES, Class};
 use crate::class::waiting;
-use crate::os::clock;
+use crate::os::{bell, clock};
 use crate::page::reserve;
 use crate::thread::cache::ThreadCache;
 use crate::thread::shelf::{self, Whose};
-use crate::thread::{decay, entry, fork, mode, readers, stall};
+use crate::thread::{decay, entry, fork, mode, pressure, readers, stall};
 use rcu::{BarrierHooks, Reader};
 
 /// Waiting magazines of a class that a thread over budget keeps for its own next refills (tune).
@@ -40,6 +40,9 @@ impl ThreadCache {
         if self.tick() {
             self.tend();
         }
+        if bell::wants() != 0 {
+            pressure::serve();
+        }
     }
 
     #[cold]
@@ -54,6 +57,7 @@ impl ThreadCache {
             self.sweep();
         }
         decay::look(now_ns);
+        pressure::tend(self.now_ms);
     }
 
     /// Retires partial magazines and expedites for what is past the age limit.

@@ -137,9 +137,9 @@ impl Scan<'_> {
         let left = self.target - self.given;
         self.given += match self.reason {
             Reason::MapFailed => 0,
+            Reason::Api | Reason::Pressure => zone::purge_resident(left),
             // Programs that filter system calls know malloc_trim: no call that glibc does not make.
-            Reason::Trim | Reason::Age => zone::purge_free(left),
-            _ => zone::purge_resident(left),
+            _ => zone::purge_free(left),
         };
         self.given >= self.target
     }

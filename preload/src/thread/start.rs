@@ -15,7 +15,7 @@ use crate::os::lock::Lock;
 use crate::page::{self, back_off};
 use crate::thread::cache::ThreadCache;
 use crate::thread::mode::{self, Defer};
-use crate::thread::{decay, exit, registry, stall};
+use crate::thread::{decay, exit, pressure, registry, stall};
 use core::sync::atomic::{AtomicBool, Ordering};
 
 #[unsafe(link_section = ".data")]
@@ -84,7 +84,11 @@ fn configure() {
     if let Some(report) = read(b"RCUMALLOC_ON_ERROR", parse_on_error) {
         verdict::set_report_only(report);
     }
-    if read(b"RCUMALLOC_VERBOSE", env::parse_u64).is_some_and(|verbose| verbose != 0) {
+    let sources = read(b"RCUMALLOC_PRESSURE", pressure::parse);
+    let limit = read(b"RCUMALLOC_LIMIT", |text| env::parse_size(text).filter(|size| !is_zero(size)));
+    let verbose = read(b"RCUMALLOC_VERBOSE", env::parse_u64).is_some_and(|verbose| verbose != 0);
+    pressure::configure(sources, limit, verbose);
+    if verbose {
         announce(defer);
     }
 }
@@ -107,8 +111,13 @@ fn announce(defer: Defer) {
         decay::OFF => line.str("off"),
         ms => line.dec(u64::from(ms)).str("ms"),
     };
-    line.str(" backoff=").dec(u64::from(back_off::period_ms())).str("ms window=");
-    line.dec(page::zone::stats().window_bytes as u64 >> 20).str("MiB").emit();
+    line.str(" backoff=").dec(u64::from(back_off::period_ms())).str("ms");
+    pressure::describe(&mut line);
+    line.str(" window=").dec(page::zone::stats().window_bytes as u64 >> 20).str("MiB").emit();
+}
+
+fn is_zero(size: &Size) -> bool {
+    matches!(size, Size::Bytes(0) | Size::Percent(0))
 }
 
 fn is_sensible(size: &Size) -> bool {
