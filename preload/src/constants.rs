@@ -161,10 +161,6 @@ pub const WATCH_FROM: usize = 16 << 20;
 /// the kernel itself brings stall information up to date every 2 s.
 pub const SAMPLE_MS: u32 = 1000;
 
-/// Looks at which nothing has moved until they become as rare as they get: eight times as rare, since
-/// the first half of them does not count (tune).
-pub const SAMPLE_RAREST: u32 = 6;
-
 /// Milliseconds from the watcher's end to its next start: a program whose threads come and go does
 /// not pay for it each time.
 pub const RESTART_MS: u32 = 1000;

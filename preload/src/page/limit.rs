@@ -3,7 +3,8 @@
 //! The zone compares, where it hands pages out or takes them back, under its lock; nothing is given back
 //! there. Past the alarm it only asks (`os::bell`), and the next slow path of any thread gives back. What
 //! the program itself holds cannot be given back, so a limit never refuses: after a scan that did not
-//! get below it, the alarm moves up by a sixteenth of the limit, lest every slow path scan.
+//! get below it, nothing is asked for until free pages have memory again that is an eighth of the limit, or
+//! the heap has grown by as much; lest every slow path scan.
 //!
 //! What counts is usable memory less free pages that hold none. Relaxed: it steers.
 
@@ -18,9 +19,9 @@ static LIMIT: AtomicUsize = AtomicUsize::new(usize::MAX);
 #[unsafe(link_section = ".data")]
 static ALARM: AtomicUsize = AtomicUsize::new(usize::MAX);
 
-/// Part of the limit, as a shift, that a scan frees beyond it, and that the alarm moves up by where a
-/// scan did not help (tune).
-const SLACK: u32 = 4;
+/// Part of the limit, as a shift, that makes a scan worth it: what it frees beyond the limit, and what must
+/// come together before the next one where a scan did not get below (tune).
+const SLACK: u32 = 3;
 
 /// Sets the limit in bytes.
 pub fn set(bytes: usize) {
@@ -33,10 +34,11 @@ pub fn bytes() -> usize {
     LIMIT.load(Relaxed)
 }
 
-/// The heap holds `held` bytes.
+/// The heap holds `held` bytes, `dirty` of them in free pages.
 #[inline]
-pub(super) fn note(held: usize) {
-    if held > ALARM.load(Relaxed) {
+pub(super) fn note(held: usize, dirty: usize) {
+    let limit = bytes();
+    if held > limit && (held > ALARM.load(Relaxed) || dirty > limit >> SLACK) {
         bell::want(bell::LIMIT);
     }
 }
@@ -57,23 +59,24 @@ pub fn rearm(held: usize) {
 mod tests {
     use super::*;
 
+    const MIB: usize = 1 << 20;
+
+    fn asks(held: usize, dirty: usize) -> bool {
+        note(held * MIB, dirty * MIB);
+        bell::take() & bell::LIMIT != 0
+    }
+
     #[test]
-    fn asks_once_and_again_after_a_sixteenth() {
-        const MIB: usize = 1 << 20;
+    fn asks_past_the_limit_and_again_when_it_is_worth_it() {
         set(160 * MIB);
-        note(160 * MIB);
-        assert_eq!(bell::take() & bell::LIMIT, 0);
-        note(161 * MIB);
-        assert_eq!(bell::take() & bell::LIMIT, bell::LIMIT);
-        assert_eq!((excess(160 * MIB), excess(161 * MIB)), (0, 11 * MIB));
+        assert!(!asks(160, 100) && asks(161, 0));
+        assert_eq!((excess(160 * MIB), excess(161 * MIB)), (0, 21 * MIB));
+        // The program holds all of it.
         rearm(161 * MIB);
-        note(171 * MIB);
-        assert_eq!(bell::take() & bell::LIMIT, 0);
-        note(172 * MIB);
-        assert_eq!(bell::take() & bell::LIMIT, bell::LIMIT);
+        assert!(!asks(181, 0) && asks(182, 0));
+        assert!(!asks(165, 20) && asks(165, 21));
         rearm(100 * MIB);
-        note(161 * MIB);
-        assert_eq!(bell::take() & bell::LIMIT, bell::LIMIT);
+        assert!(asks(161, 0));
         set(usize::MAX);
         assert_eq!(excess(usize::MAX), 0);
     }

@@ -204,7 +204,7 @@ impl Zone {
         if core::ptr::eq(self, &ZONE) {
             // Relaxed: a figure to steer by.
             DIRTY.store(state.buddy.dirty_pages() * PAGE, Relaxed);
-            limit::note(state.held());
+            limit::note(state.held(), state.buddy.dirty_pages() * PAGE);
         }
     }
 

@@ -105,8 +105,10 @@ fn wake() {
     if !ASLEEP.swap(false, SeqCst) {
         return;
     }
-    FRUITLESS.store(0, Relaxed);
-    NEXT.fetch_min(clock::now_coarse_ns() + step_ns(), Relaxed);
+    if period_ms() != OFF {
+        FRUITLESS.store(0, Relaxed);
+        NEXT.fetch_min(clock::now_coarse_ns() + step_ns(), Relaxed);
+    }
     let waker = WAKER.load(Relaxed);
     if waker != 0 {
         // SAFETY: stored by `set_waker` from a function of this type.
@@ -165,22 +167,20 @@ fn tick_at(now_ns: u64, next: u64, rides: bool) {
 }
 
 /// When the next [`tick`] should be called, on the monotonic clock; `None` when nothing worth it is left to
-/// age. After `None` the function given to [`set_waker`] is called, once, when there is work again. While
-/// slow paths do the ticks the answer leaves them time to.
+/// age. After `None` the function given to [`set_waker`] is called, once, when there is work again, or, where
+/// nothing ages, something to give. While slow paths do the ticks the answer leaves them time to.
 pub fn deadline() -> Option<u64> {
-    if period_ms() == OFF {
-        return None;
-    }
-    let next = || NEXT.load(Relaxed) + if RIDDEN.load(Relaxed) { RIDDEN_TICKS * step_ns() } else { 0 };
+    let spare = || if RIDDEN.load(Relaxed) { RIDDEN_TICKS * step_ns() } else { 0 };
+    let next = || (period_ms() != OFF).then(|| NEXT.load(Relaxed) + spare());
     if left() >= WORTH {
-        return Some(next());
+        return next();
     }
     // SeqCst: either we see the work below, or whoever made it sees us asleep, at the latest at its
     // next slow path.
     ASLEEP.store(true, SeqCst);
     if left() >= WORTH {
         ASLEEP.store(false, SeqCst);
-        return Some(next());
+        return next();
     }
     None
 }

@@ -25,9 +25,7 @@
 //! it; `LEAVE` asks it to end. It sleeps on the bell (`os::bell`), which rings for `LEAVE`, for the
 //! configured signal, and when there is something to age again after there was nothing.
 
-use crate::constants::{
-    LONGEST_NAP_MS, RESTART_MS, SAMPLE_MS, SAMPLE_RAREST, TIMER_SLACK_NS, WATCH_FROM, WORTH,
-};
+use crate::constants::{LONGEST_NAP_MS, RESTART_MS, SAMPLE_MS, TIMER_SLACK_NS, WATCH_FROM, WORTH};
 use crate::os::cgroup::{Group, Report};
 use crate::os::helper::{self, Helper};
 use crate::os::line::Line;
@@ -144,8 +142,6 @@ struct Watch {
     group: Option<Group>,
     /// What could be given back when it last looked.
     count: usize,
-    /// How much rarer it looks, as a power of two: nothing has moved for so many looks.
-    idle: u32,
 }
 
 impl Watch {
@@ -184,7 +180,7 @@ impl Watch {
             pressure::adopt_limit(limit);
         }
         let group = group.filter(Group::watches);
-        Some(Watch { status, psi, group, count: 0, idle: 0 })
+        Some(Watch { status, psi, group, count: 0 })
     }
 
     /// One look at everything, and the sleep after it. False: it is time to go.
@@ -228,18 +224,20 @@ impl Watch {
         if group > psi { (group, Reason::Cgroup) } else { (psi, Reason::Psi) }
     }
 
-    /// How long to sleep, in nanoseconds. The kernel is asked about once a second while
-    /// there is something worth giving and something moves; where nothing moves, rarer and rarer.
+    /// How long to sleep, in nanoseconds. The kernel is asked while there is something worth giving:
+    /// every second if something moves, else every two.
     fn nap(&mut self, now_ns: u64, level: u32) -> u64 {
         let count = shrinker::count();
         let moves = level != 0 || count.abs_diff(self.count) >= WORTH;
-        self.idle = if moves { 0 } else { (self.idle + 1).min(SAMPLE_RAREST) };
         self.count = count;
-        let asks = (self.psi.is_some() || self.group.is_some()) && count >= WORTH;
-        let sample = asks.then(|| (u64::from(SAMPLE_MS) * MS) << self.idle.saturating_sub(SAMPLE_RAREST / 2));
-        let ageing = shrinker::deadline().map(|at| at.saturating_sub(now_ns).max(MS));
         let longest = u64::from(LONGEST_NAP_MS) * MS;
-        longest.min(sample.unwrap_or(longest)).min(ageing.unwrap_or(longest))
+        let asks = (self.psi.is_some() || self.group.is_some()) && count >= WORTH;
+        let sample = match asks {
+            true => u64::from(if moves { SAMPLE_MS } else { 2 * SAMPLE_MS }) * MS,
+            false => longest,
+        };
+        let ageing = shrinker::deadline().map_or(longest, |at| at.saturating_sub(now_ns).max(MS));
+        sample.min(ageing)
     }
 }
 
