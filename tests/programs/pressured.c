@@ -4,7 +4,7 @@
  *   solo REASON SECONDS     the same with one thread that goes on allocating
  *   signal NUMBER           the signal, in a process with threads that sleep, and in one without
  *   handled NUMBER          a handler of its own is neither stolen nor in the way
- *   limit                   holds a little, churns much
+ *   limit [THREADS]         holds up to 64 MiB and frees it, again and again; with another thread asleep
  *   held                    holds more than its limit
  *   level N                 rcumalloc_pressure(N)
  */
@@ -102,6 +102,11 @@ int main(int argc, char **argv) {
         PRINT("still_ours", old.sa_handler == handle);
     } else if (strcmp(what, "limit") == 0) {
         long most = 0;
+        if (number != 0) {
+            start(idle, NULL);
+            have_something();
+            sleep_ms(500); /* the watcher has looked around */
+        }
         for (int i = 0; i < 20; i++) {
             have_something();
             long now = rss_kib();

@@ -1,5 +1,6 @@
-/* `seccomp_strict early|late|threads`: a filter kills the process at any call that glibc's malloc and
- * threads would not make themselves. It is installed as main begins, or when there are threads; then
+/* `seccomp_strict early|late|threads|watched`: a filter kills the process at any call that glibc's malloc and
+ * threads would not make themselves. It is installed as main begins, or when there are threads, or when
+ * there are threads, a large heap and the library's own thread, for which it then holds, too; then
  * everything happens that an unmodified program can make happen: threads come and go, fork, the
  * backlog goes past its budget, memory is trimmed, the process ends. */
 #include "victim.h"
@@ -27,6 +28,15 @@ static void install_strict(void) {
 static void *work(void *seed) {
     exercise((uintptr_t)seed, 3000);
     return NULL;
+}
+/* A heap that is worth watching. */
+static void grow(void) {
+    for (int i = 0; i < 32; i++) {
+        void *block = malloc(24 << 20);
+        CHECK(block != NULL);
+        memset(block, 1, 24 << 20);
+        free(block);
+    }
 }
 static void *idle(void *unused) {
     for (;;) {
@@ -73,10 +83,19 @@ int main(int argc, char **argv) {
         everything();
         install_strict();
     } else {
-        pthread_t thread = start(idle, NULL);
-        (void)thread;
+        start(idle, NULL);
+        bool watched = strcmp(argv[1], "watched") == 0;
+        for (int i = 0; watched && i < 200 && status_kib("Threads:") < 3; i++) {
+            grow();
+            sleep_ms(5);
+        }
+        CHECK(!watched || status_kib("Threads:") == 3);
+        sleep_ms(watched ? 100 : 0); /* its first moments are over */
         install_strict();
     }
+    grow();
     everything();
+    sleep_ms(2500); /* whoever wakes now and then has done so */
+    grow();
     dprintf(1, "done\n");
 }

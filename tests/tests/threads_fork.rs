@@ -145,7 +145,7 @@ fn membarrier_refused() {
 
 #[test]
 fn seccomp_strict() {
-    for when in ["early", "late", "threads"] {
+    for when in ["early", "late", "threads", "watched"] {
         assert_eq!(Victim::new("seccomp_strict").arg(when).run().success().text(), "done\n");
     }
 }

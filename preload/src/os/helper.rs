@@ -24,6 +24,7 @@ use core::sync::atomic::AtomicU32;
 use core::sync::atomic::Ordering::{Acquire, Relaxed};
 
 use super::map;
+use super::peers;
 use super::signals::Quiet;
 use super::syscall::{Errno, syscall};
 use super::tls;
@@ -35,6 +36,9 @@ const CONTROL_BYTES: usize = 64;
 /// Bytes the control block is given. libc's is larger, but nothing of libc runs here that reads
 /// further.
 const CONTROL_ROOM: usize = 512;
+
+/// Looks for a thread that has ended, until it is forgotten: well over 10 ms.
+const LAST_LOOKS: u32 = 20_000;
 
 /// Where the helper's mapping and its number are.
 pub struct Helper {
@@ -141,7 +145,8 @@ impl Helper {
         if result < 0 { Err(Errno(-result as i32)) } else { Ok(result as u32) }
     }
 
-    /// Waits until there is none, `ns` nanoseconds at most. True if there is none.
+    /// Waits until there is none, `ns` nanoseconds at most. True if there is none: not only off its
+    /// stack, but forgotten by the kernel, which counts it until then.
     pub fn wait_for_end(&self, ns: u64) -> bool {
         let time = [ns / 1_000_000_000, ns % 1_000_000_000];
         let tid = self.tid();
@@ -152,7 +157,18 @@ impl Helper {
             // SAFETY: the kernel reads the word and the time, both alive.
             let _ = unsafe { syscall(libc::SYS_futex, args) };
         }
-        self.tid() == 0
+        if self.tid() != 0 {
+            return false;
+        }
+        // Some 20 us, unless its processor is busy with others.
+        for _ in 0..LAST_LOOKS {
+            if tid == 0 || !peers::thread_exists(tid) {
+                break;
+            }
+            // SAFETY: gives the processor away, nothing else.
+            let _ = unsafe { syscall(libc::SYS_sched_yield, [0; 6]) };
+        }
+        true
     }
 
     /// In the child of a fork: there is none, and its mapping is ours to use again.
