@@ -271,6 +271,7 @@ int main(int argc, char **argv) {
     } else if (strcmp(what, "exec") == 0) {
         start(idle, NULL);
         PRINT("watcher", wait_for_watcher() != 0);
+        print_descriptors("descriptors_before", getpid());
         execl("/proc/self/exe", argv[0], "executed", NULL);
     } else if (strcmp(what, "executed") == 0) {
         single_threaded_again();

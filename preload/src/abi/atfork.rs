@@ -10,13 +10,14 @@ use crate::os::line::Line;
 use crate::os::syscall;
 use crate::thread::fork;
 use core::ffi::{c_int, c_void};
-use core::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use core::num::NonZeroUsize;
+use once_cell::race::OnceNonZeroUsize;
 
 type Handler = Option<unsafe extern "C" fn()>;
 type Register = unsafe extern "C" fn(Handler, Handler, Handler, *mut c_void) -> c_int;
 
-/// libc's own function; 0 until it is first needed. Racing finders store the same.
-static REAL: AtomicUsize = AtomicUsize::new(0);
+/// Where libc's own function is. Racing finders find the same.
+static REAL: OnceNonZeroUsize = OnceNonZeroUsize::new();
 
 /// `__register_atfork(prepare, parent, child, library)`.
 ///
@@ -36,16 +37,14 @@ pub unsafe extern "C" fn __register_atfork(
 }
 
 fn real() -> Register {
-    let mut real = REAL.load(Relaxed);
-    if real == 0 {
+    let real = REAL.get_or_init(|| {
         // SAFETY: a plain call; if it allocates, it does so from this heap, which works.
-        real = unsafe { libc::dlsym(libc::RTLD_NEXT, c"__register_atfork".as_ptr()) } as usize;
-        if real == 0 {
+        let found = unsafe { libc::dlsym(libc::RTLD_NEXT, c"__register_atfork".as_ptr()) } as usize;
+        NonZeroUsize::new(found).unwrap_or_else(|| {
             Line::new().str("__register_atfork: libc's own was not found").emit();
-            syscall::abort();
-        }
-        REAL.store(real, Relaxed);
-    }
+            syscall::abort()
+        })
+    });
     // SAFETY: libc's function of this name has this type.
-    unsafe { core::mem::transmute::<usize, Register>(real) }
+    unsafe { core::mem::transmute::<usize, Register>(real.get()) }
 }

@@ -13,14 +13,16 @@ use crate::thread::cache::ThreadCache;
 use crate::thread::{entry, exit, mode, registry, watcher};
 use core::arch::global_asm;
 use core::ffi::{c_int, c_void};
-use core::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use core::num::NonZeroUsize;
+use core::sync::atomic::Ordering::Relaxed;
+use once_cell::race::OnceNonZeroUsize;
 
 type Start = unsafe extern "C" fn(*mut c_void) -> *mut c_void;
 type Create =
     unsafe extern "C" fn(*mut libc::pthread_t, *const libc::pthread_attr_t, Start, *mut c_void) -> c_int;
 
-/// libc's own function; 0 until it is first needed. Racing finders store the same.
-static REAL: AtomicUsize = AtomicUsize::new(0);
+/// Where libc's own function is. Racing finders find the same.
+static REAL: OnceNonZeroUsize = OnceNonZeroUsize::new();
 
 /// `pthread_create`.
 ///
@@ -57,18 +59,16 @@ pub unsafe extern "C" fn pthread_create(
 }
 
 fn real() -> Create {
-    let mut real = REAL.load(Relaxed);
-    if real == 0 {
+    let real = REAL.get_or_init(|| {
         // SAFETY: a plain call; if it allocates, it does so from this heap, which works.
-        real = unsafe { libc::dlsym(libc::RTLD_NEXT, c"pthread_create".as_ptr()) } as usize;
-        if real == 0 {
+        let found = unsafe { libc::dlsym(libc::RTLD_NEXT, c"pthread_create".as_ptr()) } as usize;
+        NonZeroUsize::new(found).unwrap_or_else(|| {
             Line::new().str("pthread_create: libc's own was not found").emit();
-            syscall::abort();
-        }
-        REAL.store(real, Relaxed);
-    }
+            syscall::abort()
+        })
+    });
     // SAFETY: libc's function of this name has this type.
-    unsafe { core::mem::transmute::<usize, Create>(real) }
+    unsafe { core::mem::transmute::<usize, Create>(real.get()) }
 }
 
 /// What the thread is to run, in the two registers that the C ABI returns it in.

@@ -20,8 +20,11 @@
 //! returns, set to 0 and woken by the kernel when it is off its stack for good, however it ends.
 
 use core::arch::{asm, global_asm};
+use core::num::NonZeroUsize;
 use core::sync::atomic::AtomicU32;
 use core::sync::atomic::Ordering::{Acquire, Relaxed};
+
+use once_cell::race::OnceNonZeroUsize;
 
 use super::map;
 use super::peers;
@@ -44,7 +47,8 @@ const LAST_LOOKS: u32 = 20_000;
 pub struct Helper {
     /// Its number while it exists, else 0.
     tid: AtomicU32,
-    mapping: core::sync::atomic::AtomicUsize,
+    /// Kept for the next one.
+    mapping: OnceNonZeroUsize,
 }
 
 unsafe extern "C" {
@@ -89,7 +93,7 @@ impl Helper {
     /// None yet.
     #[allow(clippy::new_without_default)]
     pub const fn new() -> Helper {
-        Helper { tid: AtomicU32::new(0), mapping: core::sync::atomic::AtomicUsize::new(0) }
+        Helper { tid: AtomicU32::new(0), mapping: OnceNonZeroUsize::new() }
     }
 
     /// Its number, 0 while there is none.
@@ -105,14 +109,7 @@ impl Helper {
     /// There is none, and one thread at a time calls this. `run` touches no thread-local storage
     /// but ours and `errno`, and ends with [`end`].
     pub unsafe fn start(&'static self, run: extern "C" fn() -> !, table: usize) -> Result<u32, Errno> {
-        let mut mapping = self.mapping.load(Relaxed);
-        if mapping == 0 {
-            mapping = map::map(HELPER_BYTES).ok_or(Errno::ENOMEM)?;
-            let none = libc::PROT_NONE as usize;
-            // SAFETY: a page of our own fresh mapping. Refused, there is no guard: harmless.
-            let _ = unsafe { syscall(libc::SYS_mprotect, [mapping, PAGE, none, 0, 0, 0]) };
-            self.mapping.store(mapping, Relaxed);
-        }
+        let mapping = self.mapping.get_or_try_init(map_stack)?.get();
         let pointer = mapping + HELPER_BYTES - CONTROL_ROOM;
         let depth = thread_local_depth();
         if depth > HELPER_BYTES / 4 {
@@ -190,6 +187,14 @@ pub fn is_under_valgrind() -> bool {
             options(nostack));
     }
     answer != 0
+}
+
+fn map_stack() -> Result<NonZeroUsize, Errno> {
+    let mapping = map::map(HELPER_BYTES).and_then(NonZeroUsize::new).ok_or(Errno::ENOMEM)?;
+    let none = libc::PROT_NONE as usize;
+    // SAFETY: a page of our own fresh mapping. Refused, there is no guard: harmless.
+    let _ = unsafe { syscall(libc::SYS_mprotect, [mapping.get(), PAGE, none, 0, 0, 0]) };
+    Ok(mapping)
 }
 
 /// Ends the calling thread, a helper.

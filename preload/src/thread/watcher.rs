@@ -36,16 +36,14 @@ use crate::os::{bell, clock};
 use crate::page::window;
 use crate::thread::shrinker::{self, Reason};
 use crate::thread::{exit, pressure, registry};
-use core::sync::atomic::{
-    AtomicBool, AtomicU32, AtomicU64, Ordering::Acquire, Ordering::Relaxed, Ordering::Release,
-};
+use core::num::NonZeroUsize;
+use core::sync::atomic::{AtomicBool, AtomicU32, Ordering::Acquire, Ordering::Relaxed, Ordering::Release};
+use once_cell::race::OnceNonZeroUsize;
 
 const MS: u64 = 1_000_000;
 /// How long a thread that leaves waits for the watcher to end, in nanoseconds. It answers at once unless
 /// it is in the middle of a scan.
 const PATIENCE_NS: u64 = 1_000 * MS;
-/// No such number of filters: it could not be found out.
-const UNKNOWN: u64 = u64::MAX;
 
 static HELPER: Helper = Helper::new();
 static STARTING: AtomicBool = AtomicBool::new(false);
@@ -55,12 +53,14 @@ static LEAVE: AtomicBool = AtomicBool::new(false);
 static REFUSED: AtomicBool = AtomicBool::new(false);
 /// Not to be started again before, coarse clock, in milliseconds.
 static NOT_BEFORE_MS: AtomicU32 = AtomicU32::new(0);
-/// Filters on system calls when the process started.
-static FILTERS: AtomicU64 = AtomicU64::new(UNKNOWN);
+/// Filters on system calls when the process started, plus one. Nothing: it could not be found out.
+static FILTERS: OnceNonZeroUsize = OnceNonZeroUsize::new();
 
 /// As the process starts: the call that is unusual later.
 pub fn prepare() {
-    FILTERS.store(task::filters_at_start().unwrap_or(UNKNOWN), Relaxed);
+    if let Some(filters) = task::filters_at_start().and_then(plus_one) {
+        let _ = FILTERS.set(filters);
+    }
     shrinker::set_waker(bell::ring);
 }
 
@@ -243,8 +243,11 @@ impl Watch {
 
 /// Whether nothing has been set up since the process started that could take offence.
 fn is_tolerable(task: &Task) -> bool {
-    let at_start = FILTERS.load(Relaxed);
-    at_start != UNKNOWN && task.filters == at_start
+    FILTERS.get().is_some_and(|at_start| plus_one(task.filters) == Some(at_start))
+}
+
+fn plus_one(filters: u64) -> Option<NonZeroUsize> {
+    NonZeroUsize::MIN.checked_add(filters as usize)
 }
 
 /// Closes the copies of the program's descriptors, but stderr if it is still needed for a moment, and
