@@ -1,17 +1,87 @@
-//! Its owner fills this in.
+//! `pressure`: what becomes of a program in a control group that is too small for it.
+//!
+//! Two measurements. [`flood`]: 64 freeing threads, 16 of them flooding, in groups of 512, 128 and 64 MiB, with the
+//! back-off after a scan and without: does it survive, how long does it take, how often do scan and
+//! refill undo each other. [`churn`]: the smallest limit at which each allocator completes one and the same
+//! piece of work, by bisection.
+//!
+//! The groups are made below the one the harness runs in ([`group`]) and taken away again.
 
-use serde_json::Value;
+mod churn;
+mod flood;
+mod group;
+
+use clap::ValueEnum;
+use serde_json::{Value, json};
 
 use crate::outcome::{Common, Outcome, Refusal};
 
 #[derive(clap::Args)]
-pub struct Arguments {}
+pub struct Arguments {
+    /// Which measurement
+    #[arg(value_enum, default_value = "all")]
+    what: What,
+    /// Limits of the flood, in MiB
+    #[arg(long, value_delimiter = ',', default_value = "512,128,64",
+        value_parser = clap::value_parser!(u32).range(16..=65_536))]
+    limits: Vec<u32>,
+    /// Allocators of the churn, separated by commas: names of `setup`, or NAME=PATH
+    #[arg(long, value_delimiter = ',', default_value = churn::USUAL)]
+    with: Vec<String>,
+    /// Freeing threads of the flood
+    #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u16).range(2..=1024))]
+    threads: u16,
+    /// How many of them flood
+    #[arg(long, default_value_t = 16, value_parser = clap::value_parser!(u16).range(1..=1024))]
+    flooding: u16,
+}
 
-pub fn run(_: &Arguments, _: &Common) -> Result<Outcome, Refusal> {
-    Err(Refusal("pressure is not built yet".to_owned()))
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum What {
+    Flood,
+    Churn,
+    All,
+}
+
+impl Arguments {
+    /// Of the report: everything, the usual sizes.
+    pub fn all() -> Arguments {
+        Arguments {
+            what: What::All,
+            limits: vec![512, 128, 64],
+            with: churn::USUAL.split(',').map(str::to_owned).collect(),
+            threads: 64,
+            flooding: 16,
+        }
+    }
+}
+
+pub fn run(arguments: &Arguments, common: &Common) -> Result<Outcome, Refusal> {
+    if arguments.flooding > arguments.threads {
+        return Err(Refusal("--flooding: more than --threads".to_owned()));
+    }
+    let kind = group::Kind::find()?;
+    let mut outcome = Outcome { command: "pressure".to_owned(), good: true, ..Outcome::default() };
+    outcome.notes.push(format!("control groups of {kind}, below our own"));
+    let mut results = json!({ "groups": kind.to_string() });
+    if arguments.what != What::Churn {
+        let job = flood::Sizes { threads: arguments.threads, flooding: arguments.flooding };
+        results["flood"] = flood::run(kind, &arguments.limits, job, common, &mut outcome)?;
+    }
+    if arguments.what != What::Flood {
+        results["churn"] = churn::run(kind, &arguments.with, common, &mut outcome)?;
+    }
+    outcome.results = results;
+    outcome.good = outcome.targets.iter().all(|target| target.met != Some(false));
+    Ok(outcome)
 }
 
 /// The measured side.
-pub fn inner(_job: &str) -> Result<Value, Refusal> {
-    Err(Refusal("pressure is not built yet".to_owned()))
+pub fn inner(job: &str) -> Result<Value, Refusal> {
+    let job: Value = serde_json::from_str(job).map_err(Refusal::of("the job cannot be read"))?;
+    match job["kind"].as_str() {
+        Some("flood") => flood::inner(&job),
+        Some("churn") => churn::inner(&job),
+        _ => Err(Refusal("no such job".to_owned())),
+    }
 }
