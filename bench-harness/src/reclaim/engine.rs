@@ -29,7 +29,7 @@ fn locked<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 type DisposeFn = unsafe fn(*mut c_void);
 
 struct Waiting {
-    batch: Stamped<c_void>,
+    batch: Stamped<PageOfPointers<c_void>>,
     dispose: DisposeFn,
 }
 
