@@ -59,7 +59,7 @@ fn page_caches_go_by_exchange() {
 #[test]
 fn empty_slabs_go() {
     let _alone = alone();
-    const SIZE: usize = 26_000;
+    const SIZE: usize = 13_000;
     let class = Class::of_size(SIZE);
     let mut block = [0];
     assert_eq!(pool::of(class).take(class, &mut block), 1);
@@ -74,7 +74,7 @@ fn empty_slabs_go() {
 fn depots_shelves_and_what_waits_go_but_not_past_a_section() {
     let _alone = alone();
     mode::go_concurrent();
-    const SIZE: usize = 22_000;
+    const SIZE: usize = 15_000;
     let class = Class::of_size(SIZE);
     let live = blocks(SIZE, 40);
     readers::lock();
