@@ -1,4 +1,4 @@
-/* Large blocks that a thread keeps ready: reused at once or after a grace period, bounded, and given back
+/* `large_blocks solo|threads`. Large blocks that a thread keeps ready: reused at once or after a grace period, bounded, and given back
  * by trim, by other threads' trim, and at the thread's end. Figures are bytes the zone has handed out. */
 #include "victim.h"
 #include <stdatomic.h>
@@ -33,9 +33,8 @@ static void *read_until_told(void *unused) {
     return unused;
 }
 
-int main(void) {
-    CHECK(rcumalloc_present());
-    /* Solo: the same block again, at once; every few sizes too. */
+static void solo(void) {
+    /* The same block again, at once; every few sizes too. */
     void *first = malloc(SIZE), *other = malloc(2 * SIZE);
     CHECK(first != NULL && other != NULL);
     uint64_t base = mapped(), moved = 0;
@@ -76,8 +75,10 @@ int main(void) {
     CHECK(malloc_trim(0));
     PRINT("ready_after_trim", mapped() - (base < mapped() ? base : mapped()));
     PRINT("live_large", stats().live_large_bytes);
+}
 
-    /* Concurrent: not before the section that began first has ended, then again. */
+static void threads(void) {
+    /* Not before the section that began first has ended, then again. */
     pthread_t reader = start(read_until_told, NULL);
     while (!is_open) {
         sched_yield();
@@ -103,11 +104,10 @@ int main(void) {
     churn((void *)10000);
     PRINT("circulating", mapped() - (circulating < mapped() ? circulating : mapped()));
     rcumalloc_barrier();
-    malloc_trim(0);
     uint64_t before = mapped();
     /* A thread's end gives its blocks back, ... */
     for (int i = 0; i < 20; i++) {
-        join(start(churn, (void *)30));
+        join(start(churn, (void *)201));
     }
     rcumalloc_barrier();
     PRINT("left_by_threads", mapped() - (before < mapped() ? before : mapped()));
@@ -121,6 +121,11 @@ int main(void) {
     rcumalloc_barrier();
     malloc_trim(0);
     PRINT("kept_after_trim", mapped() - (before < mapped() ? before : mapped()));
-    PRINT("live_large_at_end", stats().live_large_bytes);
+    PRINT("live_large", stats().live_large_bytes);
+}
+
+int main(int argc, char **argv) {
+    CHECK(argc == 2 && rcumalloc_present());
+    strcmp(argv[1], "solo") == 0 ? solo() : threads();
     _exit(0);
 }
