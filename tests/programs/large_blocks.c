@@ -15,6 +15,11 @@ static void *churn(void *rounds) {
 }
 
 static pthread_barrier_t churned;
+static void *churn_and_end(void *rounds) {
+    churn(rounds);
+    pthread_barrier_wait(&churned); /* each has a cache of its own */
+    return NULL;
+}
 static void *churn_and_idle(void *rounds) {
     churn(rounds);
     pthread_barrier_wait(&churned);
@@ -106,8 +111,14 @@ static void threads(void) {
     rcumalloc_barrier();
     uint64_t before = mapped();
     /* A thread's end gives its blocks back, ... */
-    for (int i = 0; i < 20; i++) {
-        join(start(churn, (void *)201));
+    enum { TOGETHER = 8 };
+    pthread_t thread[TOGETHER];
+    pthread_barrier_init(&churned, NULL, TOGETHER);
+    for (int i = 0; i < TOGETHER; i++) {
+        thread[i] = start(churn_and_end, (void *)201);
+    }
+    for (int i = 0; i < TOGETHER; i++) {
+        join(thread[i]);
     }
     rcumalloc_barrier();
     PRINT("left_by_threads", mapped() - (before < mapped() ? before : mapped()));
