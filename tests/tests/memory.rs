@@ -225,8 +225,8 @@ fn large_blocks_are_kept_ready() {
     assert_eq!(solo.number("usable"), 200_704, "served by a block too large\n{solo}");
     assert_eq!(solo.number("misaligned"), 0, "{solo}");
     assert_eq!((solo.number("reused_by_calloc"), solo.number("not_zero")), (1, 0), "{solo}");
-    assert!(solo.number("ready") >= 256 * KIB, "nothing is kept\n{solo}");
-    solo.below("ready", 1088 * KIB).below("ready_after_trim", 64 * KIB).below("live_large", 1);
+    assert!(solo.number("ready") >= 128 * KIB, "nothing is kept\n{solo}");
+    solo.below("ready", 320 * KIB).below("ready_after_trim", 64 * KIB).below("live_large", 1);
     let threads = Victim::new("large_blocks").arg("threads").run().success();
     assert_eq!(threads.number("early"), 0, "{threads}");
     assert!(threads.number("late") > 0, "not given out again\n{threads}");
