@@ -4,6 +4,9 @@
 //! are among them. While mappings fail: NULL with ENOMEM where there is no memory, contents intact,
 //! free works. When they work again, so does everything.
 
+mod oracle;
+
+use oracle::{WHOLE, check, fill};
 use rcumalloc::abi::info::malloc_trim;
 use rcumalloc::abi::libc_names::*;
 use rcumalloc::os::map;
@@ -28,14 +31,6 @@ struct Block {
     size: usize,
 }
 
-fn pattern(addr: usize) -> u8 {
-    (addr >> 4) as u8 ^ (addr >> 12) as u8 | 1
-}
-
-fn places(size: usize) -> impl Iterator<Item = usize> {
-    (0..size).step_by(if size > 1024 { 509 } else { 1 }).chain(size.checked_sub(1))
-}
-
 impl Block {
     /// What a call gave, which had nothing to give only with ENOMEM.
     fn of(given: *mut c_void, size: usize) -> Option<Block> {
@@ -45,15 +40,13 @@ impl Block {
         }
         let addr = given as usize;
         // SAFETY: just given to us.
-        places(size).for_each(|at| unsafe { *((addr + at) as *mut u8) = pattern(addr) });
+        unsafe { fill(addr, size) };
         Some(Block { addr, size })
     }
 
     fn check(&self, filled_at: usize, size: usize) {
         // SAFETY: live and ours.
-        places(size).for_each(|at| unsafe {
-            assert_eq!(*((self.addr + at) as *const u8), pattern(filled_at), "byte {at} of {size}");
-        });
+        unsafe { check(self.addr, size, filled_at) };
     }
 
     fn free(self) {
@@ -75,7 +68,7 @@ impl Block {
             return self;
         }
         let moved = Block { addr: given as usize, size };
-        if size <= 1024 && self.size <= 1024 {
+        if size <= WHOLE && self.size <= WHOLE {
             moved.check(self.addr, size.min(self.size));
         }
         Block::of(given, size).expect("not null")

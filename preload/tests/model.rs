@@ -1,6 +1,9 @@
 //! The heap against a plain map of what is live: blocks are disjoint, aligned and intact, over the
 //! whole libc surface, solo and concurrent, with several threads handing blocks to each other.
 
+mod oracle;
+
+use oracle::{WHOLE, check, fill, pattern};
 use proptest::prelude::*;
 use rcumalloc::abi::libc_names::*;
 use std::collections::BTreeMap;
@@ -47,15 +50,6 @@ struct Model {
     live: BTreeMap<usize, Live>,
 }
 
-fn pattern(addr: usize) -> u8 {
-    (addr >> 4) as u8 ^ (addr >> 12) as u8 | 1
-}
-
-/// Places in a block that are filled and checked: all of a small one.
-fn places(size: usize) -> impl Iterator<Item = usize> {
-    (0..size).step_by(if size > 4096 { 251 } else { 1 }).chain(size.checked_sub(1))
-}
-
 impl Model {
     fn add(&mut self, block: *mut c_void, asked: usize, align: usize, plain: bool) {
         assert!(!block.is_null());
@@ -70,21 +64,15 @@ impl Model {
             assert!(addr + size <= *above, "overlaps the block above");
         }
         // SAFETY: usable bytes of a live block.
-        places(size).for_each(|at| unsafe { block.cast::<u8>().add(at).write(pattern(addr)) });
+        unsafe { fill(addr, size) };
         self.live.insert(addr, Live { asked, size, plain });
-    }
-
-    fn check(addr: usize, size: usize, by: u8) {
-        for at in places(size) {
-            // SAFETY: usable bytes of a live block.
-            assert_eq!(unsafe { *((addr + at) as *const u8) }, by, "byte {at} of {size}");
-        }
     }
 
     fn take(&mut self, at: usize) -> Option<(usize, Live)> {
         let addr = *self.live.keys().nth(at.checked_rem(self.live.len())?)?;
         let live = self.live.remove(&addr)?;
-        Model::check(addr, live.size, pattern(addr));
+        // SAFETY: live, and the model's.
+        unsafe { check(addr, live.size, addr) };
         Some((addr, live))
     }
 
@@ -106,8 +94,8 @@ impl Model {
                     let Some((addr, live)) = self.take(at) else { return };
                     let block = realloc(addr as *mut c_void, size);
                     assert!(!block.is_null());
-                    if size <= 4096 && live.size <= 4096 {
-                        Model::check(block as usize, size.min(live.size), pattern(addr));
+                    if size <= WHOLE && live.size <= WHOLE {
+                        check(block as usize, size.min(live.size), addr);
                     }
                     self.add(block, size, 16, true);
                 }
@@ -160,9 +148,11 @@ fn blocks_freed_by_another_thread_come_back() {
     let (send, receive) = mpsc::sync_channel::<usize>(64);
     let consumer = std::thread::spawn(move || {
         for addr in receive {
-            Model::check(addr, 100, pattern(addr));
             // SAFETY: sent by its owner.
-            unsafe { free(addr as *mut c_void) };
+            unsafe {
+                check(addr, 100, addr);
+                free(addr as *mut c_void);
+            }
         }
     });
     for _ in 0..200_000 {

@@ -11,7 +11,7 @@
 //! |---|---|---|
 //! | `nest`, `turn` | plain increments (`arch.rs`) | read them, after a heavy barrier |
 //! | `state` | announcements, going on- and offline, first lock | compare-and-swap a lagging value: park an implicit reader, announce for an explicit one |
-//! | `seen_*` | – | the expediter, under its lock |
+//! | `seen_*` | – | the expediter, under its lock (`questions.rs`) |
 //! | `claimed` | exit | register |
 //!
 //! `state` is the sequence last announced, shifted up by three, with three flags. A reader is
@@ -38,8 +38,8 @@ pub(crate) const EXPLICIT: u64 = 1;
 pub(crate) const OFFLINE: u64 = 2;
 /// An expedite found this implicit reader lagging; nobody waits for it until it announces again.
 pub(crate) const PARKED: u64 = 4;
-const FLAGS: u64 = 7;
-const STATE_SHIFT: u32 = 3;
+pub(crate) const FLAGS: u64 = 7;
+pub(crate) const STATE_SHIFT: u32 = 3;
 
 /// What `nest` idles at in the cold mode. Half of the range lies on either side of it.
 const BIAS: i32 = i32::MIN / 2;
@@ -55,12 +55,12 @@ const TURN: i32 = if cfg!(loom) { 2 } else { 1024 };
 const FREE: u32 = 0;
 
 /// The depth of the section that a value of `nest` stands for.
-const fn depth(nest: i32) -> i32 {
+pub(crate) const fn depth(nest: i32) -> i32 {
     if nest >= 0 { nest } else { nest.wrapping_sub(BIAS) }
 }
 
 /// True where `nest` is in the cold mode, in which every outermost lock executes a full fence.
-const fn is_cold(nest: i32) -> bool {
+pub(crate) const fn is_cold(nest: i32) -> bool {
     nest < 0
 }
 
@@ -75,19 +75,19 @@ pub struct ReaderCell {
     /// meanwhile stays in the cold mode and goes back offline at its end. Owner only.
     said_offline: AtomicBool,
     // What scanners and the expediter write lies on the second cache line.
-    second_line: SecondLine,
+    pub(crate) second_line: SecondLine,
 }
 
 #[repr(C, align(64))]
-struct SecondLine {
+pub(crate) struct SecondLine {
     next: AtomicPtr<ReaderCell>,
     claimed: AtomicU32,
     linked: AtomicBool,
     id: AtomicU32,
     tid: AtomicU32,
     /// The period for which `seen_turn` was read, after that period's heavy barrier; 0: none.
-    seen_period: AtomicU64,
-    seen_turn: AtomicI32,
+    pub(crate) seen_period: AtomicU64,
+    pub(crate) seen_turn: AtomicI32,
 }
 
 const _: () = {
@@ -221,61 +221,6 @@ impl ReaderCell {
 
     pub(crate) fn depth(&self) -> u32 {
         depth(self.nest.load(Relaxed)).max(0) as u32
-    }
-
-    // ---- expediting: the holder of the domain's expedite lock only ----
-
-    /// Parks a lagging implicit reader whose state was `seen`; false if the state has changed.
-    pub(crate) fn park(&self, seen: u64) -> bool {
-        // A compare-and-swap on the word that holds EXPLICIT: if the thread's first lock came
-        // first, this fails; if it comes later, its swap in `lock_slow` undoes this, and its fence
-        // there orders its section behind the period's beginning.
-        self.state.compare_exchange(seen, seen | PARKED, AcqRel, Relaxed).is_ok()
-    }
-
-    /// Announces `period` for a lagging explicit reader whose state was `seen`.
-    pub(crate) fn announce_for(&self, seen: u64, period: u64) -> bool {
-        let announced = period << STATE_SHIFT | seen & FLAGS;
-        // Release: passes on, to whoever completes the period, what the acquire loads in
-        // `quiet_since_barrier` made ours.
-        self.state.compare_exchange(seen, announced, AcqRel, Relaxed).is_ok()
-    }
-
-    /// True if a snapshot was taken after a heavy barrier of this very period.
-    pub(crate) fn has_snapshot(&self, period: u64) -> bool {
-        self.second_line.seen_period.load(Relaxed) == period
-    }
-
-    /// After a heavy barrier of `period`: true if no section that began before that barrier is still
-    /// open. If one may be, remembers the count of sections, and a later call needs no barrier.
-    ///
-    /// Why a later call needs none: the barrier was executed by the reader at some point P of its
-    /// program. The snapshot was read after the barrier, so an unlock that changes it lies behind P,
-    /// and what the reader reads after that unlock lies behind P too: it sees what was unlinked
-    /// before the period began.
-    ///
-    /// `everywhere`: the barrier was a membarrier. Otherwise it was the expediter's own fence, and only
-    /// cold readers, who execute a fence at each outermost lock, can be judged by their `nest`.
-    pub(crate) fn quiet_since_barrier(&self, period: u64, everywhere: bool) -> bool {
-        // `torture --break section`: takes a reader in a section for a quiet one.
-        if cfg!(rcumalloc_break = "section") {
-            return true;
-        }
-        // Acquire pairs with the release store that ends a section (`arch::unlock`).
-        let nest = self.nest.load(Acquire);
-        let turn = self.turn.load(Acquire);
-        if self.has_snapshot(period) {
-            return depth(nest) == 0 || turn != self.second_line.seen_turn.load(Relaxed);
-        }
-        if !everywhere && !is_cold(nest) {
-            return false;
-        }
-        if depth(nest) == 0 {
-            return true;
-        }
-        self.second_line.seen_turn.store(turn, Relaxed);
-        self.second_line.seen_period.store(period, Relaxed);
-        false
     }
 
     // ---- the owner's slow paths ----

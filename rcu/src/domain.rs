@@ -1,4 +1,4 @@
-//! The domain: the sequence, who starts a period, who ends it, and the list of readers.
+//! The domain: the sequence, who starts a period and who ends it.
 //!
 //! Nobody owns the sequence and no thread is needed to drive it. Any thread may start a period (a
 //! compare-and-swap of the sequence from even to odd) and any thread may end it (odd to even) once a
@@ -21,7 +21,7 @@
 //! time, it makes an announcement that cannot be the last one cost two loads instead of a scan. A
 //! wrong hint costs a scan, never a mistake.
 //!
-//! The list of readers only grows (cells are reused, not removed), so it is walked without protection.
+//! The list of readers is in `readers.rs`, what the embedder installs in `hooks.rs`.
 
 use core::sync::atomic::AtomicPtr as PlainPtr;
 use core::sync::atomic::AtomicU32 as PlainU32;
@@ -32,8 +32,9 @@ use crate::clock;
 use crate::cookie::{Cookie, in_flight};
 use crate::counters::Recorder;
 use crate::demand::Demand;
+use crate::hooks::BarrierHooks;
 use crate::membarrier::Barrier;
-use crate::misuse::{Misuse, MisuseHandler};
+use crate::misuse::Misuse;
 use crate::reader::Reader;
 use crate::stall::Stalled;
 use crate::sync::{
@@ -49,43 +50,23 @@ pub struct Domain {
     /// See `cookie.rs`. Alone with what is as hot on its cache line: every slow path reads it.
     sequence: AtomicU64,
     /// The largest cookie sequence that `start_poll` promised. At most one period beyond the next.
-    needed: AtomicU64,
-    readers: AtomicPtr<ReaderCell>,
+    pub(crate) needed: AtomicU64,
+    pub(crate) readers: AtomicPtr<ReaderCell>,
     /// The reader at which the last scan stopped, or null. Never relied on, so not a loom atomic.
     laggard: PlainPtr<ReaderCell>,
     tag: u8,
-    next_id: AtomicU32,
+    pub(crate) next_id: AtomicU32,
     /// Counts the forks that led to this process, from 1. Written only where there is one thread, so not
     /// a loom atomic.
-    generation: PlainU32,
+    pub(crate) generation: PlainU32,
     /// When the youngest period began, or somebody last tried to begin one: ns of the monotonic clock.
     started_at: PlainU64,
     pub(crate) expediting: AtomicBool,
     pub(crate) barrier: Barrier,
     pub(crate) recorder: Recorder,
-    misuse_handler: PlainPtr<()>,
-    first_lock_hook: PlainPtr<()>,
+    pub(crate) misuse_handler: PlainPtr<()>,
+    pub(crate) first_lock_hook: PlainPtr<()>,
 }
-
-/// What an embedder does on either side of the wait in [`Domain::barrier`].
-pub trait BarrierHooks {
-    /// Close every open batch, so that its cookie is taken before the wait.
-    fn seal(&mut self);
-    /// Every cookie taken by `seal` or earlier has elapsed: make the blocks reusable.
-    fn reclaim(&mut self);
-}
-
-/// [`Domain::register`] was given a cell that has a reader. Also reported to the misuse handler.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct AlreadyRegistered;
-
-impl core::fmt::Display for AlreadyRegistered {
-    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        f.write_str("this reader record is registered already")
-    }
-}
-
-impl core::error::Error for AlreadyRegistered {}
 
 impl Domain {
     const_unless_loom! {
@@ -212,7 +193,7 @@ impl Domain {
     }
 
     /// Starts the period after the idle `sequence`, and ends it at once if nobody is in the way.
-    fn start(&self, sequence: u64) {
+    pub(crate) fn start(&self, sequence: u64) {
         if self.begin(sequence) {
             self.try_complete(sequence + 1);
         }
@@ -332,82 +313,7 @@ impl Domain {
         hooks.reclaim();
     }
 
-    // ---- readers ----
-
-    /// Makes `cell` a reader of this domain, online, not in a section. By the thread itself or,
-    /// better, by its creator before it runs. A cell whose reader has exited may be given again.
-    ///
-    /// `tid` names the thread in messages and stall reports; 0 where it is not known yet.
-    ///
-    /// # Errors
-    /// [`AlreadyRegistered`] if the cell has a reader; also reported to the misuse handler.
-    ///
-    /// # Safety
-    /// A cell that has once been registered here is never given to another domain.
-    pub unsafe fn register(
-        &'static self,
-        cell: &'static ReaderCell,
-        tid: u32,
-    ) -> Result<Reader, AlreadyRegistered> {
-        if !cell.claim(self, tid, self.generation.load(Relaxed)) {
-            self.misuse(Misuse::RegisteredTwice { tid: cell.tid() });
-            return Err(AlreadyRegistered);
-        }
-        if cell.link_once(|| self.next_id.fetch_add(1, Relaxed)) {
-            let mut head = self.readers.load(Relaxed);
-            loop {
-                cell.next().store(head, Relaxed);
-                // Release pairs with the acquire in `readers`: the cell is whole when it is seen.
-                match self.readers.compare_exchange(
-                    head,
-                    core::ptr::from_ref(cell).cast_mut(),
-                    Release,
-                    Relaxed,
-                ) {
-                    Ok(_) => break,
-                    Err(now) => head = now,
-                }
-            }
-        }
-        // The fence of the reader's first section also stands between the push and what it reads.
-        cell.come_online(0);
-        // SAFETY: just registered, and the caller is its owner until it hands it on.
-        Ok(unsafe { Reader::new(cell) })
-    }
-
-    /// The cells registered so far, in no particular order; unused ones too.
-    pub(crate) fn readers(&self) -> Readers<'_> {
-        Readers { next: self.readers.load(Acquire), domain: core::marker::PhantomData }
-    }
-
-    /// Call it first thing in the child of a fork, in its only thread: the other threads' readers are
-    /// gone, whatever they held. `survivor` is the forking thread's own reader; its section, if it is
-    /// in one, stays open.
-    ///
-    /// # Safety
-    /// No other thread of this process uses the domain yet, and the child neither uses nor drops a copy of
-    /// any other `Reader`: its cell may soon be somebody else's.
-    pub unsafe fn after_fork_in_child(&self, survivor: Option<&Reader>) {
-        let survivor = survivor.map(Reader::cell);
-        let generation = self.generation.load(Relaxed) + 1;
-        self.generation.store(generation, Relaxed);
-        for cell in self.readers() {
-            if !survivor.is_some_and(|own| core::ptr::eq(own, cell)) {
-                cell.forget_owner();
-            }
-        }
-        if let Some(own) = survivor {
-            own.survive(generation, clock::thread_id());
-        }
-        self.expediting.store(false, Relaxed);
-        let sequence = self.sequence(Relaxed);
-        if in_flight(sequence) {
-            self.try_complete(sequence);
-        } else if self.needed.load(Relaxed) > sequence {
-            // Whoever was about to begin what somebody was promised is gone.
-            self.start(sequence);
-        }
-    }
+    // ---- looking ----
 
     /// The readers that have held the period in flight up for at least `limit_ns` at `now_ns` (both ns
     /// of `CLOCK_MONOTONIC`). Empty while no period is in flight. Does not allocate or block.
@@ -423,61 +329,5 @@ impl Domain {
     #[must_use]
     pub fn counters(&self) -> crate::Counters {
         self.recorder.read()
-    }
-
-    // ---- hooks ----
-
-    /// Installs what is called when the domain is used wrongly; see [`Misuse`]. Without one, a line is
-    /// written to standard error and the process aborts.
-    pub fn set_misuse_handler(&self, handler: MisuseHandler) {
-        self.misuse_handler.store(handler as *mut (), Release);
-    }
-
-    #[cold]
-    pub(crate) fn misuse(&self, what: Misuse) {
-        let handler = self.misuse_handler.load(Acquire);
-        if handler.is_null() {
-            what.report_and_abort();
-        }
-        // SAFETY: stored by `set_misuse_handler` from a function pointer of this type.
-        let handler: MisuseHandler = unsafe { core::mem::transmute(handler) };
-        handler(&what);
-        if what.is_fatal() {
-            what.report_and_abort();
-        }
-    }
-
-    /// Installs what a thread's first `read_lock` calls before the section begins: the embedder's
-    /// chance to leave a mode that knows no readers. Runs wherever `read_lock` does, in a signal
-    /// handler too.
-    pub fn set_first_lock_hook(&self, hook: fn()) {
-        self.first_lock_hook.store(hook as *mut (), Release);
-    }
-
-    pub(crate) fn on_first_lock(&self) {
-        let hook = self.first_lock_hook.load(Acquire);
-        if !hook.is_null() {
-            // SAFETY: stored by `set_first_lock_hook` from a function pointer of this type.
-            let hook: fn() = unsafe { core::mem::transmute(hook) };
-            hook();
-        }
-    }
-}
-
-/// Walks the list of readers.
-pub(crate) struct Readers<'a> {
-    next: *mut ReaderCell,
-    domain: core::marker::PhantomData<&'a Domain>,
-}
-
-impl<'a> Iterator for Readers<'a> {
-    type Item = &'a ReaderCell;
-
-    fn next(&mut self) -> Option<&'a ReaderCell> {
-        // SAFETY: null or a `&'static ReaderCell` that `register` pushed.
-        let cell = unsafe { self.next.as_ref() }?;
-        // A cell's link is written before the push that publishes it, and never after.
-        self.next = cell.next().load(Relaxed);
-        Some(cell)
     }
 }

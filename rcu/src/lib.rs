@@ -39,8 +39,8 @@
 //!
 //! # Reading order
 //!
-//! `cookie` (arithmetic), `cell` with `arch` (one thread's side), `reader` (its handle), `domain` (periods),
-//! `expedite`, `membarrier`; then, leaves all: `wait`, `batch`, `page`, `demand`, `stall`, `counters`, `misuse`, `clock`,
+//! `cookie` (arithmetic), `cell` with `arch` (one thread's side), `reader` (its handle), `domain` (periods)
+//! with `readers` (their list), `expedite` with `questions` (what it asks of a cell), `membarrier`; then, leaves all: `wait`, `batch`, `page`, `hooks`, `demand`, `stall`, `counters`, `misuse`, `clock`,
 //! `sync`. The range map of large mappings will stand beside them.
 //!
 //! Borrowed ideas: grace-period sequences and cookies from the kernel's RCU (`rcu_seq_snap`,
@@ -58,10 +58,13 @@ mod counters;
 mod demand;
 mod domain;
 mod expedite;
+mod hooks;
 mod membarrier;
 mod misuse;
 mod page;
+mod questions;
 mod reader;
+mod readers;
 mod stall;
 mod sync;
 mod wait;
@@ -72,9 +75,11 @@ pub use clock::now_ns;
 pub use cookie::{ACTIVE_COOKIES, Cookie};
 pub use counters::{BUCKETS, Counters, Latencies};
 pub use demand::{Demand, Marks};
-pub use domain::{AlreadyRegistered, BarrierHooks, Domain};
+pub use domain::Domain;
+pub use hooks::BarrierHooks;
 pub use misuse::{Misuse, MisuseHandler};
 pub use page::PageOfPointers;
 pub use reader::{Guard, Reader};
+pub use readers::AlreadyRegistered;
 pub use stall::{Stall, Stalled};
 pub use wait::PATIENCE_NS;

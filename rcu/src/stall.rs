@@ -4,7 +4,7 @@
 //! names may have settled by the time the caller prints it.
 
 use crate::cell::ReaderCell;
-use crate::domain::Readers;
+use crate::readers::Readers;
 
 /// One reader that a period has been waiting for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

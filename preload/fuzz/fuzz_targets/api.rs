@@ -7,7 +7,11 @@
 //! small, so that a few hundred steps turn, wait, trade, flush and expedite.
 #![no_main]
 
+#[path = "../../tests/oracle/mod.rs"]
+mod oracle;
+
 use libfuzzer_sys::fuzz_target;
+use oracle::{WHOLE, check, fill, places};
 use rcumalloc::abi::info::{mallinfo2, malloc_trim};
 use rcumalloc::abi::libc_names::*;
 use rcumalloc::abi::own::*;
@@ -37,22 +41,6 @@ struct Model {
     held: Vec<(usize, usize)>,
     depth: usize,
     failing: bool,
-}
-
-fn pattern(addr: usize) -> u8 {
-    (addr >> 4) as u8 ^ (addr >> 12) as u8 | 1
-}
-
-/// Places in a block that are filled and checked: all of a small one.
-fn places(size: usize) -> impl Iterator<Item = usize> {
-    (0..size).step_by(if size > 512 { 251 } else { 1 }).chain(size.checked_sub(1))
-}
-
-fn check(addr: usize, size: usize, by: u8) {
-    for at in places(size) {
-        // SAFETY: usable bytes of a block that must not have changed.
-        assert_eq!(unsafe { *((addr + at) as *const u8) }, by, "byte {at} of {size} at {addr:#x}");
-    }
 }
 
 /// Another thread that frees what it is told to.
@@ -119,7 +107,7 @@ impl Model {
             assert!(addr + size <= start || start + bytes <= addr, "reused inside the section");
         }
         // SAFETY: usable bytes of a live block.
-        places(size).for_each(|at| unsafe { block.cast::<u8>().add(at).write(pattern(addr)) });
+        unsafe { fill(addr, size) };
         self.bytes += size;
         self.live.insert(addr, Live { asked, align, size });
     }
@@ -128,7 +116,8 @@ impl Model {
         let addr = *self.live.keys().nth(at.checked_rem(self.live.len())?)?;
         let live = self.live.remove(&addr)?;
         self.bytes -= live.size;
-        check(addr, live.size, pattern(addr));
+        // SAFETY: live, and the model's.
+        unsafe { check(addr, live.size, addr) };
         Some((addr, live))
     }
 
@@ -140,7 +129,8 @@ impl Model {
 
     fn unlock(&mut self) {
         if self.depth == 1 {
-            self.held.drain(..).for_each(|(addr, size)| check(addr, size, pattern(addr)));
+            // SAFETY: freed in the section that is still open.
+            self.held.drain(..).for_each(|(addr, size)| unsafe { check(addr, size, addr) });
         }
         if self.depth > 0 {
             self.depth -= 1;
@@ -190,13 +180,15 @@ impl Model {
         if block.is_null() {
             assert!(self.failing || size > 1 << 40);
             self.bytes += live.size;
-            check(addr, live.size, pattern(addr));
+            // SAFETY: still live.
+            unsafe { check(addr, live.size, addr) };
             self.live.insert(addr, live);
             return;
         }
         let common = size.min(live.size);
-        if live.size <= 512 {
-            check(block as usize, common, pattern(addr));
+        if live.size <= WHOLE {
+            // SAFETY: just given to us.
+            unsafe { check(block as usize, common, addr) };
         }
         if block as usize != addr {
             self.freed(addr, live.size);
