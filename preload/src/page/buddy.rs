@@ -320,6 +320,14 @@ impl Buddy {
     fn find(&mut self, pages: usize, align: usize, phase: usize) -> Option<usize> {
         let mut start = 0;
         'next: while start + pages <= self.known * UNIT_PAGES {
+            // A large heap has thousands of units, most of them in use.
+            if pages >= UNIT_PAGES {
+                let free = self.next_free_unit(start / UNIT_PAGES)? * UNIT_PAGES;
+                if free != start {
+                    start = free;
+                    continue;
+                }
+            }
             if !(phase + start).is_multiple_of(align) {
                 start += UNIT_PAGES;
                 continue;
@@ -335,6 +343,19 @@ impl Buddy {
                 return Some(start);
             }
             start = last + UNIT_PAGES; // no run can contain that unit
+        }
+        None
+    }
+
+    /// The first unit from `unit` on that is free as a whole.
+    fn next_free_unit(&mut self, unit: usize) -> Option<usize> {
+        let mut from = unit % 64;
+        for row in unit / 64..self.known.div_ceil(64) {
+            let left = self.row(row)[MAX_ORDER as usize] >> from << from;
+            if left != 0 {
+                return Some(row * 64 + left.trailing_zeros() as usize);
+            }
+            from = 0;
         }
         None
     }
