@@ -81,7 +81,10 @@ fn bring(entry: &Entry, arguments: &Arguments, common: &Common) -> Result<(), St
         Source::Glibc | Source::Ours(_) => Ok(()),
         Source::Debian { .. } if there => Ok(()),
         Source::Debian { package, .. } => install(package),
-        Source::Crate(recipe) => recipe.build(),
+        Source::Crate(recipe) => {
+            let tool = recipe.tool().filter(|tool| Command::new(tool).arg("--version").output().is_err());
+            tool.map_or(Ok(()), install).and_then(|()| recipe.build())
+        }
     }
 }
 

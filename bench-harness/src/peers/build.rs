@@ -74,6 +74,11 @@ impl Recipe {
         directory().join(format!("lib{}-{}.so", self.name, self.version))
     }
 
+    /// A program, and Debian's package of the same name, that building needs beside cargo and a C compiler.
+    pub fn tool(&self) -> Option<&'static str> {
+        matches!(self.make, Make::Cmake { .. }).then_some("cmake")
+    }
+
     /// Fetches and builds it. The error is one line.
     pub fn build(&self) -> Result<(), String> {
         let home = directory().join(self.name);

@@ -110,9 +110,11 @@ impl Run {
             if let Some(best) = rivals.max_by(|a, b| a.median().total_cmp(&b.median())) {
                 side.to_best = Spread::of_ratios(&side.per_cpu, &best.per_cpu);
             }
-            side.verdict = side.judge(base);
         }
         sides.sort_by(|a, b| b.median().total_cmp(&a.median()));
+        for (place, side) in sides.iter_mut().enumerate() {
+            side.verdict = side.judge(base, place);
+        }
         Run { job: job.clone(), pattern: about.pattern.into(), known_as: about.known_as.into(), sides }
     }
 
@@ -138,8 +140,11 @@ impl Run {
             ],
         )
         .note(format!(
-            "{}; {} threads, {least} to {most} bytes, {:.2} s a run",
-            self.pattern, self.job.threads, self.job.seconds
+            "{}; {} threads, {}, {:.2} s a run",
+            self.pattern,
+            self.job.threads,
+            if most == 0 { "sizes of the trace".to_owned() } else { format!("{least} to {most} bytes") },
+            self.job.seconds
         ));
         for side in &self.sides {
             if let Some(reason) = &side.failed {
@@ -212,11 +217,12 @@ impl Run {
 }
 
 impl Side {
-    fn judge(&self, base: &str) -> String {
+    fn judge(&self, base: &str, place: usize) -> String {
         if self.failed.is_some() {
             return "failed".into();
         }
-        let best = self.to_best.is_none_or(|ratio| ratio.median >= 1.0);
+        // Ours is first among the peers also where another mode of ours is before it.
+        let best = place == 0 || (self.is_ours() && self.to_best.is_some_and(|ratio| ratio.median >= 1.0));
         let close = self.to_best.is_some_and(|ratio| ratio.median >= CLOSE);
         let behind = self.name != base && self.ratio.is_some_and(|ratio| ratio.greatest < 1.0);
         match () {
