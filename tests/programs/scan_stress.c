@@ -43,21 +43,25 @@ static void *work(void *argument) {
 static void *reader(void *unused) {
     while (!stop) {
         rcumalloc_read_lock();
-        unsigned char *seen = published;
-        for (int round = 0; round < 20; round++) {
-            CHECK(filled(seen, READ_SIZE, 7));
+        unsigned char *seen = published, version = *seen;
+        for (int round = 0; round < 500; round++) {
+            CHECK(*seen == version && memcmp(seen, seen + 1, READ_SIZE - 1) == 0);
         }
         rcumalloc_read_unlock();
     }
     return unused;
 }
 
+static unsigned char *version(unsigned number) {
+    unsigned char *block = malloc(READ_SIZE);
+    CHECK(block != NULL);
+    memset(block, (int)(number & 0xff), READ_SIZE);
+    return block;
+}
+
 static void *replacer(void *unused) {
-    while (!stop) {
-        unsigned char *new = malloc(READ_SIZE);
-        CHECK(new != NULL);
-        fill(new, READ_SIZE, 7);
-        free(atomic_exchange(&published, new));
+    for (unsigned number = 1; !stop; number++) {
+        free(atomic_exchange(&published, version(number)));
     }
     return unused;
 }
@@ -77,8 +81,7 @@ int main(int argc, char **argv) {
     if (argc > 2) {
         answer_call(SYS_madvise, EINVAL);
     }
-    published = malloc(READ_SIZE);
-    fill(published, READ_SIZE, 7);
+    published = version(0);
     pthread_t thread[WORKERS + 2];
     for (uintptr_t i = 0; i < WORKERS; i++) {
         thread[i] = start(work, (void *)(i + 1));
