@@ -3,7 +3,7 @@
 //! The zone compares, where it hands pages out or takes them back, under its lock; nothing is given back
 //! there. Past the alarm it only asks (`os::bell`), and the next slow path of any thread gives back. What
 //! the program itself holds cannot be given back, so a limit never refuses: after a scan that did not
-//! get below it, nothing is asked for until free pages have memory again that is an eighth of the limit, or
+//! get below it, nothing is asked for until free pages have memory again that is a part of the limit, or
 //! the heap has grown by as much; lest every slow path scan.
 //!
 //! What counts is usable memory less free pages that hold none. Relaxed: it steers.
@@ -19,9 +19,15 @@ static LIMIT: AtomicUsize = AtomicUsize::new(usize::MAX);
 #[unsafe(link_section = ".data")]
 static ALARM: AtomicUsize = AtomicUsize::new(usize::MAX);
 
-/// Part of the limit, as a shift, that makes a scan worth it: what it frees beyond the limit, and what must
-/// come together before the next one where a scan did not get below (tune).
+/// Bytes held, as of a moment ago.
+#[unsafe(link_section = ".data")]
+static HELD: AtomicUsize = AtomicUsize::new(0);
+
+/// Part of the limit, as a shift, that a scan frees beyond it (tune).
 const SLACK: u32 = 3;
+/// Part of the limit, as a shift, that must come together before the next scan where the last did not get
+/// below (tune): memory that is not the heap's has little room, too.
+const STEP: u32 = 5;
 
 /// Sets the limit in bytes.
 pub fn set(bytes: usize) {
@@ -38,9 +44,16 @@ pub fn bytes() -> usize {
 #[inline]
 pub(super) fn note(held: usize, dirty: usize) {
     let limit = bytes();
-    if held > limit && (held > ALARM.load(Relaxed) || dirty > limit >> SLACK) {
+    HELD.store(held, Relaxed);
+    if held > limit && (held > ALARM.load(Relaxed) || dirty > limit >> STEP) {
         bell::want(bell::LIMIT);
     }
+}
+
+/// Whether the heap is past its limit, as of a moment ago. No lock.
+#[inline]
+pub fn is_passed() -> bool {
+    HELD.load(Relaxed) > bytes()
 }
 
 /// How much must go for the heap, which holds `held` bytes, to be a little below its limit.
@@ -52,7 +65,7 @@ pub fn excess(held: usize) -> usize {
 /// A scan has been made; the heap holds `held` bytes.
 pub fn rearm(held: usize) {
     let limit = bytes();
-    ALARM.store(if held > limit { held.saturating_add(limit >> SLACK) } else { limit }, Relaxed);
+    ALARM.store(if held > limit { held.saturating_add(limit >> STEP) } else { limit }, Relaxed);
 }
 
 #[cfg(test)]
@@ -73,8 +86,8 @@ mod tests {
         assert_eq!((excess(160 * MIB), excess(161 * MIB)), (0, 21 * MIB));
         // The program holds all of it.
         rearm(161 * MIB);
-        assert!(!asks(181, 0) && asks(182, 0));
-        assert!(!asks(165, 20) && asks(165, 21));
+        assert!(!asks(166, 0) && asks(167, 0));
+        assert!(!asks(165, 5) && asks(165, 6));
         rearm(100 * MIB);
         assert!(asks(161, 0));
         set(usize::MAX);

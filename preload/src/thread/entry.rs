@@ -29,7 +29,9 @@ use crate::page::memdesc::{self, Kind, Memdesc};
 use crate::page::zone;
 use crate::thread::cache::ThreadCache;
 use crate::thread::scan_log::Reason;
-use crate::thread::{decay, exit, fork, mode, ready, refill, registry, retire, shrinker, start, table};
+use crate::thread::{
+    decay, exit, fork, mode, pressure, ready, refill, registry, retire, shrinker, start, table,
+};
 use core::ptr::null_mut;
 
 /// What alignment malloc promises: that of `max_align_t`.
@@ -158,6 +160,7 @@ fn alloc_large_from(
     let block = match cache {
         Some(cache) => {
             cache.slow_path();
+            pressure::throttle();
             from(cache, size, align).or_else(|| retry_large(size, align))
         }
         None if start::process() => {

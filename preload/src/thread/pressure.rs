@@ -20,9 +20,10 @@ use crate::os::handler;
 use crate::os::line::Line;
 use crate::os::lock::Lock;
 use crate::os::psi::Gauge;
+use crate::os::syscall::{futex_wait_timeout, futex_wake};
 use crate::page::{limit, zone};
 use crate::thread::shrinker::{self, Reason};
-use crate::thread::{mode, watcher};
+use crate::thread::{mode, readers, watcher};
 use core::sync::atomic::{AtomicBool, AtomicU32, Ordering::Acquire, Ordering::Relaxed, Ordering::Release};
 
 const PSI: u32 = 1;
@@ -46,9 +47,16 @@ static SIGNAL: AtomicU32 = AtomicU32::new(0);
 /// The limit is the user's own.
 #[unsafe(link_section = ".data")]
 static HAS_LIMIT: AtomicBool = AtomicBool::new(false);
-/// Somebody is serving.
+/// 1: somebody is serving. 2: and somebody may be asleep until they have.
 #[unsafe(link_section = ".data")]
-static SERVING: AtomicBool = AtomicBool::new(false);
+static SERVING: AtomicU32 = AtomicU32::new(IDLE);
+const IDLE: u32 = 0;
+const BUSY: u32 = 1;
+const AWAITED: u32 = 2;
+
+/// Most nanoseconds a thread waits for the one that serves, each time it wants more memory: a scan
+/// takes a few milliseconds if it gets a processor.
+const THROTTLE_NS: u64 = 20_000_000;
 
 /// What `RCUMALLOC_PRESSURE` names.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -126,11 +134,11 @@ pub fn is_verbose() -> bool {
     SOURCES.load(Relaxed) & VERBOSE != 0
 }
 
-/// The control group allows `bytes` in all: the heap is to stay a little below, unless the user has said
-/// what else.
+/// The control group allows `bytes` in all: the heap is to stay below three quarters of that (tune), unless
+/// the user has said what else. The rest is for what is not the heap's, and for what comes in during a scan.
 pub fn adopt_limit(bytes: u64) {
     if !HAS_LIMIT.load(Relaxed) {
-        limit::set((bytes / 8 * 7) as usize);
+        limit::set((bytes / 4 * 3) as usize);
     }
 }
 
@@ -161,7 +169,7 @@ pub fn describe(line: &mut Line) {
 #[inline(never)]
 pub fn serve() {
     // Acquire and Release: who serves next sees what the last one did.
-    if SERVING.load(Relaxed) || SERVING.swap(true, Acquire) {
+    if SERVING.load(Relaxed) != IDLE || SERVING.compare_exchange(IDLE, BUSY, Acquire, Relaxed).is_err() {
         return;
     }
     let wants = bell::take();
@@ -176,7 +184,28 @@ pub fn serve() {
         limit::rearm(zone::held_bytes());
         bell::withdraw(bell::LIMIT);
     }
-    SERVING.store(false, Release);
+    if SERVING.swap(IDLE, Release) == AWAITED {
+        futex_wake(&SERVING, u32::MAX >> 1);
+    }
+}
+
+/// A thread is about to take more memory from the zone. If the heap is past its limit and somebody is giving back,
+/// it waits a little: a scan that shares the processors with everybody whom it works for would be
+/// outrun. Never in a read-side section, which others wait for; never on a path of free. The one that
+/// serves waits for nobody.
+#[inline]
+pub fn throttle() {
+    if limit::is_passed() && SERVING.load(Relaxed) != IDLE {
+        wait_for_server();
+    }
+}
+
+#[cold]
+#[inline(never)]
+fn wait_for_server() {
+    if !readers::is_held() && SERVING.compare_exchange(BUSY, AWAITED, Relaxed, Relaxed) != Err(IDLE) {
+        futex_wait_timeout(&SERVING, AWAITED, THROTTLE_NS);
+    }
 }
 
 /// What a slow path does now and then; `now_ms` is the coarse clock.
@@ -218,7 +247,7 @@ fn glance(now_ms: u32) {
 
 /// In the child of a fork: whoever was serving is not here.
 pub fn after_fork_in_child() {
-    SERVING.store(false, Relaxed);
+    SERVING.store(IDLE, Relaxed);
     watcher::after_fork_in_child();
 }
 

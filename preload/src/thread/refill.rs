@@ -18,6 +18,7 @@ use crate::class::waiting;
 use crate::constants::PAGE;
 use crate::page::back_off;
 use crate::thread::cache::ThreadCache;
+use crate::thread::pressure;
 use rcu::Demand;
 
 impl ThreadCache {
@@ -85,6 +86,7 @@ impl ThreadCache {
     #[cold]
     #[inline(never)]
     fn carve(&mut self, class: Class) -> Option<usize> {
+        pressure::throttle();
         let kind = self.kind(class);
         let emptied = self.alloc.slot(class).remove();
         let mut magazine = match emptied {

@@ -30,12 +30,12 @@ use crate::os::cgroup::{Group, Report};
 use crate::os::helper::{self, Helper};
 use crate::os::line::Line;
 use crate::os::psi::{self, Psi};
-use crate::os::syscall::{Errno, syscall};
+use crate::os::syscall::{Errno, futex_wait_timeout, futex_wake, syscall};
 use crate::os::task::{self, Status, Task};
 use crate::os::{bell, clock};
 use crate::page::window;
 use crate::thread::shrinker::{self, Reason};
-use crate::thread::{exit, pressure, registry};
+use crate::thread::{exit, pressure, readers, registry};
 use core::num::NonZeroUsize;
 use core::sync::atomic::{AtomicBool, AtomicU32, Ordering::Acquire, Ordering::Relaxed, Ordering::Release};
 use once_cell::race::OnceNonZeroUsize;
@@ -45,9 +45,15 @@ const MS: u64 = 1_000_000;
 /// it is in the middle of a scan.
 const PATIENCE_NS: u64 = 1_000 * MS;
 
+/// Most nanoseconds its starter waits for it to have read the control group's limit; usually one
+/// thirtieth of it.
+const READY_NS: u64 = 10_000_000;
+
 static HELPER: Helper = Helper::new();
 static STARTING: AtomicBool = AtomicBool::new(false);
 static LEAVE: AtomicBool = AtomicBool::new(false);
+/// 1: it has read what it needs, or may not stay.
+static READY: AtomicU32 = AtomicU32::new(0);
 /// It may not be here, for good.
 #[unsafe(link_section = ".data")]
 static REFUSED: AtomicBool = AtomicBool::new(false);
@@ -89,6 +95,7 @@ fn start(now_ms: u32) {
         REFUSED.store(true, Relaxed);
     } else if !is_running() {
         LEAVE.store(false, Relaxed);
+        READY.store(0, Relaxed);
         // SAFETY: there is none, `STARTING` keeps others out, and `run` calls what works for threads
         // that have given their cache back.
         let started = unsafe { HELPER.start(run, exit::exited_table()) };
@@ -96,10 +103,17 @@ fn start(now_ms: u32) {
             // A limit on threads, or memory is out: perhaps later.
             Err(Errno::EAGAIN | Errno::ENOMEM) => put_off(now_ms),
             Err(_) => REFUSED.store(true, Relaxed),
-            Ok(_) => {}
+            Ok(_) => wait_until_ready(),
         }
     }
     STARTING.store(false, Release);
+}
+
+/// A heap that grows fast must not be past the control group's limit before the watcher has read it.
+fn wait_until_ready() {
+    if pressure::heeds_cgroup() && !readers::is_held() && READY.load(Acquire) == 0 {
+        futex_wait_timeout(&READY, 0, READY_NS);
+    }
 }
 
 fn put_off(now_ms: u32) {
@@ -124,7 +138,10 @@ pub fn after_fork_in_child() {
 }
 
 extern "C" fn run() -> ! {
-    if let Some(mut watch) = Watch::open() {
+    let watch = Watch::open();
+    READY.store(1, Release);
+    futex_wake(&READY, 1);
+    if let Some(mut watch) = watch {
         while watch.look() {}
     }
     put_off(now_ms());
