@@ -129,6 +129,9 @@ static void life(void) {
         snprintf(path, sizeof path, "/proc/self/task/%d/cwd", watcher);
         dprintf(1, "cwd %s\n", readlink(path, cwd, sizeof cwd - 1) > 0 ? cwd : strerror(errno));
     }
+    char own[300];
+    CHECK(getcwd(own, sizeof own) != NULL);
+    dprintf(1, "own_cwd %s\n", own);
     PRINT("dumpable", prctl(PR_GET_DUMPABLE));
     print_descriptors("descriptors_after", getpid());
     stop_idle(thread);
@@ -223,6 +226,8 @@ static void credentials(void) {
 
 /* A daemon that uses every number for itself while the watcher works. */
 static void descriptors(void) {
+    int ends[2];
+    CHECK(pipe(ends) == 0 && fcntl(ends[0], F_DUPFD, 950) == 950);
     pthread_t thread = start(idle, NULL);
     PRINT("watcher", wait_for_watcher() != 0);
     int out = fcntl(1, F_DUPFD, 900);
@@ -241,12 +246,10 @@ static void descriptors(void) {
         sleep_ms(50);
     }
     dprintf(out, "written %ld\n", (long)lseek(file, 0, SEEK_END));
-    /* An end of file is seen: the watcher holds no copy of the other end. */
-    int ends[2];
-    CHECK(pipe(ends) == 0);
-    close(ends[1]);
+    /* The other end of the pipe was among those closed: the watcher holds no copy of it. */
     char byte;
-    dprintf(out, "eof %d\n", read(ends[0], &byte, 1) == 0);
+    CHECK(fcntl(950, F_SETFL, O_NONBLOCK) == 0);
+    dprintf(out, "eof %d\n", read(950, &byte, 1) == 0);
     stop_idle(thread);
 }
 

@@ -84,10 +84,10 @@ fn limit() {
     let with = pressured(["limit"]).env("RCUMALLOC_LIMIT", "32M").run().success();
     assert!(with.number("scans") > 0, "{with}");
     with.below("rss_between_kib", 40 * MIB);
-    // What the program holds is not refused, and not every slow path scans: 128 MiB in steps of 4.
+    // What the program holds is not refused, and not every slow path scans: 128 MiB in steps of 1.
     let held = pressured(["held"]).env("RCUMALLOC_LIMIT", "32M").run().success();
     assert!(held.number("scans") > 0, "{held}");
-    held.below("scans", 64);
+    held.below("scans", 160);
 }
 
 #[test]
@@ -114,6 +114,7 @@ fn watcher_life() {
     assert_eq!((outcome.number("solo"), outcome.number("watcher")), (0, 1), "{outcome}");
     // All signals blocked, no rights, no directory, and nothing in the program's own table.
     assert_eq!(outcome.word("cwd"), "/", "{outcome}");
+    assert_ne!(outcome.word("own_cwd"), "/", "{outcome}");
     let field = |name: &str| {
         let text = outcome.text();
         let line = text.lines().find_map(|line| line.strip_prefix(name)).map(str::to_string);
@@ -166,7 +167,8 @@ fn watcher_and_the_end() {
     let outcome = watcher("pthread_exit").success();
     assert_eq!((outcome.number("watcher"), outcome.number("watcher_after")), (1, 0), "{outcome}");
     // Threads that end without libc: the watcher finds itself alone.
-    assert_eq!(watcher("raw_exit").success().number("watcher"), 1);
+    let alone = Victim::new("watcher").arg("raw_exit").patience(45).run();
+    assert_eq!(alone.success().number("watcher"), 1);
 }
 
 #[test]
@@ -261,6 +263,13 @@ fn under_pressure(enter: &str, thrash: &str, sources: &str, reason: &str, name: 
 
 const V1: &str = "/sys/fs/cgroup/memory";
 
+/// A group of version 2, wherever that is mounted.
+fn group_of_two(name: &str) -> Option<Group> {
+    let mounts = ["/sys/fs/cgroup", "/sys/fs/cgroup/unified"];
+    let mount = mounts.into_iter().find(|mount| Path::new(mount).join("cgroup.procs").exists())?;
+    Group::new(mount, "", name)
+}
+
 #[test]
 fn psi() {
     if fs::read("/proc/pressure/memory").is_err() {
@@ -278,11 +287,7 @@ fn psi() {
 #[test]
 fn cgroup_stalls() {
     let small = Group::new(V1, "memory", "rcumalloc-stalls").and_then(|group| group.limit(48 << 20));
-    let mounts = ["/sys/fs/cgroup", "/sys/fs/cgroup/unified"];
-    let of_two = mounts.into_iter().find_map(|mount| {
-        Path::new(mount).join("cgroup.procs").exists().then(|| Group::new(mount, "", "rcumalloc-stalls"))?
-    });
-    let (Some(small), Some(group)) = (small, of_two) else {
+    let (Some(small), Some(group)) = (small, group_of_two("rcumalloc-stalls")) else {
         return eprintln!("skipped: it takes a group of each version that may be made");
     };
     if fs::read(group.0.join("memory.pressure")).is_err() {
@@ -299,7 +304,10 @@ fn cgroup_pressure_level() {
     let Some(group) = group else {
         return eprintln!("skipped: no version 1 group with a limit may be made");
     };
-    let outcome = under_pressure(&group.enter(), &group.enter(), "cgroup", CGROUP, "level");
+    // Where there are groups of version 2, too, one that does not thrash: its stalls are not to be the reason.
+    let calm = group_of_two("rcumalloc-calm");
+    let enter = calm.as_ref().map(Group::enter).unwrap_or_default() + &group.enter();
+    let outcome = under_pressure(&enter, &group.enter(), "cgroup", CGROUP, "level");
     assert!(outcome.number("scans") > 0, "{outcome}");
 }
 

@@ -305,7 +305,7 @@ fn occupy(status: &Status, number: i32) -> Result<(), Errno> {
 /// A name, a directory and a policy of its own, and a clock that may be late. Each may fail.
 fn settle() {
     let name = c"rcumalloc";
-    let idle_priority = 0u32;
+    let no_priority = 0u32;
     // SAFETY: about the calling thread alone; the kernel reads a string and a word.
     unsafe {
         let name = name.as_ptr() as usize;
@@ -313,8 +313,12 @@ fn settle() {
         let slack = [libc::PR_SET_TIMERSLACK as usize, TIMER_SLACK_NS, 0, 0, 0, 0];
         let _ = syscall(libc::SYS_prctl, slack);
         let _ = syscall(libc::SYS_chdir, [c"/".as_ptr() as usize, 0, 0, 0, 0, 0]);
-        let policy = [0, libc::SCHED_OTHER as usize, &raw const idle_priority as usize, 0, 0, 0];
-        let _ = syscall(libc::SYS_sched_setscheduler, policy);
+        // Its creator may run at a real-time priority, which is not meant for this.
+        let policy = syscall(libc::SYS_sched_getscheduler, [0; 6]).unwrap_or(0) as i32;
+        if [libc::SCHED_FIFO, libc::SCHED_RR].contains(&policy) {
+            let ordinary = [0, libc::SCHED_OTHER as usize, &raw const no_priority as usize, 0, 0, 0];
+            let _ = syscall(libc::SYS_sched_setscheduler, ordinary);
+        }
     }
 }
 
