@@ -231,13 +231,13 @@ impl Drop for Group {
 /// One at a time: two that thrash share the disk, and neither stalls for long enough.
 static ALONE: Mutex<()> = Mutex::new(());
 
-/// Thrashes in the groups `enter` says, until dropped.
+/// Thrashes in the groups `enter` says, when the victim has made itself ready, until dropped.
 struct Thrash(Child);
 
 impl Thrash {
     fn start(enter: &str, name: &str) -> Thrash {
         let file = build::scratch(name).join("file");
-        let command = format!("{enter} exec \"$0\" \"$1\" 30");
+        let command = format!("sleep 2 && {enter} exec \"$0\" \"$1\" 30");
         let mut shell = Command::new(build::installed("sh"));
         shell.args(["-c", &command]).arg(build::program("thrash")).arg(file).stdin(Stdio::null());
         Thrash(shell.spawn().expect("a shell can be started"))
