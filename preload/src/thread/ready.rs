@@ -21,6 +21,7 @@ use crate::class::large_batch::{self, Freed};
 use crate::constants::PAGE;
 use crate::page::watermark;
 use crate::thread::cache::ThreadCache;
+use crate::thread::mode;
 use crate::thread::shelf::{Contents, share_bytes};
 use rcu::Demand;
 
@@ -30,9 +31,10 @@ const MOST: usize = 8;
 /// A block serves requests down to 1/9 less than its pages (as a shift of the request): the size
 /// classes' bound on waste, 12.5 %.
 const WASTE: u32 = 3;
-/// Ready blocks hold at most this part of the thread's share, as a shift (tune), but for one larger block of
-/// a size that is freed again and again: with all of the share python3 kept 2 MiB more, `git log -p` 0.6.
-const READY_SHARE: u32 = 2;
+/// In a solo process ready blocks hold at most this part of the thread's share, as a shift (tune), but for one
+/// larger block of a size that is freed again and again: with all of the share python3 kept 2 MiB more,
+/// `git log -p` 0.6. Where frees are deferred a batch or two circulate: the whole share.
+const SOLO_SHARE: u32 = 2;
 /// A batch is closed when it has reached this part of the thread's share, as a shift.
 const BATCH_SHARE: u32 = 2;
 
@@ -49,6 +51,12 @@ pub struct Ready {
     pub bytes: usize,
     /// Blocks handed out of it so far. Statistics read other threads'.
     pub reused: u64,
+}
+
+/// Bytes that several ready blocks of a thread may have.
+#[inline(always)]
+fn most_bytes() -> usize {
+    if mode::is_concurrent() { share_bytes() } else { share_bytes() >> SOLO_SHARE }
 }
 
 impl Ready {
@@ -113,7 +121,7 @@ impl Ready {
     /// Whether others have to make room for `bytes`.
     #[inline(always)]
     fn is_too_much(&self, bytes: usize) -> bool {
-        self.count >= MOST || self.bytes + bytes > share_bytes() >> READY_SHARE
+        self.count >= MOST || self.bytes + bytes > most_bytes()
     }
 
     /// Gives the oldest to the zone until there is room for a block of `pages`. False if there is not to be any.
@@ -121,7 +129,7 @@ impl Ready {
     #[inline(never)]
     fn make_room(&mut self, pages: usize) -> bool {
         let bytes = pages * PAGE;
-        if bytes > share_bytes() >> READY_SHARE {
+        if bytes > most_bytes() {
             // Alone, and only if the program goes on with this size.
             let last = core::mem::replace(&mut self.last_big, pages);
             if last != pages || bytes > share_bytes() {
