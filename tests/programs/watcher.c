@@ -291,6 +291,12 @@ int main(int argc, char **argv) {
         credentials();
     } else if (strcmp(what, "descriptors") == 0) {
         descriptors();
+    } else if (strcmp(what, "once") == 0) {
+        start(idle, NULL);
+        grow();
+        start(idle, NULL);
+        grow();
+        PRINT("watcher", find(NULL) != 0);
     } else if (strcmp(what, "churn") == 0) {
         for (int i = 0; i < 300; i++) {
             join(start(churn, NULL));

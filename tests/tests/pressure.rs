@@ -171,6 +171,15 @@ fn watcher_and_the_end() {
     assert_eq!(alone.success().number("watcher"), 1);
 }
 
+/// valgrind ends a program at a clone it does not know.
+#[test]
+fn watcher_under_valgrind() {
+    let valgrind = command(build::installed("valgrind")).args(["-q", "--tool=none"]);
+    let outcome = valgrind.arg(build::program("watcher")).arg("once").patience(120).run().success();
+    assert_eq!(outcome.number("watcher"), 0, "{outcome}");
+    assert_eq!(watcher("once").success().number("watcher"), 1);
+}
+
 #[test]
 fn watcher_and_credentials() {
     if !is_root() {
