@@ -63,7 +63,7 @@ fn parts(arguments: &Arguments, common: &Common) -> Vec<Part> {
         ("perl", program(&["perl", "-e", PERL])),
         ("python3", program(&["python3", "-c", PYTHON])),
         ("sqlite3", program(&["sqlite3", ":memory:", SQL])),
-        ("rcuscale", words("rcuscale")),
+        ("rcuscale", words("rcuscale --loops 100")),
         ("refscale", words("refscale")),
         ("smr", words("smr")),
         ("torture", words(&format!("torture --seconds {torture}"))),

@@ -8,7 +8,7 @@
 
 use crate::reclaim::blocks::{self, Free, Observe};
 use crate::reclaim::ours::{Api, Stats};
-use crate::reclaim::{Dispose, Local, Scheme};
+use crate::reclaim::{Local, Scheme};
 use core::ffi::c_void;
 use hdrhistogram::Histogram;
 use serde::{Deserialize, Serialize};
@@ -210,7 +210,6 @@ fn observed_loop<S: Scheme>(local: &mut S::Local<'_>, parameters: &Parameters) -
         // SAFETY: as above, and `Observe` leaves the same room.
         unsafe { local.retire_outside::<Observe>(block) };
     }
-    let _: usize = <Observe as Dispose>::HEAD;
     peak
 }
 

@@ -79,12 +79,6 @@ pub fn note_retired() -> u64 {
     (RETIRED.fetch_add(1, Relaxed) + 1).saturating_sub(DISPOSED.load(Relaxed))
 }
 
-/// Blocks retired and disposed of so far, through [`Observe`].
-#[must_use]
-pub fn counts() -> (u64, u64) {
-    (RETIRED.load(Relaxed), DISPOSED.load(Relaxed))
-}
-
 impl Dispose for Observe {
     const HEAD: usize = 8;
 

@@ -117,7 +117,7 @@ pub struct CallThread<F: Flavor>(Shim, PhantomData<F>);
 
 impl<F: Flavor> Scheme for Call<F> {
     const NAME: &'static str = F::NAMES[0];
-    const SETTING: &'static str = "head of 16 bytes in the block, one worker for all threads (the default; one a processor was no faster)";
+    const SETTING: &'static str = "head of 16 bytes in the block, one worker for all threads (the default)";
     const HEADER: usize = 16;
     const OBJECT: &'static str = F::OBJECT;
     type Local<'s> = CallThread<F>;

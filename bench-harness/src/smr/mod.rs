@@ -6,6 +6,7 @@
 //! and `memory` as threads are added, `engine` (pages of pointers, freed block by block) beside `ours`
 //! (the same pages, which become magazines whole), and `leak` as the bound.
 
+pub mod check;
 pub mod list;
 pub mod run;
 
@@ -16,6 +17,7 @@ use crate::output::plot::{Line, Plot};
 use crate::output::table::{Table, kib, nanoseconds, short};
 use crate::reclaim::sides::{self, Sides};
 use crate::reclaim::with_scheme;
+use check::Checked;
 use run::{Measured, Parameters};
 
 type Row = sides::Row<Measured>;
@@ -37,6 +39,9 @@ pub struct Arguments {
     /// Seed of the keys
     #[arg(long, default_value_t = 1)]
     seed: u64,
+    /// Check the map and the schemes instead of measuring them: keys, canaries, nodes disposed of
+    #[arg(long)]
+    check: bool,
     #[command(flatten)]
     choose: sides::Choose,
 }
@@ -45,7 +50,11 @@ pub fn run(arguments: &Arguments, common: &Common) -> Result<Outcome, Refusal> {
     if arguments.threads.contains(&0) || arguments.keys < 2 {
         return Err(Refusal("smr: at least 1 thread and 2 keys".to_owned()));
     }
-    let sides = arguments.choose.sides(true, common)?;
+    // Freeing at once is wrong with readers: a check must find that out.
+    let sides = arguments.choose.sides(!(arguments.check && !arguments.choose.schemes.is_empty()), common)?;
+    if arguments.check {
+        return check(arguments.seed, &sides, common.rounds_or(3));
+    }
     let rounds = common.rounds_or(3);
     let mut outcome = Outcome {
         command: "smr".to_owned(),
@@ -62,7 +71,7 @@ pub fn run(arguments: &Arguments, common: &Common) -> Result<Outcome, Refusal> {
         for &threads in &arguments.threads {
             let parameters = Parameters {
                 threads,
-                millis: (common.seconds_or(0.5) * 1e3) as u64,
+                millis: (common.seconds_or(0.2) * 1e3) as u64,
                 keys: arguments.keys,
                 load: arguments.load,
                 updates,
@@ -103,6 +112,39 @@ pub fn run(arguments: &Arguments, common: &Common) -> Result<Outcome, Refusal> {
             .collect::<Vec<_>>(),
     ));
     Ok(outcome)
+}
+
+/// Every side with other seeds in each round.
+fn check(seed: u64, sides: &Sides, rounds: u32) -> Result<Outcome, Refusal> {
+    let mut table = Table::new("smr --check", &["scheme", "nodes put in", "taken out", "verdict"]);
+    let (mut notes, mut results, mut good) = (sides.missing.clone(), Vec::new(), true);
+    for side in &sides.present {
+        for round in 0..rounds {
+            let child = side.child("smr", "check", &json!({ "seed": seed + u64::from(round) }))?;
+            let (cells, faults) = match child.answer::<Checked>() {
+                Ok((checked, _)) => {
+                    results.push(json!({ "side": side.name(), "checked": checked }));
+                    ([checked.inserted.0.to_string(), checked.removed.0.to_string()], checked.faults())
+                }
+                Err(refusal) => (["n/a".to_owned(), "n/a".to_owned()], vec![refusal.0]),
+            };
+            good &= faults.is_empty();
+            let verdict =
+                if faults.is_empty() { "right".to_owned() } else { format!("WRONG: {}", faults.join("; ")) };
+            let [inserted, removed] = cells;
+            table.row([side.name(), inserted, removed, verdict]);
+        }
+    }
+    notes.dedup();
+    Ok(Outcome {
+        command: "smr".to_owned(),
+        results: json!(results),
+        notes,
+        tables: vec![table],
+        good,
+        rounds,
+        ..Outcome::default()
+    })
 }
 
 fn measure(sides: &Sides, rounds: u32, parameters: &Parameters) -> Result<Vec<Row>, Refusal> {
@@ -179,10 +221,15 @@ fn clock_note(rows: &[Row]) -> String {
 
 /// The measured side.
 pub fn inner(job: &str) -> Result<Value, Refusal> {
+    use check::run as examine;
     use run::run as operate;
     let job: Value = serde_json::from_str(job).map_err(Refusal::of("bad job"))?;
+    let scheme = job["scheme"].as_str().unwrap_or_default();
+    if job["experiment"] == "check" {
+        let seed = job["parameters"]["seed"].as_u64().unwrap_or(1);
+        return with_scheme!(scheme, examine(seed)).map(|checked| json!(checked)).map_err(Refusal);
+    }
     let parameters: Parameters =
         serde_json::from_value(job["parameters"].clone()).map_err(Refusal::of("bad parameters"))?;
-    let scheme = job["scheme"].as_str().unwrap_or_default();
     with_scheme!(scheme, operate(&parameters)).map(|measured| json!(measured)).map_err(Refusal)
 }

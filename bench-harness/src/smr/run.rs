@@ -54,11 +54,16 @@ pub struct Measured {
 }
 
 /// A generator of keys: fast, and good in the upper bits.
-struct Dice(u64);
+pub struct Dice(u64);
 
 impl Dice {
+    /// Of the thread of that number.
+    pub fn new(seed: u64, number: u64) -> Dice {
+        Dice(seed.wrapping_add(number).wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1)
+    }
+
     #[inline(always)]
-    fn next(&mut self) -> u64 {
+    pub fn next(&mut self) -> u64 {
         self.0 ^= self.0 << 13;
         self.0 ^= self.0 >> 7;
         self.0 ^= self.0 << 17;
@@ -83,15 +88,13 @@ pub fn run<S: Scheme>(parameters: &Parameters) -> Result<Measured, String> {
         let threads: Vec<_> = (0..parameters.threads)
             .map(|number| {
                 let (scheme, table, stop, start) = (&scheme, &table, &stop, &start);
-                let seed =
-                    parameters.seed.wrapping_add(number as u64 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+                let dice = Dice::new(parameters.seed, number as u64 + 1);
                 scope.spawn(move || {
                     let mut local = scheme.join();
                     let mut latencies =
                         Histogram::<u64>::new_with_bounds(1, 10_000_000_000, 2).expect("bounds");
                     start.wait();
-                    let operations =
-                        operate(table, &mut local, parameters, Dice(seed | 1), stop, &mut latencies);
+                    let operations = operate(table, &mut local, parameters, dice, stop, &mut latencies);
                     (operations, latencies)
                 })
             })

@@ -66,8 +66,11 @@ impl Arguments {
             flavor: if self.preload { Flavor::Preload } else { Flavor::Engine },
             seconds: common.seconds_or(10.0),
             seed: self.seed,
-            only: self.only,
-            until_error: self.until_error,
+            // Without the barrier only what two processors do within some ten ns of each other goes wrong:
+            // the duel is where they do nothing else.
+            only: self.only.or((self.broken == Some(Break::Fence)).then_some(0)),
+            // A defence that is missing is found or not: there is no use in going on.
+            until_error: self.until_error || self.broken.is_some(),
             oversubscribe: usize::from(self.oversubscribe),
         }
     }
@@ -140,16 +143,16 @@ fn under(parameters: &Parameters, library: PathBuf) -> Result<Report, Refusal> {
     }
 }
 
-/// Cargo, with the defence taken out, in a target directory of its own.
-fn cargo(broken: Break, arguments: &[&str]) -> Result<PathBuf, Refusal> {
+/// Builds with the defence taken out, in a target directory of its own.
+fn build(broken: Break, mut command: Command) -> Result<PathBuf, Refusal> {
     let target = machine::target_directory().join(format!("break-{}", broken.name()));
-    let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    command.current_dir(machine::root()).args(arguments).arg("--target-dir").arg(&target);
+    let target = std::path::absolute(&target).unwrap_or(target);
+    command.current_dir(machine::root()).env("CARGO_TARGET_DIR", &target);
     command.env("RUSTFLAGS", format!("--cfg rcumalloc_break=\"{}\"", broken.name()));
     command.env_remove("CARGO_ENCODED_RUSTFLAGS").stdout(Stdio::null()).stderr(Stdio::piped());
     let bar = progress::bar(1);
     bar.set_message(format!("building without the defence '{}'", broken.name()));
-    let output = command.output().map_err(Refusal::of("cannot run cargo"))?;
+    let output = command.output().map_err(Refusal::of("cannot build without a defence"))?;
     bar.finish_and_clear();
     if !output.status.success() {
         let text = String::from_utf8_lossy(&output.stderr);
@@ -160,7 +163,9 @@ fn cargo(broken: Break, arguments: &[&str]) -> Result<PathBuf, Refusal> {
 }
 
 fn broken_engine(broken: Break, parameters: &Parameters) -> Result<Outcome, Refusal> {
-    let target = cargo(broken, &["build", "--quiet", "--profile", "quick", "-p", "rcumalloc-torture"])?;
+    let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    cargo.args(["build", "--quiet", "--profile", "quick", "-p", "rcumalloc-torture"]);
+    let target = build(broken, cargo)?;
     let words = parameters.to_string();
     let child = Child::new(target.join("quick/rcumalloc-torture")).args(words.split(' '));
     let finished = child.timeout(Duration::from_secs_f64(parameters.seconds + 60.0)).run()?;
@@ -181,23 +186,8 @@ fn broken_engine(broken: Break, parameters: &Parameters) -> Result<Outcome, Refu
 }
 
 fn broken_library(broken: Break) -> Result<PathBuf, Refusal> {
-    let target = cargo(
-        broken,
-        &[
-            "rustc",
-            "--quiet",
-            "--profile",
-            "quick",
-            "-p",
-            "rcumalloc",
-            "--lib",
-            "--features",
-            "preload",
-            "--crate-type",
-            "cdylib",
-        ],
-    )?;
-    Ok(target.join("quick/librcumalloc.so"))
+    let script = machine::root().join("scripts/build");
+    Ok(build(broken, Command::new(script))?.join("release/librcumalloc.so"))
 }
 
 /// The measured side of `--preload`.
