@@ -64,7 +64,7 @@ impl Arguments {
     fn parameters(&self, common: &Common) -> Parameters {
         Parameters {
             flavor: if self.preload { Flavor::Preload } else { Flavor::Engine },
-            seconds: common.seconds_or(10.0),
+            seconds: common.seconds.unwrap_or(if common.quick { 2.0 } else { 10.0 }),
             seed: self.seed,
             // Without the barrier only what two processors do within some ten ns of each other goes wrong:
             // the duel is where they do nothing else.
