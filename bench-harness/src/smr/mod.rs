@@ -51,7 +51,7 @@ pub fn run(arguments: &Arguments, common: &Common) -> Result<Outcome, Refusal> {
         return Err(Refusal("smr: at least 1 thread and 2 keys".to_owned()));
     }
     // Freeing at once is wrong with readers: a check must find that out.
-    let sides = arguments.choose.sides(!(arguments.check && !arguments.choose.schemes.is_empty()), common)?;
+    let sides = arguments.choose.sides(!arguments.check || arguments.choose.schemes.is_empty(), common)?;
     if arguments.check {
         return check(arguments.seed, &sides, common.rounds_or(3));
     }
@@ -187,8 +187,17 @@ fn figures(rows: &[Row], parameters: &Parameters) -> Table {
         parameters.keys,
         parameters.load / 2
     );
-    let head =
-        ["scheme", "operations/s", "ours is faster by", "p50", "p99.9", "longest", "memory at peak", "drain"];
+    let head = [
+        "scheme",
+        "operations/s",
+        "ours is faster by",
+        "operations/CPU-s",
+        "p50",
+        "p99.9",
+        "longest",
+        "memory at peak",
+        "drain",
+    ];
     let mut table = Table::new(title, &head).note(
         "Median (least .. greatest). Memory: VmHWM less RSS with the map filled. With more threads than processors \
          p99.9 contains waiting for one.",
@@ -203,6 +212,7 @@ fn figures(rows: &[Row], parameters: &Parameters) -> Table {
             row.spread(rate).map_or_else(String::new, |spread| spread.text(short)),
             ours.and_then(|ours| ours.ratio(row, rate))
                 .map_or_else(|| "n/a".to_owned(), |ratio| ratio.ratio_text()),
+            cell(&|m| m.mops_cpu * 1e6, &short),
             cell(&|m| m.p50_ns as f64, &nanoseconds),
             cell(&|m| m.p999_ns as f64, &nanoseconds),
             cell(&|m| m.max_ns as f64, &nanoseconds),

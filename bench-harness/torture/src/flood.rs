@@ -31,7 +31,7 @@ pub fn flood<F: Flavor>(stage: Stage<'_, F>) -> Flood {
     while !stage.stop.load(Relaxed) {
         while filling.len() < PAGE {
             // One that comes back goes round again; else a new one.
-            let fresh = || (air < MOST).then(|| Callback { rounds: 0 });
+            let fresh = || (air < MOST).then_some(Callback { rounds: 0 });
             let Some(callback) = ready.pop().or_else(fresh) else { break };
             air += usize::from(callback.rounds == 0);
             filling.push(callback);
