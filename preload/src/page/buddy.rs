@@ -27,6 +27,8 @@ pub struct Unit {
     blocks: [u16; ORDERS],
     /// In each 64th unit: the row of the index for it and the next 63.
     row: [u64; ORDERS],
+    /// Beside it: which of them may hold dirt. A clear bit is certain, a set one may be old.
+    soiled: u64,
 }
 
 impl Unit {
@@ -265,6 +267,9 @@ impl Buddy {
             at = stop;
         }
         if is_dirty {
+            for unit in page / UNIT_PAGES..end.div_ceil(UNIT_PAGES) {
+                self.unit(unit / 64 * 64).soiled |= 1 << (unit % 64);
+            }
             self.dirty += changed;
         } else {
             self.dirty -= changed;
@@ -414,8 +419,11 @@ impl Buddy {
     /// The highest dirty page in [from, end).
     fn last_dirty(&mut self, from: usize, mut end: usize) -> Option<usize> {
         while end > from {
-            let base = (end - 1) / UNIT_PAGES * UNIT_PAGES;
-            let dirty = &self.unit(base / UNIT_PAGES).dirty;
+            let unit = self.last_soiled((end - 1) / UNIT_PAGES)?;
+            let base = unit * UNIT_PAGES;
+            let is_whole = end >= base + UNIT_PAGES;
+            end = end.min(base + UNIT_PAGES);
+            let dirty = &self.unit(unit).dirty;
             for word in (0..(end - base).div_ceil(64)).rev() {
                 let left = dirty[word] & bits(word, 0, end - base);
                 if left != 0 {
@@ -423,7 +431,23 @@ impl Buddy {
                     return (page >= from).then_some(page);
                 }
             }
+            if is_whole {
+                self.unit(unit / 64 * 64).soiled &= !(1 << (unit % 64));
+            }
             end = base;
+        }
+        None
+    }
+
+    /// The highest unit up to `unit` that may hold dirt.
+    fn last_soiled(&mut self, unit: usize) -> Option<usize> {
+        let mut mask = u64::MAX >> (63 - unit % 64);
+        for row in (0..=unit / 64).rev() {
+            let left = self.unit(row * 64).soiled & mask;
+            if left != 0 {
+                return Some(row * 64 + 63 - left.leading_zeros() as usize);
+            }
+            mask = u64::MAX;
         }
         None
     }
