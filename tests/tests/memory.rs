@@ -102,7 +102,7 @@ fn thp_always() {
 }
 
 /// 300 MiB are made and freed, and then nothing is called. What a solo process gives back it gives on the
-/// way; so do threads, and what they hold ages when somebody else comes by.
+/// way; so do threads, and what they hold ages when the watcher or somebody else comes by.
 #[test]
 fn idle_returns_memory() {
     let run = |how: &str, seconds: &str| {
@@ -112,7 +112,8 @@ fn idle_returns_memory() {
     };
     run("solo", "1").below("idle_kib", 32 * MIB);
     run("large", "1").below("idle_kib", 20 * MIB);
-    run("threads", "9").below("idle_kib", 60 * MIB);
+    // By the watcher; what four sleepers have in their own magazines stays.
+    run("threads", "9").below("idle_kib", 30 * MIB);
     let stirred = run("stirring", "6");
     let (at_once, idle) = (stirred.number("at_once_kib"), stirred.number("idle_kib"));
     assert!(idle < 25 * MIB && idle + 3 * MIB < at_once, "{stirred}");
