@@ -60,6 +60,7 @@ static REFUSED: AtomicBool = AtomicBool::new(false);
 /// Not to be started again before, coarse clock, in milliseconds.
 static NOT_BEFORE_MS: AtomicU32 = AtomicU32::new(0);
 /// Filters on system calls when the process started, plus one. Nothing: it could not be found out.
+#[unsafe(link_section = ".data")]
 static FILTERS: OnceNonZeroUsize = OnceNonZeroUsize::new();
 
 /// As the process starts: the call that is unusual later.
@@ -67,7 +68,6 @@ pub fn prepare() {
     if let Some(filters) = task::filters_at_start().and_then(plus_one) {
         let _ = FILTERS.set(filters);
     }
-    shrinker::set_waker(bell::ring);
 }
 
 /// Whether there is one.
@@ -96,6 +96,7 @@ fn start(now_ms: u32) {
     } else if !is_running() {
         LEAVE.store(false, Relaxed);
         READY.store(0, Relaxed);
+        shrinker::set_waker(bell::ring);
         // SAFETY: there is none, `STARTING` keeps others out, and `run` calls what works for threads
         // that have given their cache back.
         let started = unsafe { HELPER.start(run, exit::exited_table()) };
