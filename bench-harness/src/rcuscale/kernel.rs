@@ -125,9 +125,12 @@ pub fn run<S: Scheme>(parameters: &Parameters) -> Result<Measured, String> {
 
     let peak = AtomicU64::new(0);
     let (observed_ns, _) = match api {
-        Some(api) => pass(&scheme, parameters, |local: &mut S::Local<'_>, parameters| {
-            cookie_loop::<S>(api, local, parameters);
-        }),
+        Some(_) => {
+            let began = rcu::now_ns();
+            pass(&scheme, parameters, |local: &mut S::Local<'_>, parameters| {
+                reuse_loop::<S>(began, local, parameters);
+            })
+        }
         None => pass(&scheme, parameters, |local: &mut S::Local<'_>, parameters| {
             peak.fetch_max(observed_loop::<S>(local, parameters), Relaxed);
         }),
@@ -213,24 +216,27 @@ fn observed_loop<S: Scheme>(local: &mut S::Local<'_>, parameters: &Parameters) -
     peak
 }
 
-/// Ours frees nothing one by one, so nothing can be observed there: the age of a block is that of a cookie
-/// taken when it is freed, looked at as often as other schemes' ages are taken.
-fn cookie_loop<S: Scheme>(api: Api, local: &mut S::Local<'_>, parameters: &Parameters) {
+/// Ours frees nothing one by one, so nothing can be observed when a block becomes reusable; but the heap does not
+/// write to blocks, so a stamp is still there when somebody gets the block again. That is later than it might
+/// have been: the age of a block here is never flattered.
+fn reuse_loop<S: Scheme>(began: u64, local: &mut S::Local<'_>, parameters: &Parameters) {
     let bytes = parameters.bytes();
-    let mut waiting: Option<(u64, u64)> = None;
     for count in 0..parameters.loops * parameters.blocks {
-        // SAFETY: as in `timed_loop`.
-        unsafe { local.retire_outside::<Free<8>>(touched(bytes, 0)) };
-        if !count.is_multiple_of(STAMP_EVERY) {
-            continue;
-        }
-        match waiting {
-            Some((cookie, began)) if (api.poll)(cookie) => {
-                blocks::note_age(rcu::now_ns() - began);
-                waiting = None;
+        let block = blocks::allocate(bytes);
+        // SAFETY: at least 24 bytes, ours; whatever they hold, a word can be read from them.
+        let stamp = unsafe { block.cast::<u64>().read_volatile() };
+        if stamp >= began {
+            let now = rcu::now_ns();
+            // What is later than now was never a stamp.
+            if stamp <= now {
+                blocks::note_age(now - stamp);
             }
-            Some(_) => {}
-            None => waiting = Some(((api.start_poll)(), rcu::now_ns())),
+        }
+        let stamp = if count.is_multiple_of(STAMP_EVERY) { rcu::now_ns() } else { 0 };
+        // SAFETY: as above, and as in `timed_loop`.
+        unsafe {
+            block.cast::<u64>().write_volatile(stamp);
+            local.retire_outside::<Free<8>>(block);
         }
     }
 }

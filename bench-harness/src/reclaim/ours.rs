@@ -45,8 +45,6 @@ pub struct Stats {
 pub struct Api {
     pub read_lock: extern "C" fn(),
     pub read_unlock: extern "C" fn(),
-    pub start_poll: extern "C" fn() -> u64,
-    pub poll: extern "C" fn(u64) -> bool,
     pub barrier: extern "C" fn(),
     pub offline: extern "C" fn(),
     pub online: extern "C" fn(),
@@ -77,12 +75,6 @@ impl Api {
                 online: plain(c"rcumalloc_thread_online")?,
                 read_lock: plain(c"rcumalloc_read_lock")?,
                 read_unlock: plain(c"rcumalloc_read_unlock")?,
-                start_poll: core::mem::transmute::<*mut c_void, extern "C" fn() -> u64>(symbol(
-                    c"rcumalloc_start_poll",
-                )?),
-                poll: core::mem::transmute::<*mut c_void, extern "C" fn(u64) -> bool>(symbol(
-                    c"rcumalloc_poll",
-                )?),
                 barrier: plain(c"rcumalloc_barrier")?,
                 stats: core::mem::transmute::<*mut c_void, unsafe extern "C" fn(*mut Stats, usize) -> bool>(
                     symbol(c"rcumalloc_stats")?,
