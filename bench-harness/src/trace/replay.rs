@@ -158,6 +158,10 @@ fn call<P: Probe>(step: &Step, slots: &[Slot], probe: &mut P, touch: Touch) {
     }
     // Relaxed, here and below: the turn orders them.
     let old = slot.block.load(Ordering::Relaxed);
+    let gives_up = matches!(step.kind, Kind::Free | Kind::Realloc);
+    if old.is_null() == gives_up {
+        disordered();
+    }
     // SAFETY: the trace was validated and each slot's calls are in its order: a block is freed or given up once.
     let block = unsafe {
         match step.kind {
@@ -185,6 +189,13 @@ fn call<P: Probe>(step: &Step, slots: &[Slot], probe: &mut P, touch: Touch) {
     slot.block.store(block, Ordering::Relaxed);
     // Release: pairs with the acquire load above of whoever has the next turn.
     slot.turn.store(step.turn + 1, Ordering::Release);
+}
+
+/// A slot was empty that had to be full, or the other way round: what would be measured is another program.
+#[cold]
+fn disordered() -> ! {
+    eprintln!("rcumalloc-bench: the replay lost the order of the trace");
+    std::process::exit(2);
 }
 
 /// Memory from the system, not from the measured allocator. Zeroed; elements need no drop.
