@@ -311,7 +311,8 @@ class Result:
     costs: dict = dataclasses.field(default_factory=dict)  # side -> [Cost of each round]
     processes: dict = dataclasses.field(default_factory=dict)  # mode -> processes that reported figures
     retired: dict = dataclasses.field(default_factory=dict)  # mode -> blocks that went through a turn
-    missing: str = ""
+    missing: str = ""  # why there is nothing to compare
+    is_broken: bool = False  # because the case itself is at fault, not what is installed
 
 
 def run_case(case, modes, rounds, library, launcher, progress):
@@ -341,7 +342,7 @@ def run_case(case, modes, rounds, library, launcher, progress):
             if side == GLIBC and number == 0:
                 wanted = run.record
                 if run.trouble:
-                    result.missing = f"fails under glibc: {'; '.join(run.trouble)}"
+                    result.missing, result.is_broken = f"fails under glibc: {'; '.join(run.trouble)}", True
                     return result
             if run.trouble:
                 verdict = "; ".join(run.trouble)
@@ -353,7 +354,7 @@ def run_case(case, modes, rounds, library, launcher, progress):
                 keep_evidence(case.name, side, work, run.record, wanted)
                 sides.remove(side)
                 if side == GLIBC:  # it does not repeat itself: there is nothing to compare with
-                    result.missing = f"not the same twice under glibc: {verdict}"
+                    result.missing, result.is_broken = f"not the same twice under glibc: {verdict}", True
                     return result
                 continue
             if counted:

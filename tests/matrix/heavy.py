@@ -62,7 +62,7 @@ def cargo(run):
         shutil.copy(given / name, run.dir)
     run.write("src/main.rs", MAIN_RS)
     # Two compilers at once: which starts first is chance.
-    run("cargo", "build", "--offline", "--release", forget=[(r"in [\d.]+s", ""), (r"^ +Compiling .*\n", "")])
+    run("cargo", "build", "--offline", "--release", forget=[(r"in [\dm. ]+s", ""), (r"^ +Compiling .*\n", "")])
     run(run.dir / "target" / "release" / "source")
     run.keep("target/release/source")
 

@@ -44,7 +44,7 @@ def ratios(ours, theirs, what):
 def row(result):
     """One case as plain values."""
     if result.missing:
-        return {"name": result.name, "missing": result.missing}
+        return {"name": result.name, "missing": result.missing, "broken": result.is_broken}
     theirs = result.costs.get(GLIBC, [])
     modes = {}
     for mode, verdict in result.verdicts.items():
@@ -86,9 +86,11 @@ def table(rows, modes):
     return "\n".join([show(head), "|" + "|".join("-" * (w + 2) for w in widths) + "|", *map(show, lines)])
 
 
-def wrong(rows):
-    """What is not as under glibc, a line each."""
+def wrong(rows, may_miss):
+    """What is not as under glibc, a line each; also what could not be compared, unless it `may_miss`."""
     for each in rows:
+        if each.get("missing") and (each["broken"] or not may_miss):
+            yield f"{each['name']}: not run: {each['missing']}"
         for mode, figures in each.get("modes", {}).items():
             if figures["verdict"] != "same":
                 yield f"{each['name']}, {mode}: {figures['verdict']}"
