@@ -155,6 +155,11 @@ fn rate(measured: &Measured) -> f64 {
     measured.mops * 1e6
 }
 
+/// What verdicts use: what the neighbours do to the wall time they do to no scheme in particular.
+fn per_cpu(measured: &Measured) -> f64 {
+    measured.mops_cpu * 1e6
+}
+
 fn ours(rows: &[Row]) -> Option<&Row> {
     rows.iter().find(|row| row.side.scheme == "ours" && !row.rounds.is_empty())
 }
@@ -162,10 +167,10 @@ fn ours(rows: &[Row]) -> Option<&Row> {
 /// The fastest peer that frees, and ours as a part of it.
 fn against_best(rows: &[Row]) -> Option<(String, f64)> {
     let ours = ours(rows)?;
-    let median = |row: &Row| row.spread(rate).map_or(0.0, |spread| spread.median);
+    let median = |row: &Row| row.spread(per_cpu).map_or(0.0, |spread| spread.median);
     let peers = rows.iter().filter(|row| !matches!(row.side.scheme, "ours" | "leak" | "engine"));
     let best = peers.max_by(|a, b| median(a).total_cmp(&median(b)))?;
-    Some((best.side.name(), ours.ratio(best, rate)?.median))
+    Some((best.side.name(), ours.ratio(best, per_cpu)?.median))
 }
 
 fn target(worst: Vec<(String, f64)>) -> Vec<Target> {
@@ -199,7 +204,7 @@ fn figures(rows: &[Row], parameters: &Parameters) -> Table {
         "drain",
     ];
     let mut table = Table::new(title, &head).note(
-        "Median (least .. greatest). Memory: VmHWM less RSS with the map filled. With more threads than processors \
+        "Median (least .. greatest). Ours is faster by: in operations per CPU-second. Memory: VmHWM less RSS with the map filled. With more threads than processors \
          p99.9 contains waiting for one.",
     );
     let ours = ours(rows);
@@ -210,7 +215,7 @@ fn figures(rows: &[Row], parameters: &Parameters) -> Table {
         table.row([
             row.side.name(),
             row.spread(rate).map_or_else(String::new, |spread| spread.text(short)),
-            ours.and_then(|ours| ours.ratio(row, rate))
+            ours.and_then(|ours| ours.ratio(row, per_cpu))
                 .map_or_else(|| "n/a".to_owned(), |ratio| ratio.ratio_text()),
             cell(&|m| m.mops_cpu * 1e6, &short),
             cell(&|m| m.p50_ns as f64, &nanoseconds),
