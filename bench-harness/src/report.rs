@@ -169,9 +169,13 @@ fn read(file: &Path, part: &Part, library: u64) -> Option<Done> {
 }
 
 fn write(file: &Path, value: &Value) -> Result<(), Refusal> {
+    store(file, &format!("{value:#}\n"))
+}
+
+fn store(file: &Path, text: &str) -> Result<(), Refusal> {
     // Whole or not at all: an interrupted report is read again.
     let beside = file.with_extension("new");
-    std::fs::write(&beside, format!("{value:#}\n"))
+    std::fs::write(&beside, text)
         .and_then(|()| std::fs::rename(&beside, file))
         .map_err(Refusal::of(format_args!("cannot write {}", file.display())))
 }
@@ -191,7 +195,7 @@ fn publish(directory: &Path, all: &[Done], began: &Moment) -> Result<(), Refusal
         })
         .collect();
     let whole = Outcome { command: "report".into(), results: json!(parts), ..judged(all) };
-    write(&directory.join("report.json"), &json::envelope(&whole, began))
+    store(&directory.join("report.json"), &json::slim(&json::envelope(&whole, began)))
 }
 
 fn judged(all: &[Done]) -> Outcome {
