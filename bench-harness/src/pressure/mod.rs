@@ -43,19 +43,6 @@ enum What {
     All,
 }
 
-impl Arguments {
-    /// Of the report: everything, the usual sizes.
-    pub fn all() -> Arguments {
-        Arguments {
-            what: What::All,
-            limits: vec![512, 128, 64],
-            with: churn::USUAL.split(',').map(str::to_owned).collect(),
-            threads: 64,
-            flooding: 16,
-        }
-    }
-}
-
 pub fn run(arguments: &Arguments, common: &Common) -> Result<Outcome, Refusal> {
     if arguments.flooding > arguments.threads {
         return Err(Refusal("--flooding: more than --threads".to_owned()));
