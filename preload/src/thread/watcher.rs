@@ -131,9 +131,10 @@ pub fn after_thread() {
     }
 }
 
-/// In the child of a fork: it is not here.
+/// In the child of a fork: it is not here, and a child that ends soon needs none.
 pub fn after_fork_in_child() {
     HELPER.forget();
+    put_off(now_ms());
     bell::forget_sleeper();
     STARTING.store(false, Relaxed);
 }
