@@ -16,7 +16,7 @@ use crate::class::lists::{Queue, Stack};
 use crate::class::magazine::Magazine;
 use crate::class::size_class::{CLASSES, Class};
 use crate::class::{empties, pool, verdict, waiting};
-use crate::os::lock::Lock;
+use crate::os::lock::{Guard, Lock};
 use crate::page::back_off;
 use crate::page::idle::{self, Idle};
 use core::sync::atomic::{AtomicU32, AtomicUsize, Ordering::Relaxed};
@@ -25,8 +25,10 @@ use rcu::Stamped;
 /// Bytes of blocks a class's depot keeps before it flushes (tune). Enough for sixteen magazines
 /// of the largest blocks; small blocks are bounded by `DEPOT_MAGAZINES` first.
 const DEPOT_BYTES: usize = 1 << 20;
-/// Magazines a class's depot keeps before it flushes (tune).
+/// Full magazines a class's depot keeps before it flushes, and waiting ones before it collects (tune).
 const DEPOT_MAGAZINES: usize = 64;
+/// With more that wait than that, so many come in before it collects again: explicit readers may hold them all.
+const COLLECT_EVERY: usize = 32;
 /// Bytes a class keeps in any case, though all depots together are past their share of the budget
 /// (many classes must not add up): a few magazines to trade (tune).
 const SPARED_BYTES: usize = 128 * 1024;
@@ -89,6 +91,10 @@ impl Depot {
             self.removed(&mut inner, magazine.len() * class.size());
             return Some(magazine);
         }
+        self.take_elapsed(inner, class)
+    }
+
+    fn take_elapsed(&self, mut inner: Guard<'_, Inner>, class: Class) -> Option<Magazine> {
         let oldest = inner.waiting.pop_if(waiting::elapsed)?;
         let bytes = oldest.len() * class.size();
         self.removed(&mut inner, bytes);
@@ -110,12 +116,41 @@ impl Depot {
         self.put(class, waiting.len(), |inner| inner.waiting.push(waiting));
     }
 
+    /// Makes few magazines of many: threads that end leave some of a block or two. Their grace periods are
+    /// ended, and what has elapsed is poured together.
+    #[cold]
+    #[inline(never)]
+    fn collect(&self, class: Class) {
+        let oldest = {
+            let inner = self.inner.lock();
+            inner.waiting.front().map(Stamped::cookie)
+        };
+        if let Some(cookie) = oldest {
+            backlog::expedite(cookie);
+        }
+        let mut collected: Option<Magazine> = None;
+        for _ in 0..DEPOT_MAGAZINES {
+            let Some(mut next) = self.take_elapsed(self.inner.lock(), class) else { break };
+            if let Some(into) = &mut collected
+                && into.pour(&mut next, class)
+            {
+                empties::put(next);
+            } else if let Some(done) = collected.replace(next) {
+                self.put_full(class, done);
+            }
+        }
+        if let Some(done) = collected {
+            self.put_full(class, done);
+        }
+    }
+
     /// Takes a magazine whose blocks may be handed out; they are marked in.
     pub fn put_full(&self, class: Class, magazine: Magazine) {
         self.put(class, magazine.len(), |inner| inner.full.push(magazine));
     }
 
     fn put(&self, class: Class, blocks: usize, file: impl FnOnce(&mut Inner)) {
+        let many;
         let excess = {
             let mut inner = self.inner.lock();
             let bytes = blocks * class.size();
@@ -123,10 +158,14 @@ impl Depot {
             let all = ALL_BYTES.fetch_add(bytes, Relaxed) + bytes;
             self.count.fetch_add(1, Relaxed);
             file(&mut inner);
+            many = inner.waiting.len() > DEPOT_MAGAZINES && inner.waiting.len().is_multiple_of(COLLECT_EVERY);
             inner.bytes > DEPOT_BYTES
-                || inner.len() > DEPOT_MAGAZINES
+                || inner.full.len() > DEPOT_MAGAZINES
                 || inner.bytes > SPARED_BYTES && (all > backlog::last_budget() / 2 || back_off::is_on())
         };
+        if many {
+            self.collect(class);
+        }
         if excess {
             // Two out for one in, so that a depot that is over its bound gets under it again.
             for _ in 0..2 {

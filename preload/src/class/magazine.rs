@@ -141,6 +141,16 @@ impl Magazine {
         unsafe { core::slice::from_raw_parts_mut(self.low(), self.len()) }
     }
 
+    /// Takes all the blocks of `from`, of the same class, if they fit; says whether they did.
+    pub fn pour(&mut self, from: &mut Magazine, class: Class) -> bool {
+        let (have, more) = (self.len(), from.len());
+        let Some(free) = self.room(class).get_mut(have..have + more) else { return false };
+        free.copy_from_slice(from.blocks());
+        self.set_len(have + more);
+        from.set_len(0);
+        true
+    }
+
     /// The whole array, as room for blocks of `class`.
     #[inline(always)]
     pub fn room(&mut self, class: Class) -> &mut [usize] {

@@ -105,15 +105,24 @@ pub fn leave(cache: &mut ThreadCache) {
 
 /// Empties `cache`, whose thread will not use it again, and gives it back.
 pub fn release(cache: &mut ThreadCache, quiet: &Quiet) {
-    empty(cache);
+    empty(cache, Rest::ToDepot);
     // SAFETY: the reader was registered with the cache and its thread uses it no more.
     unsafe { cache.reader.exit_raw() };
     registry::give_back(cache, quiet);
 }
 
-/// Gives away everything `cache` holds: what waits, to the depot; what may be handed out, to the
-/// slabs; empty magazines and pages, to their stores.
-pub fn empty(cache: &mut ThreadCache) {
+/// Where the rest of a thread's own magazines goes.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Rest {
+    /// The next thread will take it as it is: one operation a magazine.
+    ToDepot,
+    /// It is to be given back: sorted, block by block.
+    ToSlabs,
+}
+
+/// Gives away everything `cache` holds: what waits, to the depot; what may be handed out, to where
+/// `rest` says; empty magazines and pages, to their stores.
+pub fn empty(cache: &mut ThreadCache, rest: Rest) {
     for index in 0..CLASSES {
         let class = Class::new(index);
         if let Some(filling) = cache.defer.slot(class).remove() {
@@ -123,7 +132,11 @@ pub fn empty(cache: &mut ThreadCache) {
         let warm = cache.class(class).warm.take();
         for mut magazine in [loaded, warm].into_iter().flatten() {
             retire::check_in(class, &mut magazine);
-            depot::flush(class, magazine);
+            if rest == Rest::ToDepot && !magazine.is_empty() {
+                depot::of(class).put_full(class, magazine);
+            } else {
+                depot::flush(class, magazine);
+            }
         }
         let mut shelf = cache.shelf.open_waiting();
         while let Some(magazine) = shelf.stock(class).full.pop() {
@@ -162,7 +175,7 @@ pub fn abandon(cache: &mut ThreadCache) {
     }
     // A grace period has passed for what was filling: the readers that could see it are gone,
     // all but this thread's own section, if it is in one; so it waits like the rest.
-    empty(cache);
+    empty(cache, Rest::ToSlabs);
     // A list that was being changed may not be as empty as it looks.
     cache.shelf.open_waiting().stocks = [const { Stock::EMPTY }; CLASSES];
     cache.spares = [const { Stack::new() }; KINDS];

@@ -187,7 +187,7 @@ impl Scan<'_> {
     fn partial(&mut self) {
         let own = self.own();
         if let Some(own) = &mut self.own {
-            exit::empty(own);
+            exit::empty(own, exit::Rest::ToSlabs);
         }
         registry::ask_others(own, ask::EMPTY);
         if !matches!(self.reason, Reason::Trim | Reason::MapFailed) {
@@ -218,7 +218,7 @@ impl ThreadCache {
     pub fn answer(&mut self) {
         let asked = self.take_asked();
         if asked & ask::EMPTY != 0 {
-            exit::empty(self);
+            exit::empty(self, exit::Rest::ToSlabs);
             self.ledger.post();
         }
         if asked & ask::SMALL != 0 {
