@@ -236,7 +236,7 @@ impl Batch {
     }
 }
 
-/// The back-off is the process's: tests of batches take turns.
+/// The back-off and the reserve are the process's: tests of them take turns.
 #[cfg(test)]
 pub(crate) static TURN: crate::os::lock::Lock<()> = crate::os::lock::Lock::new(());
 

@@ -133,6 +133,7 @@ mod tests {
 
     #[test]
     fn fills_serves_and_shrinks() {
+        let _turn = crate::page::cache::TURN.lock();
         set_target(3);
         assert!(top_up());
         fail_after(0);

@@ -157,6 +157,7 @@ fn own_magazines_go() {
 #[test]
 fn the_reserve_stays() {
     let _alone = alone();
+    let _turn = crate::page::cache::TURN.lock();
     entry::current().unwrap();
     reserve::set_target(3);
     reserve::top_up();

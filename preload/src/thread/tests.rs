@@ -38,6 +38,7 @@ fn free_needs_no_memory() {
     mode::go_concurrent();
     const SIZE: usize = 10_240;
     let class = Class::of_size(SIZE);
+    let _turn = crate::page::cache::TURN.lock();
     // The class has its marks, and the zone some pages: what fails is the growing.
     let first = take(SIZE);
     entry::free_block(take(2 << 20), "free", When::Now);
