@@ -5,6 +5,9 @@
 //! them. Nothing here may allocate through the standard library, wait for a lock of libc,
 //! or change `errno` on success; that the crate is `no_std` makes the first of these a fact
 //! of the build. Rust's own tests link `std`, the library never does.
+//!
+//! Functions in `.text_rare` are those hardly any short process runs. The kernel maps the pages of a file 64 KiB at a time
+//! around each fault, so without a place of their own every small program would hold them all.
 #![cfg_attr(not(test), no_std)]
 
 #[cfg(not(all(target_arch = "x86_64", target_os = "linux", target_env = "gnu")))]

@@ -20,6 +20,8 @@ pub fn write(fd: i32, format: &[u8]) -> bool {
 
 type Figure = (&'static str, u64);
 
+#[inline(never)]
+#[unsafe(link_section = ".text_rare")]
 fn figures(s: &Stats) -> [Figure; 31] {
     [
         ("mapped_bytes", s.mapped_bytes),
@@ -70,6 +72,8 @@ fn reason_name(reason: u64) -> &'static str {
     REASON_NAMES.get(reason as usize).copied().unwrap_or("?")
 }
 
+#[inline(never)]
+#[unsafe(link_section = ".text_rare")]
 fn text(fd: i32, stats: &Stats) {
     for (name, value) in figures(stats) {
         Line::new().str(name).str(" ").dec(value).emit_to(fd);
@@ -94,6 +98,8 @@ fn text(fd: i32, stats: &Stats) {
     });
 }
 
+#[inline(never)]
+#[unsafe(link_section = ".text_rare")]
 fn json(fd: i32, stats: &Stats) {
     for (at, (name, value)) in figures(stats).iter().enumerate() {
         let mut line = Line::plain();
@@ -126,6 +132,8 @@ fn json(fd: i32, stats: &Stats) {
     Line::plain().str(" ]}").emit_to(fd);
 }
 
+#[inline(never)]
+#[unsafe(link_section = ".text_rare")]
 fn prometheus(fd: i32, stats: &Stats) {
     for (name, value) in figures(stats) {
         Line::plain().str("rcumalloc_").str(name).str(" ").dec(value).emit_to(fd);

@@ -115,6 +115,8 @@ impl Tally {
 }
 
 /// Gives up to `most` pages, all of whose magazines are in the store, to the zone. Returns how many.
+#[inline(never)]
+#[unsafe(link_section = ".text_rare")]
 pub fn release(most: usize) -> usize {
     let mut store = STORE.lock();
     let mut released = 0;

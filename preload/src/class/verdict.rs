@@ -105,6 +105,7 @@ fn look(addr: usize, word: Memdesc) -> Address {
 /// `call(addr)` was refused: says why, and ends the process unless asked not to.
 #[cold]
 #[inline(never)]
+#[unsafe(link_section = ".text_rare")]
 pub fn bad_address(call: &str, addr: usize) {
     let mut line = Line::new();
     line.str(call).str("(").hex(addr as u64).str("): ");
@@ -157,6 +158,7 @@ pub enum Found {
 /// A block of `class` was freed twice.
 #[cold]
 #[inline(never)]
+#[unsafe(link_section = ".text_rare")]
 pub fn double_free(call: &str, addr: usize, class: Class, found: Found) {
     if let Address::Small { at: Whereabouts::NeverGiven, .. } = inspect(addr) {
         return bad_address(call, addr);
@@ -174,6 +176,7 @@ pub fn double_free(call: &str, addr: usize, class: Class, found: Found) {
 /// `call(addr, size)` named a size the block cannot have.
 #[cold]
 #[inline(never)]
+#[unsafe(link_section = ".text_rare")]
 pub fn wrong_size(call: &str, addr: usize, size: usize, align: Option<usize>) {
     let mut line = Line::new();
     line.str(call).str("(").hex(addr as u64);
@@ -210,6 +213,8 @@ fn describe_small(line: &mut Line, class: Class, at: Whereabouts) {
 
 /// A wrong use of the grace-period engine, such as an unlock without a lock: the call has no effect.
 #[cold]
+#[inline(never)]
+#[unsafe(link_section = ".text_rare")]
 pub fn misuse(what: &Misuse) {
     let mut line = Line::new();
     match *what {

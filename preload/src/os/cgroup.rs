@@ -205,6 +205,8 @@ impl<'a> Place<'a> {
     }
 
     /// The least of the limits `name` of the group and its parents.
+    #[inline(never)]
+    #[unsafe(link_section = ".text_rare")]
     fn limit(&self, name: &str) -> Option<u64> {
         let mut least = None;
         for mount in self.mounts {

@@ -53,6 +53,8 @@ impl Gauge {
     }
 
     /// What `text` says beyond the last one.
+    #[inline(never)]
+    #[unsafe(link_section = ".text_rare")]
     fn shares(&mut self, text: &[u8], now_us: u64) -> Option<Shares> {
         let totals = parse(text)?;
         let elapsed = match self.looked_us {

@@ -220,6 +220,8 @@ impl Window {
     }
 
     #[cold]
+    #[inline(never)]
+    #[unsafe(link_section = ".text_rare")]
     fn open_lazy(&mut self, size: usize) -> bool {
         let seed = limits::random_seed();
         for _ in 0..LAZY_TRIES {

@@ -128,6 +128,7 @@ pub fn tick(now_ns: u64) {
 
 #[cold]
 #[inline(never)]
+#[unsafe(link_section = ".text_rare")]
 fn tick_at(now_ns: u64, next: u64, rides: bool) {
     if period_ms() == OFF {
         return;

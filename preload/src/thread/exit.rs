@@ -122,6 +122,8 @@ pub enum Rest {
 
 /// Gives away everything `cache` holds: what waits, to the depot; what may be handed out, to where
 /// `rest` says; empty magazines and pages, to their stores.
+#[inline(never)]
+#[unsafe(link_section = ".text_rare")]
 pub fn empty(cache: &mut ThreadCache, rest: Rest) {
     for index in 0..CLASSES {
         let class = Class::new(index);

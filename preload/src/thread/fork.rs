@@ -80,6 +80,8 @@ pub fn was_cloned() -> bool {
 }
 
 /// Every lock of this floor and the one below, in the order in which they nest.
+#[inline(never)]
+#[unsafe(link_section = ".text_rare")]
 fn for_each_lock(mut visit: impl FnMut(&dyn Bolt)) {
     visit(registry::lock());
     visit(large_batch::lock());
@@ -113,6 +115,8 @@ impl<T: Torn> Bolt for Lock<T> {
         unsafe { self.force_unlock() };
     }
 
+    #[inline(never)]
+    #[unsafe(link_section = ".text_rare")]
     unsafe fn abandon_if_torn(&self) {
         if self.is_locked() {
             // SAFETY: whoever held the lock is gone, and nobody else is here.
@@ -124,6 +128,8 @@ impl<T: Torn> Bolt for Lock<T> {
     }
 }
 
+#[inline(never)]
+#[unsafe(link_section = ".text_rare")]
 extern "C" fn prepare() {
     if !mode::is_concurrent() {
         PREPARED.store(false, Ordering::Relaxed);
@@ -137,6 +143,8 @@ extern "C" fn prepare() {
     PREPARED.store(true, Ordering::Relaxed);
 }
 
+#[inline(never)]
+#[unsafe(link_section = ".text_rare")]
 extern "C" fn parent() {
     if PREPARED.swap(false, Ordering::Relaxed) {
         // SAFETY: taken in `prepare` by this thread.
@@ -163,6 +171,8 @@ pub fn after_raw_clone() {
     }
 }
 
+#[inline(never)]
+#[unsafe(link_section = ".text_rare")]
 fn settle_in_child() {
     let prepared = PREPARED.swap(false, Ordering::Relaxed);
     // SAFETY: one thread is left; whoever held these locks was the forking thread at rest, or is

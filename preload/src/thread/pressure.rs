@@ -167,6 +167,7 @@ pub fn describe(line: &mut Line) {
 /// Serves what the bell asks for. Any slow path, with no lock held; the watcher.
 #[cold]
 #[inline(never)]
+#[unsafe(link_section = ".text_rare")]
 pub fn serve() {
     // Acquire and Release: who serves next sees what the last one did.
     if SERVING.load(Relaxed) != IDLE || SERVING.compare_exchange(IDLE, BUSY, Acquire, Relaxed).is_err() {
@@ -228,6 +229,7 @@ static SOLO: Lock<Solo> = Lock::new(Solo { looked_ms: 0, psi: Gauge::new(), grou
 /// A solo process looks for itself. Nobody else can see the descriptors it has open meanwhile.
 #[cold]
 #[inline(never)]
+#[unsafe(link_section = ".text_rare")]
 fn glance(now_ms: u32) {
     let (level, reason) = {
         let Some(mut solo) = SOLO.try_lock() else { return };

@@ -190,6 +190,7 @@ pub enum Whose {
 /// out, else to the depots. Their page caches go to the zone.
 #[cold]
 #[inline(never)]
+#[unsafe(link_section = ".text_rare")]
 pub fn clear_others(own: *const ThreadCache, whose: Whose) {
     for cache in registry::all() {
         if core::ptr::eq(cache, own) {

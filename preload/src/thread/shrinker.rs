@@ -54,6 +54,8 @@ pub mod ask {
 
 /// Bytes that [`scan`] could give back, as far as the counters tell: what waits and what is in partly
 /// used slabs may turn out not to free a page.
+#[inline(never)]
+#[unsafe(link_section = ".text_rare")]
 pub fn count() -> usize {
     let caches: usize = registry::all()
         .map(|cache| {
@@ -111,6 +113,8 @@ const STEPS: [fn(&mut Scan); 8] = [
 ];
 
 impl Scan<'_> {
+    #[inline(never)]
+    #[unsafe(link_section = ".text_rare")]
     fn run(mut self) -> usize {
         let started = clock::now_ns();
         let (_, refills) = (reserve::top_up(), back_off::refills().0);

@@ -88,6 +88,8 @@ pub struct Stats {
 }
 
 /// The figures as of now.
+#[inline(never)]
+#[unsafe(link_section = ".text_rare")]
 pub fn collect() -> Stats {
     let zone = zone::stats();
     let periods = DOMAIN.counters();

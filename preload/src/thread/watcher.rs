@@ -139,6 +139,8 @@ pub fn after_fork_in_child() {
     STARTING.store(false, Relaxed);
 }
 
+#[inline(never)]
+#[unsafe(link_section = ".text_rare")]
 extern "C" fn run() -> ! {
     let watch = Watch::open();
     READY.store(1, Release);
@@ -325,6 +327,8 @@ fn settle() {
 }
 
 /// Under `RCUMALLOC_VERBOSE`: what is watched, and why something is not.
+#[inline(never)]
+#[unsafe(link_section = ".text_rare")]
 fn report(psi: Option<&Result<(Psi, Option<Errno>), Errno>>, group: Option<&Report>) {
     let stalls = |what: &str, found: Result<Option<Errno>, Errno>| {
         let mut line = Line::new();
