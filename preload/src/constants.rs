@@ -117,10 +117,14 @@ pub const DECAY_MS: u32 = 1000;
 /// Bytes for which it is worth waking somebody up, or looking once more.
 pub const WORTH: usize = 1 << 20;
 
-/// Default quiet period after a scan in milliseconds (tune), by `scripts/bench-shrinker backoff`. 64 threads, 16 of
-/// them flooding, under a limit of 80 MiB: without back-off 67 scans of 146 MiB in all, with 0.2 s 7, with 1 s 5,
-/// with 2 s 5 of 33 MiB, with 5 s 2; CPU time 3.1 s without, 2.8 s with 2 s. Magazines that
-/// may grow again meanwhile, as after a start, make it 14 to 21 scans.
+/// Bytes of blocks that were never used before which one refill takes during a quiet period (tune): their pages
+/// may not be resident. `rcumalloc-bench pressure flood` in 128 MiB: one page was 1.4 times as slow as no back-off,
+/// and with magazines that do not grow again meanwhile 2.0 times; four pages take 0.92 of the time. Pairs of
+/// scan and refill: 74 without back-off, 3, 3 and 1 with.
+pub const AFTER_SCAN: usize = 4 * PAGE;
+
+/// Default quiet period after a scan in milliseconds (tune), by `scripts/bench-shrinker backoff`: with 0.2 s there
+/// were 7 scans where there are 67 without, with 1 s 5, with 2 s 5, with 5 s 2.
 pub const QUIET_MS: u32 = 2000;
 
 /// Longest quiet period in milliseconds (tune): each scan before the last one's has ended doubles it.

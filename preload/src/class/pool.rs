@@ -66,8 +66,9 @@ impl ClassPool {
         ClassPool(Lock::new(Inner::new()))
     }
 
-    /// Fills `out` with blocks of `class` as far as memory goes; returns how many.
-    pub fn take(&self, class: Class, out: &mut [usize]) -> usize {
+    /// Fills `out` with blocks of `class` as far as memory goes; returns how many. Of those `fresh` at most
+    /// were never used before: their pages may not be resident.
+    pub fn take(&self, class: Class, out: &mut [usize], mut fresh: usize) -> usize {
         let mut inner = self.0.lock();
         let mut taken = 0;
         inner.class = Some(class);
@@ -77,15 +78,21 @@ impl ClassPool {
         }
         while taken < out.len() {
             let Some(slab) = inner.fullest() else {
+                if fresh == 0 {
+                    break;
+                }
                 let unused = &mut inner.unused;
                 let Some(slab) = Slab::create(class, unused) else { break };
                 inner.slabs += 1;
                 inner.link(slab);
                 continue;
             };
-            taken += slab.take(&mut out[taken..]);
+            let before = taken;
+            taken += slab.take(&mut out[taken..], &mut fresh);
             if !slab.has_some() {
                 inner.unlink(slab);
+            } else if taken == before {
+                break; // it has fresh ones only
             }
         }
         inner.away += taken;

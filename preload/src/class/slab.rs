@@ -162,9 +162,9 @@ impl Slab {
         (head.fresh as usize, head.free as usize, head.deferred as usize)
     }
 
-    /// Moves blocks into `out` in address order: returned ones first, then never-used ones.
-    /// Returns how many.
-    pub fn take(mut self, out: &mut [usize]) -> usize {
+    /// Moves blocks into `out` in address order: returned ones first, then never-used ones, `fresh` at most,
+    /// which counts down. Returns how many.
+    pub fn take(mut self, out: &mut [usize], fresh: &mut usize) -> usize {
         let (base, size, limit) = (self.base(), self.class().size(), self.class().blocks());
         let mut taken = 0;
         if self.head().free != 0 {
@@ -183,12 +183,13 @@ impl Slab {
         // SAFETY: the class lock is held.
         let head = unsafe { self.0.as_mut() };
         head.free -= taken as u16;
-        while taken < out.len() && (head.fresh as usize) < limit {
-            out[taken] = base + head.fresh as usize * size;
+        let carved = (out.len() - taken).min(limit - head.fresh as usize).min(*fresh);
+        for block in &mut out[taken..taken + carved] {
+            *block = base + head.fresh as usize * size;
             head.fresh += 1;
-            taken += 1;
         }
-        taken
+        *fresh -= carved;
+        taken + carved
     }
 
     /// Puts the block at `addr` back. False if it was in already or never carved: the caller's

@@ -1,8 +1,8 @@
 //! The back-off: for a while after a scan, what was just given back is not fetched again.
 //!
 //! Without it the refills undo the scan at once and the next scan undoes the refills. While it
-//! lasts a refill takes one page, or one page's worth of blocks, instead of a batch; magazines stay at
-//! their smallest; caches and depots take in as little as they can. It ends by itself when a
+//! lasts a refill takes one page, or a few pages' worth of blocks that were never used, instead of a batch;
+//! magazines start again at their smallest; caches and depots take in as little as they can. It ends by itself when a
 //! *quiet* period has passed without a scan. Scans that come before it has ended double the period, up to a
 //! bound: who is under pressure all the time gets all the quiet there is.
 //!

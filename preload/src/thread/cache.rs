@@ -28,7 +28,7 @@ use crate::class::magazine::{KINDS, Magazine, largest_kind};
 use crate::class::size_class::{CLASSES, Class};
 use crate::os::tls;
 use crate::page::cache::PageCache;
-use crate::page::{back_off, reserve};
+use crate::page::reserve;
 use crate::thread::shelf::Shelf;
 use crate::thread::table::Table;
 use core::marker::PhantomPinned;
@@ -155,7 +155,7 @@ impl ThreadCache {
             14..30 => 3,
             _ => return LARGEST[class.index()] as usize,
         };
-        *turns += u16::from(!back_off::is_on());
+        *turns += 1;
         kind.min(LARGEST[class.index()] as usize)
     }
 

@@ -15,7 +15,7 @@ use crate::class::marks::Map;
 use crate::class::pool;
 use crate::class::size_class::Class;
 use crate::class::waiting;
-use crate::constants::PAGE;
+use crate::constants::AFTER_SCAN;
 use crate::page::back_off;
 use crate::thread::cache::ThreadCache;
 use crate::thread::pressure;
@@ -100,12 +100,11 @@ impl ThreadCache {
                 (None, None) => return take_one(class),
             },
         };
-        let room = magazine.room(class);
         let backs_off = back_off::is_on();
         back_off::note_refill(backs_off);
-        // After a scan one page's worth.
-        let some = if backs_off { room.len().min((PAGE / class.size()).max(1)) } else { room.len() };
-        let taken = match pool::of(class).take(class, &mut room[..some]) {
+        // After a scan a few pages' worth of what may not be resident; what is may be taken as ever.
+        let fresh = if backs_off { (AFTER_SCAN / class.size()).max(1) } else { usize::MAX };
+        let taken = match pool::of(class).take(class, magazine.room(class), fresh) {
             0 => self.carve_after_expedite(class, &mut magazine),
             taken => taken,
         };
@@ -123,7 +122,7 @@ impl ThreadCache {
     #[cold]
     fn carve_after_expedite(&mut self, class: Class, magazine: &mut Magazine) -> usize {
         self.reclaim_everything();
-        pool::of(class).take(class, magazine.room(class))
+        pool::of(class).take(class, magazine.room(class), usize::MAX)
     }
 }
 
@@ -133,7 +132,7 @@ impl ThreadCache {
 #[inline(never)]
 pub fn take_one(class: Class) -> Option<usize> {
     let mut one = [0];
-    if pool::of(class).take(class, &mut one) == 0 {
+    if pool::of(class).take(class, &mut one, 1) == 0 {
         return None;
     }
     // SAFETY: just taken from its slab for us.
