@@ -6,10 +6,10 @@ use rcumalloc::abi::libc_names::{
 };
 use std::ffi::c_void;
 
-/// Runs `bad` in a child whose stderr is a pipe; the line it died with.
-fn line_of(bad: impl FnOnce()) -> String {
+/// Runs `bad` in a child whose stderr is a pipe; what it said and how it ended.
+fn in_child(bad: impl FnOnce()) -> (String, i32) {
     let mut pipe = [0; 2];
-    // SAFETY: plain system calls; the child calls nothing of std before it execs or dies.
+    // SAFETY: plain system calls; the child calls nothing of std before it dies or ends.
     unsafe {
         assert_eq!(libc::pipe(pipe.as_mut_ptr()), 0);
         let child = libc::fork();
@@ -31,11 +31,16 @@ fn line_of(bad: impl FnOnce()) -> String {
         libc::close(pipe[0]);
         let mut status = 0;
         libc::waitpid(child, &mut status, 0);
-        let text = String::from_utf8_lossy(&text[..len]).into_owned();
-        assert!(libc::WIFSIGNALED(status) && libc::WTERMSIG(status) == libc::SIGABRT, "{status:x} {text}");
-        assert_eq!(text.matches('\n').count(), 1, "{text}");
-        text
+        (String::from_utf8_lossy(&text[..len]).into_owned(), status)
     }
+}
+
+/// The line `bad` died with.
+fn line_of(bad: impl FnOnce()) -> String {
+    let (text, status) = in_child(bad);
+    assert!(libc::WIFSIGNALED(status) && libc::WTERMSIG(status) == libc::SIGABRT, "{status:x} {text}");
+    assert_eq!(text.matches('\n').count(), 1, "{text}");
+    text
 }
 
 fn go_concurrent() {
@@ -236,32 +241,11 @@ fn the_tail_of_a_slab_is_no_block() {
 
 /// What `bad` says under `RCUMALLOC_ON_ERROR=report`, and whether the process went on.
 fn reported(bad: impl FnOnce()) -> (String, bool) {
-    let mut pipe = [0; 2];
-    // SAFETY: plain system calls, and a child that only calls `bad`.
-    unsafe {
-        assert_eq!(libc::pipe(pipe.as_mut_ptr()), 0);
-        let child = libc::fork();
-        if child == 0 {
-            libc::dup2(pipe[1], 2);
-            rcumalloc::class::verdict::set_report_only(true);
-            bad();
-            libc::_exit(0);
-        }
-        libc::close(pipe[1]);
-        let mut text = [0u8; 600];
-        let mut len = 0;
-        loop {
-            let got = libc::read(pipe[0], text.as_mut_ptr().add(len).cast(), text.len() - len);
-            if got <= 0 {
-                break;
-            }
-            len += got as usize;
-        }
-        libc::close(pipe[0]);
-        let mut status = 0;
-        libc::waitpid(child, &mut status, 0);
-        (String::from_utf8_lossy(&text[..len]).into_owned(), status == 0)
-    }
+    let (text, status) = in_child(|| {
+        rcumalloc::class::verdict::set_report_only(true);
+        bad();
+    });
+    (text, status == 0)
 }
 
 #[test]

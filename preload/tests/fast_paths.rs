@@ -91,6 +91,13 @@ fn a_large_pair() {
     }
 }
 
+/// One larger than what a thread keeps beside others is kept alone once its size comes again.
+#[test]
+fn a_huge_pair_solo() {
+    let count = per_pair("huge", "solo");
+    assert!(count <= 400.0, "{count:.2} instructions, at most 400 are allowed");
+}
+
 /// The instructions of an exported function, as objdump spells them.
 fn disassembly(function: &str) -> Vec<String> {
     // By address and size: free has a second name, and objdump knows code by one.

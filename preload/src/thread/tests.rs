@@ -2,6 +2,7 @@
 
 use crate::abi::libc_names::{free, malloc};
 use crate::class::backlog::{self, DOMAIN};
+use crate::class::depot;
 use crate::class::empties;
 use crate::class::magazine::KINDS;
 use crate::class::marks::Map;
@@ -126,6 +127,21 @@ fn partial_magazines_are_retired_by_a_barrier_and_settle() {
     give(take(100));
     reclaim::barrier();
     assert!(backlog::deferred_bytes() <= before.max(1 << 20));
+}
+
+#[test]
+fn what_many_threads_leave_is_poured_together() {
+    let _alone = alone();
+    mode::go_concurrent();
+    const SIZE: usize = 620;
+    let class = Class::of_size(SIZE);
+    for _ in 0..400 {
+        std::thread::spawn(|| give(take(SIZE))).join().unwrap();
+    }
+    // Each left the block it freed behind a cookie of its own.
+    let (magazines, bytes) = depot::of(class).census();
+    assert!(magazines <= 130, "{magazines} magazines of {bytes} bytes");
+    reclaim::barrier();
 }
 
 #[test]

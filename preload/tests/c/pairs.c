@@ -1,15 +1,15 @@
 /* What tests/fast_paths.rs counts the instructions of.
  *
- *   pairs pair|order|large solo|deferring BLOCKS
+ *   pairs pair|order|large|huge solo|deferring BLOCKS
  *
  * pair: each block is freed before the next is allocated. order: 1000 are allocated, then freed in order.
- * large: as pair, with 50,000 bytes.
+ * large, huge: as pair, with 50,000 bytes and with a million.
  */
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 
-enum { SIZE = 64, LARGE = 50000, ROW = 1000 };
+enum { SIZE = 64, LARGE = 50000, HUGE = 1000000, ROW = 1000 };
 
 static void *nothing(void *arg) { return arg; }
 
@@ -26,6 +26,8 @@ int main(int argc, char **argv) {
         for (long i = 0; i < blocks; i++) free(malloc(SIZE));
     else if (!strcmp(argv[1], "large"))
         for (long i = 0; i < blocks; i++) free(malloc(LARGE));
+    else if (!strcmp(argv[1], "huge"))
+        for (long i = 0; i < blocks; i++) free(malloc(HUGE));
     else
         for (long i = 0; i < blocks; i += ROW) {
             for (int j = 0; j < ROW; j++) row[j] = malloc(SIZE);
