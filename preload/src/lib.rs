@@ -18,6 +18,8 @@ pub mod class;
 pub mod constants;
 mod global;
 pub mod os;
+#[cfg(test)]
+mod own_process;
 pub mod page;
 pub mod thread;
 

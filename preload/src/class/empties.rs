@@ -205,7 +205,7 @@ mod tests {
 
     #[test]
     fn whole_pages_go_and_others_stay() {
-        let _alone = crate::thread::tests::alone();
+        crate::own_process::in_own_process!();
         const KIND: usize = 2;
         let pieces = PAGE / kind_bytes(KIND);
         // Other tests use the store, too: whatever is in it, three pages more.

@@ -90,7 +90,7 @@ mod tests {
 
     #[test]
     fn lasts_doubles_and_ends() {
-        let _alone = crate::page::cache::TURN.lock();
+        crate::own_process::in_own_process!();
         end();
         assert!(!is_on());
         let now = clock::now_coarse_ns();

@@ -236,20 +236,17 @@ impl Batch {
     }
 }
 
-/// The back-off and the reserve are the process's: tests of them take turns.
-#[cfg(test)]
-pub(crate) static TURN: crate::os::lock::Lock<()> = crate::os::lock::Lock::new(());
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::os::clock;
+    use crate::own_process::in_own_process;
     use std::collections::HashSet;
     use std::sync::atomic::{AtomicBool, AtomicUsize};
 
     #[test]
     fn grows_with_demand_and_drains() {
-        let _turn = TURN.lock();
+        in_own_process!();
         let cache = PageCache::new();
         assert!(cache.alloc_page_lockless().is_none(), "lockless never asks the zone");
         let first = cache.alloc_page().unwrap();
@@ -272,7 +269,7 @@ mod tests {
 
     #[test]
     fn backs_off() {
-        let _turn = TURN.lock();
+        in_own_process!();
         let cache = PageCache::new();
         back_off::begin(clock::now_coarse_ns());
         let before = back_off::refills();

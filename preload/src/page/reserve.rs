@@ -133,7 +133,7 @@ mod tests {
 
     #[test]
     fn fills_serves_and_shrinks() {
-        let _turn = crate::page::cache::TURN.lock();
+        crate::own_process::in_own_process!();
         set_target(3);
         assert!(top_up());
         fail_after(0);

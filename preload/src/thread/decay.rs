@@ -200,8 +200,9 @@ pub fn after_fork_in_child() {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::own_process::in_own_process;
     use crate::thread::entry::{self, When};
-    use crate::thread::tests::{alone, take};
+    use crate::thread::tests::take;
 
     static WOKEN: AtomicU32 = AtomicU32::new(0);
 
@@ -229,7 +230,7 @@ mod tests {
 
     #[test]
     fn what_is_idle_fades_and_the_watcher_may_sleep() {
-        let _alone = alone();
+        in_own_process!();
         configure(160);
         free_touched(6 << 20);
         let seen = watch(20);

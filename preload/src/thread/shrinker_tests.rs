@@ -5,11 +5,12 @@ use crate::class::magazine::KINDS;
 use crate::class::slab::Slab;
 use crate::constants::AFTER_SCAN;
 use crate::os::map;
+use crate::own_process::in_own_process;
 use crate::page::memdesc::{self, Kind};
 use crate::thread::entry::When;
 use crate::thread::mode;
 use crate::thread::readers;
-use crate::thread::tests::{alone, give, take};
+use crate::thread::tests::{give, take};
 use std::sync::mpsc;
 
 /// A scan by the calling thread, of which single steps can be taken.
@@ -29,7 +30,7 @@ fn is_in_slab(block: usize) -> bool {
 
 #[test]
 fn free_pages_go_up_to_the_target() {
-    let _alone = alone();
+    in_own_process!();
     scan(usize::MAX, Reason::Api);
     let block = take(4 << 20);
     // SAFETY: ours.
@@ -48,7 +49,7 @@ fn free_pages_go_up_to_the_target() {
 
 #[test]
 fn page_caches_go_by_exchange() {
-    let _alone = alone();
+    in_own_process!();
     back_off::end();
     let cache = entry::current().unwrap();
     cache.pages.refill();
@@ -59,7 +60,7 @@ fn page_caches_go_by_exchange() {
 
 #[test]
 fn empty_slabs_go() {
-    let _alone = alone();
+    in_own_process!();
     const SIZE: usize = 13_000;
     let class = Class::of_size(SIZE);
     let mut block = [0];
@@ -73,7 +74,7 @@ fn empty_slabs_go() {
 
 #[test]
 fn depots_shelves_and_what_waits_go_but_not_past_a_section() {
-    let _alone = alone();
+    in_own_process!();
     mode::go_concurrent();
     const SIZE: usize = 15_000;
     let class = Class::of_size(SIZE);
@@ -103,7 +104,7 @@ fn depots_shelves_and_what_waits_go_but_not_past_a_section() {
 
 #[test]
 fn other_threads_shelves_go_and_their_magazines_are_asked_for() {
-    let _alone = alone();
+    in_own_process!();
     mode::go_concurrent();
     const SIZE: usize = 11_000;
     let class = Class::of_size(SIZE);
@@ -144,7 +145,7 @@ fn other_threads_shelves_go_and_their_magazines_are_asked_for() {
 
 #[test]
 fn own_magazines_go() {
-    let _alone = alone();
+    in_own_process!();
     const SIZE: usize = 9_000;
     let class = Class::of_size(SIZE);
     give(take(SIZE));
@@ -157,8 +158,7 @@ fn own_magazines_go() {
 
 #[test]
 fn the_reserve_stays() {
-    let _alone = alone();
-    let _turn = crate::page::cache::TURN.lock();
+    in_own_process!();
     entry::current().unwrap();
     reserve::set_target(3);
     reserve::top_up();
@@ -179,7 +179,7 @@ fn the_reserve_stays() {
 
 #[test]
 fn a_refusal_loses_nothing() {
-    let _alone = alone();
+    in_own_process!();
     let block = take(6 << 20);
     // SAFETY: ours.
     unsafe { (block as *mut u8).write_bytes(1, 6 << 20) };
@@ -196,8 +196,7 @@ fn a_refusal_loses_nothing() {
 
 #[test]
 fn after_a_scan_refills_are_small_until_it_is_quiet() {
-    let _alone = alone();
-    let _turn = crate::page::cache::TURN.lock();
+    in_own_process!();
     const SIZE: usize = 300;
     let class = Class::of_size(SIZE);
     // Past the slow start a refill is a whole magazine.
@@ -230,7 +229,7 @@ fn after_a_scan_refills_are_small_until_it_is_quiet() {
 
 #[test]
 fn what_was_done_is_told() {
-    let _alone = alone();
+    in_own_process!();
     let before = scan_log::tallies()[Reason::Signal as usize];
     let block = take(3 << 20);
     // SAFETY: ours.

@@ -11,17 +11,10 @@ use crate::class::size_class::Class;
 use crate::class::slab::{Slab, Whereabouts};
 use crate::class::waiting;
 use crate::os::map;
+use crate::own_process::in_own_process;
 use crate::thread::entry::When;
 use crate::thread::{entry, exit, mode, readers, reclaim};
 use std::ffi::c_void;
-use std::sync::Mutex;
-
-/// These tests look at what the whole process has deferred: one at a time.
-pub(crate) static ALONE: Mutex<()> = Mutex::new(());
-
-pub(crate) fn alone() -> std::sync::MutexGuard<'static, ()> {
-    ALONE.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
-}
 
 pub(crate) fn take(size: usize) -> usize {
     // SAFETY: any size.
@@ -35,11 +28,10 @@ pub(crate) fn give(block: usize) {
 
 #[test]
 fn free_needs_no_memory() {
-    let _alone = alone();
+    in_own_process!();
     mode::go_concurrent();
     const SIZE: usize = 10_240;
     let class = Class::of_size(SIZE);
-    let _turn = crate::page::cache::TURN.lock();
     // The class has its marks, and the zone some pages: what fails is the growing.
     let first = take(SIZE);
     entry::free_block(take(2 << 20), "free", When::Now);
@@ -79,7 +71,7 @@ fn free_needs_no_memory() {
 /// Whoever believes that a magazine has waited long enough is asked once more.
 #[test]
 fn what_is_opened_too_early_is_leaked_not_reused() {
-    let _alone = alone();
+    in_own_process!();
     mode::go_concurrent();
     const SIZE: usize = 7_000;
     let class = Class::of_size(SIZE);
@@ -104,7 +96,7 @@ fn what_is_opened_too_early_is_leaked_not_reused() {
 
 #[test]
 fn the_slab_defers_a_block_until_its_period_has_passed() {
-    let _alone = alone();
+    in_own_process!();
     mode::go_concurrent();
     let class = Class::of_size(3000);
     let block = take(3000);
@@ -121,7 +113,7 @@ fn the_slab_defers_a_block_until_its_period_has_passed() {
 
 #[test]
 fn partial_magazines_are_retired_by_a_barrier_and_settle() {
-    let _alone = alone();
+    in_own_process!();
     mode::go_concurrent();
     let before = backlog::deferred_bytes();
     give(take(100));
@@ -131,7 +123,7 @@ fn partial_magazines_are_retired_by_a_barrier_and_settle() {
 
 #[test]
 fn what_many_threads_leave_is_poured_together() {
-    let _alone = alone();
+    in_own_process!();
     mode::go_concurrent();
     const SIZE: usize = 620;
     let class = Class::of_size(SIZE);
@@ -146,7 +138,7 @@ fn what_many_threads_leave_is_poured_together() {
 
 #[test]
 fn a_freed_block_is_marked_in_at_the_turn() {
-    let _alone = alone();
+    in_own_process!();
     mode::go_concurrent();
     let class = Class::of_size(700);
     let block = take(700);
@@ -163,7 +155,7 @@ fn a_freed_block_is_marked_in_at_the_turn() {
 
 #[test]
 fn marks_find_each_offender_once() {
-    let _alone = alone();
+    in_own_process!();
     let class = Class::of_size(64);
     let blocks: Vec<usize> = (0..29).map(|_| take(64)).collect();
     let map = Map::of(class);
@@ -185,7 +177,7 @@ fn marks_find_each_offender_once() {
 
 #[test]
 fn an_exited_thread_is_served_without_a_cache() {
-    let _alone = alone();
+    in_own_process!();
     mode::go_concurrent();
     std::thread::spawn(|| {
         let block = take(100);
@@ -206,7 +198,7 @@ fn an_exited_thread_is_served_without_a_cache() {
 
 #[test]
 fn the_backlog_stays_under_its_budget_beside_a_sleeper() {
-    let _alone = alone();
+    in_own_process!();
     mode::go_concurrent();
     let (wake, asleep) = std::sync::mpsc::channel::<()>();
     let sleeper = std::thread::spawn(move || {
