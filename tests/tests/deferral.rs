@@ -19,6 +19,12 @@ fn partial_batch_age() {
     assert_eq!(outcome.number("retired_at_once"), 0, "the magazine was not partial\n{outcome}");
     assert_eq!(outcome.number("retired"), 3, "{outcome}");
     assert_eq!(outcome.number("seen_again"), 3, "{outcome}");
+    // A thread whose slow paths are few and far between, always or of late.
+    for (how, decay) in [("seldom", "off"), ("slowed", "1000")] {
+        let victim = Victim::new("partial_batch_age").arg(how).env("RCUMALLOC_GP_AGE_MS", "200");
+        let outcome = victim.env("RCUMALLOC_DECAY_MS", decay).run().success();
+        assert_eq!(outcome.number("retired"), 1, "{outcome}");
+    }
 }
 
 /// A block is freed into a magazine at any point of the magazine's life, under a section.

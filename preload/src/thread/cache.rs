@@ -38,8 +38,13 @@ use rcu::ReaderCell;
 /// Empty magazines of one kind a thread keeps before it gives half of them to the store: a thread
 /// that only allocates or only frees must not hoard them.
 const SPARES: usize = 8;
-/// Slow paths between two looks at the coarse clock: its cost (some 40 instructions) spread thin.
+/// Most slow paths between two looks at the coarse clock: its cost (some 40 instructions) spread thin.
 const TICKS: u32 = 32;
+/// A thread whose last two looks were further apart than this part (as a shift) of the age limit looks at
+/// each slow path: 32 of them may take it half a minute, ...
+const SELDOM: u32 = 3;
+/// ... and one whose looks are closer together than this part needs only half as many.
+const OFTEN: u32 = 4;
 /// The coarse clock before it was looked at.
 const NEVER: u32 = 0;
 
@@ -73,6 +78,8 @@ pub struct ThreadCache {
     pub ticks: AtomicU32,
     /// What a scan asks of the owner (`shrinker::ask`). Set by anybody.
     pub asked: AtomicU32,
+    /// Slow paths from one look at the clock to the next, at most [`TICKS`].
+    pace: u32,
     /// The coarse clock when it was last looked at, in milliseconds.
     pub now_ms: u32,
     /// When partial magazines were last retired.
@@ -259,22 +266,37 @@ impl ThreadCache {
 
     /// Takes the time, `now_ns` of the coarse clock; true when the age limit has passed since the last sweep.
     pub fn look_at_clock(&mut self, now_ns: u64) -> bool {
+        let (before, limit) = (self.now_ms, backlog::age_limit_ms());
         self.now_ms = (now_ns / 1_000_000) as u32;
         if self.swept_ms == NEVER {
             // The first look only winds the clock up: a thread that does little never asks for it.
             self.swept_ms = self.now_ms;
+        } else {
+            self.set_pace(self.now_ms.wrapping_sub(before), limit);
         }
-        let due = self.now_ms.wrapping_sub(self.swept_ms) >= backlog::age_limit_ms();
+        let due = self.now_ms.wrapping_sub(self.swept_ms) >= limit;
         if due {
             self.swept_ms = self.now_ms;
         }
         due
     }
 
+    /// Decides when to look next, `passed` milliseconds after the last look.
+    #[inline]
+    fn set_pace(&mut self, passed: u32, limit: u32) {
+        if passed > limit >> SELDOM {
+            self.pace = 1;
+        } else if passed <= limit >> OFTEN {
+            self.pace = (self.pace * 2).min(TICKS);
+        }
+        self.ticks.store(self.pace - 1, Ordering::Relaxed);
+    }
+
     /// Sets what must not be zero in a cache that is taken into use.
     pub fn reset(&mut self) {
         self.ledger.close();
         self.ticks.store(TICKS - 1, Ordering::Relaxed);
+        self.pace = TICKS;
         self.asked.store(0, Ordering::Relaxed);
         self.rounds = 0;
         self.now_ms = NEVER;

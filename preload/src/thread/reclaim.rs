@@ -48,12 +48,14 @@ impl ThreadCache {
     #[cold]
     #[inline(never)]
     fn tend(&mut self) {
+        let now_ns = clock::now_coarse_ns();
+        // First: it says when to come next, and whoever asks meanwhile says so, too.
+        let due = self.look_at_clock(now_ns);
         reserve::top_up();
         if self.is_asked() {
             self.answer();
         }
-        let now_ns = clock::now_coarse_ns();
-        if self.look_at_clock(now_ns) {
+        if due {
             self.sweep();
         }
         decay::look(now_ns);

@@ -207,6 +207,11 @@ pub fn clear_others(own: *const ThreadCache, whose: Whose) {
         let turns = turns.wrapping_add(reused);
         let seen = shelf.seen[usize::from(whose == Whose::Aged)].swap(turns, Ordering::Relaxed);
         if seen != turns && whose != Whose::Everybody {
+            if whose == Whose::Aged {
+                // It may turn less often than it did: once a period it looks at the clock.
+                // SAFETY: as above.
+                unsafe { (*cache).ask(0) };
+            }
             continue;
         }
         if shelf.held() + large != 0 {
