@@ -1,6 +1,6 @@
 //! Every hazard has its test: the names of `rows.txt` and the tests of this directory agree.
 
-use rcumalloc_tests::build;
+use rcumalloc_tests::{build, command};
 use std::collections::BTreeMap;
 use std::fs;
 
@@ -47,6 +47,12 @@ fn each_row_is_one_test_of_its_name() {
         let places = tests.get(&row).unwrap_or(&nowhere);
         assert!(*places == [file.clone()], "{row} should be one test, in {file}.rs; it is in {places:?}");
     }
+}
+
+/// A mutant whose lines have changed removes nothing.
+#[test]
+fn each_mutant_applies() {
+    command(build::root().join("scripts/mutants")).on_glibc().arg("--check").run().success();
 }
 
 /// `scripts/mutants` removes a defence for each, or says why that is impossible.
