@@ -1,5 +1,5 @@
 //! What the two fast paths cost and what they are made of, as tests: instruction counts do not depend
-//! on the machine or its load.
+//! on the machine or its load. What is done by the clock would, so nothing ages here.
 //!
 //! The library is what `scripts/build` makes. The counts are callgrind's, everything between two
 //! calls included: the loop, the PLT and the share of each magazine turn.
@@ -46,6 +46,7 @@ fn instructions(kind: &str, mode: &str, blocks: u32) -> f64 {
     let mut valgrind = Command::new("valgrind");
     valgrind.args(["--tool=callgrind", "--callgrind-out-file=/dev/null"]).arg(program());
     valgrind.args([kind, mode, &blocks.to_string()]).env("LD_PRELOAD", library());
+    valgrind.env("RCUMALLOC_DECAY_MS", "off").env("RCUMALLOC_GP_AGE_MS", "1000000");
     let said = text(&run(&mut valgrind).stderr);
     let collected = said.lines().find_map(|line| line.split_once("Collected : "));
     let collected = collected.unwrap_or_else(|| panic!("callgrind did not say what it counted:\n{said}"));

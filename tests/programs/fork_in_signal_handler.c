@@ -15,7 +15,7 @@ static void handle(int unused) {
     pid_t pid = fork();
     if (pid == 0) {
         is_child = 1;
-        alarm(10);
+        alarm(60);
     } else {
         child_pid = pid;
         forked++;

@@ -32,10 +32,10 @@ int main(void) {
         thread[i] = start(storm, (void *)(i + 1));
     }
     for (int round = 0; round < FORKS; round++) {
-        alarm(20); /* a child that hangs is found, and is not the parent's to wait for */
+        alarm(60); /* a child that hangs is found, and is not the parent's to wait for */
         pid_t child = fork();
         if (child == 0) {
-            alarm(10);
+            alarm(60);
             a_while((void *)(uintptr_t)(round + 1));
             for (int i = 0; i < KEPT; i++) {
                 CHECK(filled(kept[i], size_of(i), i));
@@ -49,7 +49,7 @@ int main(void) {
             CHECK(stats().threads == 1);
             pid_t grandchild = fork();
             if (grandchild == 0) {
-                alarm(10);
+                alarm(60);
                 a_while((void *)6);
                 exit(0);
             }

@@ -13,7 +13,16 @@
 
 enum { BLOCKS = 128, BYTES = 512 << 10 };
 
+static atomic_int asleep;
+
 static uint64_t scans(int reason) { return stats().scans[reason]; }
+
+/* Until so many threads have done what they do before they sleep. */
+static void wait_for_sleepers(int count) {
+    while (atomic_load(&asleep) < count) {
+        sleep_ms(5);
+    }
+}
 
 /* Frees 64 MiB that nobody uses again; what ages is switched off by the tests' environment. */
 static void have_something(void) {
@@ -30,6 +39,7 @@ static void have_something(void) {
 
 static void *idle(void *unused) {
     free(malloc(100));
+    atomic_fetch_add(&asleep, 1);
     for (;;) {
         sleep_ms(1000);
     }
@@ -70,7 +80,7 @@ int main(int argc, char **argv) {
     if (strcmp(what, "wait") == 0) {
         start(have_and_sleep, NULL);
         have_something();
-        sleep_ms(300);
+        wait_for_sleepers(1);
         wait_for(number, atoi(argv[3]), false);
     } else if (strcmp(what, "solo") == 0) {
         have_something();
@@ -83,11 +93,13 @@ int main(int argc, char **argv) {
         PRINT("scans_solo", scans(RCUMALLOC_REASON_SIGNAL));
         start(idle, NULL);
         have_something();
-        sleep_ms(300);
+        wait_for_sleepers(1);
         errno = 77;
         CHECK(raise(number) == 0); /* all threads sleep: the watcher */
         CHECK(errno == 77);
-        sleep_ms(500);
+        for (int i = 0; i < 2000 && scans(RCUMALLOC_REASON_SIGNAL) < 2; i++) {
+            sleep_ms(5);
+        }
         PRINT("scans_asleep", scans(RCUMALLOC_REASON_SIGNAL));
     } else if (strcmp(what, "handled") == 0) {
         struct sigaction action = {.sa_handler = handle}, old;

@@ -28,7 +28,7 @@ int main(int argc, char **argv) {
     for (int round = 0; round < CHILDREN; round++) {
         pid_t child = round % 2 ? (pid_t)syscall(SYS_clone, SIGCHLD, 0, 0, 0, 0) : _Fork();
         if (child == 0) {
-            alarm(40);
+            alarm(60);
             exercise(round + 1, 1000);
             for (int i = 0; i < KEPT; i++) {
                 CHECK(filled(kept[i], i + 1, i));

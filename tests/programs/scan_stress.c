@@ -95,7 +95,7 @@ int main(int argc, char **argv) {
         if (round % 200 == 0) {
             pid_t child = fork();
             if (child == 0) {
-                alarm(30);
+                alarm(60);
                 exercise(round, 2000);
                 shrink(&seed);
                 exercise(round, 2000);

@@ -2,7 +2,8 @@
 //!
 //! A test builds the library once ([`build::library`]), compiles a *victim* from `programs/`
 //! ([`build::program`]) or finds a real program ([`build::installed`]), runs it under the library in
-//! a process of its own under a watchdog ([`Victim`]), and looks at what came of it ([`Outcome`]).
+//! a process of its own under a watchdog ([`Victim`]), and looks at what came of it ([`Outcome`]). A test that
+//! the machine does not allow says why ([`skipped`]).
 //!
 //! `RCUMALLOC_TEST_LIBRARY=/path/librcumalloc.so` tests another build, such as one with a defence
 //! removed (`scripts/mutants`).
@@ -14,3 +15,11 @@ mod victim;
 
 pub use outcome::Outcome;
 pub use victim::{Victim, command};
+
+/// Says why the calling test, or part of it, was not run: also where the output of tests that pass is not shown.
+pub fn skipped(why: &str) {
+    use std::io::Write;
+    let test = std::thread::current();
+    // Not eprintln!, which the test runner keeps to itself. A broken pipe is no reason to fail.
+    let _ = writeln!(std::io::stderr(), "skipped: {}: {why}", test.name().unwrap_or("a test"));
+}

@@ -1,7 +1,6 @@
 //! The examples of the README: compiled as it says, and run.
 
-use rcumalloc_tests::{Victim, build};
-use std::process::Command;
+use rcumalloc_tests::{Victim, build, command};
 
 #[test]
 fn c_example() {
@@ -13,12 +12,11 @@ fn c_example() {
 
 #[test]
 fn rust_example() {
-    let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    cargo.args(["run", "--quiet", "--release", "-p", "rcumalloc", "--example", "config", "--target-dir"]);
-    let output = cargo.arg(build::target()).current_dir(build::root()).output().expect("cargo runs");
-    let text = String::from_utf8_lossy(&output.stdout);
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    assert_eq!(text, "version 300000, every look was consistent\n");
+    let cargo = command(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into())).on_glibc();
+    let cargo = cargo.args(["run", "--quiet", "--release", "-p", "rcumalloc", "--example", "config"]);
+    // It is built first.
+    let outcome = cargo.arg("--target-dir").arg(build::target()).dir(build::root()).patience(900).run();
+    assert_eq!(outcome.success().text(), "version 300000, every look was consistent\n");
 }
 
 /// The README quotes the examples as they are.

@@ -1,7 +1,7 @@
 //! hazards.md, "Memory": a test a row, named as the row.
 
 use rcumalloc_tests::machine::{Machine, meminfo_kib};
-use rcumalloc_tests::{Victim, build, command};
+use rcumalloc_tests::{Victim, build, command, skipped};
 
 const MIB: u64 = 1024; // in KiB
 const GIB: u64 = 1024 * MIB;
@@ -34,13 +34,13 @@ fn overcommit_2() {
     let mut machine = Machine::alone();
     let limit = meminfo_kib("Committed_AS") + meminfo_kib("MemTotal") + 16 * GIB;
     if limit > 120 * GIB {
-        return eprintln!("skipped in part: so much memory is in use that no limit fits below the window");
+        return skipped("in part: so much memory is in use that no limit fits below the window");
     }
     // Setting one of the two limits clears the other.
     let ratio = machine.remember("/proc/sys/vm/overcommit_ratio");
     let limited = ratio.and_then(|()| machine.set("/proc/sys/vm/overcommit_kbytes", &limit.to_string()));
     if let Err(why) = limited.and_then(|()| machine.set("/proc/sys/vm/overcommit_memory", "2")) {
-        return eprintln!("skipped in part: {why}");
+        return skipped(&format!("in part: {why}"));
     }
     let strict = Victim::new("accounted").env("RCUMALLOC_VERBOSE", "1").run().success();
     let script =
@@ -62,7 +62,7 @@ print(len(str([str(i) for i in range(300000)])))";
 fn map_count() {
     let outcome = Victim::new("map_count").run().success();
     if outcome.number("exhausted") == 0 {
-        eprintln!("vm.max_map_count is too large here to be used up: only the heap's part was tested");
+        skipped("in part: vm.max_map_count is too large here to be used up");
     }
     outcome.below("rss_growth_kib", 8 * MIB).below("mappings_growth", 20);
 }
@@ -91,12 +91,12 @@ fn thp_always() {
     advised.below("rss_kib", never + 16 * MIB).below("rss_kib", 40 * MIB);
     let mut machine = Machine::alone();
     if let Err(why) = machine.set("/sys/kernel/mm/transparent_hugepage/enabled", "always") {
-        return eprintln!("skipped in part: {why}");
+        return skipped(&format!("in part: {why}"));
     }
     let always = Victim::new("thp_always").arg("always").run().success();
     drop(machine);
     if always.number("huge") == 0 {
-        return eprintln!("skipped in part: this kernel has no huge page to give");
+        return skipped("in part: this kernel has no huge page to give");
     }
     always.below("rss_kib", never + 16 * MIB).below("rss_kib", 40 * MIB);
 }
@@ -190,7 +190,7 @@ fn cpu_count() {
     let host = unshare.arg(build::library()).arg(&victim).run();
     let _ = std::fs::remove_dir_all(dir);
     if !host.status.success() && String::from_utf8_lossy(&host.stderr).contains("ermi") {
-        return eprintln!("skipped: no mount namespace to be had here\n{host}");
+        return skipped(&format!("no mount namespace to be had here\n{host}"));
     }
     let host = host.success();
     assert_eq!(host.number("processors"), processors as u64, "{host}");

@@ -3,7 +3,7 @@
 //! What needs privileges or a certain mount is set up for the victim alone and taken away again; where
 //! that is not possible the test says so and what is missing, and checks what is left.
 
-use rcumalloc_tests::{Outcome, Victim, build, command};
+use rcumalloc_tests::{Outcome, Victim, build, command, skipped};
 use std::ffi::OsStr;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -183,7 +183,7 @@ fn watcher_under_valgrind() {
 #[test]
 fn watcher_and_credentials() {
     if !is_root() {
-        return eprintln!("not root: nothing to give up");
+        return skipped("not root: nothing to give up");
     }
     let outcome = watcher("credentials").success();
     assert_eq!((outcome.number("watcher"), outcome.number("threads")), (1, 3), "{outcome}");
@@ -211,7 +211,7 @@ impl Group {
         match fs::create_dir(&path) {
             Ok(()) => Some(Group(path)),
             Err(error) => {
-                eprintln!("{}: {error}", path.display());
+                skipped(&format!("{}: {error}", path.display()));
                 None
             }
         }
@@ -219,7 +219,7 @@ impl Group {
 
     fn limit(self, bytes: u64) -> Option<Group> {
         let set = fs::write(self.0.join("memory.limit_in_bytes"), bytes.to_string());
-        set.map_err(|error| eprintln!("memory.limit_in_bytes: {error}")).ok().map(|()| self)
+        set.map_err(|error| skipped(&format!("memory.limit_in_bytes: {error}"))).ok().map(|()| self)
     }
 
     /// A shell command that enters the group.
@@ -282,11 +282,11 @@ fn group_of_two(name: &str) -> Option<Group> {
 #[test]
 fn psi() {
     if fs::read("/proc/pressure/memory").is_err() {
-        return eprintln!("skipped: no stall information (CONFIG_PSI, psi=1)");
+        return skipped("no stall information (CONFIG_PSI, psi=1)");
     }
     let Some(small) = Group::new(V1, "memory", "rcumalloc-psi").and_then(|group| group.limit(48 << 20))
     else {
-        return eprintln!("skipped: no control group may be made to thrash in");
+        return skipped("no control group may be made to thrash in");
     };
     let outcome = under_pressure("", &small.enter(), "psi", PSI, "psi");
     assert!(outcome.number("scans") > 0, "{outcome}");
@@ -297,10 +297,10 @@ fn psi() {
 fn cgroup_stalls() {
     let small = Group::new(V1, "memory", "rcumalloc-stalls").and_then(|group| group.limit(48 << 20));
     let (Some(small), Some(group)) = (small, group_of_two("rcumalloc-stalls")) else {
-        return eprintln!("skipped: it takes a group of each version that may be made");
+        return skipped("it takes a group of each version that may be made");
     };
     if fs::read(group.0.join("memory.pressure")).is_err() {
-        return eprintln!("skipped: groups have no memory.pressure here");
+        return skipped("groups have no memory.pressure here");
     }
     // A version 1 group tells its parents, us among them: the victim is beside it, not above.
     let Some(beside) = Group::new(V1, "memory", "rcumalloc-beside") else { return };
@@ -313,7 +313,7 @@ fn cgroup_stalls() {
 fn cgroup_pressure_level() {
     let group = Group::new(V1, "memory", "rcumalloc-level").and_then(|group| group.limit(200 << 20));
     let Some(group) = group else {
-        return eprintln!("skipped: no version 1 group with a limit may be made");
+        return skipped("no version 1 group with a limit may be made");
     };
     // Where there are groups of version 2, too, one that does not thrash: its stalls are not to be the reason.
     let calm = group_of_two("rcumalloc-calm");
@@ -330,7 +330,7 @@ fn with_mounts(mounts: &str, args: &[&str]) -> Option<Victim> {
         .output()
         .is_ok_and(|out| out.status.success())
     {
-        eprintln!("skipped: no mounts of one's own (unshare -m)");
+        skipped("no mounts of one's own (unshare -m)");
         return None;
     }
     let unshare = command(build::installed("unshare")).env("RCUMALLOC_DECAY_MS", "off");
@@ -348,7 +348,9 @@ fn pretended_group(files: &str) -> String {
 #[test]
 fn cgroup_events() {
     let files = "printf 'low 0\\nhigh 0\\nmax 0\\noom 0\\n' > memory.events";
-    let later = "(sleep 2; printf 'low 0\\nhigh 0\\nmax 3\\noom 0\\n' > /sys/fs/cgroup/memory.events) &";
+    // More than once: who is slow may not have read the first figures yet.
+    let later = "(for max in 3 4 5 6 7; do sleep 2; \
+         printf \"low 0\\nhigh 0\\nmax $max\\noom 0\\n\" > /sys/fs/cgroup/memory.events; done) &";
     let mounts = format!("{}; {later} true", pretended_group(files));
     let Some(victim) = with_mounts(&mounts, &["wait", CGROUP, "20"]) else { return };
     let outcome = victim.env("RCUMALLOC_PRESSURE", "cgroup").run().success();
@@ -383,12 +385,13 @@ fn cgroup_high() {
 /// Where no trigger may be set the totals are read, and `RCUMALLOC_VERBOSE` says why.
 #[test]
 fn psi_without_a_trigger() {
-    let text = |some: u32| format!("printf 'some avg10=0 total={some}\\nfull avg10=0 total=0\\n' > /mnt/psi");
+    let text =
+        |some: &str| format!("printf \"some avg10=0 total={some}\\nfull avg10=0 total=0\\n\" > /mnt/psi");
     let mounts = format!(
         "mount -t tmpfs none /mnt; {}; mount --bind /mnt/psi /proc/pressure/memory; \
-         mount -o remount,ro,bind /proc/pressure/memory; (sleep 2; {}) & true",
-        text(0),
-        text(1_000_000)
+         mount -o remount,ro,bind /proc/pressure/memory; (for second in 1 3 5 7; do sleep 2; {}; done) & true",
+        text("0"),
+        text("${second}000000")
     );
     let Some(victim) = with_mounts(&mounts, &["wait", PSI, "20"]) else { return };
     let outcome = victim.env("RCUMALLOC_PRESSURE", "psi").env("RCUMALLOC_VERBOSE", "1").run().success();

@@ -1,6 +1,6 @@
 //! hazards.md, "Start, loader, thread-local storage": a test a row, named as the row.
 
-use rcumalloc_tests::{Outcome, Victim, build, command};
+use rcumalloc_tests::{Outcome, Victim, build, command, skipped};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Command;
@@ -28,7 +28,7 @@ fn free_null_before_init() {
 fn init_reentrancy() {
     let interposer = build::program("interposer");
     for libraries in [[interposer.as_path(), build::library()], [build::library(), interposer.as_path()]] {
-        let outcome = Victim::new("init_reentrancy").preload(&libraries).patience(20).run().success();
+        let outcome = Victim::new("init_reentrancy").preload(&libraries).patience(60).run().success();
         assert_eq!(outcome.number("interposed"), 0, "{outcome}");
     }
 }
@@ -58,7 +58,7 @@ fn dlopen_vs_first_malloc() {
     let symbols = inspect_library("readelf", &["-W", "--dyn-syms"]);
     assert!(symbols.contains(" malloc\n"), "{symbols}");
     assert!(!symbols.contains("__tls_get_addr"), "dynamic thread-local storage takes the loader's lock");
-    Victim::new("dlopen_vs_first_malloc").arg(build::program("slow_plugin")).patience(20).run().success();
+    Victim::new("dlopen_vs_first_malloc").arg(build::program("slow_plugin")).patience(60).run().success();
 }
 
 #[test]
@@ -66,7 +66,7 @@ fn first_call_kinds() {
     let kinds = Victim::new("first_call_kinds").arg("list").run().success().text();
     assert!(kinds.lines().count() > 20, "{kinds}");
     for kind in kinds.lines() {
-        Victim::new("first_call_kinds").args(["process", kind]).patience(20).run().success();
+        Victim::new("first_call_kinds").args(["process", kind]).patience(60).run().success();
     }
     let outcome = Victim::new("first_call_kinds").arg("threads").run().success();
     assert!(outcome.text().ends_with("done\n"), "{outcome}");
@@ -153,7 +153,7 @@ fn preload_took_effect() {
 fn secure_mode() {
     // SAFETY: asks for a number.
     if unsafe { libc::geteuid() } != 0 {
-        return eprintln!("skipped: only root can make a program set-user-ID to somebody else");
+        return skipped("only root can make a program set-user-ID to somebody else");
     }
     let dir = build::scratch("secure");
     // Where somebody else may read it and leave figures.

@@ -1,6 +1,6 @@
 //! hazards.md, "Threads, exit, fork, signals": a test a row, named as the row.
 
-use rcumalloc_tests::{Victim, build, command};
+use rcumalloc_tests::{Victim, build, command, skipped};
 
 const MIB: u64 = 1024; // in KiB, as the kernel counts resident memory
 
@@ -46,7 +46,7 @@ fn fork_storm() {
 
 #[test]
 fn fork_in_signal_handler() {
-    let outcome = Victim::new("fork_in_signal_handler").patience(30).run().success();
+    let outcome = Victim::new("fork_in_signal_handler").run().success();
     assert_eq!(outcome.number("forked"), 300, "{outcome}");
     assert_eq!(outcome.number("concurrent"), 0, "{outcome}");
 }
@@ -103,8 +103,9 @@ fn stopped_reader() {
         "rcumalloc: stall: thread {reader} is in a read-side section that has held a grace period up for "
     );
     assert!(!ours.is_empty() && ours.iter().all(|line| line.starts_with(&start)), "{start}\n{outcome}");
-    // The whole process stopped in the section, for a second.
-    let stop_and_go = "LD_PRELOAD=$0 \"$1\" process & sleep 1; kill -CONT $!; wait $!";
+    // The whole process stopped in the section, for a second or so.
+    let stop_and_go =
+        "LD_PRELOAD=$0 \"$1\" process & while sleep 1; kill -CONT $! 2>/dev/null; do :; done; wait $!";
     let bash = command(build::installed("bash")).on_glibc().args(["-c", stop_and_go]);
     let stopped = bash.arg(build::library()).arg(build::program("stopped_reader")).run().success();
     assert!(stopped.number("deferred") <= stopped.number("budget"), "{stopped}");
@@ -157,6 +158,6 @@ fn unshare_after_start() {
     assert_eq!(ours.text(), glibc.text());
     assert_eq!(ours.number("threads"), 1, "{ours}");
     if glibc.word("unshare") != "ok" {
-        eprintln!("this machine allows no user namespaces ({}): only threads counted", glibc.word("unshare"));
+        skipped(&format!("in part: no user namespaces here ({})", glibc.word("unshare")));
     }
 }

@@ -173,7 +173,7 @@ mod tests {
                     let child = libc::fork();
                     if child == 0 {
                         fork_child();
-                        libc::alarm(10);
+                        libc::alarm(60);
                         let page = zone::alloc_run(1500);
                         let whole = page.is_some() && THINGS.alloc().is_some() && reserve::top_up();
                         crate::os::syscall::exit_group(if whole { 7 } else { 1 });

@@ -55,7 +55,7 @@ static void expect_success(pid_t child)
 
 static void child_works(void)
 {
-    alarm(20);
+    alarm(60);
     churn(100);
     _exit(0);
 }

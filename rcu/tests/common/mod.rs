@@ -105,7 +105,7 @@ pub fn take_misuse() -> Vec<Misuse> {
 
 // ---- child processes ----
 
-/// Runs `body` in a forked child and fails the test if it panics there or takes ten seconds.
+/// Runs `body` in a forked child and fails the test if it panics there or takes a minute.
 pub fn in_forked_child(body: impl FnOnce()) {
     // SAFETY: glibc's fork; the child uses the engine, the heap (which glibc makes usable in the
     // child) and `_exit`, and nothing of the harness.
@@ -113,7 +113,7 @@ pub fn in_forked_child(body: impl FnOnce()) {
     if pid == 0 {
         // SAFETY: alarm and _exit have no preconditions.
         unsafe {
-            libc::alarm(10);
+            libc::alarm(60);
             libc::_exit(if catch_unwind(AssertUnwindSafe(body)).is_ok() { 0 } else { 101 });
         }
     }
@@ -139,7 +139,7 @@ pub fn rerun(test: &str) -> Output {
         .expect("runs")
 }
 
-/// True in the process that [`rerun`] made, which has twenty seconds to live: a grace period that does
+/// True in the process that [`rerun`] made, which has a minute to live: a grace period that does
 /// not end becomes a failure.
 pub fn is_child() -> bool {
     let child = std::env::var_os(ROLE).is_some();
