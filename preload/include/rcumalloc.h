@@ -48,6 +48,48 @@ RCUMALLOC_WEAK void rcumalloc_read_unlock(void);
 /* Whether the calling thread is in a section. Async-signal-safe. */
 RCUMALLOC_WEAK bool rcumalloc_read_held(void);
 
+/* The same sections without a call and without the search for the calling thread: six instructions a
+ * pair. For code that opens a section every few nanoseconds and has a place of its own for each thread.
+ *
+ * Ask once a thread for its reader: the first time takes a microsecond, and where there is no memory for
+ * it the process ends with a line, as in rcumalloc_read_lock. It is valid until the thread ends, in the
+ * child of its fork too, but not in destructors that run at the thread's end, and in no other thread.
+ * Both kinds of sections nest in each other. Async-signal-safe. x86-64, GCC 6 or Clang. */
+typedef struct rcumalloc_reader {
+    int32_t nest, turn; /* the library's: for the two functions below only */
+} rcumalloc_reader;
+
+RCUMALLOC_WEAK rcumalloc_reader *rcumalloc_reader_self(void);
+
+/* What the two functions below call rarely; for them only. */
+RCUMALLOC_WEAK void rcumalloc_reader_lock_rare(rcumalloc_reader *self);
+RCUMALLOC_WEAK void rcumalloc_reader_unlock_rare(rcumalloc_reader *self, bool outermost);
+
+#if defined(__x86_64__) && defined(__GCC_ASM_FLAG_OUTPUTS__)
+static inline void rcumalloc_reader_lock(rcumalloc_reader *self) {
+    /* One instruction on memory, so that a signal handler's section in between leaves it as it was; the
+     * clobber keeps the section's accesses behind it. */
+    bool rare;
+    __asm__ __volatile__("incl %0" : "+m"(self->nest), "=@ccle"(rare) : : "memory");
+    if (__builtin_expect(rare, 0)) {
+        rcumalloc_reader_lock_rare(self);
+    }
+}
+
+static inline void rcumalloc_reader_unlock(rcumalloc_reader *self) {
+    bool inner, rare;
+    __asm__ __volatile__("decl %0" : "+m"(self->nest), "=@ccne"(inner) : : "memory");
+    if (__builtin_expect(inner, 0)) {
+        rcumalloc_reader_unlock_rare(self, false);
+        return;
+    }
+    __asm__ __volatile__("incl %0" : "+m"(self->turn), "=@cce"(rare) : : "memory");
+    if (__builtin_expect(rare, 0)) {
+        rcumalloc_reader_unlock_rare(self, true);
+    }
+}
+#endif
+
 /* Announces that the thread holds no protected reference. Every slow path of the allocator does it
  * too. No effect inside a section. */
 RCUMALLOC_WEAK void rcumalloc_quiescent_state(void);

@@ -99,6 +99,15 @@ fn a_huge_pair_solo() {
     assert!(count <= 400.0, "{count:.2} instructions, at most 400 are allowed");
 }
 
+/// A section, with the loop around it: through the thread's own handle, and by two calls.
+#[test]
+fn a_section() {
+    for (kind, most) in [("handle", 9.5), ("call", 35.0)] {
+        let count = per_pair(kind, "deferring");
+        assert!(count <= most, "by {kind}: {count:.2} instructions, at most {most} are allowed");
+    }
+}
+
 /// The instructions of an exported function, as objdump spells them.
 fn disassembly(function: &str) -> Vec<String> {
     // By address and size: free has a second name, and objdump knows code by one.

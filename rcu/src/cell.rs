@@ -422,6 +422,28 @@ impl ReaderCell {
         arch::unlock(self);
     }
 
+    /// The rest of [`lock_raw`](Self::lock_raw) for callers that have spelled its increment themselves (`arch.rs`),
+    /// where it did not come out positive.
+    ///
+    /// # Safety
+    /// As `lock_raw`.
+    pub unsafe fn lock_rare_raw(&self) {
+        self.lock_slow();
+    }
+
+    /// The rest of [`unlock_raw`](Self::unlock_raw), likewise: of an outermost unlock, whose turn came out as 0, or
+    /// of one whose decrement did not.
+    ///
+    /// # Safety
+    /// As `unlock_raw`.
+    pub unsafe fn unlock_rare_raw(&self, outermost: bool) {
+        if outermost {
+            self.take_turn();
+        } else {
+            self.unlock_inner();
+        }
+    }
+
     /// See [`Reader::exit`](crate::Reader::exit).
     ///
     /// # Safety

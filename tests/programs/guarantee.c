@@ -71,14 +71,37 @@ static struct block *make(unsigned at, uint64_t *seed) {
     return b;
 }
 
+/* Sections as each reader opens them: by call, by its own handle, or one in the other. */
+enum { BY_CALL = 1, BY_HANDLE = 2 };
+
+static void lock(int how, rcumalloc_reader *self) {
+    if (how & BY_CALL) {
+        rcumalloc_read_lock();
+    }
+    if (how & BY_HANDLE) {
+        rcumalloc_reader_lock(self);
+    }
+}
+
+static void unlock(int how, rcumalloc_reader *self) {
+    if (how & BY_HANDLE) {
+        rcumalloc_reader_unlock(self);
+    }
+    if (how & BY_CALL) {
+        rcumalloc_read_unlock();
+    }
+}
+
 static void *read_sections(void *seed_pointer) {
     uint64_t seed = (uintptr_t)seed_pointer * 7919;
+    int how = 1 + (int)((uintptr_t)seed_pointer % READERS);
+    rcumalloc_reader *self = how & BY_HANDLE ? rcumalloc_reader_self() : NULL;
     while (!__atomic_load_n(&stop, __ATOMIC_RELAXED)) {
         long bad = 0;
         for (int section = 0; section < 256; section++) {
             const struct block *picked[PICKS];
             uint64_t size[PICKS], stamp[PICKS];
-            rcumalloc_read_lock();
+            lock(how, self);
             uint64_t random = next_random(&seed);
             for (int i = 0; i < PICKS; i++) {
                 unsigned at = (unsigned)(random >> (i * 12)) % (i == 0 && random % 64 == 0 ? 4 : TABLE);
@@ -99,7 +122,7 @@ static void *read_sections(void *seed_pointer) {
                     bad++;
                 }
             }
-            rcumalloc_read_unlock();
+            unlock(how, self);
         }
         if (bad != 0) {
             __atomic_fetch_add(&violations, bad, __ATOMIC_RELAXED);

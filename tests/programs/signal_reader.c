@@ -1,5 +1,6 @@
 /* Sections in signal handlers: the handler interrupts a thread inside malloc, inside a section or in
- * the middle of opening one, and reads a block that a writer replaces and frees meanwhile. */
+ * the middle of opening one, and reads a block that a writer replaces and frees meanwhile. Every other
+ * section is opened through the thread's handle, whose steps the handler interrupts in the thread's own code. */
 #include "victim.h"
 #include <sys/time.h>
 
@@ -10,7 +11,13 @@ static pthread_t reader;
 static int stop;
 
 static void check_section(int spins) {
-    rcumalloc_read_lock();
+    static __thread unsigned count;
+    rcumalloc_reader *self = ++count % 2 == 0 ? rcumalloc_reader_self() : NULL;
+    if (self != NULL) {
+        rcumalloc_reader_lock(self);
+    } else {
+        rcumalloc_read_lock();
+    }
     CHECK(rcumalloc_read_held());
     unsigned char *block = __atomic_load_n(&shared, __ATOMIC_ACQUIRE);
     unsigned char first = block[0];
@@ -21,7 +28,11 @@ static void check_section(int spins) {
             }
         }
     }
-    rcumalloc_read_unlock();
+    if (self != NULL) {
+        rcumalloc_reader_unlock(self);
+    } else {
+        rcumalloc_read_unlock();
+    }
 }
 
 static void handle(int unused) {

@@ -4,7 +4,7 @@
 //! them, and retires blocks that it has unlinked; the scheme frees them by [`Dispose`] when no section that
 //! may have found them is open. All of it is generic and monomorphic, so that a scheme's fast path is
 //! inlined into the loop that measures it as it would be into a program. What costs a call costs one
-//! for users too: `rcumalloc_read_lock` and liburcu's functions lie in other objects.
+//! for users too: liburcu's functions lie in another object.
 //!
 //! ```text
 //!   name              what it is                                     allocators

@@ -1,10 +1,11 @@
-//! Ours: librcumalloc.so preloaded, sections by `rcumalloc_read_lock`, and plain `free()`.
+//! Ours: librcumalloc.so preloaded, sections through the thread's handle, and plain `free()`.
 //!
 //! The functions are found once by name, as a program's weak references are, and called through pointers,
-//! which costs what a call through the procedure linkage table costs. Without the library the scheme says
-//! that it cannot run.
+//! which costs what a call through the procedure linkage table costs. A section is spelled as the header
+//! spells it for C. Without the library the scheme says that it cannot run.
 
 use super::{Dispose, Local, Scheme};
+use core::arch::asm;
 use core::ffi::{CStr, c_void};
 
 /// `struct rcumalloc_stats` of preload/include/rcumalloc.h.
@@ -39,12 +40,21 @@ pub struct Stats {
     pub concurrent: u64,
 }
 
+/// `rcumalloc_reader`.
+#[repr(C)]
+#[allow(missing_docs)] // the header says what it is
+pub struct Reader {
+    nest: i32,
+    turn: i32,
+}
+
 /// The library's functions.
 #[derive(Clone, Copy)]
 #[allow(missing_docs)] // the header says what each does
 pub struct Api {
-    pub read_lock: extern "C" fn(),
-    pub read_unlock: extern "C" fn(),
+    reader_self: extern "C" fn() -> *mut Reader,
+    reader_lock_rare: extern "C" fn(*mut Reader),
+    reader_unlock_rare: extern "C" fn(*mut Reader, bool),
     pub barrier: extern "C" fn(),
     pub offline: extern "C" fn(),
     pub online: extern "C" fn(),
@@ -73,8 +83,15 @@ impl Api {
             Ok(Api {
                 offline: plain(c"rcumalloc_thread_offline")?,
                 online: plain(c"rcumalloc_thread_online")?,
-                read_lock: plain(c"rcumalloc_read_lock")?,
-                read_unlock: plain(c"rcumalloc_read_unlock")?,
+                reader_self: core::mem::transmute::<*mut c_void, extern "C" fn() -> *mut Reader>(symbol(
+                    c"rcumalloc_reader_self",
+                )?),
+                reader_lock_rare: core::mem::transmute::<*mut c_void, extern "C" fn(*mut Reader)>(symbol(
+                    c"rcumalloc_reader_lock_rare",
+                )?),
+                reader_unlock_rare: core::mem::transmute::<*mut c_void, extern "C" fn(*mut Reader, bool)>(
+                    symbol(c"rcumalloc_reader_unlock_rare")?,
+                ),
                 barrier: plain(c"rcumalloc_barrier")?,
                 stats: core::mem::transmute::<*mut c_void, unsafe extern "C" fn(*mut Stats, usize) -> bool>(
                     symbol(c"rcumalloc_stats")?,
@@ -96,8 +113,11 @@ impl Api {
 /// librcumalloc.so.
 pub struct Ours(Api);
 
-/// A thread: it needs nothing of its own but the functions.
-pub struct Thread(Api);
+/// A thread and its handle.
+pub struct Thread {
+    api: Api,
+    reader: *mut Reader,
+}
 
 impl Scheme for Ours {
     const NAME: &'static str = "ours";
@@ -109,7 +129,7 @@ impl Scheme for Ours {
     }
 
     fn join(&self) -> Thread {
-        Thread(self.0)
+        Thread { api: self.0, reader: (self.0.reader_self)() }
     }
 
     fn step_aside(&self) {
@@ -132,12 +152,33 @@ impl Scheme for Ours {
 impl Local for Thread {
     #[inline(always)]
     fn enter(&mut self) {
-        (self.0.read_lock)();
+        // SAFETY: the thread's own reader: two words that only this thread writes. `rcumalloc_reader_lock`.
+        unsafe {
+            asm!(
+                "inc dword ptr [{reader}]",
+                "jle {rare}",
+                reader = in(reg) self.reader,
+                rare = label { (self.api.reader_lock_rare)(self.reader) },
+                options(nostack)
+            );
+        }
     }
 
     #[inline(always)]
     fn leave(&mut self) {
-        (self.0.read_unlock)();
+        // SAFETY: as in `enter`. `rcumalloc_reader_unlock`.
+        unsafe {
+            asm!(
+                "dec dword ptr [{reader}]",
+                "jnz {inner}",
+                "inc dword ptr [{reader} + 4]",
+                "jz {turn}",
+                reader = in(reg) self.reader,
+                inner = label { (self.api.reader_unlock_rare)(self.reader, false) },
+                turn = label { (self.api.reader_unlock_rare)(self.reader, true) },
+                options(nostack)
+            );
+        }
     }
 
     #[inline(always)]

@@ -9,7 +9,7 @@ use crate::thread::shrinker::{self, Reason};
 use crate::thread::stats::{self, Stats};
 use crate::thread::{readers, reclaim, start};
 use core::ffi::{CStr, c_char, c_int, c_void};
-use rcu::{Cookie, Demand};
+use rcu::{Cookie, Demand, ReaderCell};
 
 /// `rcumalloc_read_lock()`.
 #[cfg_attr(feature = "preload", unsafe(no_mangle))]
@@ -27,6 +27,33 @@ pub extern "C" fn rcumalloc_read_unlock() {
 #[cfg_attr(feature = "preload", unsafe(no_mangle))]
 pub extern "C" fn rcumalloc_read_held() -> bool {
     readers::is_held()
+}
+
+/// `rcumalloc_reader_self()`.
+#[cfg_attr(feature = "preload", unsafe(no_mangle))]
+pub extern "C" fn rcumalloc_reader_self() -> &'static ReaderCell {
+    readers::own_cell("rcumalloc_reader_self")
+}
+
+/// `rcumalloc_reader_lock_rare()`.
+///
+/// # Safety
+/// `cell` is what [`rcumalloc_reader_self`] gave this thread, which has just incremented its first word.
+#[cfg_attr(feature = "preload", unsafe(no_mangle))]
+pub unsafe extern "C" fn rcumalloc_reader_lock_rare(cell: &ReaderCell) {
+    // SAFETY: the caller's promise.
+    unsafe { cell.lock_rare_raw() }
+}
+
+/// `rcumalloc_reader_unlock_rare()`.
+///
+/// # Safety
+/// As [`rcumalloc_reader_lock_rare`]; the thread has just decremented the first word and, if that made it 0,
+/// incremented the second: `outermost`.
+#[cfg_attr(feature = "preload", unsafe(no_mangle))]
+pub unsafe extern "C" fn rcumalloc_reader_unlock_rare(cell: &ReaderCell, outermost: bool) {
+    // SAFETY: the caller's promise.
+    unsafe { cell.unlock_rare_raw(outermost) }
 }
 
 /// `rcumalloc_quiescent_state()`.

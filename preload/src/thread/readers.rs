@@ -68,16 +68,25 @@ pub fn lock() {
 #[cold]
 #[inline(never)]
 fn lock_first() {
-    match make() {
-        // SAFETY: as in `lock`.
-        Some(cell) => unsafe { cell.lock_raw() },
-        None => {
-            // A section that nobody can see would be a broken promise.
-            let mut line = crate::os::line::Line::new();
-            line.str("rcumalloc_read_lock: no memory for the reader's record").emit();
-            crate::os::syscall::abort();
-        }
-    }
+    // SAFETY: as in `lock`.
+    unsafe { made("rcumalloc_read_lock").lock_raw() }
+}
+
+/// The calling thread's cell, for `call` to give away.
+pub fn own_cell(call: &str) -> &'static ReaderCell {
+    cell().unwrap_or_else(|| made(call))
+}
+
+/// A cell for the calling thread, which has none.
+#[cold]
+#[inline(never)]
+fn made(call: &str) -> &'static ReaderCell {
+    make().unwrap_or_else(|| {
+        // A section that nobody can see would be a broken promise.
+        let mut line = crate::os::line::Line::new();
+        line.str(call).str(": no memory for the reader's record").emit();
+        crate::os::syscall::abort()
+    })
 }
 
 /// Ends the innermost section.

@@ -1,10 +1,11 @@
 /* What tests/fast_paths.rs counts the instructions of.
  *
- *   pairs pair|order|large|huge solo|deferring BLOCKS
+ *   pairs pair|order|large|huge|call|handle solo|deferring BLOCKS
  *
  * pair: each block is freed before the next is allocated. order: 1000 are allocated, then freed in order.
- * large, huge: as pair, with 50,000 bytes and with a million.
+ * large, huge: as pair, with 50,000 bytes and with a million. call, handle: a read-side section each.
  */
+#include "../../include/rcumalloc.h"
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
@@ -28,7 +29,18 @@ int main(int argc, char **argv) {
         for (long i = 0; i < blocks; i++) free(malloc(LARGE));
     else if (!strcmp(argv[1], "huge"))
         for (long i = 0; i < blocks; i++) free(malloc(HUGE));
-    else
+    else if (!strcmp(argv[1], "call"))
+        for (long i = 0; i < blocks; i++) {
+            rcumalloc_read_lock();
+            rcumalloc_read_unlock();
+        }
+    else if (!strcmp(argv[1], "handle")) {
+        rcumalloc_reader *self = rcumalloc_reader_self();
+        for (long i = 0; i < blocks; i++) {
+            rcumalloc_reader_lock(self);
+            rcumalloc_reader_unlock(self);
+        }
+    } else
         for (long i = 0; i < blocks; i += ROW) {
             for (int j = 0; j < ROW; j++) row[j] = malloc(SIZE);
             for (int j = 0; j < ROW; j++) free(row[j]);
