@@ -143,8 +143,11 @@ pub const CACHE_MAX: usize = 192;
 /// what is not used of it is not touched.
 pub const META_ORDER: u32 = 4;
 
+/// Bytes of a cache line.
+pub const LINE: usize = 64;
+
 /// Alignment in bytes of metadata objects: a cache line, so neighbours share none.
-pub const META_ALIGN: usize = 64;
+pub const META_ALIGN: usize = LINE;
 
 // ---- the watcher -------------------------------------------------------------------------
 

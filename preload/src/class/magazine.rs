@@ -13,6 +13,8 @@
 //! Pages of pointers are type-stable: once cut they stay magazines.
 
 use crate::class::size_class::Class;
+use crate::constants::LINE;
+use core::arch::asm;
 use core::ptr::NonNull;
 use rcu::{Batch, Cookie};
 
@@ -139,6 +141,20 @@ impl Magazine {
     pub fn blocks(&mut self) -> &mut [usize] {
         // SAFETY: `len` never exceeds the array; the holder of the handle owns the array.
         unsafe { core::slice::from_raw_parts_mut(self.low(), self.len()) }
+    }
+
+    /// Asks for the first line of every block, which the program is about to write: what has waited for a
+    /// grace period is cold, and asking at once costs one miss instead of one a block. Blocks that lie
+    /// two and more to a line come by themselves.
+    #[inline(always)]
+    pub fn fetch_ahead(&mut self, class: Class) {
+        if class.size() <= LINE {
+            return;
+        }
+        for &block in &*self.blocks() {
+            // SAFETY: a hint that changes nothing, never faults and, on a processor that does not know it, does nothing.
+            unsafe { asm!("prefetchw byte ptr [{}]", in(reg) block, options(nostack, preserves_flags)) };
+        }
     }
 
     /// Takes all the blocks of `from`, of the same class, if they fit; says whether they did.

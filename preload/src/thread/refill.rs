@@ -35,6 +35,7 @@ impl ThreadCache {
         } else if let Some(mut magazine) = self.reusable(class) {
             // SAFETY: the magazine was taken from a list: its blocks are ours.
             unsafe { Map::of(class).load(magazine.blocks()) };
+            magazine.fetch_ahead(class);
             self.loaded += magazine.len() as u64;
             if let Some(emptied) = self.load(class, magazine) {
                 self.keep_spare(emptied);
