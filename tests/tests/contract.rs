@@ -28,6 +28,16 @@ fn readers_notice_frees_that_do_not_wait() {
     }
 }
 
+/// Sections without a call, in one thread, in two, across a fork; one unlock too many is found there, too.
+#[test]
+fn reader_handle() {
+    let outcome = Victim::new("reader_handle").run().success();
+    assert!(outcome.number("periods") > 0, "{outcome}");
+    let outcome = Victim::new("reader_handle").arg("unbalanced").run();
+    let said = outcome.ours().join("\n");
+    assert!(said.contains("read_unlock without an open read-side section"), "{outcome}");
+}
+
 fn bad_call(kind: &str) -> (Outcome, String) {
     let outcome = Victim::new("bad_calls").arg(kind).run();
     let address = outcome.word("address");
