@@ -6,8 +6,9 @@
 //!
 //! A heap that *breathes*, shrinking and growing again within [`BREATH_MS`], would pay a fault for
 //! every page of every breath. So what was given is compared with the clean pages that were fetched
-//! since: when most of it was fetched back [`BREATHS`] times running, that much more may stay
-//! dirty. It is an allowance, up to [`SPARE_MOST`], that ends as soon as something has lain idle for a
+//! since, both added up over as many gives as it takes: when half of it was fetched back [`BREATHS`] times
+//! running, that much more may stay dirty. Compared give by give, one shallow breath would leave a debt
+//! that no later one can meet, and the heap would fault for ever. It is an allowance, up to [`SPARE_MOST`], that ends as soon as something has lain idle for a
 //! decay period.
 //!
 //! The words are relaxed: they steer. The memory of breaths is under a lock that nobody waits for
@@ -30,15 +31,17 @@ static SPARE: AtomicUsize = AtomicUsize::new(0);
 
 /// What is known of the last breath.
 struct Breath {
-    /// Bytes given since the heap last grew.
+    /// Bytes given since the heap last grew, ...
     gave: usize,
+    /// ... and clean ones fetched meanwhile.
+    fetched: usize,
     /// When something was last given, in nanoseconds.
     at_ns: u64,
     /// Breaths running of which most was fetched back.
     count: u32,
 }
 
-static BREATH: Lock<Breath> = Lock::new(Breath { gave: 0, at_ns: 0, count: 0 });
+static BREATH: Lock<Breath> = Lock::new(Breath { gave: 0, fetched: 0, at_ns: 0, count: 0 });
 
 /// Sets the least watermark in bytes; `usize::MAX`: freeing never gives anything back.
 pub fn set_least(bytes: usize) {
@@ -100,12 +103,14 @@ impl Breath {
     /// often and the allowance was raised.
     fn inhaled(&mut self, fetched: usize, now_ns: u64) -> bool {
         if now_ns.saturating_sub(self.at_ns) > BREATH_MS * 1_000_000 {
-            (self.gave, self.count) = (0, 0);
+            (self.gave, self.fetched, self.count) = (0, 0, 0);
         }
-        if self.gave == 0 || fetched < self.gave / 2 {
+        // What was fetched before anything was given is growth.
+        self.fetched = if self.gave == 0 { 0 } else { self.fetched + fetched };
+        if self.gave == 0 || self.fetched < self.gave / 2 {
             return false;
         }
-        let again = fetched.min(core::mem::take(&mut self.gave));
+        let again = core::mem::take(&mut self.fetched).min(core::mem::take(&mut self.gave));
         self.count += 1;
         if self.count < BREATHS {
             return false;
@@ -159,12 +164,13 @@ mod tests {
     #[test]
     fn breaths_are_noticed_and_bounded() {
         let before = SPARE.load(Relaxed);
-        let mut breath = Breath { gave: 10 * MIB, at_ns: SECOND, count: 0 };
+        let mut breath = Breath { gave: 10 * MIB, fetched: 0, at_ns: SECOND, count: 0 };
         for _ in 1..BREATHS {
             assert!(!breath.inhaled(9 * MIB, SECOND + 1));
             breath.gave = 10 * MIB;
         }
         assert!(!breath.inhaled(4 * MIB, SECOND + 1), "less than half of it came back");
+        breath.fetched = 0;
         assert!(breath.inhaled(9 * MIB, SECOND + 1));
         assert_eq!(SPARE.load(Relaxed), before + 9 * MIB);
         (breath.gave, breath.count) = (10 * SPARE_MOST, BREATHS);
@@ -173,6 +179,16 @@ mod tests {
         (breath.gave, breath.count) = (10 * MIB, BREATHS);
         assert!(!breath.inhaled(10 * MIB, 60 * SECOND), "long ago");
         assert_eq!(breath.count, 0);
+        // A shallow breath leaves no debt that the later ones, each less than half of all that was given,
+        // could not meet.
+        SPARE.store(0, Relaxed);
+        let mut breath = Breath { gave: 0, fetched: 0, at_ns: SECOND, count: BREATHS };
+        let raised = [1, 4, 4, 4, 4, 4].into_iter().filter(|fetched| {
+            breath.gave += 5 * MIB;
+            breath.inhaled(fetched * MIB, SECOND + 1)
+        });
+        assert_eq!(raised.count(), 5);
+        SPARE.store(SPARE_MOST, Relaxed);
         forget_breaths(SPARE_MOST / 4);
         assert_eq!(SPARE.load(Relaxed), SPARE_MOST);
         forget_breaths(SPARE_MOST / 2);
