@@ -5,8 +5,8 @@
 //! here, one shared operation a magazine. The waiting list holds cookies of several threads, not
 //! quite in order, so each is polled when it gets to the head, which is early enough.
 //!
-//! Past its bound of bytes the depot flushes its oldest elapsed magazine to the slabs, sorted by
-//! address (the cold drain): whole-magazine exchange keeps no per-slab counts, so without this
+//! Past its bound of bytes the depot flushes its oldest elapsed magazine to the slabs, whose bitmaps are
+//! in address order (the cold drain): whole-magazine exchange keeps no per-slab counts, so without this
 //! nothing would ever go back to other classes or to the system. The flush runs outside the
 //! depot's lock. Lock order: depot, then nothing; the slabs are locked on their own.
 
@@ -250,8 +250,8 @@ pub fn flush_waiting(class: Class, waiting: Stamped<Magazine>) -> usize {
 }
 
 /// As [`flush`], and the magazine stays with the caller.
-pub fn give_blocks(class: Class, blocks: &mut [usize]) {
-    if let Some(bad) = pool::of(class).put(blocks) {
+pub fn give_blocks(class: Class, blocks: &[usize]) {
+    if let Some(bad) = pool::of(class).put(class, blocks) {
         verdict::double_free("free", bad, class, verdict::Found::AtTurn);
     }
 }

@@ -1,7 +1,7 @@
 //! The class pool: every slab of one class, under one lock.
 //!
 //! Magazines take whole batches of blocks from here and the cold drain puts them back one by
-//! one, sorted by address. A slab all of whose blocks came back goes to the zone, except the
+//! one. A slab all of whose blocks came back goes to the zone, except the
 //! last one with anything to give, which is kept so that a program at the edge does not create
 //! and destroy a slab a turn. Lock order: class pool, then the page floor.
 
@@ -99,29 +99,22 @@ impl ClassPool {
         taken
     }
 
-    /// The cold drain: puts `blocks` back into their slabs. They are sorted here. Returns the
-    /// address of a block that was in already, if there was one.
-    pub fn put(&self, blocks: &mut [usize]) -> Option<usize> {
-        blocks.sort_unstable();
+    /// The cold drain: puts `blocks` back into their slabs. Returns the address of a block that was in
+    /// already, or of no slab of this class, if there was one. In any order: what is in address order is each
+    /// slab's bitmap, and sorting here took more time than all the rest.
+    pub fn put(&self, class: Class, blocks: &[usize]) -> Option<usize> {
         let mut bad = None;
         let mut inner = self.0.lock();
-        let mut rest = &blocks[..];
-        while let Some(&first) = rest.first() {
-            let base = first & !(SLAB_BYTES - 1);
-            let count = rest.partition_point(|&b| b - base < SLAB_BYTES);
-            let (mine, others) = rest.split_at(count);
-            rest = others;
-            let Some(slab) = Slab::of(first) else {
-                bad = Some(first);
+        // Neighbours in time are often neighbours in a slab.
+        for run in blocks.chunk_by(|a, b| (a ^ b) < SLAB_BYTES) {
+            let slab = run.first().and_then(|&first| Slab::of(first)).filter(|slab| slab.class() == class);
+            let Some(slab) = slab else {
+                bad = run.first().copied();
                 continue;
             };
-            for &block in mine {
-                if slab.put(block) {
-                    inner.away -= 1;
-                } else {
-                    bad = Some(block);
-                }
-            }
+            let (put, offender) = slab.put(class, run);
+            bad = offender.or(bad);
+            inner.away -= put;
             inner.after_return(slab);
         }
         bad
@@ -258,12 +251,20 @@ impl Inner {
     }
 
     /// Files a slab that got blocks back where it now belongs.
+    #[inline(always)]
     fn after_return(&mut self, mut slab: Slab) {
         if !*slab.links().2 && slab.has_some() {
             self.link(slab);
         }
+        if slab.is_empty() {
+            self.after_emptying(slab);
+        }
+    }
+
+    #[inline(never)]
+    fn after_emptying(&mut self, mut slab: Slab) {
         let alone = slab.links().0.is_none() && slab.links().1.is_none();
-        if slab.is_empty() && slab.deferred_cookie().is_none() && !alone {
+        if slab.deferred_cookie().is_none() && !alone {
             self.release(slab);
         }
     }

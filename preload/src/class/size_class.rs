@@ -98,7 +98,7 @@ impl Class {
     /// Blocks in a slab.
     #[inline(always)]
     pub const fn blocks(self) -> usize {
-        SLAB_BYTES / self.size()
+        BLOCKS[self.index()] as usize
     }
 
     /// `ceil(2^32 / size)`: the multiplier of the interior check.
@@ -119,10 +119,11 @@ impl Class {
         (offset as u32).wrapping_mul(self.magic()) < self.magic()
     }
 
-    /// Which block of a slab holds the byte at `offset`.
+    /// Which block of a slab holds the byte at `offset`. The multiplier is too large by less than one, so the
+    /// product is by less than 2^16, and a remainder has 2^32 / 2^14 to spare.
     #[inline(always)]
     pub const fn block_of(self, offset: u16) -> usize {
-        offset as usize / self.size()
+        ((offset as u64 * self.magic() as u64) >> 32) as usize
     }
 }
 
@@ -144,6 +145,16 @@ const SIZES: [u32; CLASSES] = {
         i += 1;
     }
     sizes
+};
+
+const BLOCKS: [u16; CLASSES] = {
+    let mut blocks = [0; CLASSES];
+    let mut i = 0;
+    while i < CLASSES {
+        blocks[i] = (SLAB_BYTES / SIZES[i] as usize) as u16;
+        i += 1;
+    }
+    blocks
 };
 
 const MAGICS: [u32; CLASSES] = {
@@ -192,6 +203,7 @@ mod tests {
             let class = Class::new(i);
             for offset in 0..=u16::MAX {
                 assert_eq!(class.starts_at(offset), (offset as usize).is_multiple_of(class.size()));
+                assert_eq!(class.block_of(offset), offset as usize / class.size());
             }
         }
     }

@@ -192,20 +192,25 @@ impl Slab {
         taken + carved
     }
 
-    /// Puts the block at `addr` back. False if it was in already or never carved: the caller's
-    /// heap is damaged.
-    pub fn put(mut self, addr: usize) -> bool {
-        let block = self.class().block_of((addr - self.base()) as u16);
-        let bits = &mut self.free_bits()[block / 64];
-        let bit = 1u64 << (block % 64);
-        if *bits & bit != 0 {
-            return false;
+    /// Puts `blocks` back, all of them in this slab, which is of `class`. Returns how many were out, and one
+    /// that was in already or never carved, if there is one: the caller's heap is damaged.
+    #[inline(always)]
+    pub fn put(mut self, class: Class, blocks: &[usize]) -> (usize, Option<usize>) {
+        let (fresh, mut put, mut bad) = (self.head().fresh as usize, 0, None);
+        let bits = self.bits_of(class, 0);
+        for &addr in blocks {
+            let block = class.block_of(addr as u16);
+            let (word, bit) = (&mut bits[block / 64], 1u64 << (block % 64));
+            if *word & bit != 0 || block >= fresh {
+                bad = Some(addr);
+                continue;
+            }
+            *word |= bit;
+            put += 1;
         }
-        *bits |= bit;
         // SAFETY: the class lock is held.
-        let head = unsafe { self.0.as_mut() };
-        head.free += 1;
-        block < head.fresh as usize
+        unsafe { self.0.as_mut() }.free += put as u16;
+        (put, bad)
     }
 
     /// Marks the block at `addr` deferred until `cookie`. Needs no memory.
@@ -294,11 +299,17 @@ impl Slab {
     }
 
     fn bits<'a>(self, first: usize) -> &'a mut [u64] {
+        self.bits_of(self.class(), first)
+    }
+
+    /// The bitmap that begins with word `first`, of a slab known to be of `class`.
+    #[inline(always)]
+    fn bits_of<'a>(self, class: Class, first: usize) -> &'a mut [u64] {
         // SAFETY: two bitmaps of `words` follow the head in the same piece of metadata; the
         // class lock is held (or, for diagnosis, only a stale word is read).
         unsafe {
             let start = self.0.as_ptr().add(1).cast::<u64>().add(first);
-            core::slice::from_raw_parts_mut(start, words(self.class()))
+            core::slice::from_raw_parts_mut(start, words(class))
         }
     }
 

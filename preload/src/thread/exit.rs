@@ -116,7 +116,7 @@ pub fn release(cache: &mut ThreadCache, quiet: &Quiet) {
 pub enum Rest {
     /// The next thread will take it as it is: one operation a magazine.
     ToDepot,
-    /// It is to be given back: sorted, block by block.
+    /// It is to be given back, block by block.
     ToSlabs,
 }
 

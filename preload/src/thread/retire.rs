@@ -51,7 +51,7 @@ impl ThreadCache {
             // No array at all, not even this slot's own: straight to the slab.
             // SAFETY: the caller frees the block: it is ours.
             if unsafe { Map::of(class).take_in(block) } {
-                depot::give_blocks(class, &mut [block]);
+                depot::give_blocks(class, &[block]);
             } else {
                 verdict::double_free("free", block, class, verdict::Found::AtTurn);
             }

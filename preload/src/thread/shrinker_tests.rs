@@ -65,7 +65,7 @@ fn empty_slabs_go() {
     let class = Class::of_size(SIZE);
     let mut block = [0];
     assert_eq!(pool::of(class).take(class, &mut block, 1), 1);
-    assert_eq!(pool::of(class).put(&mut block), None);
+    assert_eq!(pool::of(class).put(class, &block), None);
     assert!(pool::of(class).kept_bytes() > 0 && pool::of(class).census().slabs == 1);
     scan_of(Reason::Api).empty_slabs();
     assert_eq!(pool::of(class).census().slabs, 0);
