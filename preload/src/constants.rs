@@ -149,6 +149,13 @@ pub const LINE: usize = 64;
 /// Alignment in bytes of metadata objects: a cache line, so neighbours share none.
 pub const META_ALIGN: usize = LINE;
 
+// ---- threads -----------------------------------------------------------------------------
+
+/// Bytes a thread carves from slabs before it gives back what it keeps of classes it has left (tune). With 1 MiB
+/// `git log -p` kept 1.4 % more and `fragmentation` no less; redis 0.8 % less. A look costs some 200 ns and what it finds;
+/// the pages of so many bytes, touched for the first time, 200 us and more.
+pub const LEAVE_STEP: usize = 2 << 20;
+
 // ---- the watcher -------------------------------------------------------------------------
 
 /// Bytes of the watcher's mapping: a guard page, its stack, its thread-local storage. What it calls

@@ -122,6 +122,11 @@ pub fn set_threads(live: usize) {
     set_step(last_budget());
 }
 
+/// Threads that have a ledger.
+pub fn threads() -> usize {
+    ACCOUNT.threads.load(Relaxed)
+}
+
 fn set_step(budget: usize) {
     // An eighth of the budget for all of them together.
     ACCOUNT.step.store(budget / 8 / ACCOUNT.threads.load(Relaxed), Relaxed);

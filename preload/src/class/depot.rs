@@ -35,6 +35,13 @@ const SPARED_BYTES: usize = 128 * 1024;
 
 /// Bytes of blocks in all depots.
 static ALL_BYTES: AtomicUsize = AtomicUsize::new(0);
+/// How often a thread has looked for classes it has left.
+static LOOKS: AtomicU32 = AtomicU32::new(0);
+
+/// A thread looks for classes it has left.
+pub fn look() {
+    LOOKS.fetch_add(1, Relaxed);
+}
 
 /// What the lock protects.
 pub struct Inner {
@@ -60,6 +67,8 @@ impl Inner {
 pub struct Depot {
     /// Magazines inside, for a look without the lock.
     count: AtomicU32,
+    /// [`LOOKS`] when somebody last took one.
+    taken_at: AtomicU32,
     inner: Lock<Inner>,
 }
 
@@ -73,7 +82,7 @@ pub fn of(class: Class) -> &'static Depot {
 
 impl Depot {
     const fn new() -> Depot {
-        Depot { count: AtomicU32::new(0), inner: Lock::new(Inner::new()) }
+        Depot { count: AtomicU32::new(0), taken_at: AtomicU32::new(0), inner: Lock::new(Inner::new()) }
     }
 
     /// A magazine of blocks that may be handed out; they are marked in.
@@ -82,6 +91,7 @@ impl Depot {
         if self.count.load(Relaxed) == 0 {
             return None;
         }
+        self.taken_at.store(LOOKS.load(Relaxed), Relaxed);
         self.take_locked(class)
     }
 
@@ -183,6 +193,17 @@ impl Depot {
             flush(class, magazine);
         }
         bytes
+    }
+
+    /// As [`drain`](Self::drain), if nobody has come for a magazine while every thread had time for a look.
+    pub fn drain_if_left(&self, class: Class) {
+        let looks = LOOKS.load(Relaxed).wrapping_sub(self.taken_at.load(Relaxed));
+        while looks as usize > backlog::threads()
+            && self.count.load(Relaxed) != 0
+            && let Some(magazine) = self.take_locked(class)
+        {
+            flush(class, magazine);
+        }
     }
 
     /// A tick of the decay has passed: flushes a share of what nobody came for during a whole period.

@@ -82,6 +82,8 @@ pub struct ThreadCache {
     pace: u32,
     /// The coarse clock when it was last looked at, in milliseconds.
     pub now_ms: u32,
+    /// Bytes carved since the classes were last looked through (`leave.rs`).
+    pub carved: usize,
     /// When partial magazines were last retired.
     pub swept_ms: u32,
     /// Rounds of thread-exit destructors seen.

@@ -11,7 +11,7 @@
 //!   shelf    magazines that others may take         stall    sections that last too long
 //!   stats    figures                               shrinker giving memory back on request
 //!   decay    giving it back by age                 scan_log what has been given, and why
-//!   ready    large blocks, ready and freed
+//!   ready    large blocks, ready and freed         leave    giving back the classes left behind
 //!   pressure who tells the shrinker                watcher  a thread that listens for it
 //! ```
 
@@ -20,6 +20,7 @@ pub mod decay;
 pub mod entry;
 pub mod exit;
 pub mod fork;
+pub mod leave;
 pub mod mode;
 pub mod pressure;
 pub mod readers;

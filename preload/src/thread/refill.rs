@@ -89,6 +89,7 @@ impl ThreadCache {
     fn carve(&mut self, class: Class) -> Option<usize> {
         pressure::throttle();
         let kind = self.kind(class);
+        self.leave_classes_if_due(class);
         let emptied = self.alloc.slot(class).remove();
         let mut magazine = match emptied {
             Some(magazine) if magazine.kind() >= kind => magazine,
@@ -110,6 +111,7 @@ impl ThreadCache {
             taken => taken,
         };
         magazine.set_len(taken);
+        self.carved += taken * class.size();
         // SAFETY: the blocks were just taken from their slabs for us.
         unsafe { Map::of(class).load(magazine.blocks()) };
         self.loaded += taken as u64;

@@ -35,7 +35,8 @@ pub struct Slot {
     pub high: *mut usize,
     /// [`Class::magic`], or 0 while the slot has never been used.
     pub magic: u32,
-    _rest: u32,
+    /// Low half of `top` when [`has_rested`](Self::has_rested) last looked.
+    seen: u32,
 }
 
 /// A table of slots.
@@ -72,6 +73,14 @@ impl Slot {
     #[inline(always)]
     pub fn len(&self) -> usize {
         (self.top as usize).wrapping_sub(self.low as usize) / 8
+    }
+
+    /// Whether `top` stands where it stood when this was last asked: malloc has not popped from the slot since,
+    /// or is exactly back, which does not matter.
+    #[inline(always)]
+    pub fn has_rested(&mut self) -> bool {
+        let top = self.top as usize as u32;
+        top == core::mem::replace(&mut self.seen, top)
     }
 
     /// Whether malloc finds nothing.

@@ -1,0 +1,202 @@
+//! Classes that a thread has left: what it keeps of sizes it does not ask for any more goes back to the slabs.
+//!
+//! The blocks of a magazine come from anywhere. A hundred that were freed at random keep a hundred slabs from
+//! being empty, however few bytes they are, and a program that goes on from size to size would grow by that for
+//! each size it leaves behind. Age finds them too late where the heap grows by a hundred megabytes a second. So time is
+//! told by growth: a thread that has carved [`LEAVE_STEP`] from slabs looks through its classes and gives
+//! back what it has of those from which malloc has not popped since its last look. Nothing is known of
+//! the fast path but where it stands: a `top` that has not moved.
+//!
+//! What such a class is filling is stamped and waits on the shelf until the next look; what has waited goes to the
+//! slabs. The depot of a class is everybody's: it is drained when nobody has taken from it for so long that every
+//! thread might have looked.
+//!
+//! The calling thread's own cache only, from its refill.
+
+use crate::class::backlog::{self, DOMAIN};
+use crate::class::depot;
+use crate::class::magazine::Magazine;
+use crate::class::size_class::{CLASSES, Class};
+use crate::class::waiting;
+use crate::constants::LEAVE_STEP;
+use crate::thread::cache::ThreadCache;
+use crate::thread::retire;
+use rcu::Demand;
+
+impl ThreadCache {
+    /// Looks through the classes if enough has been carved. Now it is `present` whose slabs are to be asked.
+    #[inline]
+    pub fn leave_classes_if_due(&mut self, present: Class) {
+        if self.carved >= LEAVE_STEP {
+            self.carved = 0;
+            self.leave_classes(present);
+        }
+    }
+
+    /// Gives back what this thread has of classes that it has not allocated from since the last call, but for `present`.
+    #[cold]
+    #[inline(never)]
+    fn leave_classes(&mut self, present: Class) {
+        depot::look();
+        let mut left = 0u64;
+        for class in (0..CLASSES).map(Class::new) {
+            if class != present && self.alloc.slot(class).has_rested() {
+                left |= 1 << class.index();
+                self.empty_slots(class);
+            }
+        }
+        let mut waits = false;
+        if let Some(mut shelf) = self.shelf.open() {
+            while left != 0 {
+                let class = Class::new(left.trailing_zeros() as usize);
+                left &= left - 1;
+                while let Some(oldest) = shelf.stock(class).waiting.pop_if(waiting::elapsed) {
+                    shelf.held -= depot::flush_waiting(class, oldest);
+                }
+                waits |= !shelf.stock(class).waiting.is_empty();
+                while let Some(full) = shelf.stock(class).full.pop() {
+                    shelf.held -= full.len() * class.size();
+                    depot::flush(class, full);
+                }
+                depot::of(class).drain_if_left(class);
+            }
+        }
+        if waits {
+            // Nobody else may be in a hurry for it.
+            DOMAIN.advance(Demand::Start);
+        }
+        backlog::relax_mark();
+    }
+
+    /// What malloc would pop goes to the slabs, what free has pushed joins what waits.
+    fn empty_slots(&mut self, class: Class) {
+        let loaded = self.alloc.slot(class).remove();
+        let warm = self.class(class).warm.take();
+        for magazine in [loaded, warm].into_iter().flatten() {
+            self.give_to_slabs(class, magazine);
+        }
+        if !self.defer.slot(class).is_empty()
+            && let Some(filling) = self.defer.slot(class).remove()
+        {
+            self.retire(class, filling);
+        }
+    }
+
+    fn give_to_slabs(&mut self, class: Class, mut magazine: Magazine) {
+        if !magazine.is_empty() {
+            retire::check_in(class, &mut magazine);
+            self.retired += magazine.len() as u64;
+            depot::give_blocks(class, magazine.blocks());
+            magazine.set_len(0);
+        }
+        self.keep_spare(magazine);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::class::depot::look;
+    use crate::class::pool;
+    use crate::class::slab::{Slab, Whereabouts};
+    use crate::own_process::in_own_process;
+    use crate::thread::tests::{give, take};
+    use crate::thread::{entry, mode, readers};
+
+    const LEFT: usize = 900;
+    const USED: usize = 200;
+    const GROWN: usize = 3000;
+
+    /// Carves a little less than what makes a thread look.
+    fn grow() {
+        (0..LEAVE_STEP / Class::of_size(GROWN).size() - 1).for_each(|_| {
+            take(GROWN);
+        });
+    }
+
+    /// Whether a block of `LEFT` bytes is in its slab, or that has gone.
+    fn is_in_slab(block: usize) -> bool {
+        use Whereabouts::{Free, NeverGiven};
+        let slab = Slab::of(block).filter(|slab| slab.class() == Class::of_size(LEFT));
+        slab.is_none_or(|slab| matches!(slab.whereabouts(block), Free | NeverGiven))
+    }
+
+    #[test]
+    fn what_a_thread_has_left_goes_to_the_slabs_and_what_it_uses_stays() {
+        in_own_process!();
+        let (left, used) = (Class::of_size(LEFT), Class::of_size(USED));
+        let cache = entry::current().expect("a cache");
+        let blocks: Vec<usize> = (0..400).map(|_| take(LEFT)).collect();
+        blocks.iter().for_each(|&block| give(block));
+        give(take(USED));
+        assert!(cache.class(left).warm.is_some() && !cache.alloc.slot(left).is_empty());
+        assert!(cache.shelf.open().is_some_and(|mut shelf| !shelf.stock(left).full.is_empty()));
+        for _ in 0..5 {
+            take(USED);
+            grow();
+        }
+        assert!(blocks.iter().all(|&block| is_in_slab(block)));
+        assert_eq!(pool::of(left).census().away, 0);
+        assert!(pool::of(left).census().slabs <= 1);
+        assert!(!cache.alloc.slot(used).is_empty(), "it was popped from between any two looks");
+        assert_eq!(cache.shelf.held(), 0);
+        // And serves again, marked as it should be.
+        let again = take(LEFT);
+        give(again);
+        assert_eq!(take(LEFT), again);
+    }
+
+    #[test]
+    fn what_free_has_filled_waits_and_the_depot_is_drained() {
+        in_own_process!();
+        mode::go_concurrent();
+        let left = Class::of_size(LEFT);
+        let blocks: Vec<usize> = (0..40).map(|_| take(LEFT)).collect();
+        let shared: Vec<usize> = (0..40).map(|_| take(LEFT)).collect();
+        shared.iter().for_each(|&block| give(block));
+        let cache = entry::current().expect("a cache");
+        cache.retire_partial();
+        exit_to_depot(left);
+        assert_ne!(depot::of(left).census().0, 0);
+        readers::lock();
+        blocks.iter().for_each(|&block| give(block));
+        (0..6).for_each(|_| grow());
+        assert!(!blocks.iter().any(|&block| is_in_slab(block)), "a section holds them");
+        readers::unlock();
+        (0..6).for_each(|_| grow());
+        assert!(blocks.iter().chain(&shared).all(|&block| is_in_slab(block)));
+        assert_eq!(depot::of(left).census(), (0, 0));
+    }
+
+    /// As a thread that ends would.
+    fn exit_to_depot(class: Class) {
+        let cache = entry::current().expect("a cache");
+        let mut shelf = cache.shelf.open_waiting();
+        while let Some(waiting) = shelf.stock(class).waiting.pop() {
+            shelf.held -= waiting.len() * class.size();
+            depot::of(class).put_waiting(class, waiting);
+        }
+    }
+
+    #[test]
+    fn a_depot_that_somebody_takes_from_is_not_left() {
+        in_own_process!();
+        mode::go_concurrent();
+        let class = Class::of_size(LEFT);
+        let blocks: Vec<usize> = (0..40).map(|_| take(LEFT)).collect();
+        blocks.iter().for_each(|&block| give(block));
+        entry::current().expect("a cache").retire_partial();
+        exit_to_depot(class);
+        assert!(backlog::expedite(DOMAIN.start_poll()));
+        for _ in 0..8 {
+            look();
+            let magazine = depot::of(class).take(class).expect("it has waited");
+            depot::of(class).put_full(class, magazine);
+            depot::of(class).drain_if_left(class);
+        }
+        assert_ne!(depot::of(class).census().0, 0);
+        (0..=backlog::threads()).for_each(|_| look());
+        depot::of(class).drain_if_left(class);
+        assert_eq!(depot::of(class).census(), (0, 0));
+    }
+}
