@@ -264,7 +264,11 @@ fn threads_are_recorded_and_replayed() {
 
 #[test]
 fn an_allocator_equals_itself_and_not_one_and_a_half_of_itself() {
-    let output = bench(&["self-test", "--quick"]);
+    // Of 11 ratios of equals all lie on one side once in 1024 times, and there are three workloads.
+    let mut output = bench(&["self-test", "--quick"]);
+    if !output.status.success() {
+        output = bench(&["self-test", "--quick"]);
+    }
     assert!(output.status.success(), "{}", out(&output));
     assert!(out(&output).contains("overhead: recording a latency costs"), "{}", out(&output));
     let output = bench(&["self-test", "--quick", "--tilt", "20"]);
