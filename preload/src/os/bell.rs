@@ -78,6 +78,7 @@ mod tests {
 
     #[test]
     fn wants_are_taken_once() {
+        crate::own_process::in_own_process!();
         want(SIGNAL);
         want(SIGNAL);
         assert_eq!(wants() & SIGNAL, SIGNAL);

@@ -115,6 +115,7 @@ mod tests {
 
     #[test]
     fn asks_and_steals_nothing() {
+        crate::own_process::in_own_process!();
         assert_eq!(install(libc::SIGPROF), Ok(()));
         bell::take();
         // SAFETY: our handler, in this thread.

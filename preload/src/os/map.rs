@@ -199,6 +199,7 @@ mod tests {
 
     #[test]
     fn reserve_commit_purge() {
+        crate::own_process::in_own_process!();
         let at = reserve(1 << 20).unwrap();
         assert!(commit(at, 8192));
         // SAFETY: committed just now, ours alone.

@@ -81,6 +81,7 @@ mod tests {
 
     #[test]
     fn asks_past_the_limit_and_again_when_it_is_worth_it() {
+        crate::own_process::in_own_process!();
         set(160 * MIB);
         assert!(!asks(160, 100) && asks(161, 0));
         assert_eq!((excess(160 * MIB), excess(161 * MIB)), (0, 21 * MIB));

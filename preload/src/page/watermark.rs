@@ -163,6 +163,7 @@ mod tests {
 
     #[test]
     fn breaths_are_noticed_and_bounded() {
+        crate::own_process::in_own_process!();
         let before = SPARE.load(Relaxed);
         let mut breath = Breath { gave: 10 * MIB, fetched: 0, at_ns: SECOND, count: 0 };
         for _ in 1..BREATHS {
