@@ -1,8 +1,9 @@
 //! Tending a cache: what every slow path does, the sweep by age, and the backlog's surplus.
 //!
-//! A sweep, at the first slow path after the age limit has passed, retires partial magazines, so
-//! that a block in a half-full one does not wait for ever (`partial_batch_age`), and expedites if
-//! the oldest waiting magazine is past the limit. Nothing here blocks but [`barrier`].
+//! A sweep, at the first look at the clock after the age limit has passed, retires partial magazines,
+//! so that a block in a half-full one does not wait for ever (`partial_batch_age`), and expedites if
+//! the oldest waiting magazine is past the limit. A thread with many slow paths looks at each 32nd, one
+//! with few at each (`ThreadCache::look_at_clock`). Nothing here blocks but [`barrier`].
 
 use crate::class::backlog::{self, DOMAIN};
 use crate::class::depot;
