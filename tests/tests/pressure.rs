@@ -19,7 +19,7 @@ const CGROUP: &str = "5";
 const SIGUSR2: &str = "12";
 
 fn watcher(what: &str) -> Outcome {
-    Victim::new("watcher").arg(what).patience(120).run()
+    Victim::new("watcher").arg(what).patience(300).run()
 }
 
 /// A program with 64 MiB that nothing ages.
@@ -167,7 +167,7 @@ fn watcher_and_the_end() {
     let outcome = watcher("pthread_exit").success();
     assert_eq!((outcome.number("watcher"), outcome.number("watcher_after")), (1, 0), "{outcome}");
     // Threads that end without libc: the watcher finds itself alone.
-    let alone = Victim::new("watcher").arg("raw_exit").patience(45).run();
+    let alone = Victim::new("watcher").arg("raw_exit").patience(90).run();
     assert_eq!(alone.success().number("watcher"), 1);
 }
 
@@ -175,7 +175,7 @@ fn watcher_and_the_end() {
 #[test]
 fn watcher_under_valgrind() {
     let valgrind = command(build::installed("valgrind")).args(["-q", "--tool=none"]);
-    let outcome = valgrind.arg(build::program("watcher")).arg("once").patience(120).run().success();
+    let outcome = valgrind.arg(build::program("watcher")).arg("once").patience(300).run().success();
     assert_eq!(outcome.number("watcher"), 0, "{outcome}");
     assert_eq!(watcher("once").success().number("watcher"), 1);
 }

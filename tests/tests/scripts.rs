@@ -7,7 +7,7 @@ use rcumalloc_tests::{Outcome, build, command};
 fn matrix(library: &std::path::Path) -> Outcome {
     let programs = command(build::root().join("scripts/programs")).on_glibc();
     let programs = programs.args(["--no-setup", "--only", "perl", "--mode", "all", "--library"]).arg(library);
-    programs.env("CARGO_TARGET_DIR", build::made().join("matrix")).patience(120).run()
+    programs.env("CARGO_TARGET_DIR", build::made().join("matrix")).patience(600).run()
 }
 
 #[test]

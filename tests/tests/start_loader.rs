@@ -138,7 +138,7 @@ fn preload_took_effect() {
     // The runner says so when a program cannot be preloaded, and does not run it.
     let run = |program: &Path| {
         let runner = command(build::root().join("scripts/run")).on_glibc().env("RCUMALLOC_NO_SETUP", "1");
-        runner.env("CARGO_TARGET_DIR", build::target()).arg("--").arg(program).patience(300).run()
+        runner.env("CARGO_TARGET_DIR", build::target()).arg("--").arg(program).patience(900).run()
     };
     let outcome = run(&build::program("preload_took_effect")).success();
     assert_eq!(outcome.text(), "present 1\n");
