@@ -8,7 +8,7 @@
 
 use crate::os::line::Line;
 use crate::os::signals::Quiet;
-use crate::os::{clock, syscall, tls};
+use crate::os::{clock, syscall};
 use crate::thread::cache::ThreadCache;
 use crate::thread::{entry, exit, mode, registry, watcher};
 use core::arch::global_asm;
@@ -37,9 +37,20 @@ pub unsafe extern "C" fn pthread_create(
 ) -> c_int {
     let real = real();
     // The creator has a cache from here on: its own frees are deferred too.
-    entry::current();
+    let own = entry::current();
     mode::go_concurrent();
-    let Some(cache) = registry::acquire(&Quiet::new()) else {
+    let quiet = match own {
+        Some(own) => {
+            // It may wait for the new thread for long: what grace periods wait for is said before.
+            own.slow_path();
+            // SAFETY: the thread has a cache and the switch has been made above.
+            unsafe { Quiet::unneeded() }
+        }
+        None => Quiet::new(),
+    };
+    let acquired = registry::acquire(&quiet);
+    drop(quiet);
+    let Some(cache) = acquired else {
         // No memory for a cache: the thread gets one on its first call, or lives without.
         // SAFETY: the caller's promise.
         return unsafe { real(thread, attributes, start, argument) };
@@ -73,24 +84,21 @@ fn real() -> Create {
 
 /// What the thread is to run, in the two registers that the C ABI returns it in.
 #[repr(C)]
-struct Task {
+pub(crate) struct Task {
     start: usize,
     argument: usize,
 }
 
 /// In the new thread: makes the cache its own.
-extern "C" fn enter(cache: *mut ThreadCache) -> Task {
+pub(crate) extern "C" fn enter(cache: *mut ThreadCache) -> Task {
     // SAFETY: handed over by the creator, for this thread alone.
     let cache = unsafe { &mut *cache };
     let task = Task { start: cache.start.load(Relaxed), argument: cache.argument.load(Relaxed) };
-    // From the question to the answer no handler may give the thread another cache.
-    let quiet = Quiet::new();
-    if tls::alloc_table() == tls::empty_table() {
-        registry::adopt(cache, &quiet);
+    if registry::adopt_unless_handled(cache) {
         exit::watch_thread(cache);
     } else {
-        // Something allocated before us and the thread has a cache.
-        exit::release(cache, &quiet);
+        // Something allocated before us, or a handler opened a section: the thread has a cache.
+        exit::release(cache, &Quiet::new());
     }
     task
 }

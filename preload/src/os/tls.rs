@@ -118,6 +118,54 @@ pub fn set_free_table(table: usize) {
     }
 }
 
+/// Sets both tables, in one instruction: a handler finds the old ones or the new ones.
+#[inline]
+pub fn set_tables(alloc: usize, free: usize) {
+    // SAFETY: writes this thread's own words, which are aligned to 16 bytes.
+    unsafe {
+        asm!(
+            "mov {t}, qword ptr [rip + rcumalloc_tables@GOTTPOFF]",
+            "movq {x}, {alloc}",
+            "movq {y}, {free}",
+            "punpcklqdq {x}, {y}",
+            "movaps xmmword ptr fs:[{t}], {x}",
+            t = out(reg) _,
+            x = out(xmm_reg) _,
+            y = out(xmm_reg) _,
+            alloc = in(reg) alloc,
+            free = in(reg) free,
+            options(nostack, preserves_flags),
+        );
+    }
+}
+
+/// As [`set_tables`], if the thread has none: the question and the answer are one instruction, between
+/// whose halves no handler comes. False: it has some.
+#[inline]
+pub fn set_tables_if_empty(alloc: usize, free: usize) -> bool {
+    let empty = empty_table();
+    let set: u8;
+    // SAFETY: writes this thread's own words, which are aligned to 16 bytes; rbx, which operands may not
+    // name, is put back. Every x86-64 processor since 2006 has the instruction.
+    unsafe {
+        asm!(
+            "mov rdi, qword ptr [rip + rcumalloc_tables@GOTTPOFF]",
+            "xchg rsi, rbx",
+            "cmpxchg16b xmmword ptr fs:[rdi]",
+            "mov rbx, rsi",
+            "sete r8b",
+            out("r8b") set,
+            out("rdi") _,
+            inout("rsi") alloc => _,
+            in("rcx") free,
+            inout("rax") empty => _,
+            inout("rdx") empty => _,
+            options(nostack),
+        );
+    }
+    set != 0
+}
+
 /// Address of this thread's second word. Another thread may store a table there to change where
 /// this thread's frees go (solo to concurrent); the thread loads the word once per free.
 #[inline]

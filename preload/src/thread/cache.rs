@@ -96,12 +96,16 @@ pub struct ThreadCache {
     pub free_word: AtomicUsize,
     /// The owner's thread id, 0 before it runs.
     pub tid: AtomicU32,
-    /// Registry: in use or not.
+    /// Registry: in use, vacant or unused.
     pub live: AtomicU32,
     /// Registry: every cache there is.
     pub next_all: AtomicPtr<ThreadCache>,
-    /// Registry: unused caches.
+    /// Registry: unused caches, or vacant ones.
     pub next_unused: AtomicPtr<ThreadCache>,
+    /// Vacant: bytes of what it holds.
+    pub vacant_bytes: AtomicUsize,
+    /// Vacant: since when, in milliseconds of the coarse clock.
+    pub vacant_ms: AtomicU32,
     /// What the thread is to run, from its creator.
     pub start: AtomicUsize,
     /// Its argument.

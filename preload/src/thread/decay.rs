@@ -23,6 +23,7 @@ use crate::os::clock;
 use crate::page::{idle, watermark, zone};
 use crate::thread::scan_log::{self, Reason};
 use crate::thread::shelf::{self, Whose};
+use crate::thread::vacant;
 use core::sync::atomic::{
     AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering::Relaxed, Ordering::SeqCst,
 };
@@ -77,7 +78,7 @@ fn step_ns() -> u64 {
 
 /// What there is to age, in bytes.
 fn left() -> usize {
-    zone::dirty_bytes() + depot::all_bytes() + backlog::deferred_bytes()
+    zone::dirty_bytes() + depot::all_bytes() + backlog::deferred_bytes() + vacant::bytes()
 }
 
 /// What a slow path does now and then: purges past the watermark, ages, wakes the sleeper.

@@ -1,10 +1,14 @@
 //! A thread's last moments.
 //!
 //! A key destructor of libc gives the cache back. Other destructors may call malloc after ours,
-//! so ours asks to be called again until libc's last round, and only then lets go. What the
-//! thread still frees after that (libc frees its own thread-local storage last of all) finds the
+//! so ours asks to be called once more, and only then lets go: by then all of them have run, but for those that
+//! ask for more rounds themselves. What the thread still frees after that (libc frees its own thread-local storage last of all) finds the
 //! *exited* table: it is served block by block, without a cache, and creates nothing
 //! (`free_after_tls_destroyed`).
+//!
+//! What the cache holds stays in it for the next thread (`vacant.rs`); where there is no room for that it is
+//! emptied. Leaving it makes no system call and takes no lock, which a handler might want: a handler finds the thread with its cache or without one,
+//! because both words of the thread change in one instruction.
 //!
 //! At the end of the process nothing is freed, but what is in the exiting thread's magazines is
 //! checked once more for blocks that were freed twice.
@@ -23,11 +27,12 @@ use crate::os::signals::Quiet;
 use crate::os::tls;
 use crate::thread::cache::ThreadCache;
 use crate::thread::shelf::Stock;
-use crate::thread::{decay, registry, retire, watcher};
+use crate::thread::{decay, mode, registry, retire, vacant, watcher};
 use core::sync::atomic::{AtomicU32, Ordering};
 
-/// Rounds of key destructors libc runs (`PTHREAD_DESTRUCTOR_ITERATIONS`).
-const ROUNDS: u32 = 4;
+/// In which of libc's four rounds of key destructors (`PTHREAD_DESTRUCTOR_ITERATIONS`) the cache is given back: every
+/// other destructor has run once before that. A round costs some 500 instructions.
+const ROUNDS: u32 = 2;
 
 /// The table of a thread that has given its cache back: zeros, as the empty table, but telling.
 static EXITED_TABLE: [u64; TABLE_WORDS] = [0; TABLE_WORDS];
@@ -93,12 +98,23 @@ unsafe extern "C" fn destroy(cache: *mut libc::c_void) {
 /// Lets go of the calling thread's cache, for good.
 pub fn leave(cache: &mut ThreadCache) {
     // A section that a handler opens finds the cache whole, or gone.
-    let quiet = Quiet::new();
-    registry::forget_word(cache, &quiet);
-    let exited = EXITED_TABLE.as_ptr() as usize;
-    tls::set_free_table(exited);
-    tls::set_alloc_table(exited);
-    release(cache, &quiet);
+    cache.close_freed();
+    match vacant::room_for(cache) {
+        // Until the switch is complete, the thread's word has to be taken from whoever makes it.
+        Some(room) if mode::is_switched() => {
+            tls::set_tables(exited_table(), exited_table());
+            // SAFETY: the reader was registered with the cache and its thread uses it no more.
+            unsafe { cache.reader.exit_raw() };
+            cache.mark_in();
+            registry::vacate(cache, room);
+        }
+        _ => {
+            let quiet = Quiet::new();
+            registry::forget_word(cache, &quiet);
+            tls::set_tables(exited_table(), exited_table());
+            release(cache, &quiet);
+        }
+    }
     decay::note_work();
     watcher::after_thread();
 }
@@ -241,10 +257,10 @@ pub fn verify_own() {
     }
 }
 
-fn blocks_of(slot: &crate::thread::table::Slot) -> &[usize] {
+pub(super) fn blocks_of(slot: &crate::thread::table::Slot) -> &[usize] {
     if slot.low.is_null() {
         return &[];
     }
-    // SAFETY: the thread's own slot: `low` to `top` are its blocks.
+    // SAFETY: a slot of the caller's: `low` to `top` are its blocks.
     unsafe { core::slice::from_raw_parts(slot.low, slot.len()) }
 }

@@ -203,4 +203,5 @@ fn settle_in_child() {
         exit::abandon(cache);
         registry::give_back(cache, &quiet);
     }
+    registry::restore();
 }

@@ -8,7 +8,8 @@
 //!   registry every cache there is                  mode     solo, concurrent, api, strict
 //!   start    the process's first call              exit     the thread's last
 //!   fork     the child's first moments             readers  read_lock for C
-//!   shelf    magazines that others may take         stall    sections that last too long
+//!   shelf    magazines that others may take         vacant   caches left to the next thread
+//!   stall    sections that last too long
 //!   stats    figures                               shrinker giving memory back on request
 //!   decay    giving it back by age                 scan_log what has been given, and why
 //!   ready    large blocks, ready and freed         leave    giving back the classes left behind
@@ -36,6 +37,7 @@ pub mod stall;
 pub mod start;
 pub mod stats;
 pub mod table;
+pub mod vacant;
 pub mod watcher;
 
 #[cfg(test)]

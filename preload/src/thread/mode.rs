@@ -113,6 +113,12 @@ pub fn admit_readers() {
     ADMITTED.store(true, Ordering::Release);
 }
 
+/// Whether the process is concurrent for good and no thread's word will be set from outside any more.
+#[inline(always)]
+pub fn is_switched() -> bool {
+    SWITCHED.load(Ordering::Acquire)
+}
+
 /// Whether readers were admitted and the rest of the switch is still to be made.
 #[inline(always)]
 pub fn is_half_switched() -> bool {

@@ -15,7 +15,7 @@ use crate::os::{bell, clock};
 use crate::page::reserve;
 use crate::thread::cache::ThreadCache;
 use crate::thread::shelf::{self, Whose};
-use crate::thread::{decay, entry, fork, mode, pressure, readers, stall};
+use crate::thread::{decay, entry, fork, mode, pressure, readers, stall, vacant};
 use rcu::{BarrierHooks, Reader};
 
 /// Waiting magazines of a class that a thread over budget keeps for its own next refills (tune).
@@ -80,6 +80,7 @@ impl ThreadCache {
             backlog::expedite(cookie);
         }
         self.sweep_large();
+        vacant::empty(backlog::age_limit_ms());
         stall::look();
     }
 
@@ -153,6 +154,7 @@ pub fn barrier() {
             if let Some(cache) = entry::existing() {
                 cache.retire_partial();
             }
+            vacant::empty(0);
         }
 
         fn reclaim(&mut self) {

@@ -3,7 +3,8 @@
 //! Caches are type-stable metadata. A cache is acquired by the creator of a thread, before it
 //! runs, or by a thread itself on its first call; it is given back when the thread ends, or found
 //! abandoned (a raw clone that ran no destructor) by asking the kernel whether the thread still
-//! exists. One lock, held with signals blocked, so that a handler's first `read_lock` can take it;
+//! exists. One lock, held with signals blocked, so that a handler's first `read_lock` can take it, or by a thread
+//! that has a cache, whose handlers need none. What an ended thread leaves whole is vacant (`vacant.rs`);
 //! the list of all caches only grows and is walked under the lock or, by statistics, without it.
 
 use crate::class::Torn;
@@ -13,6 +14,7 @@ use crate::os::signals::Quiet;
 use crate::os::{peers, tid, tls};
 use crate::page::{meta, reserve};
 use crate::thread::cache::ThreadCache;
+use crate::thread::vacant::{self, Room};
 use crate::thread::{exit, mode, shelf};
 use core::sync::atomic::{AtomicPtr, AtomicUsize, Ordering};
 use rcu::{Reader, ReaderCell};
@@ -24,10 +26,9 @@ const RESERVE_MOST: usize = 16;
 /// Live caches from which on a registration looks for abandoned ones; doubles with each search.
 const SCAVENGE_FROM: usize = 64;
 
-/// What the lock protects.
+/// What the lock protects, beside the taking of vacant caches.
 pub struct Inner {
     unused: *mut ThreadCache,
-    live: usize,
     scavenge_at: usize,
 }
 
@@ -35,29 +36,39 @@ pub struct Inner {
 unsafe impl Send for Inner {}
 
 #[unsafe(link_section = ".data")]
-static REGISTRY: Lock<Inner> =
-    Lock::new(Inner { unused: core::ptr::null_mut(), live: 0, scavenge_at: SCAVENGE_FROM });
+static REGISTRY: Lock<Inner> = Lock::new(Inner { unused: core::ptr::null_mut(), scavenge_at: SCAVENGE_FROM });
 /// Every cache, newest first. Release pushes pair with the acquire of [`all`].
 #[unsafe(link_section = ".data")]
 static ALL: AtomicPtr<ThreadCache> = AtomicPtr::new(core::ptr::null_mut());
 #[unsafe(link_section = ".data")]
 static MOST_LIVE: AtomicUsize = AtomicUsize::new(0);
-/// `live`, to look at without the lock.
+/// Live caches. Relaxed: a number that steers.
 #[unsafe(link_section = ".data")]
 static LIVE_NOW: AtomicUsize = AtomicUsize::new(0);
 
+/// On the list of unused caches, empty, or on its way there.
 const UNUSED: u32 = 0;
+/// A thread's, or about to be.
 const LIVE: u32 = 1;
+/// Whole, without a thread (`vacant.rs`).
+const VACANT: u32 = 2;
 
-impl Inner {
-    /// Sets the number of live caches, and what follows from it.
-    fn set_live(&mut self, live: usize) {
-        self.live = live;
-        LIVE_NOW.store(live, Ordering::Relaxed);
-        MOST_LIVE.fetch_max(live, Ordering::Relaxed);
-        reserve::set_target((live * RESERVE_PER_THREAD).min(RESERVE_MOST));
-        shelf::set_threads(live);
-    }
+/// One live cache more.
+fn count_in() {
+    let live = LIVE_NOW.fetch_add(1, Ordering::Relaxed) + 1;
+    MOST_LIVE.fetch_max(live, Ordering::Relaxed);
+    adjust(live);
+}
+
+/// One less; how many are left.
+fn count_out() -> usize {
+    LIVE_NOW.fetch_sub(1, Ordering::Relaxed) - 1
+}
+
+/// What follows from the number of live caches.
+fn adjust(live: usize) {
+    reserve::set_target((live * RESERVE_PER_THREAD).min(RESERVE_MOST));
+    shelf::set_threads(live);
 }
 
 /// The registry, for somebody whom no handler interrupts.
@@ -70,34 +81,25 @@ fn locked(_quiet: &Quiet) -> Guard<'_, Inner> {
 #[cold]
 pub fn acquire(quiet: &Quiet) -> Option<&'static mut ThreadCache> {
     scavenge_if_crowded(quiet);
-    let cache = {
+    let (cache, was_vacant) = {
         let mut registry = locked(quiet);
-        let unused = registry.unused;
-        let cache = if unused.is_null() {
-            let bytes = core::mem::size_of::<ThreadCache>();
-            let cache = meta::bytes(bytes)?.cast::<ThreadCache>().as_ptr();
-            // SAFETY: fresh zeroed metadata; the cell is the one part for which zero is wrong.
-            unsafe {
-                (&raw mut (*cache).reader).write(ReaderCell::new());
-                (*cache).next_all.store(ALL.load(Ordering::Relaxed), Ordering::Relaxed);
-            }
-            ALL.store(cache, Ordering::Release);
-            cache
-        } else {
-            // SAFETY: unused caches belong to the registry, whose lock is held.
-            registry.unused = unsafe { (*unused).next_unused.load(Ordering::Relaxed) };
-            unused
+        let vacant = vacant::pop();
+        let cache = match vacant {
+            Some(cache) => cache,
+            None => unused_or_new(&mut registry)?,
         };
-        let live = registry.live + 1;
-        registry.set_live(live);
-        // SAFETY: taken off the list above, ours alone; the lock makes its last owner's writes
-        // visible.
+        count_in();
+        // SAFETY: taken off its list above, ours alone; the lock, or the exchange that took it, makes its
+        // last owner's writes visible.
         let cache = unsafe { &mut *cache };
         cache.reset();
         cache.tid.store(0, Ordering::Relaxed);
         cache.live.store(LIVE, Ordering::Release);
-        cache
+        (cache, vacant.is_some())
     };
+    if was_vacant {
+        cache.mark_out();
+    }
     let cell = cache.cell();
     // SAFETY: the cell is used with this domain only. An unused cache's reader has exited, so it cannot be registered.
     match unsafe { DOMAIN.register(cell, 0) } {
@@ -105,6 +107,23 @@ pub fn acquire(quiet: &Quiet) -> Option<&'static mut ThreadCache> {
         Ok(reader) => core::mem::forget(reader),
         Err(_) => return None,
     }
+    Some(cache)
+}
+
+fn unused_or_new(registry: &mut Inner) -> Option<*mut ThreadCache> {
+    let unused = registry.unused;
+    if !unused.is_null() {
+        // SAFETY: unused caches belong to the registry, whose lock is held.
+        registry.unused = unsafe { (*unused).next_unused.load(Ordering::Relaxed) };
+        return Some(unused);
+    }
+    let cache = meta::bytes(core::mem::size_of::<ThreadCache>())?.cast::<ThreadCache>().as_ptr();
+    // SAFETY: fresh zeroed metadata; the cell is the one part for which zero is wrong.
+    unsafe {
+        (&raw mut (*cache).reader).write(ReaderCell::new());
+        (*cache).next_all.store(ALL.load(Ordering::Relaxed), Ordering::Relaxed);
+    }
+    ALL.store(cache, Ordering::Release);
     Some(cache)
 }
 
@@ -121,6 +140,17 @@ pub fn adopt(cache: &mut ThreadCache, quiet: &Quiet) {
     drop(registry);
 }
 
+/// As [`adopt`], in a process that has been switched, for a thread that has no cache unless a handler comes in
+/// and gives it one: then nothing, and false. The switch was the last to want to know where the thread's word lies.
+pub fn adopt_unless_handled(cache: &ThreadCache) -> bool {
+    debug_assert!(mode::is_switched());
+    let tid = tid::tid() as u32;
+    cache.tid.store(tid, Ordering::Relaxed);
+    // SAFETY: registered with the cache, which is for the calling thread alone.
+    unsafe { Reader::borrow_cell(cache.cell()) }.set_tid(tid);
+    tls::set_tables_if_empty(&raw const cache.alloc as usize, mode::free_table_of(cache))
+}
+
 /// Takes back the cache of a thread that will not use it again; its blocks and its reader are
 /// gone from it already.
 pub fn give_back(cache: &mut ThreadCache, quiet: &Quiet) {
@@ -131,8 +161,54 @@ pub fn give_back(cache: &mut ThreadCache, quiet: &Quiet) {
     cache.live.store(UNUSED, Ordering::Release);
     cache.next_unused.store(registry.unused, Ordering::Relaxed);
     registry.unused = cache;
-    let live = registry.live.saturating_sub(1);
-    registry.set_live(live);
+    adjust(count_out());
+}
+
+/// Leaves the cache of a thread that will not use it again to the next one, as it is; its reader is gone from it
+/// already. No lock: a handler that comes in may need the registry's.
+pub fn vacate(cache: &mut ThreadCache, room: Room) {
+    cache.ledger.close();
+    cache.free_word.store(0, Ordering::Relaxed);
+    cache.tid.store(0, Ordering::Relaxed);
+    room.note_in(cache);
+    // Release: the child of a fork that sees it vacant sees it whole.
+    cache.live.store(VACANT, Ordering::Release);
+    vacant::push(cache);
+    let live = count_out();
+    if live.is_power_of_two() {
+        // Often enough: who comes next sets it, too.
+        adjust(live);
+    }
+}
+
+/// Takes the caches that have been vacant for `age_ms`, for the caller to empty and to give back. They count
+/// as live meanwhile: the child of a fork finds them as those of threads that are gone.
+pub fn evict(now_ms: u32, age_ms: u32, quiet: &Quiet) -> *mut ThreadCache {
+    let _registry = locked(quiet);
+    let old = vacant::detach(now_ms, age_ms);
+    for cache in vacant::linked(old) {
+        LIVE_NOW.fetch_add(1, Ordering::Relaxed);
+        // SAFETY: type-stable, and detached by us.
+        unsafe { (*cache).live.store(LIVE, Ordering::Release) };
+    }
+    old
+}
+
+/// In the child of a fork, once the caches of threads that are gone have been given back: the stack of vacant
+/// caches is made again of those that were whole, and the live ones are counted.
+pub fn restore() {
+    vacant::forget_all();
+    let mut live = 0;
+    for cache in all() {
+        // SAFETY: type-stable; no other thread exists.
+        let cache = unsafe { &*cache };
+        match cache.live.load(Ordering::Acquire) {
+            VACANT => vacant::put_back(cache),
+            state => live += usize::from(state == LIVE),
+        }
+    }
+    LIVE_NOW.store(live, Ordering::Relaxed);
+    adjust(live);
 }
 
 /// Forgets a cache's TLS word: its thread is about to lose its thread-local storage.
@@ -193,15 +269,16 @@ pub fn ask_others(own: *const ThreadCache, what: u32) {
 fn scavenge_if_crowded(quiet: &Quiet) {
     {
         let mut registry = locked(quiet);
-        if registry.live < registry.scavenge_at {
+        let live = LIVE_NOW.load(Ordering::Relaxed);
+        if live < registry.scavenge_at {
             return;
         }
         // Whatever is found, not again before the number has doubled.
-        registry.scavenge_at = registry.live * 2;
+        registry.scavenge_at = live * 2;
     }
     if search(quiet) != 0 {
         let mut registry = locked(quiet);
-        registry.scavenge_at = (registry.live * 2).max(SCAVENGE_FROM);
+        registry.scavenge_at = (LIVE_NOW.load(Ordering::Relaxed) * 2).max(SCAVENGE_FROM);
     }
 }
 
@@ -239,6 +316,5 @@ pub fn lock() -> &'static Lock<Inner> {
 impl Torn for Inner {
     fn abandon(&mut self) {
         self.unused = core::ptr::null_mut();
-        self.live = self.live.max(1);
     }
 }

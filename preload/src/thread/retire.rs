@@ -226,7 +226,7 @@ pub fn check_in(class: Class, magazine: &mut Magazine) {
 
 #[cold]
 #[inline(never)]
-fn drop_offenders(class: Class, magazine: &mut Magazine) {
+pub(super) fn drop_offenders(class: Class, magazine: &mut Magazine) {
     // SAFETY: as in `check_in`.
     while let Some(at) = unsafe { Map::of(class).offender(magazine.blocks()) } {
         let blocks = magazine.blocks();

@@ -19,8 +19,8 @@ use crate::class::waiting;
 use crate::page::back_off;
 use crate::thread::cache::ThreadCache;
 use crate::thread::ready::Ready;
-use crate::thread::registry;
 use crate::thread::shrinker::ask;
+use crate::thread::{decay, registry, vacant};
 use core::cell::UnsafeCell;
 use core::ops::{Deref, DerefMut};
 use core::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
@@ -187,7 +187,8 @@ pub enum Whose {
 }
 
 /// Clears the shelves of other threads: what is on them goes to the slabs if it may be handed
-/// out, else to the depots. Their page caches go to the zone.
+/// out, else to the depots. Their page caches go to the zone. Caches without a thread are emptied, if they have been
+/// without one long enough.
 #[cold]
 #[inline(never)]
 #[unsafe(link_section = ".text_rare")]
@@ -222,6 +223,11 @@ pub fn clear_others(own: *const ThreadCache, whose: Whose) {
             // SAFETY: as above.
             unsafe { (*cache).ask(ask::EMPTY) };
         }
+    }
+    match whose {
+        Whose::Idle => {}
+        Whose::Aged => vacant::empty(backlog::age_limit_ms().min(decay::period_ms())),
+        Whose::Everybody => vacant::empty(0),
     }
 }
 

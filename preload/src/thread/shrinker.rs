@@ -13,7 +13,7 @@
 //!   page caches     of all threads, each by one exchange    a lock
 //!   empty slabs     kept by the class pools                 a slab to describe
 //!   depots          what may be handed out                  blocks to sort and to pick again
-//!   shelves         of all threads, and large blocks, the same
+//!   shelves         of all threads, large blocks, and vacant caches, the same
 //!   waiting         one expedite, then depots and shelves again (what a section holds stays: G1)
 //!   partial         the caller's own magazines; all other threads are asked to give theirs
 //!   empties         pages of pointers with nothing in them
@@ -39,7 +39,7 @@ use crate::page::{back_off, reserve, zone};
 use crate::thread::cache::ThreadCache;
 use crate::thread::scan_log::{self, Record};
 use crate::thread::shelf::{self, Whose};
-use crate::thread::{entry, exit, registry};
+use crate::thread::{entry, exit, registry, vacant};
 
 pub use crate::thread::decay::{deadline, set_waker, tick};
 pub use crate::thread::scan_log::Reason;
@@ -58,11 +58,16 @@ pub mod ask {
 #[unsafe(link_section = ".text_rare")]
 pub fn count() -> usize {
     let caches: usize = registry::all()
+        .filter(|&cache| {
+            // SAFETY: type-stable, atomics.
+            registry::is_live(unsafe { &*cache })
+        })
         .map(|cache| {
             // SAFETY: type-stable; two words that anybody may look at.
             unsafe { (*cache).shelf.held() + (*cache).shelf.held_large().0 + (*cache).pages.len() * PAGE }
         })
         .sum();
+    let caches = caches + vacant::bytes();
     let slabs: usize = classes().map(|class| pool::of(class).kept_bytes()).sum();
     let waiting = large_batch::waiting_bytes();
     zone::dirty_bytes() + caches + slabs + depot::all_bytes() + waiting + empties::bytes()

@@ -13,7 +13,7 @@ use crate::class::waiting;
 use crate::os::map;
 use crate::own_process::in_own_process;
 use crate::thread::entry::When;
-use crate::thread::{entry, exit, mode, readers, reclaim};
+use crate::thread::{entry, exit, mode, readers, reclaim, vacant};
 use std::ffi::c_void;
 
 pub(crate) fn take(size: usize) -> usize {
@@ -129,6 +129,8 @@ fn what_many_threads_leave_is_poured_together() {
     let class = Class::of_size(SIZE);
     for _ in 0..400 {
         std::thread::spawn(|| give(take(SIZE))).join().unwrap();
+        // As where there is no room for its cache.
+        vacant::empty(0);
     }
     // Each left the block it freed behind a cookie of its own.
     let (magazines, bytes) = depot::of(class).census();
