@@ -230,9 +230,9 @@ fn what_was_freed_twice_is_found() {
 
 const TRAP_FLAG: i64 = 1 << 8;
 /// Instructions on either side of the change of the words at each of which the handler comes in, ...
-const NEAR: u32 = 50;
-/// ... and the distance of those elsewhere.
-const FAR: u32 = 97;
+const NEAR: u32 = if cfg!(debug_assertions) { 16 } else { 40 };
+/// ... and the number of times elsewhere, about.
+const FAR: u32 = if cfg!(debug_assertions) { 4 } else { 20 };
 
 std::thread_local! {
     static STEPS_LEFT: Cell<u32> = const { Cell::new(0) };
@@ -303,7 +303,7 @@ fn a_handler_may_come_in_anywhere() {
     let mut interrupted = [0, 0];
     for leaves in [false, true] {
         // The first time through, where the words change.
-        let (mut step, mut near) = (u32::MAX, 0..0);
+        let (mut step, mut near, mut far) = (u32::MAX, 0..0, 0);
         loop {
             let cache = registry::acquire(&Quiet::new()).expect("memory");
             let cache = core::ptr::from_mut(cache) as usize;
@@ -331,15 +331,15 @@ fn a_handler_may_come_in_anywhere() {
             assert_eq!(registry::census().0, before, "leaves {leaves}, step {step}");
             if step == u32::MAX {
                 assert!(changed > 0 && steps > changed, "does the trap flag work here?");
-                (step, near) = (0, changed.saturating_sub(NEAR)..changed + NEAR);
+                (step, near, far) = (0, changed.saturating_sub(NEAR)..changed + NEAR, steps / FAR + 1);
             } else if !hit {
                 break;
             }
             interrupted[usize::from(leaves)] += 1;
             step = match step + 1 {
                 next if near.contains(&next) => next,
-                next if next < near.start => near.start.min(step + FAR),
-                _ => step + FAR,
+                next if next < near.start => near.start.min(step + far),
+                _ => step + far,
             };
         }
     }
