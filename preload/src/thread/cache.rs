@@ -86,6 +86,8 @@ pub struct ThreadCache {
     pub carved: usize,
     /// When partial magazines were last retired.
     pub swept_ms: u32,
+    /// The decay period in which the thread last looked at the clock, and how often it did.
+    pub looks: (u32, u32),
     /// Rounds of thread-exit destructors seen.
     pub rounds: u32,
     /// Blocks that left `filling` and local slots by a turn.

@@ -151,7 +151,7 @@ fn tick_at(now_ns: u64, next: u64, rides: bool) {
             backlog::expedite(DOMAIN.start_poll());
         }
         shelf::clear_others(core::ptr::null(), Whose::Aged);
-        shelf::set_threads(crate::thread::registry::census().0);
+        shelf::next_period();
     }
     let aged = zone::dirty_bytes().saturating_sub(dirty);
     let idle = if period_ms() == 0 { zone::dirty_bytes() } else { zone::tick() };

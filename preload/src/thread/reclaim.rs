@@ -53,6 +53,7 @@ impl ThreadCache {
         // First: it says when to come next, and whoever asks meanwhile says so, too.
         let due = self.look_at_clock(now_ns);
         reserve::top_up();
+        shelf::note_busy(&mut self.looks);
         if self.is_asked() {
             self.answer();
         }

@@ -9,7 +9,8 @@
 //! A taker, who is over the budget or out of memory, moves everything of an *idle* thread, one
 //! that has turned no magazine since a taker last came by, to the depot, or to the slabs if its
 //! grace period has passed. What a thread may keep in the first place is its part of twice the
-//! budget: the more threads, the less ([`set_threads`]).
+//! budget: the more threads are busy, the less ([`note_busy`]). Those that sleep do not count: what they have
+//! is taken when somebody is over the budget, and by age.
 
 use crate::class::backlog;
 use crate::class::depot;
@@ -40,11 +41,55 @@ pub fn share_bytes() -> usize {
     SHARE.load(Ordering::Relaxed)
 }
 
-/// There are `live` threads now: each may keep its part of twice the budget, after a scan the least.
+/// Looks at the clock in a decay period that make a thread busy (tune): some 128 turns.
+const BUSY_LOOKS: u32 = 4;
+/// Threads that were busy in this decay period, so far, and in the last one. Relaxed, here and below: they steer.
+#[unsafe(link_section = ".data")]
+static BUSY: [AtomicUsize; 2] = [const { AtomicUsize::new(0) }; 2];
+/// Number of this decay period; never what a cache begins with.
+#[unsafe(link_section = ".data")]
+static PERIOD: AtomicU32 = AtomicU32::new(1);
+
+/// There are `live` threads now. Each busy one may keep its part of twice the budget, after a scan the least.
 pub fn set_threads(live: usize) {
     backlog::set_threads(live);
-    let part = if back_off::is_on() { 0 } else { 2 * backlog::last_budget() / live.max(1) };
+    let [now, last] = BUSY.each_ref().map(|busy| busy.load(Ordering::Relaxed));
+    let busy = now.max(last).min(live).max(1);
+    let part = if back_off::is_on() { 0 } else { 2 * backlog::last_budget() / busy };
     SHARE.store(part.clamp(SHARE_LEAST, SHARE_MOST), Ordering::Relaxed);
+}
+
+/// A thread looks at the clock, as it does every 32 slow paths. `looks` is its own: how often in this period. From
+/// some number on it is one busy thread more: what a thread carves to begin with does not make it one.
+#[inline]
+pub fn note_busy(looks: &mut (u32, u32)) {
+    let period = PERIOD.load(Ordering::Relaxed);
+    if looks.0 != period {
+        *looks = (period, 0);
+    }
+    looks.1 = looks.1.saturating_add(1);
+    if looks.1 == BUSY_LOOKS {
+        count_busy();
+    }
+}
+
+#[cold]
+#[inline(never)]
+fn count_busy() {
+    let [now, last] = &BUSY;
+    if now.fetch_add(1, Ordering::Relaxed) >= last.load(Ordering::Relaxed) {
+        set_threads(registry::census().0);
+    }
+}
+
+/// A decay period has passed: who was busy in the one before it does not count any more.
+pub fn next_period() {
+    let [now, last] = &BUSY;
+    last.store(now.swap(0, Ordering::Relaxed), Ordering::Relaxed);
+    // 0 is what a cache begins with.
+    let next = PERIOD.load(Ordering::Relaxed).wrapping_add(1).max(1);
+    PERIOD.store(next, Ordering::Relaxed);
+    set_threads(registry::census().0);
 }
 
 /// Magazines of one class on a shelf.

@@ -13,7 +13,7 @@ use crate::class::waiting;
 use crate::os::map;
 use crate::own_process::in_own_process;
 use crate::thread::entry::When;
-use crate::thread::{entry, exit, mode, readers, reclaim, vacant};
+use crate::thread::{decay, entry, exit, mode, readers, reclaim, shelf, vacant};
 use std::ffi::c_void;
 
 pub(crate) fn take(size: usize) -> usize {
@@ -196,6 +196,45 @@ fn an_exited_thread_is_served_without_a_cache() {
     })
     .join()
     .unwrap();
+}
+
+/// Sleepers do not narrow the shelves of those that work.
+#[test]
+fn the_share_is_that_of_busy_threads() {
+    in_own_process!();
+    decay::configure(decay::OFF);
+    mode::go_concurrent();
+    const THREADS: usize = 40;
+    // Each turns its magazine often enough to look at the clock.
+    let work = || (0..40_000).for_each(|_| give(take(50)));
+    let go = std::sync::Arc::new(std::sync::Barrier::new(THREADS + 1));
+    let threads: Vec<_> = (0..THREADS)
+        .map(|_| {
+            let go = go.clone();
+            std::thread::spawn(move || {
+                give(take(50));
+                go.wait();
+                go.wait();
+                work();
+                go.wait();
+                go.wait();
+            })
+        })
+        .collect();
+    go.wait();
+    work();
+    let (most, part) = (shelf::share_bytes(), || 2 * backlog::last_budget() / THREADS);
+    assert!(most >= 1 << 20, "{most}: forty sleep");
+    go.wait();
+    go.wait();
+    assert!(shelf::share_bytes() <= part().max(shelf::SHARE_LEAST), "{}: forty work", shelf::share_bytes());
+    shelf::next_period();
+    assert!(shelf::share_bytes() < most, "they worked a moment ago");
+    work();
+    shelf::next_period();
+    assert_eq!(shelf::share_bytes(), most, "they sleep again");
+    go.wait();
+    threads.into_iter().for_each(|thread| thread.join().unwrap());
 }
 
 #[test]
