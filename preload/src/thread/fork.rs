@@ -190,7 +190,7 @@ fn settle_in_child() {
     for cache in registry::all() {
         // SAFETY: the threads of all caches but ours are gone; ours is not looked into.
         let seen = unsafe { &*cache };
-        if !registry::is_live(seen) {
+        if !registry::is_abandoned(seen) {
             continue;
         }
         if cache as usize == mine {

@@ -52,6 +52,8 @@ const UNUSED: u32 = 0;
 const LIVE: u32 = 1;
 /// Whole, without a thread (`vacant.rs`).
 const VACANT: u32 = 2;
+/// Taken by somebody who empties it, from `VACANT` to `UNUSED`. Nobody's, and no thread that counts.
+const EMPTYING: u32 = 3;
 
 /// One live cache more.
 fn count_in() {
@@ -158,10 +160,12 @@ pub fn give_back(cache: &mut ThreadCache, quiet: &Quiet) {
     let mut registry = locked(quiet);
     cache.free_word.store(0, Ordering::Relaxed);
     cache.tid.store(0, Ordering::Relaxed);
-    cache.live.store(UNUSED, Ordering::Release);
+    let was = cache.live.swap(UNUSED, Ordering::Release);
     cache.next_unused.store(registry.unused, Ordering::Relaxed);
     registry.unused = cache;
-    adjust(count_out());
+    if was == LIVE {
+        adjust(count_out());
+    }
 }
 
 /// Leaves the cache of a thread that will not use it again to the next one, as it is; its reader is gone from it
@@ -181,15 +185,13 @@ pub fn vacate(cache: &mut ThreadCache, room: Room) {
     }
 }
 
-/// Takes the caches that have been vacant for `age_ms`, for the caller to empty and to give back. They count
-/// as live meanwhile: the child of a fork finds them as those of threads that are gone.
+/// Takes the caches that have been vacant for `age_ms`, for the caller to empty and to give back.
 pub fn evict(now_ms: u32, age_ms: u32, quiet: &Quiet) -> *mut ThreadCache {
     let _registry = locked(quiet);
     let old = vacant::detach(now_ms, age_ms);
     for cache in vacant::linked(old) {
-        LIVE_NOW.fetch_add(1, Ordering::Relaxed);
         // SAFETY: type-stable, and detached by us.
-        unsafe { (*cache).live.store(LIVE, Ordering::Release) };
+        unsafe { (*cache).live.store(EMPTYING, Ordering::Release) };
     }
     old
 }
@@ -242,6 +244,11 @@ pub fn all() -> impl Iterator<Item = *mut ThreadCache> {
         next = unsafe { (*cache).next_all.load(Ordering::Relaxed) };
         Some(cache)
     })
+}
+
+/// In the child of a fork: whether somebody was at `cache` who is gone, its thread or one that was emptying it.
+pub fn is_abandoned(cache: &ThreadCache) -> bool {
+    matches!(cache.live.load(Ordering::Acquire), LIVE | EMPTYING)
 }
 
 /// Whether `cache` has a thread.
