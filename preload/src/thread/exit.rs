@@ -22,7 +22,6 @@ use crate::class::marks::Map;
 use crate::class::size_class::{CLASSES, Class};
 use crate::class::verdict;
 use crate::constants::TABLE_WORDS;
-use crate::os::lock::Lock;
 use crate::os::signals::Quiet;
 use crate::os::tls;
 use crate::thread::cache::ThreadCache;
@@ -40,8 +39,6 @@ static EXITED_TABLE: [u64; TABLE_WORDS] = [0; TABLE_WORDS];
 /// The key, plus one; 0 while there is none.
 #[unsafe(link_section = ".data")]
 static KEY: AtomicU32 = AtomicU32::new(0);
-#[unsafe(link_section = ".data")]
-static CREATING: Lock<()> = Lock::new(());
 
 /// The address of the exited table.
 pub fn exited_table() -> usize {
@@ -60,14 +57,16 @@ pub fn create_key() {
     if KEY.load(Ordering::Acquire) != 0 {
         return;
     }
-    let _creating = CREATING.lock();
-    if KEY.load(Ordering::Relaxed) != 0 {
-        return;
-    }
     let mut key = 0;
     // SAFETY: a plain call with a function of the right type; libc does not allocate for it.
-    if unsafe { libc::pthread_key_create(&mut key, Some(destroy)) } == 0 {
-        KEY.store(key + 1, Ordering::Release);
+    if unsafe { libc::pthread_key_create(&mut key, Some(destroy)) } != 0 {
+        return;
+    }
+    // Without a lock, which would stay taken in the child of a fork that another thread makes meanwhile: of two
+    // that come at once, one keeps its key. Release pairs with the Acquire above and in `watch_thread`.
+    if KEY.compare_exchange(0, key + 1, Ordering::Release, Ordering::Relaxed).is_err() {
+        // SAFETY: nobody knows of it.
+        unsafe { libc::pthread_key_delete(key) };
     }
 }
 

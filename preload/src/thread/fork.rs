@@ -22,9 +22,10 @@ use crate::class::Torn;
 use crate::class::backlog::DOMAIN;
 use crate::class::size_class::{CLASSES, Class};
 use crate::class::{depot, empties, large_batch, pool};
+use crate::constants::PAGE;
 use crate::os::lock::Lock;
 use crate::os::signals::Quiet;
-use crate::os::{peers, tid, tls};
+use crate::os::{map, peers, tid, tls};
 use crate::page;
 use crate::thread::{decay, entry, exit, mode, pressure, readers, registry};
 use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, Ordering};
@@ -41,8 +42,6 @@ static NEVER_WIPED: AtomicU32 = AtomicU32::new(1);
 /// The word that reads 0 in the child of a raw clone.
 #[unsafe(link_section = ".data")]
 static WATCHED: AtomicPtr<AtomicU32> = AtomicPtr::new((&raw const NEVER_WIPED).cast_mut());
-#[unsafe(link_section = ".data")]
-static WATCHING: Lock<bool> = Lock::new(false);
 
 /// Installs the handlers: when the process turns concurrent, or just before somebody else's, so
 /// that ours were there first and run last before the fork, when nobody allocates any more.
@@ -53,18 +52,21 @@ pub fn install_handlers() {
     }
 }
 
-/// Begins to watch for children that run no handlers.
+/// Begins to watch for children that run no handlers. Without a lock: it would stay taken in the child of a fork that
+/// another thread makes meanwhile. Of two threads that come at once, one keeps its page.
 pub fn watch_raw_clones() {
-    let mut watching = WATCHING.lock();
-    if *watching {
+    let never = (&raw const NEVER_WIPED).cast_mut();
+    if WATCHED.load(Ordering::Acquire) != never {
         return;
     }
-    *watching = true;
-    if let Some(page) = peers::page_wiped_on_fork() {
-        let word = page as *mut AtomicU32;
-        // SAFETY: the page is ours for ever.
-        unsafe { (*word).store(1, Ordering::Relaxed) };
-        WATCHED.store(word, Ordering::Release);
+    let Some(page) = peers::page_wiped_on_fork() else { return };
+    let word = page as *mut AtomicU32;
+    // SAFETY: our own fresh page.
+    unsafe { (*word).store(1, Ordering::Relaxed) };
+    // Release: pairs with the Acquire above and with the dependent load in `watched`.
+    if WATCHED.compare_exchange(never, word, Ordering::Release, Ordering::Relaxed).is_err() {
+        // SAFETY: nobody knows of it.
+        unsafe { map::unmap(page, PAGE) };
     }
 }
 
