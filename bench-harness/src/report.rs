@@ -24,7 +24,7 @@ pub struct Arguments {
     #[arg(long, value_delimiter = ',', value_name = "PARTS")]
     only: Vec<String>,
     /// Seconds of torture; the recorded report's target is 600
-    #[arg(long, default_value_t = 30, value_name = "SECONDS")]
+    #[arg(long, default_value_t = 20, value_name = "SECONDS")]
     torture: u32,
 }
 

@@ -7,6 +7,17 @@ const CHILD: &str = "RCUMALLOC_TEST_CHILD";
 /// Seconds a child has: what hangs becomes a failure.
 const MOST_SECONDS: u32 = 120;
 
+/// Runs `test` of this binary again, alone in a fresh process that `prepare` has the last word on; its failure is ours.
+pub fn run(test: &str, prepare: impl FnOnce(&mut Command)) {
+    let mut command = Command::new(std::env::current_exe().expect("a test has a path"));
+    command.args(["--exact", test, "--nocapture", "--test-threads=1"]);
+    prepare(&mut command);
+    let output = command.output().expect("the test's own program starts");
+    let text = std::string::String::from_utf8_lossy(&output.stdout);
+    let errors = std::string::String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success() && text.contains("1 passed"), "{}: {text}\n{errors}", output.status);
+}
+
 /// Whether the caller is the child. Otherwise the test has been run there, and its failure is ours.
 pub fn is_child(test: &str) -> bool {
     if std::env::var_os(CHILD).is_some() {
@@ -14,14 +25,9 @@ pub fn is_child(test: &str) -> bool {
         unsafe { libc::alarm(MOST_SECONDS) };
         return true;
     }
-    let output = Command::new(std::env::current_exe().expect("a test has a path"))
-        .args(["--exact", test, "--nocapture", "--test-threads=1"])
-        .env(CHILD, "1")
-        .output()
-        .expect("the test's own program starts");
-    let text = std::string::String::from_utf8_lossy(&output.stdout);
-    let errors = std::string::String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success() && text.contains("1 passed"), "{}: {text}\n{errors}", output.status);
+    run(test, |command| {
+        command.env(CHILD, "1");
+    });
     false
 }
 

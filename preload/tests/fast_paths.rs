@@ -59,53 +59,50 @@ fn per_pair(kind: &str, mode: &str) -> f64 {
     (instructions(kind, mode, many) - instructions(kind, mode, few)) / f64::from(many - few)
 }
 
+fn at_most(kind: &str, mode: &str, most: f64) {
+    let count = per_pair(kind, mode);
+    assert!(count <= most, "{kind}, {mode}: {count:.2} instructions, at most {most} are allowed");
+}
+
 #[test]
 fn a_pair_solo() {
-    let count = per_pair("pair", "solo");
-    assert!(count <= 46.0, "{count:.2} instructions, at most 46 are allowed");
+    at_most("pair", "solo", 46.0);
 }
 
 #[test]
 fn a_pair_deferring() {
-    let count = per_pair("pair", "deferring");
-    assert!(count <= 50.0, "{count:.2} instructions, at most 50 are allowed");
+    at_most("pair", "deferring", 50.0);
 }
 
 #[test]
 fn a_thousand_in_order_solo() {
-    let count = per_pair("order", "solo");
-    assert!(count <= 56.0, "{count:.2} instructions, at most 56 are allowed");
+    at_most("order", "solo", 56.0);
 }
 
 #[test]
 fn a_thousand_in_order_deferring() {
-    let count = per_pair("order", "deferring");
-    assert!(count <= 58.0, "{count:.2} instructions, at most 58 are allowed");
+    at_most("order", "deferring", 58.0);
 }
 
 /// Large blocks take the slow path, but neither the zone nor, most of the time, a lock.
 #[test]
 fn a_large_pair() {
     for mode in ["solo", "deferring"] {
-        let count = per_pair("large", mode);
-        assert!(count <= 400.0, "{mode}: {count:.2} instructions, at most 400 are allowed");
+        at_most("large", mode, 400.0);
     }
 }
 
 /// One larger than what a thread keeps beside others is kept alone once its size comes again.
 #[test]
 fn a_huge_pair_solo() {
-    let count = per_pair("huge", "solo");
-    assert!(count <= 400.0, "{count:.2} instructions, at most 400 are allowed");
+    at_most("huge", "solo", 400.0);
 }
 
 /// A section, with the loop around it: through the thread's own handle, and by two calls.
 #[test]
 fn a_section() {
-    for (kind, most) in [("handle", 9.5), ("call", 35.0)] {
-        let count = per_pair(kind, "deferring");
-        assert!(count <= most, "by {kind}: {count:.2} instructions, at most {most} are allowed");
-    }
+    at_most("handle", "deferring", 9.5);
+    at_most("call", "deferring", 35.0);
 }
 
 /// The instructions of an exported function, as objdump spells them.

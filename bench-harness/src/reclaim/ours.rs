@@ -70,32 +70,32 @@ fn symbol(name: &CStr) -> Result<*mut c_void, String> {
     Ok(found)
 }
 
+/// The library's function of this name, as the function pointer `F`.
+///
+/// # Safety
+/// `F` is its type in the header.
+unsafe fn function<F: Copy>(name: &CStr) -> Result<F, String> {
+    const { assert!(size_of::<F>() == size_of::<*mut c_void>()) };
+    // SAFETY: an address of a function; the type is the caller's promise.
+    symbol(name).map(|found| unsafe { core::mem::transmute_copy::<*mut c_void, F>(&found) })
+}
+
 impl Api {
     /// Finds them.
     ///
     /// # Errors
     /// The library is not preloaded.
     pub fn find() -> Result<Api, String> {
-        // SAFETY: the types are those of the header; `rcumalloc_cookie` is one word.
+        // SAFETY: the types are those of the header.
         unsafe {
-            let plain =
-                |name| symbol(name).map(|found| core::mem::transmute::<*mut c_void, extern "C" fn()>(found));
             Ok(Api {
-                offline: plain(c"rcumalloc_thread_offline")?,
-                online: plain(c"rcumalloc_thread_online")?,
-                reader_self: core::mem::transmute::<*mut c_void, extern "C" fn() -> *mut Reader>(symbol(
-                    c"rcumalloc_reader_self",
-                )?),
-                reader_lock_rare: core::mem::transmute::<*mut c_void, extern "C" fn(*mut Reader)>(symbol(
-                    c"rcumalloc_reader_lock_rare",
-                )?),
-                reader_unlock_rare: core::mem::transmute::<*mut c_void, extern "C" fn(*mut Reader, bool)>(
-                    symbol(c"rcumalloc_reader_unlock_rare")?,
-                ),
-                barrier: plain(c"rcumalloc_barrier")?,
-                stats: core::mem::transmute::<*mut c_void, unsafe extern "C" fn(*mut Stats, usize) -> bool>(
-                    symbol(c"rcumalloc_stats")?,
-                ),
+                reader_self: function(c"rcumalloc_reader_self")?,
+                reader_lock_rare: function(c"rcumalloc_reader_lock_rare")?,
+                reader_unlock_rare: function(c"rcumalloc_reader_unlock_rare")?,
+                barrier: function(c"rcumalloc_barrier")?,
+                offline: function(c"rcumalloc_thread_offline")?,
+                online: function(c"rcumalloc_thread_online")?,
+                stats: function(c"rcumalloc_stats")?,
             })
         }
     }

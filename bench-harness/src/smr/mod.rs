@@ -53,7 +53,7 @@ pub fn run(arguments: &Arguments, common: &Common) -> Result<Outcome, Refusal> {
     // Freeing at once is wrong with readers: a check must find that out.
     let sides = arguments.choose.sides(!arguments.check || arguments.choose.schemes.is_empty(), common)?;
     if arguments.check {
-        return check(arguments.seed, &sides, common.rounds_or(5));
+        return check(arguments.seed, &sides, common.rounds_or(3));
     }
     let rounds = common.rounds_or(5);
     let mut outcome = Outcome {

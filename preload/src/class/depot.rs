@@ -239,12 +239,12 @@ impl Depot {
 
 /// Flushes what may be handed out of every depot. Returns bytes.
 pub fn drain_all() -> usize {
-    (0..CLASSES).map(Class::new).map(|class| of(class).drain(class)).sum()
+    Class::all().map(|class| of(class).drain(class)).sum()
 }
 
 /// A tick of the decay: see [`Depot::age`]. Returns bytes.
 pub fn age_all() -> usize {
-    (0..CLASSES).map(Class::new).map(|class| of(class).age(class)).sum()
+    Class::all().map(|class| of(class).age(class)).sum()
 }
 
 /// Bytes of blocks in all depots. No lock.

@@ -97,6 +97,11 @@ impl Class {
         SIZES[self.index()] as usize
     }
 
+    /// Every class, the smallest first.
+    pub fn all() -> impl Iterator<Item = Class> {
+        (0..CLASSES).map(Class::new)
+    }
+
     /// Blocks in a slab.
     #[inline(always)]
     pub const fn blocks(self) -> usize {

@@ -285,20 +285,17 @@ fn four_threads_share_a_zone() {
 /// Runs this test binary again, on one test, with a limit.
 fn in_child(test: &str, resource: libc::__rlimit_resource_t, bytes: u64) {
     use std::os::unix::process::CommandExt;
-    let mut command = std::process::Command::new(std::env::current_exe().unwrap());
-    command.args(["--exact", test, "--ignored", "--nocapture", "--test-threads=1"]);
-    command.env("MALLOC_ARENA_MAX", "1");
-    // SAFETY: setrlimit is async-signal-safe.
-    unsafe {
-        command.pre_exec(move || {
-            let limit = libc::rlimit { rlim_cur: bytes, rlim_max: bytes };
-            libc::setrlimit(resource, &raw const limit);
-            Ok(())
-        });
-    }
-    let output = command.output().unwrap();
-    let text = std::string::String::from_utf8_lossy(&output.stdout).into_owned();
-    assert!(output.status.success() && text.contains("1 passed"), "{text} {output:?}");
+    crate::own_process::run(test, |command| {
+        command.arg("--ignored").env("MALLOC_ARENA_MAX", "1");
+        // SAFETY: setrlimit is async-signal-safe.
+        unsafe {
+            command.pre_exec(move || {
+                let limit = libc::rlimit { rlim_cur: bytes, rlim_max: bytes };
+                libc::setrlimit(resource, &raw const limit);
+                Ok(())
+            });
+        }
+    });
 }
 
 #[test]

@@ -16,7 +16,7 @@
 //! next one's time.
 
 use crate::class::backlog::{self, DOMAIN};
-use crate::class::size_class::{CLASSES, Class};
+use crate::class::size_class::Class;
 use crate::class::{depot, empties, large_batch, pool};
 use crate::constants::{DECAY_MS, DIRTY_HIGH, IDLE_TICKS, PAGE, WORTH};
 use crate::os::clock;
@@ -143,7 +143,7 @@ fn tick_at(now_ns: u64, next: u64, rides: bool) {
     let ticks = TICKS.fetch_add(1, Relaxed) as usize;
     let dirty = zone::dirty_bytes();
     let mut moved = depot::age_all() + empties::age() + large_batch::reclaim();
-    for class in (0..CLASSES).map(Class::new) {
+    for class in Class::all() {
         moved += pool::of(class).age();
     }
     if ticks.is_multiple_of(IDLE_TICKS) {

@@ -96,8 +96,8 @@ unsafe extern "C" fn destroy(cache: *mut libc::c_void) {
 
 /// Lets go of the calling thread's cache, for good.
 pub fn leave(cache: &mut ThreadCache) {
-    // A section that a handler opens finds the cache whole, or gone.
     cache.close_freed();
+    // A section that a handler opens finds the cache whole, or gone.
     match vacant::room_for(cache) {
         // Until the switch is complete, the thread's word has to be taken from whoever makes it.
         Some(room) if mode::is_switched() => {

@@ -16,7 +16,7 @@
 use crate::class::backlog::{self, DOMAIN};
 use crate::class::depot;
 use crate::class::magazine::Magazine;
-use crate::class::size_class::{CLASSES, Class};
+use crate::class::size_class::Class;
 use crate::class::waiting;
 use crate::constants::LEAVE_STEP;
 use crate::thread::cache::ThreadCache;
@@ -39,7 +39,7 @@ impl ThreadCache {
     fn leave_classes(&mut self, present: Class) {
         depot::look();
         let mut left = 0u64;
-        for class in (0..CLASSES).map(Class::new) {
+        for class in Class::all() {
             if class != present && self.alloc.slot(class).has_rested() {
                 left |= 1 << class.index();
                 self.empty_slots(class);

@@ -9,7 +9,7 @@ use crate::class::backlog::{self, DOMAIN};
 use crate::class::depot;
 use crate::class::large_batch;
 use crate::class::pool;
-use crate::class::size_class::{CLASSES, Class};
+use crate::class::size_class::Class;
 use crate::class::waiting;
 use crate::os::{bell, clock};
 use crate::page::reserve;
@@ -20,10 +20,6 @@ use rcu::{BarrierHooks, Reader};
 
 /// Waiting magazines of a class that a thread over budget keeps for its own next refills (tune).
 const KEPT: usize = 2;
-
-fn classes() -> impl Iterator<Item = Class> {
-    (0..CLASSES).map(Class::new)
-}
 
 impl ThreadCache {
     /// What every slow path begins with: the thread announces a quiescent state (a no-op inside
@@ -87,7 +83,7 @@ impl ThreadCache {
 
     /// Stamps what is in filling magazines, however little.
     pub fn retire_partial(&mut self) {
-        for class in classes() {
+        for class in Class::all() {
             if !self.defer.slot(class).is_empty()
                 && let Some(magazine) = self.defer.slot(class).remove()
             {
@@ -121,7 +117,7 @@ impl ThreadCache {
             if keep == 0 {
                 shelf.ready.empty();
             }
-            for class in classes() {
+            for class in Class::all() {
                 while shelf.stock(class).waiting.len() > keep
                     && let Some(oldest) = shelf.stock(class).waiting.pop_if(waiting::elapsed)
                 {
@@ -140,7 +136,7 @@ impl ThreadCache {
 /// Drains the depots into the slabs and releases empty slabs and elapsed large blocks.
 fn reclaim_shared() {
     depot::drain_all();
-    for class in classes() {
+    for class in Class::all() {
         pool::of(class).release_empty();
     }
     large_batch::reclaim();

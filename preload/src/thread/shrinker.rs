@@ -31,7 +31,7 @@
 //! grace period. No lock is held from one step to the next.
 
 use crate::class::backlog::{self, DOMAIN};
-use crate::class::size_class::{CLASSES, Class};
+use crate::class::size_class::Class;
 use crate::class::{depot, empties, large_batch, pool};
 use crate::constants::PAGE;
 use crate::os::clock;
@@ -68,7 +68,7 @@ pub fn count() -> usize {
         })
         .sum();
     let caches = caches + vacant::bytes();
-    let slabs: usize = classes().map(|class| pool::of(class).kept_bytes()).sum();
+    let slabs: usize = Class::all().map(|class| pool::of(class).kept_bytes()).sum();
     let waiting = large_batch::waiting_bytes();
     zone::dirty_bytes() + caches + slabs + depot::all_bytes() + waiting + empties::bytes()
 }
@@ -91,10 +91,6 @@ pub fn pressure(level: u32, reason: Reason) -> usize {
         1 => scan(count() / 2, reason),
         _ => scan(usize::MAX, reason),
     }
-}
-
-fn classes() -> impl Iterator<Item = Class> {
-    (0..CLASSES).map(Class::new)
 }
 
 /// A scan under way.
@@ -165,7 +161,7 @@ impl Scan<'_> {
     }
 
     fn empty_slabs(&mut self) {
-        for class in classes() {
+        for class in Class::all() {
             pool::of(class).release_empty();
         }
     }

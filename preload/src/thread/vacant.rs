@@ -3,9 +3,10 @@
 //! A thread's magazines are worth something to the thread after it: loaded ones need not be carved again,
 //! filling ones go on being filled, what waits goes on waiting and is refilled from. So a cache that holds no
 //! more than it should stays whole when its thread ends, and the next thread moves in. No magazine is opened or
-//! stamped for that; blocks that were freed are marked in meanwhile, so that double frees are found. A block that the last owner freed lies in a filling magazine without a
-//! cookie: whoever takes that magazine out, the next owner or the one that empties the cache, stamps it behind
-//! its last block, so the block waits for a grace period that begins after its free (G1).
+//! stamped for that; blocks that were freed are marked in meanwhile, so that double frees are found. A block that
+//! the last owner freed lies in a filling magazine without a cookie: whoever takes that magazine out, the next owner
+//! or the one that empties the cache, stamps it behind its last block, so the block waits for a grace period that
+//! begins after its free (G1).
 //!
 //! Bounded in number and in bytes; a thread that finds no room gives its magazines away, as ever. Those that
 //! nobody has moved into for the age limit are emptied by sweeps and by decay, all of them by scans
@@ -215,11 +216,11 @@ impl ThreadCache {
     /// is whoever frees one of them again. Its thread's words name it no more. Blocks that it did not come to hand out
     /// stay marked out, as they are in a thread that lives.
     pub fn mark_in(&mut self) {
-        for class in classes() {
+        for class in Class::all() {
             mark_in(class, self.defer.slot(class));
         }
         if !mode::frees_defer() {
-            for class in classes() {
+            for class in Class::all() {
                 mark_in(class, self.alloc.slot(class));
                 if let Some(warm) = &mut self.class(class).warm {
                     retire::check_in(class, warm);
@@ -230,11 +231,11 @@ impl ThreadCache {
 
     /// Marks them out again: somebody moves in, or is going to give them away.
     pub fn mark_out(&mut self) {
-        for class in classes() {
+        for class in Class::all() {
             mark_out(class, blocks_of(self.defer.slot(class)));
         }
         if !mode::frees_defer() {
-            for class in classes() {
+            for class in Class::all() {
                 mark_out(class, blocks_of(self.alloc.slot(class)));
                 if let Some(warm) = &mut self.class(class).warm {
                     mark_out(class, warm.blocks());
@@ -242,10 +243,6 @@ impl ThreadCache {
             }
         }
     }
-}
-
-fn classes() -> impl Iterator<Item = Class> {
-    (0..CLASSES).map(Class::new)
 }
 
 #[inline(always)]
