@@ -105,18 +105,17 @@ impl ClassPool {
     pub fn put(&self, class: Class, blocks: &[usize]) -> Option<usize> {
         let mut bad = None;
         let mut inner = self.0.lock();
-        // Neighbours in time are often neighbours in a slab.
-        for run in blocks.chunk_by(|a, b| (a ^ b) < SLAB_BYTES) {
-            let slab = run.first().and_then(|&first| Slab::of(first)).filter(|slab| slab.class() == class);
-            let Some(slab) = slab else {
-                bad = run.first().copied();
-                continue;
-            };
-            let (put, offender) = slab.put(class, run);
-            bad = offender.or(bad);
-            inner.away -= put;
-            inner.after_return(slab);
+        let mut put = 0;
+        for &block in blocks {
+            match Slab::of_class(class, block) {
+                Some(slab) if slab.put(class, block) => {
+                    put += 1;
+                    inner.after_return(slab);
+                }
+                _ => bad = Some(block),
+            }
         }
+        inner.away -= put;
         bad
     }
 
@@ -253,7 +252,7 @@ impl Inner {
     /// Files a slab that got blocks back where it now belongs.
     #[inline(always)]
     fn after_return(&mut self, mut slab: Slab) {
-        if !*slab.links().2 && slab.has_some() {
+        if !*slab.links().2 {
             self.link(slab);
         }
         if slab.is_empty() {
@@ -318,5 +317,32 @@ impl Torn for Inner {
                 self.deferred_tail = self.deferred_tail.or(Some(slab));
             }
         });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_in_already_is_named_and_changes_nothing() {
+        crate::own_process::in_own_process!();
+        let (class, other) = (Class::new(9), Class::new(10));
+        let (mut blocks, mut strange) = ([0; 5], [0; 1]);
+        assert_eq!(of(class).take(class, &mut blocks, 5), 5);
+        assert_eq!(of(other).take(other, &mut strange, 1), 1);
+        assert_eq!(of(class).put(class, &blocks[..2]), None);
+        let never_carved = blocks[4] + class.size();
+        for bad in [blocks[1], never_carved, strange[0], 0] {
+            assert_eq!(of(class).put(class, &[bad]), Some(bad));
+            assert_eq!(of(class).census().away, 3, "{bad:#x}");
+        }
+        // The others of the same magazine come in all the same.
+        assert_eq!(of(class).put(class, &[blocks[2], blocks[2], blocks[3], blocks[4]]), Some(blocks[2]));
+        assert_eq!(of(class).census().away, 0);
+        // The next to be given out are the lowest, each once.
+        let mut again = [0; 5];
+        assert_eq!(of(class).take(class, &mut again, 0), 5);
+        assert_eq!(again, blocks);
     }
 }

@@ -126,6 +126,17 @@ impl Slab {
         NonNull::new(word.descriptor() as *mut Head).map(Slab)
     }
 
+    /// The slab of `class` that holds `addr`, if one does. Does not read the descriptor.
+    #[inline(always)]
+    pub fn of_class(class: Class, addr: usize) -> Option<Slab> {
+        let word = memdesc::of(addr);
+        // No other kind of page has a slot.
+        if word.slot() as usize != class.slot() {
+            return None;
+        }
+        NonNull::new(word.descriptor() as *mut Head).map(Slab)
+    }
+
     /// Its class.
     #[inline]
     pub fn class(self) -> Class {
@@ -192,25 +203,22 @@ impl Slab {
         taken + carved
     }
 
-    /// Puts `blocks` back, all of them in this slab, which is of `class`. Returns how many were out, and one
-    /// that was in already or never carved, if there is one: the caller's heap is damaged.
+    /// Puts the block at `addr` back, into its slab, which is of `class`. False if it was in already or was never
+    /// carved: the caller's heap is damaged.
     #[inline(always)]
-    pub fn put(mut self, class: Class, blocks: &[usize]) -> (usize, Option<usize>) {
-        let (fresh, mut put, mut bad) = (self.head().fresh as usize, 0, None);
-        let bits = self.bits_of(class, 0);
-        for &addr in blocks {
-            let block = class.block_of(addr as u16);
-            let (word, bit) = (&mut bits[block / 64], 1u64 << (block % 64));
-            if *word & bit != 0 || block >= fresh {
-                bad = Some(addr);
-                continue;
-            }
-            *word |= bit;
-            put += 1;
-        }
+    pub fn put(mut self, class: Class, addr: usize) -> bool {
+        let block = class.block_of(addr as u16);
+        let (word, bit) = (block / 64, 1u64 << (block % 64));
         // SAFETY: the class lock is held.
-        unsafe { self.0.as_mut() }.free += put as u16;
-        (put, bad)
+        let head = unsafe { self.0.as_mut() };
+        let is_carved = block < head.fresh as usize;
+        let bits = self.bits_of(class, 0);
+        if !is_carved || bits[word] & bit != 0 {
+            return false;
+        }
+        bits[word] |= bit;
+        head.free += 1;
+        true
     }
 
     /// Marks the block at `addr` deferred until `cookie`. Needs no memory.
