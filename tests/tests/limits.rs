@@ -39,6 +39,13 @@ fn reallocs_do_not_carry_the_heap_away() {
     assert_eq!(outcome.number("moved_down"), 1, "{outcome}");
 }
 
+/// What is to grow is put where there is room behind it.
+#[test]
+fn what_doubles_moves_seldom() {
+    let outcome = Victim::new("doubling").run().success().below("hwm_kib", 64 * MIB);
+    assert!(outcome.number("stayed") >= 2 * outcome.number("moved"), "{outcome}");
+}
+
 #[test]
 fn true_is_at_most_256_kib_larger() {
     let measure = || Victim::new("measure").on_glibc().arg(build::installed("true"));

@@ -104,11 +104,7 @@ pub fn age_limit_ms() -> u32 {
 /// The budget as of now, in bytes.
 pub fn budget_bytes() -> usize {
     let budget = match BUDGET_BYTES.load(Relaxed) {
-        0 => {
-            let zone = zone::stats();
-            let used = zone.usable_bytes.saturating_sub(zone.free_bytes);
-            (used / 100 * PERCENT.load(Relaxed) as usize).max(LEAST_BUDGET)
-        }
+        0 => (zone::used_bytes() / 100 * PERCENT.load(Relaxed) as usize).max(LEAST_BUDGET),
         bytes => bytes,
     };
     ACCOUNT.budget.store(budget, Relaxed);

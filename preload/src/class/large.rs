@@ -21,6 +21,7 @@ use crate::class::size_class::SMALL_MAX;
 use crate::constants::PAGE;
 use crate::page::memdesc::{self, Kind, Memdesc};
 use crate::page::meta::{MetaObject, MetaPool};
+use crate::page::zone::Place;
 use crate::page::{Page, watermark, zone};
 use core::ptr::NonNull;
 use core::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
@@ -65,9 +66,16 @@ unsafe impl MetaObject for Descriptor {
 static DESCRIPTORS: MetaPool<Descriptor> = MetaPool::new();
 
 /// Blocks that have pages, whoever has them; their bytes; and how many ever had.
-static COUNT: AtomicUsize = AtomicUsize::new(0);
-static BYTES: AtomicUsize = AtomicUsize::new(0);
-static CREATED: AtomicU64 = AtomicU64::new(0);
+static FIGURES: Figures =
+    Figures { count: AtomicUsize::new(0), bytes: AtomicUsize::new(0), created: AtomicU64::new(0) };
+
+/// On one cache line: whoever changes one changes them all.
+#[repr(align(64))]
+struct Figures {
+    count: AtomicUsize,
+    bytes: AtomicUsize,
+    created: AtomicU64,
+}
 
 /// A handle on a large block's descriptor.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -158,8 +166,8 @@ impl LargeRef {
             return;
         }
         let pages = self.pages();
-        COUNT.fetch_sub(1, Ordering::Relaxed);
-        BYTES.fetch_sub(pages * PAGE, Ordering::Relaxed);
+        FIGURES.count.fetch_sub(1, Ordering::Relaxed);
+        FIGURES.bytes.fetch_sub(pages * PAGE, Ordering::Relaxed);
         if let Some(page) = Page::new(self.base()) {
             // SAFETY: the block was freed, and the exchange made the run ours alone.
             unsafe { zone::free_run(page, pages) };
@@ -216,10 +224,10 @@ pub fn pages_for(size: usize) -> Option<usize> {
 /// every byte is known to be zero. `None`: out of memory.
 #[cold]
 #[inline(never)]
-pub fn create(size: usize, align: usize) -> Option<(usize, bool)> {
+pub fn create(size: usize, align: usize, place: Place) -> Option<(usize, bool)> {
     let pages = pages_for(size)?;
     let descriptor = DESCRIPTORS.alloc()?;
-    let run = zone::alloc_run_zeroed(pages, align.max(PAGE));
+    let run = zone::alloc_run(pages, align.max(PAGE), place);
     let Some((page, zeroed)) = run else {
         // SAFETY: allocated above and named by nothing.
         unsafe { DESCRIPTORS.free(descriptor) };
@@ -232,9 +240,9 @@ pub fn create(size: usize, align: usize) -> Option<(usize, bool)> {
     large.revive(size);
     // SAFETY: the run was just allocated; `set` publishes the descriptor with Release.
     unsafe { memdesc::set(page, pages, word_of(large)) };
-    COUNT.fetch_add(1, Ordering::Relaxed);
-    BYTES.fetch_add(pages * PAGE, Ordering::Relaxed);
-    CREATED.fetch_add(1, Ordering::Relaxed);
+    FIGURES.count.fetch_add(1, Ordering::Relaxed);
+    FIGURES.bytes.fetch_add(pages * PAGE, Ordering::Relaxed);
+    FIGURES.created.fetch_add(1, Ordering::Relaxed);
     Some((page.addr(), zeroed))
 }
 
@@ -270,7 +278,7 @@ pub fn resize(addr: usize, size: usize, may_shrink: bool) -> bool {
     if new < old && may_shrink {
         let Some(tail) = Page::new(page.addr() + new * PAGE) else { return false };
         d.pages.store(new, Ordering::Relaxed);
-        BYTES.fetch_sub((old - new) * PAGE, Ordering::Relaxed);
+        FIGURES.bytes.fetch_sub((old - new) * PAGE, Ordering::Relaxed);
         // SAFETY: the tail belongs to the live block, whose owner gives it up here.
         unsafe { zone::free_run(tail, old - new) };
         watermark::purge_excess();
@@ -283,7 +291,7 @@ pub fn resize(addr: usize, size: usize, may_shrink: bool) -> bool {
         // SAFETY: the tail was just allocated for this block.
         unsafe { memdesc::set(tail, new - old, word_of(large)) };
         d.pages.store(new, Ordering::Relaxed);
-        BYTES.fetch_add((new - old) * PAGE, Ordering::Relaxed);
+        FIGURES.bytes.fetch_add((new - old) * PAGE, Ordering::Relaxed);
     } else if new * 2 < old {
         return false;
     }
@@ -307,9 +315,9 @@ pub struct Census {
 /// The figures as of now.
 pub fn census() -> Census {
     Census {
-        count: COUNT.load(Ordering::Relaxed),
-        bytes: BYTES.load(Ordering::Relaxed),
+        count: FIGURES.count.load(Ordering::Relaxed),
+        bytes: FIGURES.bytes.load(Ordering::Relaxed),
         waiting_bytes: large_batch::waiting_bytes(),
-        created: CREATED.load(Ordering::Relaxed),
+        created: FIGURES.created.load(Ordering::Relaxed),
     }
 }

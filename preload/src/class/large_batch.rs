@@ -85,14 +85,20 @@ impl Queue {
     const EMPTY: Queue = Queue { head: Freed::EMPTY, tail: None, bytes: 0 };
 }
 
-static QUEUE: Lock<Queue> = Lock::new(Queue::EMPTY);
-/// Batches in it, for a look without the lock: a stale answer costs a lock, or leaves it to the next.
-static QUEUED: AtomicUsize = AtomicUsize::new(0);
+/// What all threads share, on one cache line.
+#[repr(align(64))]
+struct Shared {
+    queue: Lock<Queue>,
+    /// Batches in it, for a look without the lock: a stale answer costs a lock, or leaves it to the next.
+    count: AtomicUsize,
+}
+
+static SHARED: Shared = Shared { queue: Lock::new(Queue::EMPTY), count: AtomicUsize::new(0) };
 
 /// Whether anything waits.
 #[inline]
 pub fn any_waiting() -> bool {
-    QUEUED.load(Relaxed) != 0
+    SHARED.count.load(Relaxed) != 0
 }
 
 /// Queues a closed batch.
@@ -101,13 +107,13 @@ pub fn put(batch: Stamped<Freed>) {
     // SAFETY: it stays as it is until `take_elapsed` makes a stamped one of it again.
     let Some(first) = (unsafe { batch.into_unopened() }).first else { return };
     first.set_next_batch(None);
-    let mut queue = QUEUE.lock();
+    let mut queue = SHARED.queue.lock();
     match queue.tail.replace(first) {
         Some(tail) => tail.set_next_batch(Some(first)),
         None => queue.head = Freed { first: Some(first) },
     }
     queue.bytes += bytes;
-    QUEUED.fetch_add(1, Relaxed);
+    SHARED.count.fetch_add(1, Relaxed);
 }
 
 /// The oldest batch, if its grace period has passed; its bytes leave the account.
@@ -116,7 +122,7 @@ pub fn take_elapsed() -> Option<Freed> {
         return None;
     }
     let oldest = {
-        let mut queue = QUEUE.lock();
+        let mut queue = SHARED.queue.lock();
         let first = queue.head.first?;
         // SAFETY: whatever is in the queue came through `put`.
         if !waiting::elapsed(unsafe { Stamped::of_unopened(&queue.head) }) {
@@ -127,7 +133,7 @@ pub fn take_elapsed() -> Option<Freed> {
             queue.tail = None;
         }
         queue.bytes -= oldest.bytes();
-        QUEUED.fetch_sub(1, Relaxed);
+        SHARED.count.fetch_sub(1, Relaxed);
         oldest
     };
     backlog::settle(oldest.bytes());
@@ -153,17 +159,17 @@ pub fn reclaim() -> usize {
 
 /// Bytes in the queue.
 pub fn waiting_bytes() -> usize {
-    QUEUE.lock().bytes
+    SHARED.queue.lock().bytes
 }
 
 /// For fork: the lock of the queue.
 pub fn lock() -> &'static Lock<Queue> {
-    &QUEUE
+    &SHARED.queue
 }
 
 impl Torn for Queue {
     fn abandon(&mut self) {
         *self = Queue::EMPTY;
-        QUEUED.store(0, Relaxed);
+        SHARED.count.store(0, Relaxed);
     }
 }

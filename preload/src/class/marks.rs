@@ -204,6 +204,7 @@ fn bmi2() -> bool {
 }
 
 /// The answer, or how often it was wanted. Racing threads ask later or twice, no more.
+#[unsafe(link_section = ".data")]
 static BMI2: AtomicU8 = AtomicU8::new(0);
 
 #[cold]

@@ -50,10 +50,16 @@ pub(super) fn note(held: usize, dirty: usize) {
     }
 }
 
+/// Bytes held, as of a moment ago. No lock.
+#[inline]
+pub(super) fn held() -> usize {
+    HELD.load(Relaxed)
+}
+
 /// Whether the heap is past its limit, as of a moment ago. No lock.
 #[inline]
 pub fn is_passed() -> bool {
-    HELD.load(Relaxed) > bytes()
+    held() > bytes()
 }
 
 /// How much must go for the heap, which holds `held` bytes, to be a little below its limit.

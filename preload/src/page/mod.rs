@@ -174,7 +174,7 @@ mod tests {
                     if child == 0 {
                         fork_child();
                         libc::alarm(60);
-                        let page = zone::alloc_run(1500);
+                        let page = zone::alloc_run(1500, PAGE, zone::Place::Tight);
                         let whole = page.is_some() && THINGS.alloc().is_some() && reserve::top_up();
                         crate::os::syscall::exit_group(if whole { 7 } else { 1 });
                     }

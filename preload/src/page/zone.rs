@@ -2,9 +2,9 @@
 //!
 //! Everything that hands out or takes back pages is here: blocks of 2^order pages, runs of
 //! any number of pages, batches for the page caches, and purging. Any thread; the lock is
-//! held for about 100 ns, longer only where the window grows (one `mprotect` or `mmap`) or
-//! where the words of a long run are reset. Purging is done outside it, on stretches taken out
-//! for the purpose, by one thread at a time, whose lock a fork takes, too: the child loses no page.
+//! held for about 100 ns, longer only where the window grows (one `mprotect` or `mmap`). Purging is done
+//! outside it, on stretches taken out for the purpose, by one thread at a time, whose lock a fork takes,
+//! too: the child loses no page.
 //!
 //! Dirty free pages go back to the system in three ways: all at once on request ([`purge_free`]); past a
 //! watermark, by whoever frees (`watermark`); and a share of those that a whole period left unused
@@ -13,17 +13,16 @@
 //! Every mapping call can fail. Growing is all or nothing, so a failed request leaves the
 //! zone as it was; a block that could not be purged goes back as dirty as it came.
 
-use core::sync::atomic::AtomicUsize;
 use core::sync::atomic::Ordering::{Relaxed, Release};
+use core::sync::atomic::{AtomicU64, AtomicUsize};
 
 use super::Page;
 use super::buddy::Buddy;
+pub use super::buddy::Place;
 use super::limit;
-use super::memdesc::Kind;
+use super::memdesc::{self, Kind};
 use super::window::{Grown, Plan, Window};
-use crate::constants::{
-    MAX_ORDER, PAGE, PAGE_SHIFT, PURGE_FAILURES, PURGE_ORDER, PURGE_PAGES, UNIT, UNIT_PAGES,
-};
+use crate::constants::{MAX_ORDER, PAGE, PAGE_SHIFT, PURGE_FAILURES, PURGE_ORDER, PURGE_PAGES, UNIT};
 use crate::os::lock::{Guard, Lock};
 use crate::os::map;
 
@@ -151,10 +150,10 @@ impl State {
         }
     }
 
-    fn alloc_run(&mut self, zone: &Zone, pages: usize, align: usize) -> Option<(Page, bool)> {
+    fn alloc_run(&mut self, zone: &Zone, pages: usize, align: usize, place: Place) -> Option<(Page, bool)> {
         let phase = self.window.base() >> PAGE_SHIFT;
         loop {
-            if let Some((page, is_zero)) = self.buddy.alloc_run(pages, align, phase) {
+            if let Some((page, is_zero)) = self.buddy.alloc_run(pages, align, phase, place) {
                 return Some((self.page(page)?, is_zero));
             }
             let order = pages.max(align).next_power_of_two().trailing_zeros();
@@ -169,19 +168,6 @@ impl State {
                 return None;
             }
         }
-    }
-
-    /// Takes pages back: their words say Free from now on, unless they never said anything.
-    fn free(&mut self, page: usize, pages: usize) {
-        for i in page..page + pages {
-            let word = self.window.word(i);
-            // Relaxed: only the owner writes, and that is us since the pages came back.
-            if word.load(Relaxed) != Kind::Unknown as u64 {
-                // Release: whoever reads Free sees what the last owner did before.
-                word.store(Kind::Free as u64, Release);
-            }
-        }
-        self.buddy.free(page, pages, true);
     }
 }
 
@@ -230,13 +216,13 @@ impl Zone {
         page
     }
 
-    pub(super) fn alloc_run(&self, pages: usize, align_bytes: usize) -> Option<(Page, bool)> {
+    pub(super) fn alloc_run(&self, pages: usize, align_bytes: usize, place: Place) -> Option<(Page, bool)> {
         let mut state = self.state()?;
         let align = (align_bytes >> PAGE_SHIFT).max(1);
         if pages == 0 || pages.max(align) > state.window.size() >> PAGE_SHIFT {
             return None;
         }
-        let run = state.alloc_run(self, pages, align);
+        let run = state.alloc_run(self, pages, align, place);
         self.close(state);
         run
     }
@@ -244,15 +230,35 @@ impl Zone {
     /// # Safety
     /// The caller owns the pages and gives them up.
     pub(super) unsafe fn free(&self, page: Page, pages: usize) {
-        // A unit at a time, for the words are reset under the lock.
-        let mut left = pages;
-        while left > 0 {
-            let some = left.min(UNIT_PAGES);
-            left -= some;
-            let mut state = self.state.lock();
-            let index = state.index(page);
-            state.free(index + left, some);
-            self.close(state);
+        // SAFETY: promised by the caller.
+        unsafe { self.undescribe(page, pages) };
+        let mut state = self.state.lock();
+        let index = state.index(page);
+        state.buddy.free(index, pages, true);
+        self.close(state);
+    }
+
+    /// The words of pages that come back say Free from now on, unless they never said anything. Not under the
+    /// lock, which others wait for: the pages are still the caller's.
+    ///
+    /// # Safety
+    /// The caller owns the pages.
+    unsafe fn undescribe(&self, page: Page, pages: usize) {
+        let first: *const AtomicU64 = if core::ptr::eq(self, &ZONE) {
+            // SAFETY: what was given out lies below the frontier.
+            unsafe { memdesc::word(page) }
+        } else {
+            let state = self.state.lock();
+            state.window.word(state.index(page))
+        };
+        for i in 0..pages {
+            // SAFETY: as above; words are never taken away, and all access is atomic.
+            let word = unsafe { &*first.add(i) };
+            // Relaxed: only the owner writes.
+            if word.load(Relaxed) != Kind::Unknown as u64 {
+                // Release: whoever reads Free sees what the last owner did before.
+                word.store(Kind::Free as u64, Release);
+            }
         }
     }
 
@@ -362,19 +368,10 @@ pub unsafe fn free_pages(page: Page, order: u32) {
     unsafe { ZONE.free(page, 1 << order) }
 }
 
-/// Takes any number of pages, contiguous. Past 1024 they begin on a unit (4 MiB).
-pub fn alloc_run(pages: usize) -> Option<Page> {
-    alloc_run_zeroed(pages, PAGE).map(|(page, _)| page)
-}
-
-/// The same, aligned to a power of two bytes.
-pub fn alloc_run_aligned(pages: usize, align_bytes: usize) -> Option<Page> {
-    alloc_run_zeroed(pages, align_bytes).map(|(page, _)| page)
-}
-
-/// The same, and whether every byte is known to be zero.
-pub fn alloc_run_zeroed(pages: usize, align_bytes: usize) -> Option<(Page, bool)> {
-    ZONE.alloc_run(pages, align_bytes)
+/// Takes any number of pages, contiguous, aligned to a power of two bytes, and says whether every byte is known to be
+/// zero. Past 1024 pages they begin on a unit (4 MiB).
+pub fn alloc_run(pages: usize, align_bytes: usize, place: Place) -> Option<(Page, bool)> {
+    ZONE.alloc_run(pages, align_bytes, place)
 }
 
 /// Gives back a run or any part of one, and resets the words.
@@ -414,6 +411,12 @@ pub fn purge_resident(max_bytes: usize) -> usize {
 #[inline]
 pub fn dirty_bytes() -> usize {
     DIRTY.load(Relaxed)
+}
+
+/// Bytes given out, as of a moment ago. No lock.
+#[inline]
+pub fn used_bytes() -> usize {
+    limit::held().saturating_sub(dirty_bytes())
 }
 
 /// Clean pages that were given out since this was last asked.
@@ -465,10 +468,14 @@ pub(super) fn alloc_batch(out: &mut [Option<Page>]) -> usize {
 /// # Safety
 /// The caller owns the pages and gives them up.
 pub(super) unsafe fn free_batch(pages: &[Page]) {
+    for &page in pages {
+        // SAFETY: promised by the caller.
+        unsafe { ZONE.undescribe(page, 1) };
+    }
     let mut state = ZONE.state.lock();
     for &page in pages {
         let index = state.index(page);
-        state.free(index, 1);
+        state.buddy.free(index, 1, true);
     }
     ZONE.close(state);
 }

@@ -46,7 +46,7 @@ fn check_all_free(zone: &Zone) {
     assert_eq!(stats.free_bytes, stats.usable_bytes);
     let units = stats.frontier_bytes / UNIT;
     if !stats.lazy && units > 0 {
-        let whole = zone.alloc_run(units * UNIT_PAGES, PAGE).map(|(page, _)| page.addr());
+        let whole = zone.alloc_run(units * UNIT_PAGES, PAGE, Place::Tight).map(|(page, _)| page.addr());
         assert_eq!(whole, Some(zone.state.lock().window.base()), "not coalesced to whole units");
     }
 }
@@ -81,13 +81,13 @@ fn low_addresses_first_and_zero_known() {
     write(first, 1);
     // SAFETY: ours.
     unsafe { zone.free(first, 1) };
-    assert_eq!(zone.alloc_run(1, PAGE), Some((first, false)), "dirty, and the lowest");
-    assert_eq!(zone.alloc_run(1, PAGE).map(|(_, zeroed)| zeroed), Some(true));
+    assert_eq!(zone.alloc_run(1, PAGE, Place::Tight), Some((first, false)), "dirty, and the lowest");
+    assert_eq!(zone.alloc_run(1, PAGE, Place::Tight).map(|(_, zeroed)| zeroed), Some(true));
     // SAFETY: ours.
     unsafe { zone.free(first, 1) };
     assert_eq!(zone.purge_free(1), PAGE);
     assert_eq!(zone.purge_free(usize::MAX), 0, "nothing is purged twice");
-    assert_eq!(zone.alloc_run(1, PAGE), Some((first, true)));
+    assert_eq!(zone.alloc_run(1, PAGE, Place::Tight), Some((first, true)));
     assert!(is_zero(first, 1));
 }
 
@@ -118,7 +118,7 @@ fn each_mapping_call_may_fail() {
             fail_after(n);
             let opened = zone.state.lock().open(&zone, || Plan { is_lazy, largest: 64 << 20 });
             let page = opened.then(|| zone.alloc_pages(3)).flatten();
-            let run = opened.then(|| zone.alloc_run(2500, PAGE)).flatten();
+            let run = opened.then(|| zone.alloc_run(2500, PAGE, Place::Tight)).flatten();
             fail_never();
             let reopened = zone.state.lock().open(&zone, || Plan { is_lazy, largest: 64 << 20 });
             assert!(reopened, "a failed open can be made again");
@@ -157,12 +157,12 @@ fn a_failed_huge_run_takes_nothing() {
     let zone = zone(false, 64 << 20);
     zone.alloc_pages(0).unwrap();
     let before = zone.stats();
-    assert!(zone.alloc_run(1 << 20, PAGE).is_none(), "past the window");
-    assert!(zone.alloc_run(usize::MAX, PAGE).is_none());
-    assert!(zone.alloc_run(1, 1 << 62).is_none());
-    assert!(zone.alloc_run(0, PAGE).is_none());
+    assert!(zone.alloc_run(1 << 20, PAGE, Place::Tight).is_none(), "past the window");
+    assert!(zone.alloc_run(usize::MAX, PAGE, Place::Tight).is_none());
+    assert!(zone.alloc_run(1, 1 << 62, Place::Tight).is_none());
+    assert!(zone.alloc_run(0, PAGE, Place::Tight).is_none());
     fail_after(0);
-    assert!(zone.alloc_run(9000, PAGE).is_none());
+    assert!(zone.alloc_run(9000, PAGE, Place::Tight).is_none());
     fail_never();
     assert_eq!(zone.stats().frontier_bytes, before.frontier_bytes);
     assert_eq!(zone.stats().free_bytes, before.free_bytes);
@@ -195,7 +195,7 @@ fn foreign_mappings_are_stepped_over() {
         write(page, UNIT_PAGES);
         live.insert(page.addr(), UNIT_PAGES);
     }
-    let (run, _) = zone.alloc_run(2000, PAGE).unwrap();
+    let (run, _) = zone.alloc_run(2000, PAGE, Place::Tight).unwrap();
     live.insert(run.addr(), 2000);
     let inside = |at: usize| live.iter().any(|(&a, &n)| at >= a && at < a + n * PAGE);
     assert!(!inside(base + UNIT + UNIT / 2) && !inside(base + 2 * UNIT));
@@ -208,7 +208,7 @@ fn foreign_mappings_are_stepped_over() {
 #[test]
 fn words_of_taken_back_pages_have_no_slot() {
     let zone = zone(false, 64 << 20);
-    let (run, _) = zone.alloc_run(1500, PAGE).unwrap();
+    let (run, _) = zone.alloc_run(1500, PAGE, Place::Tight).unwrap();
     let state = zone.state.lock();
     let first = state.index(run);
     for i in [0, 7, 1024] {
@@ -222,6 +222,30 @@ fn words_of_taken_back_pages_have_no_slot() {
         assert_eq!(state.window.word(first + i).load(Relaxed), Kind::Free as u64);
     }
     assert_eq!(state.window.word(first + 8).load(Relaxed), Kind::Unknown as u64);
+}
+
+#[test]
+fn what_is_to_grow_has_room_behind_it() {
+    let zone = zone(false, 64 << 20);
+    let ground = zone.alloc_pages(10).unwrap();
+    // SAFETY: ours. New ground is not taken for room.
+    unsafe { zone.free(ground, UNIT_PAGES) };
+    let (tight, _) = zone.alloc_run(8, PAGE, Place::Tight).unwrap();
+    let (next, _) = zone.alloc_run(8, PAGE, Place::Tight).unwrap();
+    assert_eq!(next.addr(), tight.addr() + 8 * PAGE);
+    // SAFETY: ours.
+    assert!(!unsafe { zone.extend_run(tight, 8, 8) }, "something is behind it");
+    let (first, _) = zone.alloc_run(8, PAGE, Place::Roomy).unwrap();
+    let (second, _) = zone.alloc_run(8, PAGE, Place::Roomy).unwrap();
+    for run in [first, second] {
+        // SAFETY: ours.
+        assert!(unsafe { zone.extend_run(run, 8, 8) && zone.extend_run(run, 16, 16) });
+    }
+    // Where there is no such place, any will do.
+    while zone.alloc_pages(4).is_some() {}
+    // SAFETY: ours.
+    unsafe { zone.free(next, 8) };
+    assert_eq!(zone.alloc_run(8, PAGE, Place::Roomy).map(|(page, _)| page), Some(next));
 }
 
 #[test]
@@ -258,7 +282,7 @@ fn four_threads_share_a_zone() {
                     random = random.wrapping_mul(6364136223846793005).wrapping_add(1442695);
                     let pages = 1 + (random >> 40) % 40;
                     if held.len() < 30 {
-                        let (page, _) = zone.alloc_run(pages, PAGE).unwrap();
+                        let (page, _) = zone.alloc_run(pages, PAGE, Place::Tight).unwrap();
                         write(page, pages);
                         held.push((page, pages));
                     } else {
@@ -322,7 +346,7 @@ fn child_fills_its_limit() {
         }
         assert_eq!(super::stats().lazy, limited);
         assert!(pages.len() * PAGE > 16 << 20, "only {} pages", pages.len());
-        assert!(super::alloc_run(5000).is_none());
+        assert!(super::alloc_run(5000, PAGE, Place::Tight).is_none());
         if round == 0 {
             first = pages.len();
         }

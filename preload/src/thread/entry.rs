@@ -26,7 +26,7 @@ use crate::class::verdict::{self, Found};
 use crate::os::signals::Quiet;
 use crate::os::tls;
 use crate::page::memdesc::{self, Kind, Memdesc};
-use crate::page::zone;
+use crate::page::zone::{self, Place};
 use crate::thread::cache::ThreadCache;
 use crate::thread::scan_log::Reason;
 use crate::thread::{
@@ -166,7 +166,7 @@ fn alloc_large_from(
         None if start::process() => {
             let _quiet = without_cache();
             large_batch::reclaim();
-            large::create(size, align).or_else(|| retry_large(size, align))
+            large::create(size, align, Place::Tight).or_else(|| retry_large(size, align))
         }
         None => None,
     };
@@ -183,7 +183,7 @@ fn retry_large(size: usize, align: usize) -> Option<(usize, bool)> {
         return None;
     }
     shrinker::scan(usize::MAX, Reason::MapFailed);
-    large::create(size, align)
+    large::create(size, align, Place::Tight)
 }
 
 /// `size` bytes aligned to `align`, a power of two.
@@ -344,6 +344,8 @@ pub fn resize(addr: usize, size: usize) -> *mut u8 {
     let outgrown = is_large && size > held;
     let new = if outgrown {
         alloc_large_from(size, MALLOC_ALIGN, ThreadCache::alloc_to_grow).0
+    } else if size > held.max(SMALL_MAX) {
+        alloc_large_from(size, MALLOC_ALIGN, ThreadCache::alloc_first_large).0
     } else {
         alloc(size)
     };

@@ -20,6 +20,7 @@ use crate::class::large::{self, LargeRef};
 use crate::class::large_batch::{self, Freed};
 use crate::constants::PAGE;
 use crate::page::watermark;
+use crate::page::zone::Place;
 use crate::thread::cache::ThreadCache;
 use crate::thread::mode;
 use crate::thread::shelf::{Contents, share_bytes};
@@ -172,23 +173,33 @@ impl Ready {
 impl ThreadCache {
     /// A large block for `size` bytes aligned to `align`, and whether every byte is known to be zero.
     pub fn alloc_large(&mut self, size: usize, align: usize) -> Option<(usize, bool)> {
+        self.alloc_large_in(size, align, Place::Tight)
+    }
+
+    /// The same, for what was small and has been outgrown: what grew once may well grow on.
+    pub fn alloc_first_large(&mut self, size: usize, align: usize) -> Option<(usize, bool)> {
+        self.alloc_large_in(size, align, Place::Roomy)
+    }
+
+    #[inline(always)]
+    fn alloc_large_in(&mut self, size: usize, align: usize, place: Place) -> Option<(usize, bool)> {
         let pages = large::pages_for(size)?;
         match self.ready(pages, align) {
             Some(block) => {
                 block.revive(size);
                 Some((block.base(), false))
             }
-            None => large::create(size, align),
+            None => large::create(size, align, place),
         }
     }
 
-    /// A large block for what a realloc moves.
+    /// A large block for one that has been outgrown.
     pub fn alloc_to_grow(&mut self, size: usize, align: usize) -> Option<(usize, bool)> {
         if large_batch::any_waiting() {
             // Blocks that were outgrown may have waited long enough.
             self.take_up(usize::MAX, align);
         }
-        large::create(size, align)
+        large::create(size, align, Place::Roomy)
     }
 
     #[inline]
