@@ -94,6 +94,12 @@ pub const DIRTY_HIGH: usize = 8 << 20;
 /// a page again costs 1.3 us here, so a heap that breathes must not do it with each breath.
 pub const DIRTY_SHARE: u32 = 3;
 
+/// Most bytes a second that freeing gives back where a watcher gets to the rest: 2 % of a processor (tune).
+pub const GIVE_MOST: usize = 64 << 20;
+
+/// ... and most bytes past the watermark that it leaves to the watcher (tune): heaps that swing by so much are common.
+pub const LATER_MOST: usize = 64 << 20;
+
 /// A heap that shrinks and grows again within so many milliseconds breathes.
 pub const BREATH_MS: u64 = 2000;
 

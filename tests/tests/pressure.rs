@@ -237,6 +237,19 @@ impl Drop for Group {
     }
 }
 
+/// Where a watcher gets to what lies idle, freeing leaves most of it to the watcher: a heap that swings does not
+/// fault for each swing.
+#[test]
+fn a_heap_that_swings_beside_a_watcher_keeps_its_pages() {
+    let watched = Victim::new("swinging").run().success();
+    assert_eq!(watched.number("watched"), 1, "{watched}");
+    let most = 4 * 1024 + 64 * (watched.number("ms") + 10);
+    assert!(watched.number("purged_kib") <= most, "{watched}");
+    let alone = Victim::new("swinging").env("RCUMALLOC_PRESSURE", "off").run().success();
+    assert_eq!(alone.number("watched"), 0, "{alone}");
+    assert!(alone.number("purged_kib") > 24 * 1024, "{alone}");
+}
+
 /// One at a time: two that thrash share the disk, and neither stalls for long enough.
 static ALONE: Mutex<()> = Mutex::new(());
 

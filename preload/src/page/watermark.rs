@@ -11,14 +11,20 @@
 //! that no later one can meet, and the heap would fault for ever. It is an allowance, up to [`SPARE_MOST`], that ends as soon as something has lain idle for a
 //! decay period.
 //!
+//! Where a watcher ages what lies idle, it will get to what freeing leaves: there freeing gives [`GIVE_MOST`]
+//! a second at the most, and what is more than [`LATER_MOST`] too much, so that a heap that swings does not pay for
+//! each swing until it is known to breathe.
+//!
 //! The words are relaxed: they steer. The memory of breaths is under a lock that nobody waits for
 //! but a fork; taken before the zone's.
 
 use super::zone;
-use crate::constants::{BREATH_MS, BREATHS, DIRTY_HIGH, DIRTY_SHARE, PAGE, SPARE_MOST};
+use crate::constants::{
+    BREATH_MS, BREATHS, DIRTY_HIGH, DIRTY_SHARE, GIVE_MOST, LATER_MOST, PAGE, PURGE_PAGES, SPARE_MOST,
+};
 use crate::os::clock;
 use crate::os::lock::Lock;
-use core::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 
 /// Dirty bytes past which [`excess`] is to look closer.
 #[unsafe(link_section = ".data")]
@@ -28,6 +34,8 @@ static MARK: AtomicUsize = AtomicUsize::new(DIRTY_HIGH);
 static LEAST: AtomicUsize = AtomicUsize::new(DIRTY_HIGH);
 /// What may stay beside, because the heap breathes.
 static SPARE: AtomicUsize = AtomicUsize::new(0);
+/// Somebody looks at the heap about once a second, whatever the program does.
+static WATCHED: AtomicBool = AtomicBool::new(false);
 
 /// What is known of the last breath.
 struct Breath {
@@ -49,6 +57,11 @@ pub fn set_least(bytes: usize) {
     MARK.store(bytes, Relaxed);
 }
 
+/// Whether there is a watcher from now on.
+pub fn set_watched(watched: bool) {
+    WATCHED.store(watched, Relaxed);
+}
+
 /// How much is to be given back now by whoever frees. Two loads up to the mark.
 #[inline]
 pub fn excess() -> usize {
@@ -58,13 +71,12 @@ pub fn excess() -> usize {
 #[cold]
 #[inline(never)]
 fn excess_over_mark() -> usize {
-    let stats = zone::stats();
-    let used = stats.usable_bytes - stats.free_bytes;
-    let high = LEAST.load(Relaxed).max(used >> DIRTY_SHARE);
+    let high = LEAST.load(Relaxed).max(zone::used_bytes() >> DIRTY_SHARE);
     let spare = SPARE.load(Relaxed);
     let mark = high.saturating_add(spare);
     MARK.store(mark, Relaxed);
-    if stats.dirty_bytes > mark { stats.dirty_bytes - high / 2 - spare } else { 0 }
+    let dirty = zone::dirty_bytes();
+    if dirty > mark { dirty - high / 2 - spare } else { 0 }
 }
 
 /// Gives the [`excess`] back, if there is one. Returns bytes.
@@ -87,6 +99,17 @@ fn purge_past_mark(excess: usize) -> usize {
         // The mark has gone up.
         return 0;
     }
+    let excess = if WATCHED.load(Relaxed) && LEAST.load(Relaxed) != 0 {
+        let allowed = excess.min(allowance(now_ns.saturating_sub(breath.at_ns)));
+        allowed.max(excess.saturating_sub(LATER_MOST))
+    } else {
+        excess
+    };
+    if excess == 0 {
+        // Asked again when it is worth it.
+        MARK.fetch_max(zone::dirty_bytes() + PURGE_PAGES * PAGE, Relaxed);
+        return 0;
+    }
     let given = zone::purge_free(excess);
     breath.gave += given;
     breath.at_ns = now_ns;
@@ -96,6 +119,13 @@ fn purge_past_mark(excess: usize) -> usize {
         MARK.fetch_max(dirty + dirty / 8, Relaxed);
     }
     given
+}
+
+/// What may be given `passed_ns` after the last time; nothing, where it is not worth a call.
+fn allowance(passed_ns: u64) -> usize {
+    let most = PURGE_PAGES * PAGE;
+    let allowed = (passed_ns as u128 * GIVE_MOST as u128 / 1_000_000_000).min(most as u128) as usize;
+    if allowed < most / 8 { 0 } else { allowed }
 }
 
 impl Breath {
@@ -160,6 +190,42 @@ mod tests {
 
     const MIB: usize = 1 << 20;
     const SECOND: u64 = 1_000_000_000;
+
+    #[test]
+    fn where_a_watcher_gets_to_the_rest_freeing_gives_little() {
+        crate::own_process::in_own_process!();
+        assert_eq!(allowance(0), 0);
+        assert_eq!(allowance(SECOND / 32), GIVE_MOST / 32);
+        assert_eq!(allowance(u64::MAX), PURGE_PAGES * PAGE);
+        const RUN: usize = 512;
+        let make_dirty = || {
+            let runs: Vec<_> =
+                (0..32).map(|_| zone::alloc_run(RUN, PAGE, zone::Place::Tight).unwrap().0).collect();
+            for page in runs {
+                // SAFETY: ours.
+                unsafe { zone::free_run(page, RUN) };
+            }
+        };
+        set_watched(true);
+        make_dirty();
+        let began = clock::now_ns();
+        let given: usize = (0..1000).map(|_| purge_excess()).sum();
+        let passed = clock::now_ns() - began;
+        let most = PURGE_PAGES * PAGE + (passed as usize / 1000) * (GIVE_MOST / 1_000_000);
+        assert!((1..=most).contains(&given), "{given} bytes in {passed} ns");
+        assert!(excess() == 0, "nobody asks again before there is more");
+        // Far too much goes all the same.
+        MARK.store(LEAST.load(Relaxed), Relaxed);
+        let page = zone::alloc_run(96 * 256, PAGE, zone::Place::Tight).unwrap();
+        // SAFETY: ours.
+        unsafe { zone::free_run(page.0, 96 * 256) };
+        assert!(zone::dirty_bytes() > LATER_MOST + DIRTY_HIGH && purge_excess() > 0);
+        assert!(zone::dirty_bytes() <= LATER_MOST + DIRTY_HIGH);
+        // Without, all at once.
+        set_watched(false);
+        MARK.store(LEAST.load(Relaxed), Relaxed);
+        assert!(purge_excess() >= LATER_MOST / 2 && zone::dirty_bytes() <= DIRTY_HIGH);
+    }
 
     #[test]
     fn breaths_are_noticed_and_bounded() {

@@ -33,7 +33,7 @@ use crate::os::psi::{self, Psi};
 use crate::os::syscall::{Errno, futex_wait_timeout, futex_wake, syscall};
 use crate::os::task::{self, Status, Task};
 use crate::os::{bell, clock};
-use crate::page::window;
+use crate::page::{watermark, window};
 use crate::thread::shrinker::{self, Reason};
 use crate::thread::{exit, pressure, readers, registry};
 use core::num::NonZeroUsize;
@@ -134,6 +134,7 @@ pub fn after_thread() {
 /// In the child of a fork: it is not here, and a child that ends soon needs none.
 pub fn after_fork_in_child() {
     HELPER.forget();
+    watermark::set_watched(false);
     put_off(now_ms());
     bell::forget_sleeper();
     STARTING.store(false, Relaxed);
@@ -146,7 +147,9 @@ extern "C" fn run() -> ! {
     READY.store(1, Release);
     futex_wake(&READY, 1);
     if let Some(mut watch) = watch {
+        watermark::set_watched(true);
         while watch.look() {}
+        watermark::set_watched(false);
     }
     put_off(now_ms());
     helper::end()
