@@ -5,8 +5,8 @@
 //!         └ no marks: it never left the thread
 //! ```
 //!
-//! Whole magazines first: of the waiting ones only the oldest is polled, what waits is never
-//! scanned. Blocks that come from where they were marked in are marked out here, all at once.
+//! Whole magazines first: of the waiting ones the oldest are polled, up to the first that has to wait; what
+//! waits is never scanned. Blocks that come from where they were marked in are marked out here, all at once.
 
 use crate::class::backlog::{self, DOMAIN};
 use crate::class::depot;
@@ -19,7 +19,8 @@ use crate::constants::AFTER_SCAN;
 use crate::page::back_off;
 use crate::thread::cache::ThreadCache;
 use crate::thread::pressure;
-use rcu::Demand;
+use crate::thread::shelf::Contents;
+use rcu::{Demand, Stamped};
 
 impl ThreadCache {
     /// Loads a magazine with blocks of `class` and pops one. `None`: memory is out.
@@ -61,16 +62,14 @@ impl ThreadCache {
     fn reusable(&mut self, class: Class) -> Option<Magazine> {
         let mut waits = false;
         if let Some(mut shelf) = self.shelf.open() {
-            let queue = &mut shelf.stock(class).waiting;
-            if let Some(oldest) = queue.pop_if(waiting::elapsed) {
-                let bytes = oldest.len() * class.size();
-                shelf.held -= bytes;
+            if let Some(oldest) = shelf.stock(class).waiting.pop_if(waiting::elapsed) {
+                let (magazine, settled) = take_up(&mut shelf, class, oldest);
                 drop(shelf);
-                self.ledger.settle(bytes);
+                self.ledger.settle(settled);
                 backlog::relax_mark();
-                return waiting::open(oldest);
+                return magazine;
             }
-            waits = !queue.is_empty();
+            waits = !shelf.stock(class).waiting.is_empty();
             if let Some(magazine) = shelf.stock(class).full.pop() {
                 shelf.held -= magazine.len() * class.size();
                 return Some(magazine);
@@ -127,6 +126,25 @@ impl ThreadCache {
         self.reclaim_everything();
         pool::of(class).take(class, magazine.room(class), usize::MAX)
     }
+}
+
+/// Takes up every magazine that has waited long enough, of which `oldest` is the first: the newest, which is the
+/// warmest, to be loaded, and the bytes of all. The others join the full ones: what a thread does not come
+/// to stays at the bottom, untouched, instead of going round through the processor's caches for ever.
+fn take_up(shelf: &mut Contents, class: Class, oldest: Stamped<Magazine>) -> (Option<Magazine>, usize) {
+    let (mut newest, mut settled) = (oldest, 0);
+    while let Some(newer) = shelf.stock(class).waiting.pop_if(waiting::elapsed) {
+        let older = core::mem::replace(&mut newest, newer);
+        let bytes = older.len() * class.size();
+        settled += bytes;
+        match waiting::open(older) {
+            Some(magazine) => shelf.stock(class).full.push(magazine),
+            None => shelf.held -= bytes,
+        }
+    }
+    let bytes = newest.len() * class.size();
+    shelf.held -= bytes;
+    (waiting::open(newest), settled + bytes)
 }
 
 /// One block without a magazine: for threads without a cache, and when there is no memory for

@@ -95,7 +95,7 @@ impl ThreadCache {
                 let waiting = &mut shelf.stock(class).waiting;
                 waiting.push(batch);
                 if waiting.len() > SHARE || held > share_bytes() {
-                    shed_waiting(&mut shelf, class);
+                    shed(&mut shelf, class);
                 }
             }
             None => depot::of(class).put_waiting(class, batch),
@@ -191,14 +191,24 @@ impl ThreadCache {
     }
 }
 
-/// Gives the depot the oldest waiting magazines past the thread's share.
+/// Gives the depot what is past the thread's share: first what others can use at once, then the oldest waiting ones.
 #[cold]
 #[inline(never)]
-fn shed_waiting(shelf: &mut Contents, class: Class) {
+fn shed(shelf: &mut Contents, class: Class) {
     while shelf.stock(class).waiting.len() > SHARE || shelf.held > share_bytes() {
-        let Some(oldest) = shelf.stock(class).waiting.pop() else { break };
-        shelf.held -= oldest.len() * class.size();
-        depot::of(class).put_waiting(class, oldest);
+        let stock = shelf.stock(class);
+        let bytes = if let Some(magazine) = stock.full.pop() {
+            let bytes = magazine.len() * class.size();
+            depot::of(class).put_full(class, magazine);
+            bytes
+        } else if let Some(oldest) = stock.waiting.pop() {
+            let bytes = oldest.len() * class.size();
+            depot::of(class).put_waiting(class, oldest);
+            bytes
+        } else {
+            break;
+        };
+        shelf.held -= bytes;
     }
 }
 

@@ -94,6 +94,30 @@ fn what_is_opened_too_early_is_leaked_not_reused() {
     again.into_iter().for_each(give);
 }
 
+/// What piled up while somebody kept periods waiting would else go round for ever.
+#[test]
+fn what_has_elapsed_is_taken_up_together_and_the_newest_first() {
+    in_own_process!();
+    mode::go_concurrent();
+    const SIZE: usize = 7_000;
+    let class = Class::of_size(SIZE);
+    let blocks: Vec<usize> = (0..4).map(|_| take(SIZE)).collect();
+    let cache = entry::current().expect("a cache");
+    cache.alloc.slot(class).remove();
+    for &block in &blocks {
+        give(block);
+        cache.retire_partial();
+    }
+    let deferred = |cache: &crate::thread::cache::ThreadCache| backlog::deferred_and(cache.ledger.balance);
+    assert_eq!(deferred(cache), 4 * class.size());
+    readers::synchronize("test", true);
+    assert_eq!(take(SIZE), blocks[3]);
+    assert_eq!(deferred(cache), 0);
+    assert_eq!(cache.shelf.held(), 3 * class.size());
+    assert!([take(SIZE), take(SIZE), take(SIZE)].iter().eq(blocks[..3].iter().rev()));
+    assert_eq!(cache.shelf.held(), 0);
+}
+
 #[test]
 fn the_slab_defers_a_block_until_its_period_has_passed() {
     in_own_process!();
