@@ -13,14 +13,14 @@
 //! Every mapping call can fail. Growing is all or nothing, so a failed request leaves the
 //! zone as it was; a block that could not be purged goes back as dirty as it came.
 
-use core::sync::atomic::Ordering::{Relaxed, Release};
+use core::sync::atomic::Ordering::Relaxed;
 use core::sync::atomic::{AtomicU64, AtomicUsize};
 
 use super::Page;
 use super::buddy::Buddy;
 pub use super::buddy::Place;
 use super::limit;
-use super::memdesc::{self, Kind};
+use super::memdesc::{self, Kind, Memdesc};
 use super::window::{Grown, Plan, Window};
 use crate::constants::{MAX_ORDER, PAGE, PAGE_SHIFT, PURGE_FAILURES, PURGE_ORDER, PURGE_PAGES, UNIT};
 use crate::os::lock::{Guard, Lock};
@@ -238,8 +238,8 @@ impl Zone {
         self.close(state);
     }
 
-    /// The words of pages that come back say Free from now on, unless they never said anything. Not under the
-    /// lock, which others wait for: the pages are still the caller's.
+    /// The words of pages that come back say Free from now on, unless they never said anything, which the first one
+    /// tells for all of a run. Not under the lock, which others wait for: the pages are still the caller's.
     ///
     /// # Safety
     /// The caller owns the pages.
@@ -251,14 +251,11 @@ impl Zone {
             let state = self.state.lock();
             state.window.word(state.index(page))
         };
-        for i in 0..pages {
-            // SAFETY: as above; words are never taken away, and all access is atomic.
-            let word = unsafe { &*first.add(i) };
-            // Relaxed: only the owner writes.
-            if word.load(Relaxed) != Kind::Unknown as u64 {
-                // Release: whoever reads Free sees what the last owner did before.
-                word.store(Kind::Free as u64, Release);
-            }
+        // SAFETY: words are never taken away, and all access is atomic.
+        // Relaxed: only the owner writes.
+        if unsafe { &*first }.load(Relaxed) != Kind::Unknown as u64 {
+            // SAFETY: promised by the caller. Whoever reads Free sees what the last owner did before.
+            unsafe { memdesc::fill(first, pages, Memdesc::of_kind(Kind::Free)) };
         }
     }
 
