@@ -18,6 +18,9 @@ use crate::peers::{Allocator, Choice};
 
 /// What counts as level with the best.
 const CLOSE: f64 = 0.95;
+/// Verdicts: the highest median, and a median ratio to the best that is level.
+const FIRST: &str = "first";
+const WITHIN: &str = "within 5 %";
 
 /// An allocator's rounds of one workload.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -226,11 +229,16 @@ impl Side {
         let close = self.to_best.is_some_and(|ratio| ratio.median >= CLOSE);
         let behind = self.name != base && self.ratio.is_some_and(|ratio| ratio.greatest < 1.0);
         match () {
-            () if best => "first".into(),
+            () if best => FIRST.into(),
             () if behind => format!("behind {base}"),
-            () if close => "within 5 %".into(),
+            () if close => WITHIN.into(),
             () => String::new(),
         }
+    }
+
+    /// First, or level with the best.
+    fn is_close(&self) -> bool {
+        self.verdict == FIRST || self.verdict == WITHIN
     }
 }
 
@@ -307,10 +315,10 @@ fn summary(runs: &[Run], choice: &Choice, base: &str) -> Table {
             row.push(match side.and_then(|side| Some((side, side.ratio?))) {
                 Some((side, ratio)) => {
                     column.push(ratio.median);
-                    let mark = match side.verdict.as_str() {
-                        "first" | "within 5 %" => "*",
-                        verdict if verdict.starts_with("behind") => "!",
-                        _ => "",
+                    let mark = match () {
+                        () if side.is_close() => "*",
+                        () if side.verdict.starts_with("behind") => "!",
+                        () => "",
                     };
                     format!("{:.2}{mark}", ratio.median)
                 }
@@ -335,8 +343,7 @@ fn targets(runs: &[Run], base: &str) -> Vec<Target> {
         .iter()
         .filter_map(|run| Some((run, run.sides.iter().find(|side| side.name == "rcumalloc")?)))
         .collect();
-    let close =
-        ours.iter().filter(|(_, side)| side.to_best.is_some_and(|ratio| ratio.median >= CLOSE)).count();
+    let close = ours.iter().filter(|(_, side)| side.is_close()).count();
     let behind: Vec<&str> = ours
         .iter()
         .filter(|(_, side)| side.ratio.is_none_or(|ratio| ratio.greatest < 1.0))
