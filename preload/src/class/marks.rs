@@ -25,7 +25,7 @@ use core::sync::atomic::{AtomicU8, Ordering::Relaxed};
 /// What the byte of a block reads after it was marked in once too often: 0 - 1.
 const IN_TWICE: u8 = 255;
 
-/// Blocks a round of the long loop: divides 12, 60 and 252, leaves 4 of 28 and 124.
+/// Blocks a round of the long loop: divides 12, 60 and 252, leaves 4 of 28, 124 and 508.
 const ROUND: usize = 12;
 
 /// Runs `$find` (address shifted right into `t`) and `$mark` over an array, as far as its length

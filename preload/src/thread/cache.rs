@@ -168,6 +168,7 @@ impl ThreadCache {
             2..6 => 1,
             6..14 => 2,
             14..30 => 3,
+            30..62 => 4,
             _ => return LARGEST[class.index()] as usize,
         };
         *turns += 1;
