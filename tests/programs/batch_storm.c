@@ -3,7 +3,7 @@
  * freed one by one would come back in the order of their addresses. */
 #include "victim.h"
 
-enum { SIZE = 64, BLOCKS = 100 * 252, ASKED = 4000 };
+enum { SIZE = 64, BLOCKS = 50 * 508, ASKED = 4000 };
 static void *block[BLOCKS];
 static unsigned *freed_as; /* when the block at this place was freed; 0 is never */
 static uintptr_t lowest = UINTPTR_MAX, highest;
@@ -28,8 +28,11 @@ static void *come_and_go(void *unused) { return unused; }
 
 int main(int argc, char **argv) {
     CHECK(argc == 2 && rcumalloc_present());
+    bool own = strcmp(argv[1], "own") == 0;
+    /* Few enough to lie on this thread's shelf, all of them, or so many that most lie in the depot. */
+    unsigned blocks = own ? BLOCKS / 4 : BLOCKS;
     join(start(come_and_go, NULL)); /* concurrent from here on */
-    for (int i = 0; i < BLOCKS; i++) {
+    for (unsigned i = 0; i < blocks; i++) {
         block[i] = malloc(SIZE);
         CHECK(block[i] != NULL);
         uintptr_t at = (uintptr_t)block[i];
@@ -40,21 +43,21 @@ int main(int argc, char **argv) {
     freed_as = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     CHECK(freed_as != MAP_FAILED);
     uint64_t seed = 42;
-    for (unsigned i = BLOCKS - 1; i > 0; i--) {
+    for (unsigned i = blocks - 1; i > 0; i--) {
         unsigned other = next_random(&seed) % (i + 1);
         void *kept = block[i];
         block[i] = block[other];
         block[other] = kept;
     }
-    for (unsigned i = 0; i < BLOCKS; i++) {
+    for (unsigned i = 0; i < blocks; i++) {
         freed_as[((uintptr_t)block[i] - lowest) / 16] = i + 1;
         free(block[i]);
     }
     rcumalloc_synchronize();
-    if (strcmp(argv[1], "own") == 0) {
+    if (own) {
         ask(NULL);
     } else {
-        join(start(ask, NULL)); /* what was past this thread's share lies in the depot */
+        join(start(ask, NULL));
     }
     PRINT("asked", ASKED);
     PRINT("known", known);
