@@ -211,7 +211,8 @@ mod tests {
         let began = clock::now_ns();
         let given: usize = (0..1000).map(|_| purge_excess()).sum();
         let passed = clock::now_ns() - began;
-        let most = PURGE_PAGES * PAGE + (passed as usize / 1000) * (GIVE_MOST / 1_000_000);
+        // The coarse clock may be up to 10 ms behind.
+        let most = PURGE_PAGES * PAGE + (passed as usize / 1000 + 10_000) * (GIVE_MOST / 1_000_000);
         assert!((1..=most).contains(&given), "{given} bytes in {passed} ns");
         assert!(excess() == 0, "nobody asks again before there is more");
         // Far too much goes all the same.
