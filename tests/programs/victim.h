@@ -2,6 +2,7 @@
 #ifndef VICTIM_H
 #define VICTIM_H
 
+#include <dirent.h>
 #include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -47,6 +48,18 @@ static inline UNUSED void sleep_ms(unsigned ms) {
     struct timespec t = {ms / 1000, (long)(ms % 1000) * 1000000};
     while (nanosleep(&t, &t) != 0 && errno == EINTR) {
     }
+}
+
+/* Threads of this process, the library's own among them. */
+static inline UNUSED int thread_count(void) {
+    int count = 0;
+    DIR *tasks = opendir("/proc/self/task");
+    CHECK(tasks != NULL);
+    for (struct dirent *task; (task = readdir(tasks)) != NULL;) {
+        count += task->d_name[0] != '.';
+    }
+    closedir(tasks);
+    return count;
 }
 
 /* A line "NAME: N kB" of /proc/self/status, read without malloc. */

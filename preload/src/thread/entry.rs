@@ -144,7 +144,7 @@ fn alloc_pages(class: Class, size: usize, align: usize) -> *mut u8 {
 
 /// A large block, and whether every byte of it is known to be zero.
 fn alloc_large(size: usize, align: usize) -> (*mut u8, bool) {
-    alloc_large_from(size, align, ThreadCache::alloc_large)
+    alloc_large_from(size, align, |cache, size, align| cache.alloc_large(size, align, Place::Tight))
 }
 
 #[inline(always)]
@@ -345,7 +345,11 @@ pub fn resize(addr: usize, size: usize) -> *mut u8 {
     let new = if outgrown {
         alloc_large_from(size, MALLOC_ALIGN, ThreadCache::alloc_to_grow).0
     } else if size > held.max(SMALL_MAX) {
-        alloc_large_from(size, MALLOC_ALIGN, ThreadCache::alloc_first_large).0
+        // What grew once may well grow on.
+        alloc_large_from(size, MALLOC_ALIGN, |cache, size, align| {
+            cache.alloc_large(size, align, Place::Roomy)
+        })
+        .0
     } else {
         alloc(size)
     };

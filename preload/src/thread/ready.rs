@@ -171,18 +171,10 @@ impl Ready {
 }
 
 impl ThreadCache {
-    /// A large block for `size` bytes aligned to `align`, and whether every byte is known to be zero.
-    pub fn alloc_large(&mut self, size: usize, align: usize) -> Option<(usize, bool)> {
-        self.alloc_large_in(size, align, Place::Tight)
-    }
-
-    /// The same, for what was small and has been outgrown: what grew once may well grow on.
-    pub fn alloc_first_large(&mut self, size: usize, align: usize) -> Option<(usize, bool)> {
-        self.alloc_large_in(size, align, Place::Roomy)
-    }
-
+    /// A large block for `size` bytes aligned to `align`, and whether every byte is known to be zero. `place`: where
+    /// it is put if none is ready.
     #[inline(always)]
-    fn alloc_large_in(&mut self, size: usize, align: usize, place: Place) -> Option<(usize, bool)> {
+    pub fn alloc_large(&mut self, size: usize, align: usize, place: Place) -> Option<(usize, bool)> {
         let pages = large::pages_for(size)?;
         match self.ready(pages, align) {
             Some(block) => {
