@@ -1,4 +1,4 @@
-//! What the two fast paths cost and what they are made of, as tests: instruction counts do not depend
+//! What the fast paths cost and what they are made of, as tests: instruction counts do not depend
 //! on the machine or its load. What is done by the clock would, so nothing ages here.
 //!
 //! The library is what `scripts/build` makes. The counts are callgrind's, everything between two
@@ -98,6 +98,12 @@ fn a_huge_pair_solo() {
     at_most("huge", "solo", 400.0);
 }
 
+/// A realloc that leaves a small block where it is.
+#[test]
+fn a_block_that_stays() {
+    at_most("stay", "deferring", 35.0);
+}
+
 /// A section, with the loop around it: through the thread's own handle, and by two calls.
 #[test]
 fn a_section() {
@@ -144,7 +150,7 @@ fn fault(instruction: &str) -> Option<&'static str> {
 
 #[test]
 fn no_lock_no_call_no_system_call() {
-    for function in ["malloc", "free"] {
+    for function in ["malloc", "free", "realloc"] {
         let code = disassembly(function);
         assert!(code.iter().any(|line| line.starts_with("ret")), "{function}: no fast path in {code:#?}");
         for instruction in &code {

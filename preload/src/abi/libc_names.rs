@@ -5,7 +5,7 @@
 
 use crate::class::verdict;
 use crate::constants::PAGE;
-use crate::thread::entry::{self, When, free_slow, malloc_slow};
+use crate::thread::entry::{self, free_slow, malloc_slow};
 use crate::thread::table;
 use core::ffi::{c_int, c_void};
 use core::ptr::null_mut;
@@ -59,14 +59,6 @@ pub unsafe extern "C" fn calloc(count: usize, size: usize) -> *mut c_void {
 /// The block is live and the caller's.
 #[cfg_attr(feature = "preload", unsafe(no_mangle))]
 pub unsafe extern "C" fn realloc(block: *mut c_void, size: usize) -> *mut c_void {
-    if block.is_null() {
-        // SAFETY: the caller's promise.
-        return unsafe { malloc(size) };
-    }
-    if size == 0 {
-        entry::free_block(block as usize, "realloc", When::Usual);
-        return null_mut();
-    }
     entry::resize(block as usize, size).cast()
 }
 

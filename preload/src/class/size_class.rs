@@ -20,6 +20,9 @@ pub const SMALL_MAX: usize = 16 * 1024;
 /// touches what its sizes need; with half of that, blocks of 1 to 2 KiB took the slow path's entry, and threads that work with
 /// sizes up to 2 KiB were a fifth slower.
 pub const LOOKUP_MAX: usize = 2048;
+/// Largest size, in bytes, of which every block has its own class, to 16 bytes: what realloc grows up to here gets no
+/// more than it asks for, so that `free_sized` tells an object from one that is 16 bytes larger.
+const EXACT_MAX: usize = 128;
 /// Bytes of one slot in a thread's table.
 pub const SLOT_BYTES: usize = 32;
 
@@ -69,6 +72,32 @@ impl Class {
             }
             class = Class(class.0 + 1);
         }
+    }
+
+    /// The class for a block that held `held` bytes and is to hold `size`, which is more, at most `SMALL_MAX`: what grows
+    /// by less than a quarter grows in small steps, and gets three eighths more than it asks for. With each step a block
+    /// of its own, a string that grows by 16 bytes to 4 KiB would move 64 times, not 20. rpmalloc does likewise.
+    #[inline(always)]
+    pub const fn to_grow(size: usize, held: usize) -> Class {
+        let more = size * 11 / 8;
+        if size <= EXACT_MAX || size * 4 >= held * 5 || more > SMALL_MAX {
+            Class::of_size(size)
+        } else {
+            Class::of_size(more)
+        }
+    }
+
+    /// Least size for which realloc leaves a block of this class where it is: up to [`EXACT_MAX`] the least that
+    /// malloc serves with it, beyond 5/8 of the block, so that what [`to_grow`](Self::to_grow) gave stays.
+    const fn least_kept(self) -> usize {
+        let size = self.size();
+        if size <= EXACT_MAX { size - 15 } else { size * 5 / 8 }
+    }
+
+    /// Whether malloc or realloc may have given a block of this class to a request of `size` bytes.
+    #[inline]
+    pub fn serves(self, size: usize) -> bool {
+        (self.least_kept()..=self.size()).contains(&size.max(1))
     }
 
     /// The class whose slot is `offset` bytes into a table; 0 (the dummy slot) has none.
@@ -185,9 +214,84 @@ pub static SLOT_OF_SIZE: [u16; LOOKUP_MAX + 1] = {
     slots
 };
 
+/// What realloc asks of a block of one class: whether it is one, and whether it still fits.
+#[derive(Clone, Copy)]
+#[repr(C, align(16))]
+pub struct Fit {
+    /// [`Class::magic`].
+    magic: u32,
+    /// Least size, in bytes, for which realloc leaves a block where it is, ...
+    least: u32,
+    /// ... and how many sizes there are from there to the block's own.
+    span: u32,
+}
+
+/// By slot; slot 0 fits nothing.
+pub static FITS: [Fit; CLASSES + 1] = {
+    let mut fits = [Fit { magic: 0, least: 0, span: 0 }; CLASSES + 1];
+    let mut i = 0;
+    while i < CLASSES {
+        let class = Class(i as u8);
+        let least = class.least_kept();
+        let span = class.size() - least + 1;
+        fits[i + 1] = Fit { magic: class.magic(), least: least as u32, span: span as u32 };
+        i += 1;
+    }
+    fits
+};
+
+impl Fit {
+    /// For the class whose slot is `offset` bytes into a table.
+    #[inline(always)]
+    pub fn of_slot(offset: usize) -> &'static Fit {
+        debug_assert!(offset / SLOT_BYTES <= CLASSES);
+        // SAFETY: no slot lies past the last class's.
+        unsafe { FITS.get_unchecked(offset / SLOT_BYTES) }
+    }
+
+    /// Whether `addr` is where a block starts which realloc leaves there for `size` bytes.
+    #[inline(always)]
+    pub fn keeps(&self, addr: usize, size: usize) -> bool {
+        u32::from(addr as u16).wrapping_mul(self.magic) < self.magic
+            && size.wrapping_sub(self.least as usize) < self.span as usize
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn realloc_keeps_what_fits_and_is_not_far_too_large() {
+        const SLAB: usize = 0x7000_0000_0000;
+        for class in Class::all() {
+            let fit = Fit::of_slot(class.slot());
+            for size in 0..=SMALL_MAX + 1 {
+                let kept = fit.keeps(SLAB + 3 * class.size(), size);
+                let exact = (1..=SMALL_MAX).contains(&size) && Class::of_size(size) == class;
+                let fits = size <= class.size() && size * 8 >= class.size() * 5;
+                assert_eq!(kept, exact || (class.size() > 128 && fits), "{size} in {}", class.size());
+            }
+            assert!(!fit.keeps(SLAB + class.size() + 8, class.size()), "inside a block of {}", class.size());
+        }
+        assert!((0..=SMALL_MAX).all(|size| !Fit::of_slot(0).keeps(SLAB, size)));
+    }
+
+    #[test]
+    fn what_grows_in_small_steps_gets_room_that_realloc_keeps() {
+        for held in Class::all().map(Class::size) {
+            for size in held + 1..=SMALL_MAX {
+                let class = Class::to_grow(size, held);
+                let in_small_steps = size > 128 && size * 4 < held * 5 && size * 11 / 8 <= SMALL_MAX;
+                if in_small_steps {
+                    assert!(class.size() >= size * 11 / 8, "{held} -> {size}");
+                } else {
+                    assert_eq!(class, Class::of_size(size), "{held} -> {size}");
+                }
+                assert!(Fit::of_slot(class.slot()).keeps(0, size) && class.serves(size), "{held} -> {size}");
+            }
+        }
+    }
 
     #[test]
     fn classes_cover_every_size_and_waste_little() {

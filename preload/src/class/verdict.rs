@@ -263,7 +263,11 @@ fn finish(line: &mut Line) {
 /// `free_sized` and `free_aligned_sized`. Addresses that are no block are left to `free`.
 pub fn size_fits(addr: usize, size: usize, align: usize) -> bool {
     match inspect(addr) {
-        Address::Small { start, class, .. } if start == addr => Class::of_aligned(size, align) == Some(class),
+        // What realloc left in place, or gave room to grow, is larger than malloc would have made it.
+        Address::Small { start, class, .. } if start == addr => {
+            Class::of_aligned(size, align) == Some(class)
+                || (class.serves(size) && class.size().is_multiple_of(align))
+        }
         Address::Large { start, .. } if start == addr => {
             LargeRef::of(addr).is_none_or(|large| large.asked() == size) && addr & (align - 1) == 0
         }

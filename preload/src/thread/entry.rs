@@ -307,9 +307,28 @@ fn free_small(class: Class, addr: usize, call: &str, when: When) {
     }
 }
 
-/// What realloc does.
+/// What realloc does: null is a malloc, size 0 a free. Most calls leave a small block where it is: one look at its page's word and one at its class.
+/// Whether the program has the block is asked only where it moves: the mark is a cache line of its own.
+#[inline(always)]
 pub fn resize(addr: usize, size: usize) -> *mut u8 {
+    if table::stays(addr, size) {
+        return addr as *mut u8;
+    }
+    resize_slow(addr, size)
+}
+
+/// What realloc does where a small block does not stay.
+#[cold]
+#[inline(never)]
+fn resize_slow(addr: usize, size: usize) -> *mut u8 {
     const CALL: &str = "realloc";
+    if addr == 0 {
+        return alloc(size);
+    }
+    if size == 0 {
+        free_block(addr, CALL, When::Usual);
+        return null_mut();
+    }
     let word = memdesc::of(addr);
     let held = match word.kind() {
         Kind::Slab => {
@@ -317,9 +336,6 @@ pub fn resize(addr: usize, size: usize) -> *mut u8 {
             if !class.starts_at(addr as u16) || !is_out(class, addr) {
                 verdict::bad_address(CALL, addr);
                 return null_mut();
-            }
-            if size <= SMALL_MAX && Class::of_size(size) == class {
-                return addr as *mut u8;
             }
             class.size()
         }
@@ -350,6 +366,9 @@ pub fn resize(addr: usize, size: usize) -> *mut u8 {
             cache.alloc_large(size, align, Place::Roomy)
         })
         .0
+    } else if size > held {
+        // SAFETY: the words are this thread's tables, always.
+        unsafe { table::malloc(Class::to_grow(size, held).size(), malloc_slow) }
     } else {
         alloc(size)
     };

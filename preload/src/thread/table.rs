@@ -16,7 +16,7 @@
 //! Only the owning thread writes a table; other threads may read `top` for statistics.
 
 use crate::class::magazine::Magazine;
-use crate::class::size_class::{Class, LOOKUP_MAX, SLOT_OF_SIZE};
+use crate::class::size_class::{Class, Fit, LOOKUP_MAX, SLOT_OF_SIZE};
 use crate::os::tls;
 use crate::page::window::{LINE, Line};
 use core::arch::asm;
@@ -203,20 +203,15 @@ pub unsafe fn pop(class: Class) -> Option<usize> {
     }
 }
 
-/// The fast path of free: 21 instructions. `slow` gets null, what is in no slab, what does not
-/// start a block, what lies on top of its magazine already (a double free), and whatever finds its
-/// magazine full.
+/// Offset of the slot of the class whose slab holds `addr`; 0, the dummy's, for a page of the heap that is no slab's; `None`
+/// for what is not of the heap.
 ///
-/// Parts are spelled in assembly because their operands are then read where they are used: six
-/// instructions fewer than the compiler's, and the window's line stays one cache line
-/// (the optimiser would take the static apart). Each load is of one aligned word, as a relaxed
-/// atomic load is.
-///
-/// # Safety
-/// As [`malloc`]. `block` may be any address: nothing behind it is touched.
+/// Spelled in assembly because the operands are then read where they are used, and because the window's line stays
+/// one cache line (the optimiser would take the static apart). Each load is of one aligned word, as a relaxed atomic
+/// load is.
 #[inline(always)]
-pub unsafe fn free(block: *mut u8, slow: unsafe extern "C" fn(*mut u8)) {
-    let mut offset = block as usize;
+fn slot_offset(addr: usize) -> Option<usize> {
+    let mut offset = addr;
     // SAFETY: reads a word of the window's line; so does the next.
     unsafe {
         asm!("sub {0}, qword ptr [rip + {line} + {base}]", inout(reg) offset, line = sym LINE,
@@ -226,10 +221,7 @@ pub unsafe fn free(block: *mut u8, slow: unsafe extern "C" fn(*mut u8)) {
     unsafe {
         asm!("cmp {0}, qword ptr [rip + {line} + {frontier}]", "jae {outside}",
             in(reg) offset, line = sym LINE, frontier = const offset_of!(Line, frontier),
-            outside = label {
-                // SAFETY: the slow path takes any address.
-                return unsafe { slow(block) }
-            },
+            outside = label { return None },
             options(readonly, nostack));
     }
     let mut slot = offset;
@@ -241,6 +233,30 @@ pub unsafe fn free(block: *mut u8, slow: unsafe extern "C" fn(*mut u8)) {
             inout(reg) slot, words = out(reg) _, line = sym LINE,
             memdesc = const offset_of!(Line, memdesc), options(pure, readonly, nostack));
     }
+    Some(slot)
+}
+
+/// Whether `block` is the start of a small block which realloc leaves where it is for `size` bytes. Any address: nothing
+/// behind it is touched.
+#[inline(always)]
+pub fn stays(block: usize, size: usize) -> bool {
+    slot_offset(block).is_some_and(|slot| Fit::of_slot(slot).keeps(block, size))
+}
+
+/// The fast path of free: 21 instructions. `slow` gets null, what is in no slab, what does not
+/// start a block, what lies on top of its magazine already (a double free), and whatever finds its
+/// magazine full.
+///
+/// Parts are spelled in assembly, as in [`slot_offset`]: six instructions fewer than the compiler's.
+///
+/// # Safety
+/// As [`malloc`]. `block` may be any address: nothing behind it is touched.
+#[inline(always)]
+pub unsafe fn free(block: *mut u8, slow: unsafe extern "C" fn(*mut u8)) {
+    let Some(slot) = slot_offset(block as usize) else {
+        // SAFETY: the slow path takes any address.
+        return unsafe { slow(block) };
+    };
     let slot = tls::free_slot(slot) as *mut Slot;
     let mut product = u32::from(block as usize as u16);
     // SAFETY: the offset lies inside the table; a zeroed slot fails the check (0 < 0).

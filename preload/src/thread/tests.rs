@@ -118,6 +118,34 @@ fn what_has_elapsed_is_taken_up_together_and_the_newest_first() {
     assert_eq!(cache.shelf.held(), 0);
 }
 
+/// In 255 steps of 16 bytes to 4 KiB a string moves 8 times up to 128 bytes, and then each time it is three eighths longer.
+#[test]
+fn what_grows_in_small_steps_moves_seldom() {
+    let (mut block, mut moves) = (take(16), 0);
+    for size in (32..=4096).step_by(16) {
+        let grown = entry::resize(block, size);
+        assert!(!grown.is_null() && entry::usable_size(grown as usize) >= size);
+        moves += usize::from(grown as usize != block);
+        block = grown as usize;
+        // SAFETY: the last sixteen bytes that were asked for, and the byte before.
+        unsafe {
+            assert!(
+                size == 32 || *grown.add(size - 17) == (size - 16) as u8,
+                "{size}: what was there is lost"
+            );
+            grown.add(size - 16).write_bytes(size as u8, 16);
+        }
+    }
+    assert!(moves <= 20, "{moves}");
+    // It shrinks in place to 5/8 of its block, no further.
+    let least = entry::usable_size(block) * 5 / 8;
+    assert_eq!(entry::resize(block, least) as usize, block);
+    let moved = entry::resize(block, least - 1) as usize;
+    assert_ne!(moved, block);
+    assert_eq!(entry::usable_size(moved), Class::of_size(least - 1).size());
+    give(moved);
+}
+
 #[test]
 fn the_slab_defers_a_block_until_its_period_has_passed() {
     in_own_process!();

@@ -17,6 +17,7 @@ use crate::thread::{decay, mode, readers, reclaim, shrinker};
 use core::arch::asm;
 use std::cell::Cell;
 use std::sync::Barrier;
+use std::time::{Duration, Instant};
 
 const SIZE: usize = 3000;
 
@@ -330,8 +331,12 @@ fn a_handler_may_come_in_anywhere() {
                 assert!(leaves || has_cache);
                 (hit, STEPS.get())
             });
-            // A section behind the exit has made one that only the search finds.
-            registry::scavenge();
+            // A section behind the exit has made one that only the search finds, once the kernel has forgotten the
+            // thread: a moment after `join` has returned.
+            let patience = Instant::now() + Duration::from_secs(10);
+            while registry::census().0 != before && Instant::now() < patience {
+                registry::scavenge();
+            }
             assert_eq!(registry::census().0, before, "leaves {leaves}, step {step}");
             if step == u32::MAX {
                 assert!(changed > 0 && steps > changed, "does the trap flag work here?");

@@ -1,9 +1,9 @@
 /* What tests/fast_paths.rs counts the instructions of.
  *
- *   pairs pair|order|large|huge|call|handle solo|deferring BLOCKS
+ *   pairs pair|order|large|huge|stay|call|handle solo|deferring BLOCKS
  *
  * pair: each block is freed before the next is allocated. order: 1000 are allocated, then freed in order.
- * large, huge: as pair, with 50,000 bytes and with a million. call, handle: a read-side section each.
+ * large, huge: as pair, with 50,000 bytes and with a million. stay: a realloc that leaves its block. call, handle: a read-side section each.
  */
 #include "../../include/rcumalloc.h"
 #include <pthread.h>
@@ -29,7 +29,10 @@ int main(int argc, char **argv) {
         for (long i = 0; i < blocks; i++) free(malloc(LARGE));
     else if (!strcmp(argv[1], "huge"))
         for (long i = 0; i < blocks; i++) free(malloc(HUGE));
-    else if (!strcmp(argv[1], "call"))
+    else if (!strcmp(argv[1], "stay")) {
+        row[0] = malloc(SIZE);
+        for (long i = 0; i < blocks; i++) row[0] = realloc(row[0], SIZE - (i & 1));
+    } else if (!strcmp(argv[1], "call"))
         for (long i = 0; i < blocks; i++) {
             rcumalloc_read_lock();
             rcumalloc_read_unlock();
