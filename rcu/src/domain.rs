@@ -30,7 +30,7 @@ use core::sync::atomic::AtomicU64 as PlainU64;
 use crate::cell::ReaderCell;
 use crate::clock;
 use crate::cookie::{Cookie, in_flight};
-use crate::counters::Recorder;
+use crate::counters::{Recorder, TIMED};
 use crate::demand::Demand;
 use crate::hooks::BarrierHooks;
 use crate::membarrier::Barrier;
@@ -59,7 +59,8 @@ pub struct Domain {
     /// Counts the forks that led to this process, from 1. Written only where there is one thread, so not
     /// a loom atomic.
     pub(crate) generation: PlainU32,
-    /// When the youngest period began, or somebody last tried to begin one: ns of the monotonic clock.
+    /// When the youngest period began, or somebody last tried to begin one: ns of the monotonic clock, to the tick
+    /// of the coarse one unless the period is timed.
     started_at: PlainU64,
     pub(crate) expediting: AtomicBool,
     pub(crate) barrier: Barrier,
@@ -202,13 +203,15 @@ impl Domain {
     fn begin(&self, sequence: u64) -> bool {
         // Before the swap, or `stalled` could see the new period with the age of the one before; a
         // maximum, or a thread that is late with an old time could make a young period look stalled.
-        self.started_at.fetch_max(clock::now_ns(), Relaxed);
+        let now = if is_timed(sequence) { clock::now_ns() } else { clock::coarse_ns() };
+        if self.started_at.load(Relaxed) < now {
+            self.started_at.fetch_max(now, Relaxed);
+        }
         // Nothing is handed over here: the fences do that. The acquire half keeps what ended the periods
         // so far behind us, the release half passes it and `started_at` on.
         if self.sequence.compare_exchange(sequence, sequence + 1, AcqRel, Relaxed).is_err() {
             return false;
         }
-        self.recorder.started();
         true
     }
 
@@ -256,7 +259,9 @@ impl Domain {
         if self.sequence.compare_exchange(period, period + 1, AcqRel, Relaxed).is_err() {
             return false;
         }
-        self.recorder.completed(started_at, clock::now_ns());
+        if is_timed(period) {
+            self.recorder.timed(started_at, clock::now_ns());
+        }
         true
     }
 
@@ -316,11 +321,13 @@ impl Domain {
     // ---- looking ----
 
     /// The readers that have held the period in flight up for at least `limit_ns` at `now_ns` (both ns
-    /// of `CLOCK_MONOTONIC`). Empty while no period is in flight. Does not allocate or block.
+    /// of `CLOCK_MONOTONIC`; when it began is known to a tick of the kernel's, so it may be 10 ms older). Empty while no period is in flight. Does not allocate or block.
     #[must_use]
     pub fn stalled(&self, now_ns: u64, limit_ns: u64) -> Stalled<'_> {
         let sequence = self.sequence(Acquire);
-        let age_ns = now_ns.saturating_sub(self.started_at.load(Relaxed));
+        // A lower bound: the coarse clock may have been a tick late.
+        let late = if is_timed(sequence) { 0 } else { clock::LONGEST_TICK_NS };
+        let age_ns = now_ns.saturating_sub(self.started_at.load(Relaxed) + late);
         let held_up = in_flight(sequence) && age_ns >= limit_ns;
         Stalled::new(held_up.then(|| self.readers()), sequence, age_ns)
     }
@@ -328,6 +335,11 @@ impl Domain {
     /// What has been counted so far.
     #[must_use]
     pub fn counters(&self) -> crate::Counters {
-        self.recorder.read()
+        self.recorder.read(self.sequence(Relaxed))
     }
+}
+
+/// Whether the period that begins behind `sequence`, or that `sequence` is, is timed.
+fn is_timed(sequence: u64) -> bool {
+    (sequence / 2).is_multiple_of(TIMED)
 }

@@ -280,7 +280,10 @@ pub fn peak_bytes() -> usize {
 }
 
 fn note_peak() {
-    ACCOUNT.peak.fetch_max(deferred_bytes(), Relaxed);
+    let deferred = deferred_bytes();
+    if deferred > ACCOUNT.peak.load(Relaxed) {
+        ACCOUNT.peak.fetch_max(deferred, Relaxed);
+    }
 }
 
 /// Ends periods now, without blocking, until `cookie` has elapsed or no reader gives way. False

@@ -19,12 +19,13 @@
 use crate::class::large_batch;
 use crate::class::size_class::SMALL_MAX;
 use crate::constants::PAGE;
+use crate::os::tls;
 use crate::page::memdesc::{self, Kind, Memdesc};
 use crate::page::meta::{MetaObject, MetaPool};
 use crate::page::zone::Place;
 use crate::page::{Page, watermark, zone};
 use core::ptr::NonNull;
-use core::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use core::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use rcu::Cookie;
 
 const NOTHING: u32 = 0;
@@ -65,16 +66,57 @@ unsafe impl MetaObject for Descriptor {
 
 static DESCRIPTORS: MetaPool<Descriptor> = MetaPool::new();
 
-/// Blocks that have pages, whoever has them; their bytes; and how many ever had.
-static FIGURES: Figures =
-    Figures { count: AtomicUsize::new(0), bytes: AtomicUsize::new(0), created: AtomicU64::new(0) };
-
-/// On one cache line: whoever changes one changes them all.
+/// What every block that comes or goes changes. Threads are spread over several, each a cache line: with one for all, two
+/// threads passed three lines (this, the pool's lock and its list) to and fro with every block.
 #[repr(align(64))]
-struct Figures {
+struct Shard {
+    /// The descriptor that was given up last, or null.
+    spare: AtomicPtr<Descriptor>,
+    /// Blocks that have pages, whoever has them, their bytes, and how many ever had: less what other shards have
+    /// counted. Only the sums mean anything.
     count: AtomicUsize,
     bytes: AtomicUsize,
     created: AtomicU64,
+}
+
+const SHARDS: usize = 8;
+
+static ALL: [Shard; SHARDS] = [const { Shard::new() }; SHARDS];
+
+impl Shard {
+    const fn new() -> Shard {
+        Shard {
+            spare: AtomicPtr::new(core::ptr::null_mut()),
+            count: AtomicUsize::new(0),
+            bytes: AtomicUsize::new(0),
+            created: AtomicU64::new(0),
+        }
+    }
+
+    /// The calling thread's: threads have tables of some pages, so neighbours have different ones.
+    #[inline]
+    fn own() -> &'static Shard {
+        &ALL[tls::alloc_table() / PAGE % SHARDS]
+    }
+
+    /// A descriptor of nothing.
+    #[inline]
+    fn take_descriptor(&self) -> Option<NonNull<Descriptor>> {
+        // Acquire: pairs with the Release in `give_descriptor`: it is whole.
+        NonNull::new(self.spare.swap(core::ptr::null_mut(), Ordering::Acquire))
+            .or_else(|| DESCRIPTORS.alloc())
+    }
+
+    /// # Safety
+    /// No memdesc names it, and it is the caller's.
+    #[inline]
+    unsafe fn give_descriptor(&self, descriptor: NonNull<Descriptor>) {
+        // AcqRel: as above, and the one that was there is whole.
+        if let Some(older) = NonNull::new(self.spare.swap(descriptor.as_ptr(), Ordering::AcqRel)) {
+            // SAFETY: it was given up, and the swap made it ours.
+            unsafe { DESCRIPTORS.free(older) };
+        }
+    }
 }
 
 /// A handle on a large block's descriptor.
@@ -166,14 +208,15 @@ impl LargeRef {
             return;
         }
         let pages = self.pages();
-        FIGURES.count.fetch_sub(1, Ordering::Relaxed);
-        FIGURES.bytes.fetch_sub(pages * PAGE, Ordering::Relaxed);
+        let shard = Shard::own();
+        shard.count.fetch_sub(1, Ordering::Relaxed);
+        shard.bytes.fetch_sub(pages * PAGE, Ordering::Relaxed);
         if let Some(page) = Page::new(self.base()) {
             // SAFETY: the block was freed, and the exchange made the run ours alone.
             unsafe { zone::free_run(page, pages) };
         }
         // SAFETY: no memdesc names it any more; stale readers find a descriptor of nothing.
-        unsafe { DESCRIPTORS.free(self.0) };
+        unsafe { shard.give_descriptor(self.0) };
     }
 
     // ---- what a batch is made of: see `large_batch.rs` ----
@@ -226,11 +269,12 @@ pub fn pages_for(size: usize) -> Option<usize> {
 #[inline(never)]
 pub fn create(size: usize, align: usize, place: Place) -> Option<(usize, bool)> {
     let pages = pages_for(size)?;
-    let descriptor = DESCRIPTORS.alloc()?;
+    let shard = Shard::own();
+    let descriptor = shard.take_descriptor()?;
     let run = zone::alloc_run(pages, align.max(PAGE), place);
     let Some((page, zeroed)) = run else {
         // SAFETY: allocated above and named by nothing.
-        unsafe { DESCRIPTORS.free(descriptor) };
+        unsafe { shard.give_descriptor(descriptor) };
         return None;
     };
     let large = LargeRef(descriptor);
@@ -240,9 +284,9 @@ pub fn create(size: usize, align: usize, place: Place) -> Option<(usize, bool)> 
     large.revive(size);
     // SAFETY: the run was just allocated; `set` publishes the descriptor with Release.
     unsafe { memdesc::set(page, pages, word_of(large)) };
-    FIGURES.count.fetch_add(1, Ordering::Relaxed);
-    FIGURES.bytes.fetch_add(pages * PAGE, Ordering::Relaxed);
-    FIGURES.created.fetch_add(1, Ordering::Relaxed);
+    shard.count.fetch_add(1, Ordering::Relaxed);
+    shard.bytes.fetch_add(pages * PAGE, Ordering::Relaxed);
+    shard.created.fetch_add(1, Ordering::Relaxed);
     Some((page.addr(), zeroed))
 }
 
@@ -278,7 +322,7 @@ pub fn resize(addr: usize, size: usize, may_shrink: bool) -> bool {
     if new < old && may_shrink {
         let Some(tail) = Page::new(page.addr() + new * PAGE) else { return false };
         d.pages.store(new, Ordering::Relaxed);
-        FIGURES.bytes.fetch_sub((old - new) * PAGE, Ordering::Relaxed);
+        Shard::own().bytes.fetch_sub((old - new) * PAGE, Ordering::Relaxed);
         // SAFETY: the tail belongs to the live block, whose owner gives it up here.
         unsafe { zone::free_run(tail, old - new) };
         watermark::purge_excess();
@@ -291,7 +335,7 @@ pub fn resize(addr: usize, size: usize, may_shrink: bool) -> bool {
         // SAFETY: the tail was just allocated for this block.
         unsafe { memdesc::set(tail, new - old, word_of(large)) };
         d.pages.store(new, Ordering::Relaxed);
-        FIGURES.bytes.fetch_add((new - old) * PAGE, Ordering::Relaxed);
+        Shard::own().bytes.fetch_add((new - old) * PAGE, Ordering::Relaxed);
     } else if new * 2 < old {
         return false;
     }
@@ -314,10 +358,14 @@ pub struct Census {
 
 /// The figures as of now.
 pub fn census() -> Census {
-    Census {
-        count: FIGURES.count.load(Ordering::Relaxed),
-        bytes: FIGURES.bytes.load(Ordering::Relaxed),
-        waiting_bytes: large_batch::waiting_bytes(),
-        created: FIGURES.created.load(Ordering::Relaxed),
-    }
+    let zero = Census { waiting_bytes: large_batch::waiting_bytes(), ..Census::default() };
+    let sum = ALL.iter().fold(zero, |sum, shard| Census {
+        count: sum.count.wrapping_add(shard.count.load(Ordering::Relaxed)),
+        bytes: sum.bytes.wrapping_add(shard.bytes.load(Ordering::Relaxed)),
+        created: sum.created + shard.created.load(Ordering::Relaxed),
+        ..sum
+    });
+    // Shards are read one after the other: a block that moved on meanwhile may be missing twice.
+    let seen = |figure: usize| (figure as isize).max(0) as usize;
+    Census { count: seen(sum.count), bytes: seen(sum.bytes), ..sum }
 }

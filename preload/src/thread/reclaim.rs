@@ -9,7 +9,7 @@ use crate::class::backlog::{self, DOMAIN};
 use crate::class::depot;
 use crate::class::large_batch;
 use crate::class::pool;
-use crate::class::size_class::Class;
+use crate::class::size_class::{CLASSES, Class};
 use crate::class::waiting;
 use crate::os::{bell, clock};
 use crate::page::reserve;
@@ -117,7 +117,8 @@ impl ThreadCache {
             if keep == 0 {
                 shelf.ready.empty();
             }
-            for class in Class::all() {
+            let classes = if shelf.held == 0 { 0 } else { CLASSES };
+            for class in Class::all().take(classes) {
                 while shelf.stock(class).waiting.len() > keep
                     && let Some(oldest) = shelf.stock(class).waiting.pop_if(waiting::elapsed)
                 {
