@@ -7,10 +7,11 @@
 
 use crate::class::Torn;
 use crate::class::backlog::{self, DOMAIN};
-use crate::class::size_class::{CLASSES, Class, SLAB_BYTES};
+use crate::class::size_class::{CLASSES, Class, SLAB_BYTES, block_of};
 use crate::class::slab::Slab;
 use crate::constants::IDLE_TICKS;
 use crate::os::lock::Lock;
+use crate::page::memdesc::Words;
 use crate::page::window;
 use rcu::Cookie;
 
@@ -103,12 +104,12 @@ impl ClassPool {
     /// already, or of no slab of this class, if there was one. In any order: what is in address order is each
     /// slab's bitmap, and sorting here took more time than all the rest.
     pub fn put(&self, class: Class, blocks: &[usize]) -> Option<usize> {
-        let mut bad = None;
+        let (mut bad, mut put) = (None, 0);
+        let (words, slot, magic) = (Words::now(), class.slot(), class.magic());
         let mut inner = self.0.lock();
-        let mut put = 0;
         for &block in blocks {
-            match Slab::of_class(class, block) {
-                Some(slab) if slab.put(class, block) => {
+            match Slab::named_by(words.of(block), slot) {
+                Some(slab) if slab.put(block_of(magic, block as u16)) => {
                     put += 1;
                     inner.after_return(slab);
                 }

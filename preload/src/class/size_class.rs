@@ -155,12 +155,18 @@ impl Class {
         (offset as u32).wrapping_mul(self.magic()) < self.magic()
     }
 
-    /// Which block of a slab holds the byte at `offset`. The multiplier is too large by less than one, so the
-    /// product is by less than 2^16, and a remainder has 2^32 / 2^14 to spare.
+    /// Which block of a slab holds the byte at `offset`.
     #[inline(always)]
     pub const fn block_of(self, offset: u16) -> usize {
-        ((offset as u64 * self.magic() as u64) >> 32) as usize
+        block_of(self.magic(), offset)
     }
+}
+
+/// [`Class::block_of`] for the class whose [`magic`](Class::magic) this is. The multiplier is too large by less than one,
+/// so the product is by less than 2^16, and a remainder has 2^32 / 2^14 to spare.
+#[inline(always)]
+pub const fn block_of(magic: u32, offset: u16) -> usize {
+    ((offset as u64 * magic as u64) >> 32) as usize
 }
 
 const fn size_of_index(index: usize) -> usize {

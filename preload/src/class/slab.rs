@@ -23,8 +23,9 @@ const SLAB_ORDER: u32 = 4;
 /// Pages of a slab.
 const SLAB_PAGES: usize = 16;
 
-/// Head of a descriptor; the free bitmap and then the deferred bitmap follow it.
-#[repr(C, align(64))]
+/// Head of a descriptor; the free bitmap and then the deferred bitmap follow it. Its 48 bytes leave room on its cache
+/// line for the free bits of 128 blocks: whoever puts a block back touches one line, not two.
+#[repr(C)]
 struct Head {
     base: AtomicUsize,
     next: Option<Slab>,
@@ -126,12 +127,11 @@ impl Slab {
         NonNull::new(word.descriptor() as *mut Head).map(Slab)
     }
 
-    /// The slab of `class` that holds `addr`, if one does. Does not read the descriptor.
+    /// The slab, of the class with this slot, that a page's word names, if it does. Does not read the descriptor.
     #[inline(always)]
-    pub fn of_class(class: Class, addr: usize) -> Option<Slab> {
-        let word = memdesc::of(addr);
+    pub fn named_by(word: Memdesc, slot: usize) -> Option<Slab> {
         // No other kind of page has a slot.
-        if word.slot() as usize != class.slot() {
+        if word.slot() as usize != slot {
             return None;
         }
         NonNull::new(word.descriptor() as *mut Head).map(Slab)
@@ -203,20 +203,21 @@ impl Slab {
         taken + carved
     }
 
-    /// Puts the block at `addr` back, into its slab, which is of `class`. False if it was in already or was never
-    /// carved: the caller's heap is damaged.
+    /// Puts a block back, by its number. False if it was in already or was never carved: the caller's heap is damaged.
     #[inline(always)]
-    pub fn put(mut self, class: Class, addr: usize) -> bool {
-        let block = class.block_of(addr as u16);
-        let (word, bit) = (block / 64, 1u64 << (block % 64));
+    pub fn put(mut self, block: usize) -> bool {
+        let bit = 1u64 << (block % 64);
         // SAFETY: the class lock is held.
         let head = unsafe { self.0.as_mut() };
-        let is_carved = block < head.fresh as usize;
-        let bits = self.bits_of(class, 0);
-        if !is_carved || bits[word] & bit != 0 {
+        if block >= head.fresh as usize {
             return false;
         }
-        bits[word] |= bit;
+        // SAFETY: the free bitmap follows the head, with a bit for every block that can be carved.
+        let word = unsafe { &mut *self.0.as_ptr().add(1).cast::<u64>().add(block / 64) };
+        if *word & bit != 0 {
+            return false;
+        }
+        *word |= bit;
         head.free += 1;
         true
     }
@@ -306,18 +307,13 @@ impl Slab {
         unsafe { self.0.as_ref() }
     }
 
+    /// The bitmap that begins with word `first`.
     fn bits<'a>(self, first: usize) -> &'a mut [u64] {
-        self.bits_of(self.class(), first)
-    }
-
-    /// The bitmap that begins with word `first`, of a slab known to be of `class`.
-    #[inline(always)]
-    fn bits_of<'a>(self, class: Class, first: usize) -> &'a mut [u64] {
         // SAFETY: two bitmaps of `words` follow the head in the same piece of metadata; the
         // class lock is held (or, for diagnosis, only a stale word is read).
         unsafe {
             let start = self.0.as_ptr().add(1).cast::<u64>().add(first);
-            core::slice::from_raw_parts_mut(start, words(class))
+            core::slice::from_raw_parts_mut(start, words(self.class()))
         }
     }
 

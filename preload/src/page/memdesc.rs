@@ -105,15 +105,38 @@ impl Memdesc {
     }
 }
 
+/// The process's words as of a moment: the window's line is read once for many addresses.
+pub struct Words {
+    base: usize,
+    frontier: usize,
+    table: usize,
+}
+
+impl Words {
+    /// As of now. Whatever the caller holds lies below the frontier that this sees.
+    #[inline(always)]
+    pub fn now() -> Words {
+        let frontier = window::frontier(); // first, so that its Acquire orders the others
+        Words { base: window::base(), frontier, table: window::LINE.memdesc.load(Relaxed) }
+    }
+
+    /// The word of the page that `addr` lies in, for any address at all.
+    #[inline(always)]
+    pub fn of(&self, addr: usize) -> Memdesc {
+        let offset = addr.wrapping_sub(self.base);
+        if offset >= self.frontier {
+            return Memdesc::of_kind(Kind::Unknown);
+        }
+        // SAFETY: below the frontier the table is committed and never goes away; all access is atomic.
+        // Acquire: pairs with the Release in `set`, what the descriptor held then is seen.
+        Memdesc(unsafe { &*(self.table as *const AtomicU64).add(offset >> PAGE_SHIFT) }.load(Acquire))
+    }
+}
+
 /// The word of the page that `addr` lies in, for any address at all.
 #[inline]
 pub fn of(addr: usize) -> Memdesc {
-    if !window::contains(addr) {
-        return Memdesc::of_kind(Kind::Unknown);
-    }
-    // SAFETY: `contains` saw the frontier above addr: table and words are there.
-    // Acquire: pairs with the Release in `set`, what the descriptor held then is seen.
-    Memdesc(unsafe { at(window::LINE.memdesc.load(Relaxed), addr) }.load(Acquire))
+    Words::now().of(addr)
 }
 
 /// The slot offset in the word of the page that `addr` lies in: not 0 only in a slab.
