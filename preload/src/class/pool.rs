@@ -8,7 +8,7 @@
 use crate::class::Torn;
 use crate::class::backlog::{self, DOMAIN};
 use crate::class::size_class::{CLASSES, Class, SLAB_BYTES, block_of};
-use crate::class::slab::Slab;
+use crate::class::slab::{Slab, Taker};
 use crate::constants::IDLE_TICKS;
 use crate::os::lock::Lock;
 use crate::page::memdesc::Words;
@@ -21,8 +21,8 @@ const LOOKED_AT: usize = 8;
 
 /// What the lock protects.
 pub struct Inner {
-    /// Slabs with something to give; new ones and newly opened ones at the front.
-    partial: Option<Slab>,
+    /// Slabs with something to give, by taker; new ones and newly opened ones at the front.
+    partial: [Option<Slab>; Taker::COUNT],
     /// Slabs with deferred bits, in the order in which they got their first.
     deferred: Option<Slab>,
     deferred_tail: Option<Slab>,
@@ -67,9 +67,9 @@ impl ClassPool {
         ClassPool(Lock::new(Inner::new()))
     }
 
-    /// Fills `out` with blocks of `class` as far as memory goes; returns how many. Of those `fresh` at most
-    /// were never used before: their pages may not be resident.
-    pub fn take(&self, class: Class, out: &mut [usize], mut fresh: usize) -> usize {
+    /// Fills `out` with blocks of `class` for a thread of `taker` as far as memory goes; returns how many. Of those `fresh`
+    /// at most were never used before: their pages may not be resident.
+    pub fn take(&self, class: Class, taker: Taker, out: &mut [usize], mut fresh: usize) -> usize {
         let mut inner = self.0.lock();
         let mut taken = 0;
         inner.class = Some(class);
@@ -78,16 +78,7 @@ impl ClassPool {
             inner.settle();
         }
         while taken < out.len() {
-            let Some(slab) = inner.fullest() else {
-                if fresh == 0 {
-                    break;
-                }
-                let unused = &mut inner.unused;
-                let Some(slab) = Slab::create(class, unused) else { break };
-                inner.slabs += 1;
-                inner.link(slab);
-                continue;
-            };
+            let Some(slab) = inner.slab_for(class, taker, fresh != 0) else { break };
             let before = taken;
             taken += slab.take(&mut out[taken..], &mut fresh);
             if !slab.has_some() {
@@ -149,12 +140,13 @@ impl ClassPool {
         let mut inner = self.0.lock();
         inner.settle();
         let mut released = 0;
-        let mut next = inner.partial;
-        while let Some(mut slab) = next {
-            next = *slab.links().0;
-            if slab.is_empty() && slab.deferred_cookie().is_none() {
-                inner.release(slab);
-                released += 1;
+        for mut next in inner.partial {
+            while let Some(mut slab) = next {
+                next = *slab.links().0;
+                if slab.is_empty() && slab.deferred_cookie().is_none() {
+                    inner.release(slab);
+                    released += 1;
+                }
             }
         }
         released
@@ -165,7 +157,7 @@ impl ClassPool {
     pub fn age(&self) -> usize {
         let ticks = {
             let mut inner = self.0.lock();
-            inner.ticks += usize::from(inner.ticks < IDLE_TICKS && inner.partial.is_some());
+            inner.ticks += usize::from(inner.ticks < IDLE_TICKS && inner.has_partial());
             inner.ticks
         };
         if ticks < IDLE_TICKS { 0 } else { self.release_empty() * SLAB_BYTES }
@@ -174,14 +166,9 @@ impl ClassPool {
     /// Bytes of the slabs it keeps though they are empty, as far as it looks.
     pub fn kept_bytes(&self) -> usize {
         let inner = self.0.lock();
-        let mut next = inner.partial;
-        let mut kept = 0;
-        for _ in 0..LOOKED_AT {
-            let Some(mut slab) = next else { break };
-            kept += usize::from(slab.is_empty() && slab.deferred_cookie().is_none()) * SLAB_BYTES;
-            next = *slab.links().0;
-        }
-        kept
+        let is_kept = |slab: &Slab| slab.is_empty() && slab.deferred_cookie().is_none();
+        let kept = inner.partial.iter().flat_map(|&first| first_few(first)).filter(is_kept);
+        kept.count() * SLAB_BYTES
     }
 
     /// Its figures.
@@ -196,24 +183,50 @@ impl ClassPool {
     }
 }
 
+/// The first few of a list of partial slabs.
+fn first_few(first: Option<Slab>) -> impl Iterator<Item = Slab> {
+    core::iter::successors(first, |&(mut slab)| *slab.links().0).take(LOOKED_AT)
+}
+
 impl Inner {
-    /// Of the first few partial slabs the one with the least to give: the others may empty.
-    fn fullest(&self) -> Option<Slab> {
-        let mut fullest = self.partial?;
-        let mut next = *fullest.links().0;
-        for _ in 1..LOOKED_AT {
-            let Some(mut slab) = next else { break };
-            if slab.available() < fullest.available() {
-                fullest = slab;
-            }
-            next = *slab.links().0;
+    /// A slab from which `taker` may take: one of its own, else one of which another has little, else a new one, else
+    /// any. Of the first few of each the one with the least to give: the others may empty. Without `fresh` none is made.
+    fn slab_for(&mut self, class: Class, taker: Taker, fresh: bool) -> Option<Slab> {
+        let fullest = |slabs: &mut dyn Iterator<Item = Slab>| slabs.min_by_key(|slab| slab.available());
+        let own = fullest(&mut first_few(self.partial[taker.index()]));
+        if own.is_some() {
+            return own;
         }
-        Some(fullest)
+        let others = self.partial;
+        let mut others = others.iter().flat_map(|&first| first_few(first));
+        let wanted = if fresh { class.blocks() / 2 } else { 0 };
+        let left = fullest(&mut others.by_ref().filter(|slab| slab.available() >= wanted));
+        let slab = match left {
+            Some(slab) => {
+                self.unlink(slab);
+                slab.set_taker(taker);
+                slab
+            }
+            None if fresh => {
+                let Some(slab) = Slab::create(class, taker, &mut self.unused) else {
+                    return fullest(&mut self.partial.iter().flat_map(|&first| first_few(first)));
+                };
+                self.slabs += 1;
+                slab
+            }
+            None => return None,
+        };
+        self.link(slab);
+        Some(slab)
+    }
+
+    fn has_partial(&self) -> bool {
+        self.partial.iter().any(Option::is_some)
     }
 
     const fn new() -> Inner {
         Inner {
-            partial: None,
+            partial: [None; Taker::COUNT],
             deferred: None,
             deferred_tail: None,
             unused: None,
@@ -226,7 +239,8 @@ impl Inner {
     }
 
     fn link(&mut self, mut slab: Slab) {
-        let front = self.partial;
+        let first = &mut self.partial[slab.taker().index()];
+        let front = first.replace(slab);
         let (next, prev, listed) = slab.links();
         *next = front;
         *prev = None;
@@ -234,7 +248,6 @@ impl Inner {
         if let Some(mut front) = front {
             *front.links().1 = Some(slab);
         }
-        self.partial = Some(slab);
     }
 
     fn unlink(&mut self, mut slab: Slab) {
@@ -246,7 +259,7 @@ impl Inner {
         }
         match prev {
             Some(mut prev) => *prev.links().0 = next,
-            None => self.partial = next,
+            None => self.partial[slab.taker().index()] = next,
         }
     }
 
@@ -263,7 +276,9 @@ impl Inner {
 
     #[inline(never)]
     fn after_emptying(&mut self, mut slab: Slab) {
-        let alone = slab.links().0.is_none() && slab.links().1.is_none();
+        let alone = slab.links().0.is_none()
+            && slab.links().1.is_none()
+            && self.partial.iter().filter(|first| first.is_some()).count() == 1;
         if slab.deferred_cookie().is_none() && !alone {
             self.release(slab);
         }
@@ -330,8 +345,8 @@ mod tests {
         crate::own_process::in_own_process!();
         let (class, other) = (Class::new(9), Class::new(10));
         let (mut blocks, mut strange) = ([0; 5], [0; 1]);
-        assert_eq!(of(class).take(class, &mut blocks, 5), 5);
-        assert_eq!(of(other).take(other, &mut strange, 1), 1);
+        assert_eq!(of(class).take(class, Taker::of(0), &mut blocks, 5), 5);
+        assert_eq!(of(other).take(other, Taker::of(0), &mut strange, 1), 1);
         assert_eq!(of(class).put(class, &blocks[..2]), None);
         let never_carved = blocks[4] + class.size();
         for bad in [blocks[1], never_carved, strange[0], 0] {

@@ -11,7 +11,7 @@
 //! it was set aside when the slab was created, so it cannot fail (G4).
 
 use crate::class::marks::Map;
-use crate::class::size_class::{Class, SLAB_BYTES};
+use crate::class::size_class::{CLASSES, Class, SLAB_BYTES};
 use crate::page::memdesc::{self, Kind, Memdesc};
 use crate::page::window;
 use crate::page::{Page, meta, zone};
@@ -40,9 +40,36 @@ struct Head {
     free: u16,
     /// Bits set in the deferred bitmap.
     deferred: u16,
-    class: u8,
+    /// Bits 0 to 5 its class, 6 and 7 its taker. Together, to keep the head at 48 bytes.
+    class_and_taker: u8,
     /// On the class's list of slabs with something to give.
     listed: bool,
+}
+
+/// Bits of a class's number.
+const CLASS_BITS: u32 = CLASSES.trailing_zeros();
+
+/// One of four parts of all threads. Each takes blocks from slabs of its own where it can: threads that carve the same
+/// slab in turn share the cache lines of its marks (64 blocks to a line), its bits and its smallest blocks for as long as
+/// the blocks live, and pass them to and fro with every magazine.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Taker(u8);
+
+impl Taker {
+    /// How many there are.
+    pub const COUNT: usize = 1 << (8 - CLASS_BITS);
+
+    /// That of the thread with this number.
+    #[inline(always)]
+    pub const fn of(number: usize) -> Taker {
+        Taker((number % Taker::COUNT) as u8)
+    }
+
+    /// Its number, below [`COUNT`](Self::COUNT).
+    #[inline(always)]
+    pub const fn index(self) -> usize {
+        self.0 as usize % Taker::COUNT
+    }
 }
 
 /// A handle on a slab's descriptor.
@@ -62,7 +89,7 @@ unsafe impl Send for Slab {}
 impl Slab {
     /// A new slab of `class`, or `None` when memory is out. `unused` gives a descriptor of this
     /// class that an earlier slab left behind.
-    pub fn create(class: Class, unused: &mut Option<Slab>) -> Option<Slab> {
+    pub fn create(class: Class, taker: Taker, unused: &mut Option<Slab>) -> Option<Slab> {
         let page = zone::alloc_pages(SLAB_ORDER)?;
         let base = page.addr();
         let described = window::ensure_marks(class.shift(), base, SLAB_BYTES)
@@ -76,7 +103,7 @@ impl Slab {
         // SAFETY: the descriptor is on no list and no memdesc names it: it is ours.
         let head = unsafe { slab.0.as_mut() };
         head.base.store(base, Relaxed);
-        head.class = class.index() as u8;
+        head.class_and_taker = class.index() as u8 | taker.0 << CLASS_BITS;
         head.next = None;
         head.prev = None;
         head.next_deferred = None;
@@ -140,7 +167,20 @@ impl Slab {
     /// Its class.
     #[inline]
     pub fn class(self) -> Class {
-        Class::new(self.head().class as usize)
+        Class::new(self.head().class_and_taker as usize % CLASSES)
+    }
+
+    /// Whose blocks it holds, as far as that can be had.
+    #[inline]
+    pub fn taker(self) -> Taker {
+        Taker(self.head().class_and_taker >> CLASS_BITS)
+    }
+
+    /// From now on another's. It is on no list.
+    pub fn set_taker(mut self, taker: Taker) {
+        let class = self.class().index() as u8;
+        // SAFETY: the class lock is held.
+        unsafe { self.0.as_mut() }.class_and_taker = class | taker.0 << CLASS_BITS;
     }
 
     /// Address of its first block.

@@ -26,6 +26,7 @@ use crate::class::large_batch::Freed;
 use crate::class::lists::Stack;
 use crate::class::magazine::{KINDS, Magazine, largest_kind};
 use crate::class::size_class::{CLASSES, Class};
+use crate::class::slab::Taker;
 use crate::os::tls;
 use crate::page::cache::PageCache;
 use crate::page::reserve;
@@ -108,6 +109,8 @@ pub struct ThreadCache {
     pub vacant_bytes: AtomicUsize,
     /// Vacant: since when, in milliseconds of the coarse clock.
     pub vacant_ms: AtomicU32,
+    /// Which one of all caches it is, from 0.
+    pub number: usize,
     /// What the thread is to run, from its creator.
     pub start: AtomicUsize,
     /// Its argument.
@@ -151,6 +154,12 @@ impl ThreadCache {
     pub fn cell(&self) -> &'static ReaderCell {
         // SAFETY: caches are type-stable; all of the record that others touch is atomic.
         unsafe { &*core::ptr::from_ref(&self.reader) }
+    }
+
+    /// From whose slabs it carves.
+    #[inline(always)]
+    pub fn taker(&self) -> Taker {
+        Taker::of(self.number)
     }
 
     /// Whether this thread's frees are deferred: its TLS word 1 names the deferring table.

@@ -123,7 +123,9 @@ fn unused_or_new(registry: &mut Inner) -> Option<*mut ThreadCache> {
     // SAFETY: fresh zeroed metadata; the cell is the one part for which zero is wrong.
     unsafe {
         (&raw mut (*cache).reader).write(ReaderCell::new());
-        (*cache).next_all.store(ALL.load(Ordering::Relaxed), Ordering::Relaxed);
+        let last = ALL.load(Ordering::Relaxed);
+        (*cache).number = last.as_ref().map_or(0, |last| last.number + 1);
+        (*cache).next_all.store(last, Ordering::Relaxed);
     }
     ALL.store(cache, Ordering::Release);
     Some(cache)
