@@ -189,33 +189,30 @@ fn first_few(first: Option<Slab>) -> impl Iterator<Item = Slab> {
 }
 
 impl Inner {
-    /// A slab from which `taker` may take: one of its own, else one of which another has little, else a new one, else
-    /// any. Of the first few of each the one with the least to give: the others may empty. Without `fresh` none is made.
+    /// A slab from which `taker` may take: one of its own; else another's that is at least half empty again, so that no
+    /// more than half of a slab is kept from those who need it; else a new one; else any. Of the first few of each
+    /// the one with the least to give: the others may empty. Without `fresh` none is made.
     fn slab_for(&mut self, class: Class, taker: Taker, fresh: bool) -> Option<Slab> {
-        let fullest = |slabs: &mut dyn Iterator<Item = Slab>| slabs.min_by_key(|slab| slab.available());
-        let own = fullest(&mut first_few(self.partial[taker.index()]));
+        let least = |slabs: &mut dyn Iterator<Item = Slab>| slabs.min_by_key(|slab| slab.available());
+        let own = least(&mut first_few(self.partial[taker.index()]));
         if own.is_some() {
             return own;
         }
         let others = self.partial;
-        let mut others = others.iter().flat_map(|&first| first_few(first));
-        let wanted = if fresh { class.blocks() / 2 } else { 0 };
-        let left = fullest(&mut others.by_ref().filter(|slab| slab.available() >= wanted));
-        let slab = match left {
-            Some(slab) => {
-                self.unlink(slab);
-                slab.set_taker(taker);
-                slab
-            }
-            None if fresh => {
-                let Some(slab) = Slab::create(class, taker, &mut self.unused) else {
-                    return fullest(&mut self.partial.iter().flat_map(|&first| first_few(first)));
-                };
-                self.slabs += 1;
-                slab
-            }
-            None => return None,
+        let others = || others.iter().flat_map(|&first| first_few(first));
+        let left = least(&mut others().filter(|slab| slab.is_half_returned()));
+        let new = match left {
+            None if fresh => Slab::create(class, taker, &mut self.unused),
+            _ => None,
         };
+        if let Some(new) = new {
+            self.slabs += 1;
+            self.link(new);
+            return Some(new);
+        }
+        let slab = left.or_else(|| least(&mut others()))?;
+        self.unlink(slab);
+        slab.set_taker(taker);
         self.link(slab);
         Some(slab)
     }
@@ -358,7 +355,7 @@ mod tests {
         assert_eq!(of(class).census().away, 0);
         // The next to be given out are the lowest, each once.
         let mut again = [0; 5];
-        assert_eq!(of(class).take(class, &mut again, 0), 5);
+        assert_eq!(of(class).take(class, Taker::of(0), &mut again, 0), 5);
         assert_eq!(again, blocks);
     }
 }

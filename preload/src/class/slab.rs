@@ -201,6 +201,12 @@ impl Slab {
         self.head().free as usize + self.class().blocks() - self.head().fresh as usize
     }
 
+    /// Whether at least half of its blocks were out and have come back, or all that were.
+    #[inline]
+    pub fn is_half_returned(self) -> bool {
+        self.is_empty() || self.head().free as usize >= self.class().blocks() / 2
+    }
+
     /// Whether no block of it is out, in a magazine or deferred.
     #[inline]
     pub fn is_empty(self) -> bool {
