@@ -1,9 +1,10 @@
 //! The depot: where magazines of a class change hands.
 //!
-//! Two lists per class under one lock: *full* magazines, whose blocks may be handed out now, and
+//! Two lists per class and quarter ([`Quarter`]) under one lock: *full* magazines, whose blocks may be handed out now, and
 //! *waiting* ones, stamped, first in first out. A producer/consumer pair trades whole magazines
 //! here, one shared operation a magazine. The waiting list holds cookies of several threads, not
-//! quite in order, so each is polled when it gets to the head, which is early enough.
+//! quite in order, so each is polled when it gets to the head, which is early enough. A thread gets its own quarter's first,
+//! whose blocks share no cache lines with another's, and anybody's before a slab is asked.
 //!
 //! Past its bound of bytes the depot flushes its oldest elapsed magazine to the slabs, whose bitmaps are
 //! in address order (the cold drain): whole-magazine exchange keeps no per-slab counts, so without this
@@ -15,6 +16,7 @@ use crate::class::backlog;
 use crate::class::lists::{Queue, Stack};
 use crate::class::magazine::Magazine;
 use crate::class::size_class::{CLASSES, Class};
+use crate::class::slab::Quarter;
 use crate::class::{empties, pool, verdict, waiting};
 use crate::os::lock::{Guard, Lock};
 use crate::page::back_off;
@@ -45,20 +47,34 @@ pub fn look() {
 
 /// What the lock protects.
 pub struct Inner {
-    full: Stack,
-    waiting: Queue,
+    parts: [Part; Quarter::COUNT],
     bytes: usize,
     /// Of the magazines, those nobody came for.
     idle: Idle,
 }
 
+/// What the threads of one quarter have left.
+struct Part {
+    full: Stack,
+    waiting: Queue,
+}
+
 impl Inner {
     const fn new() -> Inner {
-        Inner { full: Stack::new(), waiting: Queue::new(), bytes: 0, idle: Idle::new() }
+        const EMPTY: Part = Part { full: Stack::new(), waiting: Queue::new() };
+        Inner { parts: [EMPTY; Quarter::COUNT], bytes: 0, idle: Idle::new() }
+    }
+
+    fn full(&self) -> usize {
+        self.parts.iter().map(|part| part.full.len()).sum()
+    }
+
+    fn waiting(&self) -> usize {
+        self.parts.iter().map(|part| part.waiting.len()).sum()
     }
 
     fn len(&self) -> usize {
-        self.full.len() + self.waiting.len()
+        self.full() + self.waiting()
     }
 }
 
@@ -85,27 +101,41 @@ impl Depot {
         Depot { count: AtomicU32::new(0), taken_at: AtomicU32::new(0), inner: Lock::new(Inner::new()) }
     }
 
-    /// A magazine of blocks that may be handed out; they are marked in.
+    /// A magazine of blocks that may be handed out, for a thread of `quarter`; they are marked in.
     #[inline]
-    pub fn take(&self, class: Class) -> Option<Magazine> {
+    pub fn take(&self, class: Class, quarter: Quarter) -> Option<Magazine> {
         if self.count.load(Relaxed) == 0 {
             return None;
         }
         self.taken_at.store(LOOKS.load(Relaxed), Relaxed);
-        self.take_locked(class)
+        self.take_locked(class, quarter)
     }
 
-    fn take_locked(&self, class: Class) -> Option<Magazine> {
+    fn take_locked(&self, class: Class, quarter: Quarter) -> Option<Magazine> {
         let mut inner = self.inner.lock();
-        if let Some(magazine) = inner.full.pop() {
-            self.removed(&mut inner, magazine.len() * class.size());
-            return Some(magazine);
+        for part in quarter.first() {
+            if let Some(magazine) = inner.parts[part].full.pop() {
+                self.removed(&mut inner, magazine.len() * class.size());
+                return Some(magazine);
+            }
+            if let Some(oldest) = inner.parts[part].waiting.pop_if(waiting::elapsed) {
+                return self.take_up(inner, class, oldest);
+            }
         }
-        self.take_elapsed(inner, class)
+        None
     }
 
     fn take_elapsed(&self, mut inner: Guard<'_, Inner>, class: Class) -> Option<Magazine> {
-        let oldest = inner.waiting.pop_if(waiting::elapsed)?;
+        let oldest = inner.parts.iter_mut().find_map(|part| part.waiting.pop_if(waiting::elapsed))?;
+        self.take_up(inner, class, oldest)
+    }
+
+    fn take_up(
+        &self,
+        mut inner: Guard<'_, Inner>,
+        class: Class,
+        oldest: Stamped<Magazine>,
+    ) -> Option<Magazine> {
         let bytes = oldest.len() * class.size();
         self.removed(&mut inner, bytes);
         drop(inner);
@@ -122,20 +152,20 @@ impl Depot {
     }
 
     /// Takes a stamped magazine in.
-    pub fn put_waiting(&self, class: Class, waiting: Stamped<Magazine>) {
-        self.put(class, waiting.len(), |inner| inner.waiting.push(waiting));
+    pub fn put_waiting(&self, class: Class, quarter: Quarter, waiting: Stamped<Magazine>) {
+        self.put(class, quarter, waiting.len(), |part| part.waiting.push(waiting));
     }
 
     /// Makes few magazines of many: threads that end leave some of a block or two. Their grace periods are
     /// ended, and what has elapsed is poured together.
     #[cold]
     #[inline(never)]
-    fn collect(&self, class: Class) {
+    fn collect(&self, class: Class, quarter: Quarter) {
         let oldest = {
             let inner = self.inner.lock();
-            inner.waiting.front().map(Stamped::cookie)
+            inner.parts.each_ref().map(|part| part.waiting.front().map(Stamped::cookie))
         };
-        if let Some(cookie) = oldest {
+        for cookie in oldest.into_iter().flatten() {
             backlog::expedite(cookie);
         }
         let mut collected: Option<Magazine> = None;
@@ -146,20 +176,20 @@ impl Depot {
             {
                 empties::put(next);
             } else if let Some(done) = collected.replace(next) {
-                self.put_full(class, done);
+                self.put_full(class, quarter, done);
             }
         }
         if let Some(done) = collected {
-            self.put_full(class, done);
+            self.put_full(class, quarter, done);
         }
     }
 
     /// Takes a magazine whose blocks may be handed out; they are marked in.
-    pub fn put_full(&self, class: Class, magazine: Magazine) {
-        self.put(class, magazine.len(), |inner| inner.full.push(magazine));
+    pub fn put_full(&self, class: Class, quarter: Quarter, magazine: Magazine) {
+        self.put(class, quarter, magazine.len(), |part| part.full.push(magazine));
     }
 
-    fn put(&self, class: Class, blocks: usize, file: impl FnOnce(&mut Inner)) {
+    fn put(&self, class: Class, quarter: Quarter, blocks: usize, file: impl FnOnce(&mut Part)) {
         let many;
         let excess = {
             let mut inner = self.inner.lock();
@@ -167,19 +197,20 @@ impl Depot {
             inner.bytes += bytes;
             let all = ALL_BYTES.fetch_add(bytes, Relaxed) + bytes;
             self.count.fetch_add(1, Relaxed);
-            file(&mut inner);
-            many = inner.waiting.len() > DEPOT_MAGAZINES && inner.waiting.len().is_multiple_of(COLLECT_EVERY);
+            file(&mut inner.parts[quarter.index()]);
+            let waiting = inner.waiting();
+            many = waiting > DEPOT_MAGAZINES && waiting.is_multiple_of(COLLECT_EVERY);
             inner.bytes > DEPOT_BYTES
-                || inner.full.len() > DEPOT_MAGAZINES
+                || inner.full() > DEPOT_MAGAZINES
                 || inner.bytes > SPARED_BYTES && (all > backlog::last_budget() / 2 || back_off::is_on())
         };
         if many {
-            self.collect(class);
+            self.collect(class, quarter);
         }
         if excess {
             // Two out for one in, so that a depot that is over its bound gets under it again.
             for _ in 0..2 {
-                let Some(magazine) = self.take_locked(class) else { break };
+                let Some(magazine) = self.take_locked(class, quarter) else { break };
                 flush(class, magazine);
             }
         }
@@ -188,7 +219,7 @@ impl Depot {
     /// Flushes everything that may be handed out. Returns bytes.
     pub fn drain(&self, class: Class) -> usize {
         let mut bytes = 0;
-        while let Some(magazine) = self.take(class) {
+        while let Some(magazine) = self.take(class, Quarter::of(0)) {
             bytes += magazine.len() * class.size();
             flush(class, magazine);
         }
@@ -200,7 +231,7 @@ impl Depot {
         let looks = LOOKS.load(Relaxed).wrapping_sub(self.taken_at.load(Relaxed));
         while looks as usize > backlog::threads()
             && self.count.load(Relaxed) != 0
-            && let Some(magazine) = self.take_locked(class)
+            && let Some(magazine) = self.take_locked(class, Quarter::of(0))
         {
             flush(class, magazine);
         }
@@ -218,7 +249,7 @@ impl Depot {
         };
         let mut bytes = 0;
         for _ in 0..share {
-            let Some(magazine) = self.take_locked(class) else { break };
+            let Some(magazine) = self.take_locked(class, Quarter::of(0)) else { break };
             bytes += magazine.len() * class.size();
             flush(class, magazine);
         }

@@ -8,7 +8,7 @@
 use crate::class::Torn;
 use crate::class::backlog::{self, DOMAIN};
 use crate::class::size_class::{CLASSES, Class, SLAB_BYTES, block_of};
-use crate::class::slab::{Slab, Taker};
+use crate::class::slab::{Quarter, Slab};
 use crate::constants::IDLE_TICKS;
 use crate::os::lock::Lock;
 use crate::page::memdesc::Words;
@@ -21,8 +21,8 @@ const LOOKED_AT: usize = 8;
 
 /// What the lock protects.
 pub struct Inner {
-    /// Slabs with something to give, by taker; new ones and newly opened ones at the front.
-    partial: [Option<Slab>; Taker::COUNT],
+    /// Slabs with something to give, by quarter; new ones and newly opened ones at the front.
+    partial: [Option<Slab>; Quarter::COUNT],
     /// Slabs with deferred bits, in the order in which they got their first.
     deferred: Option<Slab>,
     deferred_tail: Option<Slab>,
@@ -67,9 +67,9 @@ impl ClassPool {
         ClassPool(Lock::new(Inner::new()))
     }
 
-    /// Fills `out` with blocks of `class` for a thread of `taker` as far as memory goes; returns how many. Of those `fresh`
+    /// Fills `out` with blocks of `class` for a thread of `quarter` as far as memory goes; returns how many. Of those `fresh`
     /// at most were never used before: their pages may not be resident.
-    pub fn take(&self, class: Class, taker: Taker, out: &mut [usize], mut fresh: usize) -> usize {
+    pub fn take(&self, class: Class, quarter: Quarter, out: &mut [usize], mut fresh: usize) -> usize {
         let mut inner = self.0.lock();
         let mut taken = 0;
         inner.class = Some(class);
@@ -78,7 +78,7 @@ impl ClassPool {
             inner.settle();
         }
         while taken < out.len() {
-            let Some(slab) = inner.slab_for(class, taker, fresh != 0) else { break };
+            let Some(slab) = inner.slab_for(class, quarter, fresh != 0) else { break };
             let before = taken;
             taken += slab.take(&mut out[taken..], &mut fresh);
             if !slab.has_some() {
@@ -189,20 +189,20 @@ fn first_few(first: Option<Slab>) -> impl Iterator<Item = Slab> {
 }
 
 impl Inner {
-    /// A slab from which `taker` may take: one of its own; else another's that is at least half empty again, so that no
-    /// more than half of a slab is kept from those who need it; else a new one; else any. Of the first few of each
+    /// A slab from which `quarter` may take: one of its own; else another's that is three quarters empty again (with
+    /// half, two threads that each reuse what they free came to share two slabs in five); else a new one; else any. Of the first few of each
     /// the one with the least to give: the others may empty. Without `fresh` none is made.
-    fn slab_for(&mut self, class: Class, taker: Taker, fresh: bool) -> Option<Slab> {
+    fn slab_for(&mut self, class: Class, quarter: Quarter, fresh: bool) -> Option<Slab> {
         let least = |slabs: &mut dyn Iterator<Item = Slab>| slabs.min_by_key(|slab| slab.available());
-        let own = least(&mut first_few(self.partial[taker.index()]));
+        let own = least(&mut first_few(self.partial[quarter.index()]));
         if own.is_some() {
             return own;
         }
         let others = self.partial;
         let others = || others.iter().flat_map(|&first| first_few(first));
-        let left = least(&mut others().filter(|slab| slab.is_half_returned()));
+        let left = least(&mut others().filter(|slab| slab.is_mostly_returned()));
         let new = match left {
-            None if fresh => Slab::create(class, taker, &mut self.unused),
+            None if fresh => Slab::create(class, quarter, &mut self.unused),
             _ => None,
         };
         if let Some(new) = new {
@@ -212,7 +212,7 @@ impl Inner {
         }
         let slab = left.or_else(|| least(&mut others()))?;
         self.unlink(slab);
-        slab.set_taker(taker);
+        slab.set_quarter(quarter);
         self.link(slab);
         Some(slab)
     }
@@ -223,7 +223,7 @@ impl Inner {
 
     const fn new() -> Inner {
         Inner {
-            partial: [None; Taker::COUNT],
+            partial: [None; Quarter::COUNT],
             deferred: None,
             deferred_tail: None,
             unused: None,
@@ -236,7 +236,7 @@ impl Inner {
     }
 
     fn link(&mut self, mut slab: Slab) {
-        let first = &mut self.partial[slab.taker().index()];
+        let first = &mut self.partial[slab.quarter().index()];
         let front = first.replace(slab);
         let (next, prev, listed) = slab.links();
         *next = front;
@@ -256,7 +256,7 @@ impl Inner {
         }
         match prev {
             Some(mut prev) => *prev.links().0 = next,
-            None => self.partial[slab.taker().index()] = next,
+            None => self.partial[slab.quarter().index()] = next,
         }
     }
 
@@ -342,8 +342,8 @@ mod tests {
         crate::own_process::in_own_process!();
         let (class, other) = (Class::new(9), Class::new(10));
         let (mut blocks, mut strange) = ([0; 5], [0; 1]);
-        assert_eq!(of(class).take(class, Taker::of(0), &mut blocks, 5), 5);
-        assert_eq!(of(other).take(other, Taker::of(0), &mut strange, 1), 1);
+        assert_eq!(of(class).take(class, Quarter::of(0), &mut blocks, 5), 5);
+        assert_eq!(of(other).take(other, Quarter::of(0), &mut strange, 1), 1);
         assert_eq!(of(class).put(class, &blocks[..2]), None);
         let never_carved = blocks[4] + class.size();
         for bad in [blocks[1], never_carved, strange[0], 0] {
@@ -355,7 +355,7 @@ mod tests {
         assert_eq!(of(class).census().away, 0);
         // The next to be given out are the lowest, each once.
         let mut again = [0; 5];
-        assert_eq!(of(class).take(class, Taker::of(0), &mut again, 0), 5);
+        assert_eq!(of(class).take(class, Quarter::of(0), &mut again, 0), 5);
         assert_eq!(again, blocks);
     }
 }

@@ -40,8 +40,8 @@ struct Head {
     free: u16,
     /// Bits set in the deferred bitmap.
     deferred: u16,
-    /// Bits 0 to 5 its class, 6 and 7 its taker. Together, to keep the head at 48 bytes.
-    class_and_taker: u8,
+    /// Bits 0 to 5 its class, 6 and 7 its quarter. Together, to keep the head at 48 bytes.
+    class_and_quarter: u8,
     /// On the class's list of slabs with something to give.
     listed: bool,
 }
@@ -53,22 +53,28 @@ const CLASS_BITS: u32 = CLASSES.trailing_zeros();
 /// slab in turn share the cache lines of its marks (64 blocks to a line), its bits and its smallest blocks for as long as
 /// the blocks live, and pass them to and fro with every magazine.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Taker(u8);
+pub struct Quarter(u8);
 
-impl Taker {
+impl Quarter {
     /// How many there are.
     pub const COUNT: usize = 1 << (8 - CLASS_BITS);
 
     /// That of the thread with this number.
     #[inline(always)]
-    pub const fn of(number: usize) -> Taker {
-        Taker((number % Taker::COUNT) as u8)
+    pub const fn of(number: usize) -> Quarter {
+        Quarter((number % Quarter::COUNT) as u8)
     }
 
     /// Its number, below [`COUNT`](Self::COUNT).
     #[inline(always)]
     pub const fn index(self) -> usize {
-        self.0 as usize % Taker::COUNT
+        self.0 as usize % Quarter::COUNT
+    }
+
+    /// Its own number, then the others'.
+    #[inline(always)]
+    pub fn first(self) -> impl Iterator<Item = usize> {
+        (0..Quarter::COUNT).map(move |after| (self.index() + after) % Quarter::COUNT)
     }
 }
 
@@ -89,7 +95,7 @@ unsafe impl Send for Slab {}
 impl Slab {
     /// A new slab of `class`, or `None` when memory is out. `unused` gives a descriptor of this
     /// class that an earlier slab left behind.
-    pub fn create(class: Class, taker: Taker, unused: &mut Option<Slab>) -> Option<Slab> {
+    pub fn create(class: Class, quarter: Quarter, unused: &mut Option<Slab>) -> Option<Slab> {
         let page = zone::alloc_pages(SLAB_ORDER)?;
         let base = page.addr();
         let described = window::ensure_marks(class.shift(), base, SLAB_BYTES)
@@ -103,7 +109,7 @@ impl Slab {
         // SAFETY: the descriptor is on no list and no memdesc names it: it is ours.
         let head = unsafe { slab.0.as_mut() };
         head.base.store(base, Relaxed);
-        head.class_and_taker = class.index() as u8 | taker.0 << CLASS_BITS;
+        head.class_and_quarter = class.index() as u8 | quarter.0 << CLASS_BITS;
         head.next = None;
         head.prev = None;
         head.next_deferred = None;
@@ -167,20 +173,20 @@ impl Slab {
     /// Its class.
     #[inline]
     pub fn class(self) -> Class {
-        Class::new(self.head().class_and_taker as usize % CLASSES)
+        Class::new(self.head().class_and_quarter as usize % CLASSES)
     }
 
     /// Whose blocks it holds, as far as that can be had.
     #[inline]
-    pub fn taker(self) -> Taker {
-        Taker(self.head().class_and_taker >> CLASS_BITS)
+    pub fn quarter(self) -> Quarter {
+        Quarter(self.head().class_and_quarter >> CLASS_BITS)
     }
 
     /// From now on another's. It is on no list.
-    pub fn set_taker(mut self, taker: Taker) {
+    pub fn set_quarter(mut self, quarter: Quarter) {
         let class = self.class().index() as u8;
         // SAFETY: the class lock is held.
-        unsafe { self.0.as_mut() }.class_and_taker = class | taker.0 << CLASS_BITS;
+        unsafe { self.0.as_mut() }.class_and_quarter = class | quarter.0 << CLASS_BITS;
     }
 
     /// Address of its first block.
@@ -201,10 +207,10 @@ impl Slab {
         self.head().free as usize + self.class().blocks() - self.head().fresh as usize
     }
 
-    /// Whether at least half of its blocks were out and have come back, or all that were.
+    /// Whether at least three quarters of its blocks were out and have come back, or all that were.
     #[inline]
-    pub fn is_half_returned(self) -> bool {
-        self.is_empty() || self.head().free as usize >= self.class().blocks() / 2
+    pub fn is_mostly_returned(self) -> bool {
+        self.is_empty() || self.head().free as usize * 4 >= self.class().blocks() * 3
     }
 
     /// Whether no block of it is out, in a magazine or deferred.

@@ -26,7 +26,7 @@ use crate::class::large_batch::Freed;
 use crate::class::lists::Stack;
 use crate::class::magazine::{KINDS, Magazine, largest_kind};
 use crate::class::size_class::{CLASSES, Class};
-use crate::class::slab::Taker;
+use crate::class::slab::Quarter;
 use crate::os::tls;
 use crate::page::cache::PageCache;
 use crate::page::reserve;
@@ -38,7 +38,7 @@ use rcu::ReaderCell;
 
 /// Empty magazines of one kind a thread keeps before it gives half of them to the store: a thread
 /// that only allocates or only frees must not hoard them.
-const SPARES: usize = 8;
+const SPARES: usize = 20;
 /// Most slow paths between two looks at the coarse clock: its cost (some 40 instructions) spread thin.
 const TICKS: u32 = 32;
 /// A thread whose last two looks were further apart than this part (as a shift) of the age limit looks at
@@ -158,8 +158,8 @@ impl ThreadCache {
 
     /// From whose slabs it carves.
     #[inline(always)]
-    pub fn taker(&self) -> Taker {
-        Taker::of(self.number)
+    pub fn quarter(&self) -> Quarter {
+        Quarter::of(self.number)
     }
 
     /// Whether this thread's frees are deferred: its TLS word 1 names the deferring table.

@@ -20,6 +20,7 @@ use crate::class::lists::Stack;
 use crate::class::magazine::{KINDS, Magazine};
 use crate::class::marks::Map;
 use crate::class::size_class::{CLASSES, Class};
+use crate::class::slab::Quarter;
 use crate::class::verdict;
 use crate::constants::TABLE_WORDS;
 use crate::os::signals::Quiet;
@@ -140,6 +141,7 @@ pub enum Rest {
 #[inline(never)]
 #[unsafe(link_section = ".text_rare")]
 pub fn empty(cache: &mut ThreadCache, rest: Rest) {
+    let quarter = cache.quarter();
     for index in 0..CLASSES {
         let class = Class::new(index);
         if let Some(filling) = cache.defer.slot(class).remove() {
@@ -150,17 +152,17 @@ pub fn empty(cache: &mut ThreadCache, rest: Rest) {
         for mut magazine in [loaded, warm].into_iter().flatten() {
             retire::check_in(class, &mut magazine);
             if rest == Rest::ToDepot && !magazine.is_empty() {
-                depot::of(class).put_full(class, magazine);
+                depot::of(class).put_full(class, quarter, magazine);
             } else {
                 depot::flush(class, magazine);
             }
         }
         let mut shelf = cache.shelf.open_waiting();
         while let Some(magazine) = shelf.stock(class).full.pop() {
-            depot::of(class).put_full(class, magazine);
+            depot::of(class).put_full(class, quarter, magazine);
         }
         while let Some(magazine) = shelf.stock(class).waiting.pop() {
-            depot::of(class).put_waiting(class, magazine);
+            depot::of(class).put_waiting(class, quarter, magazine);
         }
         drop(shelf);
         cache.class(class).turns = 0;
@@ -187,7 +189,7 @@ pub fn abandon(cache: &mut ThreadCache) {
         // In the middle of a turn it may be in two places.
         let warm = cache.class(class).warm.take().filter(|warm| loaded.as_ref() != Some(warm));
         for magazine in [filling, loaded, warm].into_iter().flatten() {
-            keep_marked_out(class, magazine);
+            keep_marked_out(class, cache.quarter(), magazine);
         }
     }
     // A grace period has passed for what was filling: the readers that could see it are gone,
@@ -199,7 +201,7 @@ pub fn abandon(cache: &mut ThreadCache) {
 }
 
 /// Drops the blocks that are marked in already from `magazine` and stamps what is left.
-fn keep_marked_out(class: Class, mut magazine: Magazine) {
+fn keep_marked_out(class: Class, quarter: Quarter, mut magazine: Magazine) {
     let mut kept = 0;
     let blocks = magazine.blocks();
     for at in 0..blocks.len() {
@@ -215,7 +217,7 @@ fn keep_marked_out(class: Class, mut magazine: Magazine) {
     }
     magazine.set_stamped_ms(0);
     let waiting = backlog::stamp(magazine, kept * class.size(), &mut 0).batch;
-    depot::of(class).put_waiting(class, waiting);
+    depot::of(class).put_waiting(class, quarter, waiting);
 }
 
 impl ThreadCache {

@@ -98,7 +98,7 @@ mod tests {
     use super::*;
     use crate::class::depot::look;
     use crate::class::pool;
-    use crate::class::slab::{Slab, Whereabouts};
+    use crate::class::slab::{Quarter, Slab, Whereabouts};
     use crate::own_process::in_own_process;
     use crate::thread::tests::{give, take};
     use crate::thread::{entry, mode, readers};
@@ -174,7 +174,7 @@ mod tests {
         let mut shelf = cache.shelf.open_waiting();
         while let Some(waiting) = shelf.stock(class).waiting.pop() {
             shelf.held -= waiting.len() * class.size();
-            depot::of(class).put_waiting(class, waiting);
+            depot::of(class).put_waiting(class, Quarter::of(0), waiting);
         }
     }
 
@@ -190,8 +190,8 @@ mod tests {
         assert!(backlog::expedite(DOMAIN.start_poll()));
         for _ in 0..8 {
             look();
-            let magazine = depot::of(class).take(class).expect("it has waited");
-            depot::of(class).put_full(class, magazine);
+            let magazine = depot::of(class).take(class, Quarter::of(0)).expect("it has waited");
+            depot::of(class).put_full(class, Quarter::of(0), magazine);
             depot::of(class).drain_if_left(class);
         }
         assert_ne!(depot::of(class).census().0, 0);

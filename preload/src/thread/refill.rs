@@ -14,7 +14,7 @@ use crate::class::magazine::Magazine;
 use crate::class::marks::Map;
 use crate::class::pool;
 use crate::class::size_class::Class;
-use crate::class::slab::Taker;
+use crate::class::slab::Quarter;
 use crate::class::waiting;
 use crate::constants::AFTER_SCAN;
 use crate::page::back_off;
@@ -80,7 +80,7 @@ impl ThreadCache {
             // Somebody is short of blocks: make sure a period is under way.
             DOMAIN.advance(Demand::Start);
         }
-        depot::of(class).take(class)
+        depot::of(class).take(class, self.quarter())
     }
 
     /// Fills a magazine from the slabs.
@@ -106,7 +106,7 @@ impl ThreadCache {
         back_off::note_refill(backs_off);
         // After a scan a few pages' worth of what may not be resident; what is may be taken as ever.
         let fresh = if backs_off { (AFTER_SCAN / class.size()).max(1) } else { usize::MAX };
-        let taken = match pool::of(class).take(class, self.taker(), magazine.room(class), fresh) {
+        let taken = match pool::of(class).take(class, self.quarter(), magazine.room(class), fresh) {
             0 => self.carve_after_expedite(class, &mut magazine),
             taken => taken,
         };
@@ -125,7 +125,7 @@ impl ThreadCache {
     #[cold]
     fn carve_after_expedite(&mut self, class: Class, magazine: &mut Magazine) -> usize {
         self.reclaim_everything();
-        pool::of(class).take(class, self.taker(), magazine.room(class), usize::MAX)
+        pool::of(class).take(class, self.quarter(), magazine.room(class), usize::MAX)
     }
 }
 
@@ -154,7 +154,7 @@ fn take_up(shelf: &mut Contents, class: Class, oldest: Stamped<Magazine>) -> (Op
 #[inline(never)]
 pub fn take_one(class: Class) -> Option<usize> {
     let mut one = [0];
-    if pool::of(class).take(class, Taker::of(0), &mut one, 1) == 0 {
+    if pool::of(class).take(class, Quarter::of(0), &mut one, 1) == 0 {
         return None;
     }
     // SAFETY: just taken from its slab for us.

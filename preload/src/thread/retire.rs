@@ -18,14 +18,16 @@ use crate::class::depot;
 use crate::class::magazine::Magazine;
 use crate::class::marks::Map;
 use crate::class::size_class::Class;
+use crate::class::slab::Quarter;
 use crate::class::{pool, verdict, waiting};
 use crate::thread::cache::ThreadCache;
 use crate::thread::mode;
 use crate::thread::shelf::{Contents, share_bytes};
 
-/// Magazines of one class a thread keeps before the depot gets the oldest. With 4 most reuse went
-/// through the depot, with 64 almost none (spike.md).
-const SHARE: usize = 64;
+/// Magazines of one class a thread keeps before the depot gets the oldest (tune): 1 MiB of the larger kinds. With 4 most
+/// reuse went through the depot, with 64 almost none (spike.md); of what one thread frees and another allocates, twice as
+/// many circulate too far from the caches (producer/consumer 0.7 times as fast).
+const SHARE: usize = 32;
 /// Local: reusable blocks of one class a thread keeps in its full stack, in bytes (tune). What lies
 /// there pins its slabs: 512 KiB cost python3 7 % of its RSS and saved no time.
 const LOCAL_BYTES: usize = 32 * 1024;
@@ -88,17 +90,18 @@ impl ThreadCache {
         self.retired += len as u64;
         magazine.set_stamped_ms(self.now_ms);
         let Closed { batch, over_budget } = self.ledger.stamp(magazine, bytes);
+        let quarter = self.quarter();
         match self.shelf.open() {
             Some(mut shelf) => {
                 shelf.held += bytes;
                 let held = shelf.held;
-                let waiting = &mut shelf.stock(class).waiting;
-                waiting.push(batch);
-                if waiting.len() > SHARE || held > share_bytes() {
-                    shed(&mut shelf, class);
+                let stock = shelf.stock(class);
+                stock.waiting.push(batch);
+                if stock.len() > SHARE || held > share_bytes() {
+                    shed(&mut shelf, class, quarter);
                 }
             }
-            None => depot::of(class).put_waiting(class, batch),
+            None => depot::of(class).put_waiting(class, quarter, batch),
         }
         if over_budget {
             self.reclaim_surplus();
@@ -159,7 +162,7 @@ impl ThreadCache {
             }
         }
         if mode::is_concurrent() {
-            depot::of(class).put_full(class, magazine);
+            depot::of(class).put_full(class, self.quarter(), magazine);
         } else {
             depot::give_blocks(class, magazine.blocks());
             magazine.set_len(0);
@@ -194,16 +197,16 @@ impl ThreadCache {
 /// Gives the depot what is past the thread's share: first what others can use at once, then the oldest waiting ones.
 #[cold]
 #[inline(never)]
-fn shed(shelf: &mut Contents, class: Class) {
-    while shelf.stock(class).waiting.len() > SHARE || shelf.held > share_bytes() {
+fn shed(shelf: &mut Contents, class: Class, quarter: Quarter) {
+    while shelf.stock(class).len() > SHARE || shelf.held > share_bytes() {
         let stock = shelf.stock(class);
         let bytes = if let Some(magazine) = stock.full.pop() {
             let bytes = magazine.len() * class.size();
-            depot::of(class).put_full(class, magazine);
+            depot::of(class).put_full(class, quarter, magazine);
             bytes
         } else if let Some(oldest) = stock.waiting.pop() {
             let bytes = oldest.len() * class.size();
-            depot::of(class).put_waiting(class, oldest);
+            depot::of(class).put_waiting(class, quarter, oldest);
             bytes
         } else {
             break;

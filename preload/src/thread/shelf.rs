@@ -16,6 +16,7 @@ use crate::class::backlog;
 use crate::class::depot;
 use crate::class::lists::{Queue, Stack};
 use crate::class::size_class::{CLASSES, Class};
+use crate::class::slab::Quarter;
 use crate::class::waiting;
 use crate::page::back_off;
 use crate::thread::cache::ThreadCache;
@@ -26,8 +27,9 @@ use core::cell::UnsafeCell;
 use core::ops::{Deref, DerefMut};
 use core::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
-/// Most bytes on a thread's shelf before the depot gets some (tune).
-const SHARE_MOST: usize = 1 << 20;
+/// Most bytes on a thread's shelf, of all classes, before the depot gets some (tune). With 1 MiB two threads that each
+/// reuse what they free in twenty classes gave some to the depot, and it flushed it to the slabs.
+const SHARE_MOST: usize = 2 << 20;
 /// Least share, in bytes: two magazines of the larger kinds (tune).
 pub const SHARE_LEAST: usize = 64 * 1024;
 
@@ -104,6 +106,12 @@ pub struct Stock {
 impl Stock {
     /// None.
     pub const EMPTY: Stock = Stock { waiting: Queue::new(), full: Stack::new() };
+
+    /// How many.
+    #[inline(always)]
+    pub fn len(&self) -> usize {
+        self.waiting.len() + self.full.len()
+    }
 }
 
 /// What lies on a shelf.
@@ -244,10 +252,16 @@ pub fn clear_others(own: *const ThreadCache, whose: Whose) {
         }
         // SAFETY: type-stable. Only the shelf and the page cache are borrowed, and the turns are two single words
         // that the owner may be writing.
-        let (shelf, pages, turns) = unsafe {
+        let (shelf, pages, quarter, turns) = unsafe {
             let loaded = (&raw const (*cache).loaded).read_volatile();
             let pages = &(*cache).pages;
-            (&(*cache).shelf, pages, loaded.wrapping_add((&raw const (*cache).retired).read_volatile()))
+            let quarter = Quarter::of((&raw const (*cache).number).read());
+            (
+                &(*cache).shelf,
+                pages,
+                quarter,
+                loaded.wrapping_add((&raw const (*cache).retired).read_volatile()),
+            )
         };
         let (large, reused) = shelf.held_large();
         let turns = turns.wrapping_add(reused);
@@ -261,7 +275,7 @@ pub fn clear_others(own: *const ThreadCache, whose: Whose) {
             continue;
         }
         if shelf.held() + large != 0 {
-            clear(shelf);
+            clear(shelf, quarter);
         }
         pages.take_all();
         if whose == Whose::Aged && turns != 0 {
@@ -276,7 +290,7 @@ pub fn clear_others(own: *const ThreadCache, whose: Whose) {
     }
 }
 
-fn clear(shelf: &Shelf) {
+fn clear(shelf: &Shelf, quarter: Quarter) {
     let mut taken: [Stock; CLASSES] = [const { Stock::EMPTY }; CLASSES];
     {
         let Some(mut open) = shelf.open_by(BY_TAKER) else { return };
@@ -290,7 +304,7 @@ fn clear(shelf: &Shelf) {
             if waiting::elapsed(&waiting) {
                 depot::flush_waiting(class, waiting);
             } else {
-                depot::of(class).put_waiting(class, waiting);
+                depot::of(class).put_waiting(class, quarter, waiting);
             }
         }
         while let Some(magazine) = stock.full.pop() {

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::class::magazine::KINDS;
-use crate::class::slab::{Slab, Taker};
+use crate::class::slab::{Quarter, Slab};
 use crate::constants::AFTER_SCAN;
 use crate::os::map;
 use crate::own_process::in_own_process;
@@ -64,7 +64,7 @@ fn empty_slabs_go() {
     const SIZE: usize = 13_000;
     let class = Class::of_size(SIZE);
     let mut block = [0];
-    assert_eq!(pool::of(class).take(class, Taker::of(0), &mut block, 1), 1);
+    assert_eq!(pool::of(class).take(class, Quarter::of(0), &mut block, 1), 1);
     assert_eq!(pool::of(class).put(class, &block), None);
     assert!(pool::of(class).kept_bytes() > 0 && pool::of(class).census().slabs == 1);
     scan_of(Reason::Api).empty_slabs();
