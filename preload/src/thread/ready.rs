@@ -54,10 +54,20 @@ pub struct Ready {
     pub reused: u64,
 }
 
+/// Most bytes of the thread's share that are for large blocks (tune): with 2 MiB a batch of the smallest held more blocks
+/// than may be ready.
+const SHARE_MOST: usize = 1 << 20;
+
+/// The thread's share, as far as it is for large blocks, in bytes.
+#[inline(always)]
+fn share() -> usize {
+    share_bytes().min(SHARE_MOST)
+}
+
 /// Bytes that several ready blocks of a thread may have.
 #[inline(always)]
 fn most_bytes() -> usize {
-    if mode::is_concurrent() { share_bytes() } else { share_bytes() >> SOLO_SHARE }
+    if mode::is_concurrent() { share() } else { share() >> SOLO_SHARE }
 }
 
 impl Ready {
@@ -133,7 +143,7 @@ impl Ready {
         if bytes > most_bytes() {
             // Alone, and only if the program goes on with this size.
             let last = core::mem::replace(&mut self.last_big, pages);
-            if last != pages || bytes > share_bytes() {
+            if last != pages || bytes > share() {
                 return false;
             }
         }
@@ -240,7 +250,7 @@ impl ThreadCache {
     #[inline]
     pub fn defer_large(&mut self, block: LargeRef) {
         self.freed.push(block);
-        if self.freed.bytes() >= share_bytes() >> BATCH_SHARE {
+        if self.freed.bytes() >= share() >> BATCH_SHARE {
             self.slow_path();
             self.close_freed();
         }

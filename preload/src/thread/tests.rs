@@ -146,6 +146,38 @@ fn what_grows_in_small_steps_moves_seldom() {
     give(moved);
 }
 
+/// Two threads that each reuse what they free, in many classes: their blocks lie in slabs of their own, nearly all of them.
+/// Where they carve the same ones in turn, three slabs in four are shared.
+#[test]
+fn threads_that_keep_to_themselves_share_few_slabs() {
+    in_own_process!();
+    const TURNS: usize = 400_000;
+    let start = std::sync::Barrier::new(2);
+    let work = |mut random: u64| {
+        let (mut ring, mut slabs) = ([0; 1024], std::collections::BTreeSet::new());
+        start.wait();
+        for turn in 0..TURNS {
+            let slot = &mut ring[turn % 1024];
+            if *slot != 0 {
+                give(*slot);
+            }
+            random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            *slot = take(16 + (random >> 33) as usize % 497);
+            if turn >= TURNS / 2 {
+                slabs.insert(*slot / crate::class::size_class::SLAB_BYTES);
+            }
+        }
+        ring.into_iter().for_each(give);
+        slabs
+    };
+    let (one, other) = std::thread::scope(|scope| {
+        let other = scope.spawn(|| work(2));
+        (work(1), other.join().unwrap())
+    });
+    let (shared, all) = (one.intersection(&other).count(), one.union(&other).count());
+    assert!(shared * 2 < all, "{shared} of {all} slabs are shared");
+}
+
 #[test]
 fn the_slab_defers_a_block_until_its_period_has_passed() {
     in_own_process!();
