@@ -97,7 +97,7 @@ impl ThreadCache {
                 let held = shelf.held;
                 let stock = shelf.stock(class);
                 stock.waiting.push(batch);
-                if stock.len() > SHARE || held > share_bytes() {
+                if stock.magazines() > SHARE || held > share_bytes() {
                     shed(&mut shelf, class, quarter);
                 }
             }
@@ -198,7 +198,7 @@ impl ThreadCache {
 #[cold]
 #[inline(never)]
 fn shed(shelf: &mut Contents, class: Class, quarter: Quarter) {
-    while shelf.stock(class).len() > SHARE || shelf.held > share_bytes() {
+    while shelf.stock(class).magazines() > SHARE || shelf.held > share_bytes() {
         let stock = shelf.stock(class);
         let bytes = if let Some(magazine) = stock.full.pop() {
             let bytes = magazine.len() * class.size();

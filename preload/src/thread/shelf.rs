@@ -109,7 +109,7 @@ impl Stock {
 
     /// How many.
     #[inline(always)]
-    pub fn len(&self) -> usize {
+    pub fn magazines(&self) -> usize {
         self.waiting.len() + self.full.len()
     }
 }
