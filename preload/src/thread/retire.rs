@@ -24,10 +24,10 @@ use crate::thread::cache::ThreadCache;
 use crate::thread::mode;
 use crate::thread::shelf::{Contents, share_bytes};
 
-/// Magazines of one class a thread keeps before the depot gets the oldest (tune): 1 MiB of the larger kinds. With 4 most
-/// reuse went through the depot, with 64 almost none (spike.md); of what one thread frees and another allocates, twice as
-/// many circulate too far from the caches (producer/consumer 0.7 times as fast).
-const SHARE: usize = 32;
+/// Magazines of one class a thread keeps before the depot gets the oldest (tune): 512 KiB of the larger kinds. With 4 most
+/// reuse went through the depot, with 64 almost none (spike.md); but 64 of what one thread frees and another allocates
+/// circulate too far from the caches: producer/consumer is 0.7 times as fast, with 32 it takes 0.5 MiB more.
+const SHARE: usize = 16;
 /// Local: reusable blocks of one class a thread keeps in its full stack, in bytes (tune). What lies
 /// there pins its slabs: 512 KiB cost python3 7 % of its RSS and saved no time.
 const LOCAL_BYTES: usize = 32 * 1024;
