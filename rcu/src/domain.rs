@@ -209,10 +209,7 @@ impl Domain {
         }
         // Nothing is handed over here: the fences do that. The acquire half keeps what ended the periods
         // so far behind us, the release half passes it and `started_at` on.
-        if self.sequence.compare_exchange(sequence, sequence + 1, AcqRel, Relaxed).is_err() {
-            return false;
-        }
-        true
+        self.sequence.compare_exchange(sequence, sequence + 1, AcqRel, Relaxed).is_ok()
     }
 
     /// Ends `period`, and those that follow it by demand, if every reader is settled. True if one ended.
@@ -321,7 +318,8 @@ impl Domain {
     // ---- looking ----
 
     /// The readers that have held the period in flight up for at least `limit_ns` at `now_ns` (both ns
-    /// of `CLOCK_MONOTONIC`; when it began is known to a tick of the kernel's, so it may be 10 ms older). Empty while no period is in flight. Does not allocate or block.
+    /// of `CLOCK_MONOTONIC`; when it began is known to a tick of the kernel's, so it may be 10 ms older). Empty
+    /// while no period is in flight. Does not allocate or block.
     #[must_use]
     pub fn stalled(&self, now_ns: u64, limit_ns: u64) -> Stalled<'_> {
         let sequence = self.sequence(Acquire);

@@ -190,8 +190,8 @@ fn first_few(first: Option<Slab>) -> impl Iterator<Item = Slab> {
 
 impl Inner {
     /// A slab from which `quarter` may take: one of its own; else another's that is three quarters empty again (with
-    /// half, two threads that each reuse what they free came to share two slabs in five); else a new one; else any. Of the first few of each
-    /// the one with the least to give: the others may empty. Without `fresh` none is made.
+    /// half, two threads that each reuse what they free came to share two slabs in five); else a new one; else any.
+    /// Of the first few of each the one with the least to give: the others may empty. Without `fresh` none is made.
     fn slab_for(&mut self, class: Class, quarter: Quarter, fresh: bool) -> Option<Slab> {
         let least = |slabs: &mut dyn Iterator<Item = Slab>| slabs.min_by_key(|slab| slab.available());
         let own = least(&mut first_few(self.partial[quarter.index()]));
