@@ -202,8 +202,8 @@ fn wrong_sizes() {
     assert_says(&line, "free_aligned_sized(");
 }
 
-/// Realloc leaves blocks larger than malloc would have made them: past 128 bytes their size is right from 5/8 of the
-/// block on, up to there to the class.
+/// Realloc leaves blocks larger than malloc would have made them: past 128 bytes their size is right from 9/16 of
+/// the block on, up to there to the class.
 #[test]
 fn a_size_after_realloc() {
     // The heap is started here: in the child of a fork another test's thread may be at it, and gone.
@@ -213,13 +213,13 @@ fn a_size_after_realloc() {
         // SAFETY: blocks that are freed once, with the size that was asked for last.
         unsafe {
             free_sized(realloc(malloc(1000), 1040), 1040);
-            free_sized(realloc(malloc(1000), 700), 700);
+            free_sized(realloc(malloc(1000), 576), 576);
             free_sized(realloc(malloc(96), 97), 97);
         }
     });
     assert!(said.is_empty() && libc::WIFEXITED(status), "{status:x} {said}");
     // SAFETY: such a call is refused.
-    let line = line_of(|| unsafe { free_sized(malloc(1000), 639) });
+    let line = line_of(|| unsafe { free_sized(malloc(1000), 575) });
     assert_says(&line, "a block of 1024 bytes in use");
     // SAFETY: see above.
     let line = line_of(|| unsafe { free_sized(realloc(malloc(96), 97), 96) });

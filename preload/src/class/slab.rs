@@ -11,6 +11,7 @@
 //! it was set aside when the slab was created, so it cannot fail (G4).
 
 use crate::class::marks::Map;
+use crate::class::quarter::Quarter;
 use crate::class::size_class::{CLASSES, Class, SLAB_BYTES};
 use crate::page::memdesc::{self, Kind, Memdesc};
 use crate::page::window;
@@ -49,34 +50,7 @@ struct Head {
 /// Bits of a class's number.
 const CLASS_BITS: u32 = CLASSES.trailing_zeros();
 
-/// One of four parts of all threads. Each takes blocks from slabs of its own where it can: threads that carve the same
-/// slab in turn share the cache lines of its marks (64 blocks to a line), its bits and its smallest blocks for as long as
-/// the blocks live, and pass them to and fro with every magazine.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Quarter(u8);
-
-impl Quarter {
-    /// How many there are.
-    pub const COUNT: usize = 1 << (8 - CLASS_BITS);
-
-    /// That of the thread with this number.
-    #[inline(always)]
-    pub const fn of(number: usize) -> Quarter {
-        Quarter((number % Quarter::COUNT) as u8)
-    }
-
-    /// Its number, below [`COUNT`](Self::COUNT).
-    #[inline(always)]
-    pub const fn index(self) -> usize {
-        self.0 as usize % Quarter::COUNT
-    }
-
-    /// Its own number, then the others'.
-    #[inline(always)]
-    pub fn first(self) -> impl Iterator<Item = usize> {
-        (0..Quarter::COUNT).map(move |after| (self.index() + after) % Quarter::COUNT)
-    }
-}
+const _: () = assert!(Quarter::COUNT <= 1 << (8 - CLASS_BITS));
 
 /// A handle on a slab's descriptor.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -109,7 +83,7 @@ impl Slab {
         // SAFETY: the descriptor is on no list and no memdesc names it: it is ours.
         let head = unsafe { slab.0.as_mut() };
         head.base.store(base, Relaxed);
-        head.class_and_quarter = class.index() as u8 | quarter.0 << CLASS_BITS;
+        head.class_and_quarter = class.index() as u8 | (quarter.index() as u8) << CLASS_BITS;
         head.next = None;
         head.prev = None;
         head.next_deferred = None;
@@ -179,14 +153,14 @@ impl Slab {
     /// Whose blocks it holds, as far as that can be had.
     #[inline]
     pub fn quarter(self) -> Quarter {
-        Quarter(self.head().class_and_quarter >> CLASS_BITS)
+        Quarter::of((self.head().class_and_quarter >> CLASS_BITS) as usize)
     }
 
     /// From now on another's. It is on no list.
     pub fn set_quarter(mut self, quarter: Quarter) {
         let class = self.class().index() as u8;
         // SAFETY: the class lock is held.
-        unsafe { self.0.as_mut() }.class_and_quarter = class | quarter.0 << CLASS_BITS;
+        unsafe { self.0.as_mut() }.class_and_quarter = class | (quarter.index() as u8) << CLASS_BITS;
     }
 
     /// Address of its first block.

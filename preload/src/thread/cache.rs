@@ -9,7 +9,7 @@
 //! ```text
 //!   loaded    alloc slot   malloc pops; solo: free pushes, too      marked out
 //!   warm      one magazine, full or empty, next to a local slot     marked out
-//!   filling   defer slot   free pushes                              marked out
+//!   filling   defer slot   free pushes                              marked out, but for what an earlier owner freed
 //!   waiting   shelf, oldest first, each stamped with a cookie       marked in
 //!   full      shelf, reusable                                       marked in
 //! ```
@@ -25,8 +25,8 @@ use crate::class::empties;
 use crate::class::large_batch::Freed;
 use crate::class::lists::Stack;
 use crate::class::magazine::{KINDS, Magazine, largest_kind};
+use crate::class::quarter::Quarter;
 use crate::class::size_class::{CLASSES, Class};
-use crate::class::slab::Quarter;
 use crate::os::tls;
 use crate::page::cache::PageCache;
 use crate::page::reserve;

@@ -19,8 +19,8 @@ use crate::class::empties;
 use crate::class::lists::Stack;
 use crate::class::magazine::{KINDS, Magazine};
 use crate::class::marks::Map;
+use crate::class::quarter::Quarter;
 use crate::class::size_class::{CLASSES, Class};
-use crate::class::slab::Quarter;
 use crate::class::verdict;
 use crate::constants::TABLE_WORDS;
 use crate::os::signals::Quiet;
@@ -144,8 +144,10 @@ pub fn empty(cache: &mut ThreadCache, rest: Rest) {
     let quarter = cache.quarter();
     for index in 0..CLASSES {
         let class = Class::new(index);
-        if let Some(filling) = cache.defer.slot(class).remove() {
-            cache.give_filling(class, filling);
+        if !cache.defer.slot(class).is_empty() {
+            cache.retire_filling(class);
+        } else if let Some(empty) = cache.defer.slot(class).remove() {
+            empties::put(empty);
         }
         let loaded = cache.alloc.slot(class).remove();
         let warm = cache.class(class).warm.take();
@@ -184,12 +186,15 @@ pub fn abandon(cache: &mut ThreadCache) {
     cache.shelf.close_abandoned();
     for index in 0..CLASSES {
         let class = Class::new(index);
+        let marked = cache.defer.slot(class).marked_in();
         let filling = cache.defer.slot(class).remove_if_whole(class);
         let loaded = cache.alloc.slot(class).remove_if_whole(class);
         // In the middle of a turn it may be in two places.
         let warm = cache.class(class).warm.take().filter(|warm| loaded.as_ref() != Some(warm));
-        for magazine in [filling, loaded, warm].into_iter().flatten() {
-            keep_marked_out(class, cache.quarter(), magazine);
+        for (magazine, marked) in [(filling, marked), (loaded, 0), (warm, 0)] {
+            if let Some(magazine) = magazine {
+                keep_marked_out(class, cache.quarter(), magazine, marked);
+            }
         }
     }
     // A grace period has passed for what was filling: the readers that could see it are gone,
@@ -200,13 +205,14 @@ pub fn abandon(cache: &mut ThreadCache) {
     cache.spares = [const { Stack::new() }; KINDS];
 }
 
-/// Drops the blocks that are marked in already from `magazine` and stamps what is left.
-fn keep_marked_out(class: Class, quarter: Quarter, mut magazine: Magazine) {
+/// Drops the blocks that are marked in from `magazine`, but for the first `marked`, which are meant to be, and stamps
+/// what is left.
+fn keep_marked_out(class: Class, quarter: Quarter, mut magazine: Magazine, marked: usize) {
     let mut kept = 0;
     let blocks = magazine.blocks();
     for at in 0..blocks.len() {
         // SAFETY: entries of a magazine of a thread that is gone.
-        if unsafe { Map::of(class).take_in(blocks[at]) } {
+        if at < marked || unsafe { Map::of(class).take_in(blocks[at]) } {
             blocks[kept] = blocks[at];
             kept += 1;
         }
@@ -218,16 +224,6 @@ fn keep_marked_out(class: Class, quarter: Quarter, mut magazine: Magazine) {
     magazine.set_stamped_ms(0);
     let waiting = backlog::stamp(magazine, kept * class.size(), &mut 0).batch;
     depot::of(class).put_waiting(class, quarter, waiting);
-}
-
-impl ThreadCache {
-    fn give_filling(&mut self, class: Class, filling: Magazine) {
-        if filling.is_empty() {
-            empties::put(filling);
-        } else {
-            self.retire(class, filling);
-        }
-    }
 }
 
 /// At the end of the process: double frees that no turn has found yet, in the calling thread's
@@ -243,7 +239,8 @@ pub fn verify_own() {
         let class = Class::new(index);
         let warm = cache.classes[index].warm.as_mut().map_or(&[][..], |warm| &*warm.blocks());
         let loaded = blocks_of(cache.alloc.peek(class));
-        let filling = blocks_of(cache.defer.peek(class));
+        let filling = cache.defer.peek(class);
+        let filling = blocks_of(filling).get(filling.marked_in()..).unwrap_or_default();
         let all = || warm.iter().chain(loaded).chain(filling);
         for &block in all() {
             // SAFETY: blocks in our own magazines; each byte is set back below.

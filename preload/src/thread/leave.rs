@@ -75,10 +75,8 @@ impl ThreadCache {
         for magazine in [loaded, warm].into_iter().flatten() {
             self.give_to_slabs(class, magazine);
         }
-        if !self.defer.slot(class).is_empty()
-            && let Some(filling) = self.defer.slot(class).remove()
-        {
-            self.retire(class, filling);
+        if !self.defer.slot(class).is_empty() {
+            self.retire_filling(class);
         }
     }
 
@@ -98,7 +96,8 @@ mod tests {
     use super::*;
     use crate::class::depot::look;
     use crate::class::pool;
-    use crate::class::slab::{Quarter, Slab, Whereabouts};
+    use crate::class::quarter::Quarter;
+    use crate::class::slab::{Slab, Whereabouts};
     use crate::own_process::in_own_process;
     use crate::thread::tests::{give, take};
     use crate::thread::{entry, mode, readers};

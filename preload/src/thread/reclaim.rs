@@ -84,10 +84,8 @@ impl ThreadCache {
     /// Stamps what is in filling magazines, however little.
     pub fn retire_partial(&mut self) {
         for class in Class::all() {
-            if !self.defer.slot(class).is_empty()
-                && let Some(magazine) = self.defer.slot(class).remove()
-            {
-                self.retire(class, magazine);
+            if !self.defer.slot(class).is_empty() {
+                self.retire_filling(class);
             }
         }
         self.close_freed();

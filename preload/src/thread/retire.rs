@@ -17,8 +17,8 @@ use crate::class::backlog::{self, Closed};
 use crate::class::depot;
 use crate::class::magazine::Magazine;
 use crate::class::marks::Map;
+use crate::class::quarter::Quarter;
 use crate::class::size_class::Class;
-use crate::class::slab::Quarter;
 use crate::class::{pool, verdict, waiting};
 use crate::thread::cache::ThreadCache;
 use crate::thread::mode;
@@ -66,9 +66,7 @@ impl ThreadCache {
     #[inline]
     fn turn_deferred(&mut self, class: Class) -> bool {
         self.slow_path();
-        if let Some(magazine) = self.defer.slot(class).remove() {
-            self.retire(class, magazine);
-        }
+        self.retire_filling(class);
         let kind = self.kind(class);
         let empty = match self.empty_for_free(kind) {
             Some(magazine) => magazine,
@@ -81,10 +79,13 @@ impl ThreadCache {
         true
     }
 
-    /// Marks the blocks of `magazine` in, stamps it and queues it.
+    /// Takes the filling magazine of `class` out, marks its blocks in, stamps it and queues it.
     #[inline]
-    pub fn retire(&mut self, class: Class, mut magazine: Magazine) {
-        check_in(class, &mut magazine);
+    pub fn retire_filling(&mut self, class: Class) {
+        let slot = self.defer.slot(class);
+        let marked = slot.marked_in();
+        let Some(mut magazine) = slot.remove() else { return };
+        check_in_past(class, &mut magazine, marked);
         let len = magazine.len();
         let bytes = len * class.size();
         self.retired += len as u64;
@@ -231,8 +232,14 @@ pub fn defer_in_slab(class: Class, block: usize, call: &str) {
 /// if the program goes on, taken out of the magazine.
 #[inline]
 pub fn check_in(class: Class, magazine: &mut Magazine) {
+    check_in_past(class, magazine, 0);
+}
+
+/// As [`check_in`], where the first `marked` are marked in already.
+#[inline]
+fn check_in_past(class: Class, magazine: &mut Magazine, marked: usize) {
     // SAFETY: the magazine is ours and holds blocks of slabs of this class only.
-    if !unsafe { Map::of(class).retire(magazine.blocks()) } {
+    if !unsafe { Map::of(class).retire(magazine.blocks().get(marked..).unwrap_or_default()) } {
         drop_offenders(class, magazine);
     }
 }

@@ -15,8 +15,8 @@
 use crate::class::backlog;
 use crate::class::depot;
 use crate::class::lists::{Queue, Stack};
+use crate::class::quarter::Quarter;
 use crate::class::size_class::{CLASSES, Class};
-use crate::class::slab::Quarter;
 use crate::class::waiting;
 use crate::page::back_off;
 use crate::thread::cache::ThreadCache;

@@ -2,7 +2,8 @@
 
 use super::*;
 use crate::class::magazine::KINDS;
-use crate::class::slab::{Quarter, Slab};
+use crate::class::quarter::Quarter;
+use crate::class::slab::Slab;
 use crate::constants::AFTER_SCAN;
 use crate::os::map;
 use crate::own_process::in_own_process;

@@ -35,8 +35,9 @@ pub struct Slot {
     pub high: *mut usize,
     /// [`Class::magic`], or 0 while the slot has never been used.
     pub magic: u32,
-    /// Low half of `top` when [`has_rested`](Self::has_rested) last looked.
-    seen: u32,
+    /// Where malloc pops: low half of `top` when [`has_rested`](Self::has_rested) last looked. Where free pushes: how many of
+    /// the first blocks are marked in already.
+    noted: u32,
 }
 
 /// A table of slots.
@@ -80,7 +81,19 @@ impl Slot {
     #[inline(always)]
     pub fn has_rested(&mut self) -> bool {
         let top = self.top as usize as u32;
-        top == core::mem::replace(&mut self.seen, top)
+        top == core::mem::replace(&mut self.noted, top)
+    }
+
+    /// Of a filling magazine's blocks, how many of the first are marked in already: those that an earlier owner freed.
+    #[inline(always)]
+    pub fn marked_in(&self) -> usize {
+        self.noted as usize
+    }
+
+    /// All its blocks are marked in.
+    #[inline(always)]
+    pub fn note_marked_in(&mut self) {
+        self.noted = self.len() as u32;
     }
 
     /// Whether malloc finds nothing.
@@ -122,6 +135,7 @@ impl Slot {
         self.top = core::ptr::null_mut();
         self.low = core::ptr::null_mut();
         self.high = core::ptr::null_mut();
+        self.noted = 0;
         Some(magazine)
     }
 

@@ -217,11 +217,13 @@ impl ThreadCache {
     /// stay marked out, as they are in a thread that lives.
     pub fn mark_in(&mut self) {
         for class in Class::all() {
-            mark_in(class, self.defer.slot(class));
+            let filling = self.defer.slot(class);
+            mark_in(class, filling, filling.marked_in());
+            filling.note_marked_in();
         }
         if !mode::frees_defer() {
             for class in Class::all() {
-                mark_in(class, self.alloc.slot(class));
+                mark_in(class, self.alloc.slot(class), 0);
                 if let Some(warm) = &mut self.class(class).warm {
                     retire::check_in(class, warm);
                 }
@@ -229,11 +231,9 @@ impl ThreadCache {
         }
     }
 
-    /// Marks them out again: somebody moves in, or is going to give them away.
+    /// Somebody moves in, or is going to give away what is in it: marks out again what malloc is to pop. What is filling stays
+    /// marked in, and its slot says so.
     pub fn mark_out(&mut self) {
-        for class in Class::all() {
-            mark_out(class, blocks_of(self.defer.slot(class)));
-        }
         if !mode::frees_defer() {
             for class in Class::all() {
                 mark_out(class, blocks_of(self.alloc.slot(class)));
@@ -245,10 +245,12 @@ impl ThreadCache {
     }
 }
 
+/// Marks the blocks in `slot` in, past the first `marked`, which are.
 #[inline(always)]
-fn mark_in(class: Class, slot: &mut Slot) {
+fn mark_in(class: Class, slot: &mut Slot, marked: usize) {
+    let blocks = blocks_of(slot).get(marked..).unwrap_or_default();
     // SAFETY: the slot holds blocks of slabs of this class, and the caller holds the slot.
-    if !slot.is_empty() && !unsafe { Map::of(class).retire(blocks_of(slot)) } {
+    if !blocks.is_empty() && !unsafe { Map::of(class).retire(blocks) } {
         drop_offenders(class, slot);
     }
 }

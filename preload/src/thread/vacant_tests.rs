@@ -4,6 +4,7 @@
 use super::*;
 use crate::abi::pthread;
 use crate::class::marks::Map;
+use crate::class::pool;
 use crate::class::slab::{Slab, Whereabouts};
 use crate::class::verdict;
 use crate::constants::DECAY_MS;
@@ -231,6 +232,83 @@ fn what_was_freed_twice_is_found() {
     });
     other.join().unwrap();
     assert!(verdict::reported() >= 1);
+}
+
+/// What an earlier owner freed is marked in and stays so: the next owner's turn marks its own blocks only, and finds one
+/// that both freed.
+#[test]
+fn what_an_earlier_owner_freed_is_marked_in_once() {
+    in_own_process!();
+    mode::go_concurrent();
+    verdict::set_report_only(true);
+    let theirs = in_a_thread(|| {
+        let blocks = [take(SIZE), take(SIZE), take(SIZE)];
+        blocks.into_iter().for_each(give);
+        blocks
+    });
+    let ours = in_a_thread(move || {
+        let cache = entry::current().expect("a cache");
+        assert_eq!(cache.defer.slot(class()).marked_in(), 3, "it did not move in");
+        let blocks = [take(SIZE), take(SIZE)];
+        blocks.into_iter().for_each(give);
+        assert!(theirs.iter().all(|&block| !is_out(block)) && blocks.iter().all(|&block| is_out(block)));
+        cache.retire_partial();
+        assert!(blocks.iter().all(|&block| !is_out(block)));
+        assert_eq!(cache.defer.slot(class()).marked_in(), 0);
+        blocks
+    });
+    assert_eq!(verdict::reported(), 0);
+    // All five come back, once each.
+    empty(0);
+    reclaim::barrier();
+    for block in theirs.into_iter().chain(ours) {
+        let slab = Slab::of(block);
+        assert!(slab.is_none_or(|slab| slab.whereabouts(block) == Whereabouts::Free), "{block:#x} was lost");
+    }
+    assert_eq!(pool::of(class()).census().away, 0);
+    let block = leave_a_block();
+    in_a_thread(move || {
+        give(take(SIZE));
+        give(block);
+        entry::current().expect("a cache").retire_partial();
+    });
+    assert_eq!(verdict::reported(), 1);
+}
+
+/// In the child of a fork, what a thread had that moved into a vacant cache comes back with what was in there.
+#[test]
+fn the_child_of_a_fork_keeps_what_an_earlier_owner_freed() {
+    in_own_process!();
+    mode::go_concurrent();
+    // The forking thread is to have a cache of its own before.
+    give(take(200));
+    let theirs = leave_a_block();
+    let (ready, done) = (std::sync::Arc::new(Barrier::new(2)), std::sync::Arc::new(Barrier::new(2)));
+    let next = std::thread::spawn({
+        let (ready, done) = (ready.clone(), done.clone());
+        move || {
+            give(take(SIZE));
+            let marked = entry::current().expect("a cache").defer.slot(class()).marked_in();
+            ready.wait();
+            done.wait();
+            marked
+        }
+    });
+    ready.wait();
+    // SAFETY: the child makes no use of the test's threads and ends at once.
+    let child = unsafe { libc::fork() };
+    if child == 0 {
+        reclaim::barrier();
+        let is_back = Slab::of(theirs).is_none_or(|slab| slab.whereabouts(theirs) == Whereabouts::Free);
+        // SAFETY: ends the child.
+        unsafe { libc::_exit(i32::from(!is_back || pool::of(class()).census().away != 0)) };
+    }
+    let mut status = 0;
+    // SAFETY: our child.
+    unsafe { libc::waitpid(child, &mut status, 0) };
+    done.wait();
+    assert_eq!(next.join().unwrap(), 1, "it did not move in");
+    assert_eq!(status, 0, "something was lost");
 }
 
 const TRAP_FLAG: i64 = 1 << 8;
