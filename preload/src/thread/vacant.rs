@@ -218,8 +218,10 @@ impl ThreadCache {
     pub fn mark_in(&mut self) {
         for class in Class::all() {
             let filling = self.defer.slot(class);
-            mark_in(class, filling, filling.marked_in());
-            filling.note_marked_in();
+            if filling.len() > filling.marked_in() {
+                mark_in(class, filling, filling.marked_in());
+                filling.note_marked_in();
+            }
         }
         if !mode::frees_defer() {
             for class in Class::all() {
