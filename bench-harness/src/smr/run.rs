@@ -86,7 +86,7 @@ pub fn run<S: Scheme>(parameters: &Parameters) -> Result<Measured, String> {
     let rss_start_kib = crate::rcuscale::status_kib("VmRSS:");
     let stop = AtomicBool::new(false);
     let start = Barrier::new(parameters.threads + 1);
-    let (threads, seconds, cpu, ended) = std::thread::scope(|scope| {
+    let (threads, stopped, cpu, ended) = std::thread::scope(|scope| {
         let threads: Vec<_> = (0..parameters.threads)
             .map(|number| {
                 let (scheme, table, stop, start) = (&scheme, &table, &stop, &start);
@@ -96,26 +96,31 @@ pub fn run<S: Scheme>(parameters: &Parameters) -> Result<Measured, String> {
                     let mut latencies =
                         Histogram::<u64>::new_with_bounds(1, 10_000_000_000, 2).expect("bounds");
                     start.wait();
+                    let began = (Instant::now(), cpu_seconds());
                     let operations = operate(table, &mut local, parameters, dice, stop, &mut latencies);
-                    (operations, latencies)
+                    (operations, latencies, began)
                 })
             })
             .collect();
         start.wait();
-        let (began, busy) = (Instant::now(), cpu_seconds());
         scheme.step_aside();
         std::thread::sleep(Duration::from_millis(parameters.millis));
         stop.store(true, Relaxed);
-        let seconds = began.elapsed().as_secs_f64();
+        let stopped = Instant::now();
         let threads: Vec<_> = threads.into_iter().map(|thread| thread.join().expect("no panic")).collect();
         scheme.come_back();
-        (threads, seconds, cpu_seconds() - busy, Instant::now())
+        (threads, stopped, cpu_seconds(), Instant::now())
     });
+    // The first thread's start, which says it itself: with more threads than processors, whoever sleeps in the
+    // meantime gets one long after they have begun.
+    let began = threads.iter().map(|thread| thread.2.0).min().unwrap_or(stopped);
+    let busy = threads.iter().map(|thread| thread.2.1).fold(f64::INFINITY, f64::min);
+    let seconds = (stopped - began).as_secs_f64();
     scheme.drain();
     let drain_ns = ended.elapsed().as_nanos() as u64;
     let mut latencies = Histogram::<u64>::new_with_bounds(1, 10_000_000_000, 2).expect("bounds");
     let mut operations = 0;
-    for (count, histogram) in threads {
+    for (count, histogram, _) in threads {
         operations += count;
         latencies.add(histogram).expect("same bounds");
     }
@@ -123,7 +128,7 @@ pub fn run<S: Scheme>(parameters: &Parameters) -> Result<Measured, String> {
         scheme: S::NAME.to_owned(),
         parameters: *parameters,
         mops: operations as f64 / seconds / 1e6,
-        mops_cpu: operations as f64 / cpu / 1e6,
+        mops_cpu: operations as f64 / (cpu - busy) / 1e6,
         p50_ns: latencies.value_at_quantile(0.5),
         p999_ns: latencies.value_at_quantile(0.999),
         max_ns: latencies.max(),
