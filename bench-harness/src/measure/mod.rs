@@ -2,6 +2,7 @@
 
 pub mod child;
 pub mod counters;
+pub mod distance;
 pub mod latency;
 pub mod rounds;
 pub mod sampler;

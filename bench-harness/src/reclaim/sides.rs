@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use super::NAMES;
 use crate::measure::child::Child;
+use crate::measure::distance::{Around, Distance, round_trip_ns};
 use crate::measure::rounds::{Spread, alternate};
 use crate::outcome::{Common, Refusal};
 use crate::output::progress;
@@ -17,6 +18,9 @@ const ALLOCATORS: [&str; 2] = ["glibc", "mimalloc"];
 
 /// A child that takes longer than this has failed: it measures for a second or two.
 const PATIENCE: Duration = Duration::from_secs(120);
+
+/// How often a side runs in a round, at the most, until the processors are as far apart as they were for the others.
+const TRIES: u32 = 3;
 
 /// A choice of sides on the command line.
 #[derive(clap::Args, Clone, Debug)]
@@ -125,22 +129,40 @@ pub struct Row<T> {
     pub side: Side,
     pub rounds: Vec<T>,
     pub failure: Option<String>,
+    /// How far apart the processors were, a value a round.
+    pub distances: Vec<Distance>,
 }
 
 impl<T> Row<T> {
+    /// Of a side that has measured nothing yet.
+    pub fn of(side: Side) -> Row<T> {
+        Row { side, rounds: Vec::new(), failure: None, distances: Vec::new() }
+    }
+
     /// Median with least and greatest of a figure.
     pub fn spread(&self, figure: impl Fn(&T) -> f64) -> Option<Spread> {
         Spread::of(self.rounds.iter().map(figure))
     }
 
-    /// Of the ratios of this row's figure to another's, round by round.
+    /// Of the ratios of this row's figure to another's, round by round: of the rounds in which the processors were
+    /// equally far apart for both, if there is one, else of all.
     pub fn ratio(&self, other: &Row<T>, figure: impl Fn(&T) -> f64) -> Option<Spread> {
-        let of = |row: &Row<T>| row.rounds.iter().map(&figure).collect::<Vec<_>>();
+        let all = 0..self.rounds.len();
+        let is_alike = |&round: &usize| {
+            let of = |row: &Row<T>| row.distances.get(round).copied().unwrap_or(Distance::Mixed);
+            of(self) != Distance::Mixed && of(self) == of(other)
+        };
+        let mut rounds: Vec<usize> = all.clone().filter(is_alike).collect();
+        if rounds.is_empty() {
+            rounds.extend(all);
+        }
+        let of = |row: &Row<T>| rounds.iter().map(|&round| figure(&row.rounds[round])).collect::<Vec<_>>();
         (self.rounds.len() == other.rounds.len()).then(|| Spread::of_ratios(&of(self), &of(other))).flatten()
     }
 }
 
-/// Runs every side in turn: a warm-up round, then `rounds`. A side whose child fails is out.
+/// Runs every side in turn: a warm-up round, then `rounds`. A side whose child fails is out. One for which the processors
+/// were not as far apart as for the round's first runs again, [`TRIES`] times at the most.
 pub fn take_turns<T: DeserializeOwned>(
     sides: &[Side],
     rounds: u32,
@@ -149,18 +171,40 @@ pub fn take_turns<T: DeserializeOwned>(
     parameters: &Value,
 ) -> Result<Vec<Row<T>>, Refusal> {
     let bar = progress::bar(u64::from(rounds + 1) * sides.len() as u64);
-    let results = alternate(sides, rounds, |side, _| {
+    let (mut least, mut of_round) = (f64::INFINITY, None);
+    let results = alternate(sides, rounds, |side, round| {
         bar.set_message(format!("{experiment} {}", side.name()));
-        let answer = side.child(kind, experiment, parameters)?.answer::<T>();
+        let mut tries = 0;
+        let measured = loop {
+            tries += 1;
+            let before = round_trip_ns();
+            let answer = side.child(kind, experiment, parameters)?.answer::<T>();
+            let around = Around(before, round_trip_ns());
+            least = least.min(around.0).min(around.1);
+            let distance = around.distance(least);
+            let wanted = match of_round {
+                Some((of, wanted)) if of == round => wanted,
+                _ => distance,
+            };
+            if wanted != Distance::Mixed {
+                of_round = Some((round, wanted));
+            }
+            if distance == wanted && wanted != Distance::Mixed || tries == TRIES || answer.is_err() {
+                break (answer.map(|(answer, _)| answer).map_err(|refusal| refusal.0), around);
+            }
+        };
         bar.inc(1);
-        Ok::<_, Refusal>(answer.map(|(answer, _)| answer).map_err(|refusal| refusal.0))
+        Ok::<_, Refusal>(measured)
     })?;
     bar.finish_and_clear();
-    let row = |(side, results): (&Side, Vec<Result<T, String>>)| {
-        let mut row = Row { side: side.clone(), rounds: Vec::new(), failure: None };
-        for result in results {
+    let row = |(side, results): (&Side, Vec<(Result<T, String>, Around)>)| {
+        let mut row = Row::of(side.clone());
+        for (result, around) in results {
             match result {
-                Ok(value) => row.rounds.push(value),
+                Ok(value) => {
+                    row.rounds.push(value);
+                    row.distances.push(around.distance(least));
+                }
                 Err(line) => row.failure = Some(line),
             }
         }
@@ -174,4 +218,34 @@ pub fn notes<T>(missing: &[String], rows: &[Row<T>]) -> Vec<String> {
     let failed =
         |row: &Row<T>| row.failure.as_ref().map(|line| format!("failed: {}: {line}", row.side.name()));
     missing.iter().cloned().chain(rows.iter().filter_map(failed)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use Distance::{Far, Mixed, Near};
+
+    fn row(rounds: [f64; 4], distances: [Distance; 4]) -> Row<f64> {
+        let allocator = Allocator {
+            name: "glibc".to_owned(),
+            about: String::new(),
+            library: None,
+            environment: Vec::new(),
+        };
+        let mut row = Row::of(Side { scheme: "leak", allocator });
+        row.rounds.extend(rounds);
+        row.distances.extend(distances);
+        row
+    }
+
+    #[test]
+    fn ratios_are_of_rounds_with_the_processors_equally_far_apart() {
+        let one = row([30.0, 10.0, 30.0, 20.0], [Near, Far, Near, Mixed]);
+        let other = row([10.0, 20.0, 15.0, 40.0], [Near, Near, Near, Mixed]);
+        let ratio = one.ratio(&other, |&figure| figure).expect("two rounds are alike");
+        assert_eq!((ratio.least, ratio.greatest), (2.0, 3.0));
+        let never = row([30.0, 10.0, 30.0, 20.0], [Far; 4]);
+        let ratio = never.ratio(&row([10.0; 4], [Near; 4]), |&figure| figure).expect("then all rounds");
+        assert_eq!((ratio.least, ratio.greatest), (1.0, 3.0));
+    }
 }
