@@ -65,7 +65,7 @@ fn parts(arguments: &Arguments, common: &Common) -> Vec<Part> {
         ("sqlite3", program(&["sqlite3", ":memory:", SQL])),
         ("rcuscale", words("rcuscale --loops 100")),
         ("refscale", words("refscale")),
-        ("smr", words("smr --seconds 0.12")),
+        ("smr", words("smr --allocators mimalloc")),
         ("torture", words(&format!("torture --seconds {torture}"))),
         ("pressure", words("pressure")),
     ];

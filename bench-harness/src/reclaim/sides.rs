@@ -20,7 +20,7 @@ const ALLOCATORS: [&str; 2] = ["glibc", "mimalloc"];
 const PATIENCE: Duration = Duration::from_secs(120);
 
 /// How often a side runs in a round, at the most, until the processors are as far apart as they were for the others.
-const TRIES: u32 = 3;
+const TRIES: u32 = 2;
 
 /// A choice of sides on the command line.
 #[derive(clap::Args, Clone, Debug)]
