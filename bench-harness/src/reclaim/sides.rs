@@ -197,7 +197,8 @@ pub fn take_turns<T: DeserializeOwned>(
         Ok::<_, Refusal>(measured)
     })?;
     bar.finish_and_clear();
-    let row = |(side, results): (&Side, Vec<(Result<T, String>, Around)>)| {
+    let mut rows = Vec::new();
+    for (side, results) in sides.iter().zip(results) {
         let mut row = Row::of(side.clone());
         for (result, around) in results {
             match result {
@@ -208,9 +209,9 @@ pub fn take_turns<T: DeserializeOwned>(
                 Err(line) => row.failure = Some(line),
             }
         }
-        row
-    };
-    Ok(sides.iter().zip(results).map(row).collect())
+        rows.push(row);
+    }
+    Ok(rows)
 }
 
 /// One line for each side that is missing or failed.
