@@ -22,7 +22,7 @@ pub enum Distance {
 }
 
 /// The round trips before and after a measurement, in ns.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Around(pub f64, pub f64);
 
 impl Around {

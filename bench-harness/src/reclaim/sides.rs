@@ -162,7 +162,7 @@ impl<T> Row<T> {
 }
 
 /// Runs every side in turn: a warm-up round, then `rounds`. A side whose child fails is out. One for which the processors
-/// were not as far apart as for the round's first runs again, [`TRIES`] times at the most.
+/// were not as far apart as for the round's first runs again, but not in the warm-up; [`TRIES`] times in all at the most.
 pub fn take_turns<T: DeserializeOwned>(
     sides: &[Side],
     rounds: u32,
@@ -189,7 +189,8 @@ pub fn take_turns<T: DeserializeOwned>(
             if wanted != Distance::Mixed {
                 of_round = Some((round, wanted));
             }
-            if distance == wanted && wanted != Distance::Mixed || tries == TRIES || answer.is_err() {
+            let is_alike = distance == wanted && wanted != Distance::Mixed;
+            if is_alike || round == 0 || tries == TRIES || answer.is_err() {
                 break (answer.map(|(answer, _)| answer).map_err(|refusal| refusal.0), around);
             }
         };
