@@ -1,38 +1,47 @@
 //! How far apart the host keeps this machine's processors. A virtual machine's are moved between core complexes while it
-//! runs, for minutes or for a second: a cache line there and back takes 57 ns or 340 here, and whatever threads share costs
+//! runs, for minutes or for a moment: a cache line there and back takes 57 ns or 340 here, and whatever threads share costs
 //! six times as much (docs/bench.md). Two measurements can be compared where it was the same for both.
+//!
+//! The host moves a processor that wakes up. So the measured process itself takes the line there and back, with its
+//! threads ready and not one of them begun, and again when they have ended: what was so before the process started says nothing.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::time::Instant;
 
-/// Times the line goes there and back in one reading: a millisecond, or a few.
-const TRIPS: u32 = 10_000;
-/// So many times the shortest of all round trips is far.
-const FAR: f64 = 2.5;
+/// Times the line goes there and back in one reading: a tenth of a millisecond, or one.
+const TRIPS: u32 = 2_000;
+/// A round trip below this many ns was between two hardware threads of a core; 28 here.
+const OF_ONE_CORE: f64 = 40.0;
+/// A round trip above this many ns was between core complexes or sockets; 280 to 540 here, within a complex 55 to 110.
+const FAR: f64 = 150.0;
 
 /// Of one measurement.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Distance {
+    /// Two hardware threads of one core, or a single processor.
+    Core,
+    /// Under one last-level cache.
     Near,
     Far,
     /// It changed in between.
     Mixed,
 }
 
-/// The round trips before and after a measurement, in ns.
-#[derive(Clone, Copy, Debug, PartialEq)]
+/// The round trips just before and just after a measurement, in ns.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Around(pub f64, pub f64);
 
 impl Around {
-    /// With `least` the shortest round trip of all.
-    pub fn distance(self, least: f64) -> Distance {
-        match (self.0 > FAR * least, self.1 > FAR * least) {
-            (false, false) => Distance::Near,
-            (true, true) => Distance::Far,
-            _ => Distance::Mixed,
-        }
+    pub fn distance(self) -> Distance {
+        let of = |trip: f64| match trip {
+            ..OF_ONE_CORE => Distance::Core,
+            FAR.. => Distance::Far,
+            _ => Distance::Near,
+        };
+        let before = of(self.0);
+        if before == of(self.1) { before } else { Distance::Mixed }
     }
 }
 
@@ -97,11 +106,12 @@ mod tests {
     }
 
     #[test]
-    fn far_is_far_beyond_the_shortest_on_both_sides() {
-        assert_eq!(Around(60.0, 80.0).distance(57.0), Distance::Near);
-        assert_eq!(Around(340.0, 290.0).distance(57.0), Distance::Far);
-        assert_eq!(Around(340.0, 60.0).distance(57.0), Distance::Mixed);
-        assert_eq!(Around(340.0, 330.0).distance(330.0), Distance::Near, "nothing nearer was seen");
-        assert_eq!(Around(0.0, 0.0).distance(0.0), Distance::Near);
+    fn a_distance_is_the_same_before_and_after() {
+        assert_eq!(Around(60.0, 110.0).distance(), Distance::Near);
+        assert_eq!(Around(340.0, 290.0).distance(), Distance::Far);
+        assert_eq!(Around(340.0, 60.0).distance(), Distance::Mixed);
+        assert_eq!(Around(28.0, 66.0).distance(), Distance::Mixed);
+        assert_eq!(Around(28.0, 30.0).distance(), Distance::Core);
+        assert_eq!(Around(0.0, 0.0).distance(), Distance::Core, "a single processor");
     }
 }

@@ -54,10 +54,23 @@ pub fn ratio_cell(spread: Option<Spread>) -> String {
 pub fn alternate<S, T, E>(
     sides: &[S],
     rounds: u32,
+    measure: impl FnMut(&S, u32) -> Result<T, E>,
+) -> Result<Vec<Vec<T>>, E> {
+    alternate_until(sides, rounds, |_| true, measure)
+}
+
+/// The same, and then more rounds until there are `enough` results: twice as many at the most.
+pub fn alternate_until<S, T, E>(
+    sides: &[S],
+    rounds: u32,
+    enough: impl Fn(&[Vec<T>]) -> bool,
     mut measure: impl FnMut(&S, u32) -> Result<T, E>,
 ) -> Result<Vec<Vec<T>>, E> {
     let mut results: Vec<Vec<T>> = sides.iter().map(|_| Vec::new()).collect();
-    for round in 0..=rounds {
+    for round in 0..=2 * rounds {
+        if round > rounds && enough(&results) {
+            break;
+        }
         for step in 0..sides.len() {
             let side = (step + round as usize) % sides.len();
             let result = measure(&sides[side], round)?;
@@ -111,6 +124,16 @@ mod tests {
             results,
             Ok(vec![vec![(1, 'a'), (2, 'a')], vec![(1, 'b'), (2, 'b')], vec![(1, 'c'), (2, 'c')]])
         );
+    }
+
+    #[test]
+    fn rounds_go_on_until_there_are_enough() {
+        let rounds = |enough: usize| {
+            let results =
+                alternate_until(&['a'], 3, |results| results[0].len() >= enough, |_, _| Ok::<_, ()>(()));
+            results.map(|results| results[0].len())
+        };
+        assert_eq!([rounds(0), rounds(3), rounds(5), rounds(9)], [Ok(3), Ok(3), Ok(5), Ok(6)]);
     }
 
     #[test]

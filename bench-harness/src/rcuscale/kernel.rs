@@ -6,8 +6,10 @@
 //! work again with blocks that are counted when they are disposed of, and every 64th with a time stamp. What
 //! observing costs is the ratio of the two times, which is reported.
 
+use crate::measure::distance::{Around, round_trip_ns};
 use crate::reclaim::blocks::{self, Free, Observe};
 use crate::reclaim::ours::{Api, Stats};
+use crate::reclaim::sides::Placed;
 use crate::reclaim::{Local, Scheme};
 use core::ffi::c_void;
 use hdrhistogram::Histogram;
@@ -77,7 +79,7 @@ pub struct Measured {
     pub mblocks_s: f64,
     /// Grace periods meanwhile, where the scheme says.
     pub batches: Option<u64>,
-    /// From the last block until everything is free, in ns.
+    /// From the end of the timed pass until everything is free, in ns.
     pub drain_ns: u64,
     /// RSS before the threads start, in KiB.
     pub rss_start_kib: u64,
@@ -91,6 +93,14 @@ pub struct Measured {
     pub period_ns: Option<(u64, u64)>,
     /// Time of the observed pass over that of the timed one.
     pub observed_ratio: f64,
+    /// How far apart the processors were around the timed pass.
+    pub around: Around,
+}
+
+impl Placed for Measured {
+    fn around(&self) -> Around {
+        self.around
+    }
 }
 
 impl Measured {
@@ -116,10 +126,11 @@ pub fn run<S: Scheme>(parameters: &Parameters) -> Result<Measured, String> {
     let api = if S::NAME == "ours" { Some(Api::find()?) } else { None };
     let rss_start_kib = crate::rcuscale::status_kib("VmRSS:");
     let before = scheme.periods();
-    let (total_ns, ended) = pass(&scheme, parameters, timed_loop::<S>);
+    let (total_ns, around) = pass(&scheme, parameters, timed_loop::<S>);
     let batches = scheme.periods().zip(before).map(|(after, before)| after - before);
+    let drain_began = Instant::now();
     scheme.drain();
-    let drain_ns = ended.elapsed().as_nanos() as u64;
+    let drain_ns = drain_began.elapsed().as_nanos() as u64;
     let rss_peak_kib = crate::rcuscale::status_kib("VmHWM:");
     let stats = api.map(|api| api.stats());
 
@@ -150,17 +161,18 @@ pub fn run<S: Scheme>(parameters: &Parameters) -> Result<Measured, String> {
         ages: summarise(&blocks::take_ages()),
         period_ns: stats.map(|stats| (stats.period_p50_ns, stats.period_p99_ns)),
         observed_ratio: observed_ns as f64 / total_ns as f64,
+        around,
     })
 }
 
-/// Runs `body` in every thread; the time from the first's start to the last's end, and when that was.
+/// Runs `body` in every thread; the time from the first's start to the last's end, and how far apart the processors were.
 fn pass<S: Scheme>(
     scheme: &S,
     parameters: &Parameters,
     body: impl Fn(&mut S::Local<'_>, &Parameters) + Sync,
-) -> (u64, Instant) {
-    let start = Barrier::new(parameters.threads);
-    let times: Vec<(Instant, Instant)> = std::thread::scope(|scope| {
+) -> (u64, Around) {
+    let start = Barrier::new(parameters.threads + 1);
+    let (times, around): (Vec<(Instant, Instant)>, Around) = std::thread::scope(|scope| {
         let threads: Vec<_> = (0..parameters.threads)
             .map(|_| {
                 scope.spawn(|| {
@@ -172,14 +184,17 @@ fn pass<S: Scheme>(
                 })
             })
             .collect();
+        let before = round_trip_ns();
+        start.wait();
         scheme.step_aside();
         let times = threads.into_iter().map(|thread| thread.join().expect("no panic")).collect();
+        let around = Around(before, round_trip_ns());
         scheme.come_back();
-        times
+        (times, around)
     });
     let began = times.iter().map(|times| times.0).min().expect("at least one thread");
     let ended = times.iter().map(|times| times.1).max().expect("at least one thread");
-    (ended.duration_since(began).as_nanos() as u64, ended)
+    (ended.duration_since(began).as_nanos() as u64, around)
 }
 
 /// The kernel's loop, and nothing more.

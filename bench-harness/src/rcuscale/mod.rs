@@ -36,7 +36,7 @@ pub fn run(arguments: &Arguments, common: &Common) -> Result<Outcome, Refusal> {
         command: "rcuscale".to_owned(),
         results: json!(
             rows.iter()
-                .map(|row| json!({ "side": row.side.name(), "rounds": row.rounds, "processors": row.distances }))
+                .map(|row| json!({ "side": row.side.name(), "rounds": row.rounds }))
                 .collect::<Vec<_>>()
         ),
         notes: sides::notes(&sides.missing, &rows)

@@ -7,8 +7,8 @@ use serde_json::{Value, json};
 
 use super::NAMES;
 use crate::measure::child::Child;
-use crate::measure::distance::{Around, Distance, round_trip_ns};
-use crate::measure::rounds::{Spread, alternate};
+use crate::measure::distance::{Around, Distance};
+use crate::measure::rounds::{Spread, alternate_until};
 use crate::outcome::{Common, Refusal};
 use crate::output::progress;
 use crate::peers::{self, Allocator};
@@ -19,8 +19,22 @@ const ALLOCATORS: [&str; 2] = ["glibc", "mimalloc"];
 /// A child that takes longer than this has failed: it measures for a second or two.
 const PATIENCE: Duration = Duration::from_secs(120);
 
-/// How often a side runs in a round, at the most, until the processors are as far apart as they were for the others.
-const TRIES: u32 = 2;
+/// Rounds alike that a side is to have.
+const ENOUGH: usize = 3;
+
+/// The distances in which rounds can be alike.
+const KNOWN: [Distance; 3] = [Distance::Core, Distance::Near, Distance::Far];
+
+/// What says how far apart the processors were.
+pub trait Placed {
+    fn around(&self) -> Around;
+}
+
+impl<T: Placed> Placed for &T {
+    fn around(&self) -> Around {
+        (*self).around()
+    }
+}
 
 /// A choice of sides on the command line.
 #[derive(clap::Args, Clone, Debug)]
@@ -129,41 +143,49 @@ pub struct Row<T> {
     pub side: Side,
     pub rounds: Vec<T>,
     pub failure: Option<String>,
-    /// How far apart the processors were, a value a round.
-    pub distances: Vec<Distance>,
 }
 
 impl<T> Row<T> {
     /// Of a side that has measured nothing yet.
     pub fn of(side: Side) -> Row<T> {
-        Row { side, rounds: Vec::new(), failure: None, distances: Vec::new() }
+        Row { side, rounds: Vec::new(), failure: None }
     }
 
     /// Median with least and greatest of a figure.
     pub fn spread(&self, figure: impl Fn(&T) -> f64) -> Option<Spread> {
         Spread::of(self.rounds.iter().map(figure))
     }
+}
 
-    /// Of the ratios of this row's figure to another's, round by round: of the rounds in which the processors were
-    /// equally far apart for both, if there is one, else of all.
+impl<T: Placed> Row<T> {
+    /// The figures of the rounds with the processors that far apart.
+    pub fn at(&self, distance: Distance, figure: impl Fn(&T) -> f64) -> Vec<f64> {
+        let rounds = self.rounds.iter().filter(|round| round.around().distance() == distance);
+        rounds.map(figure).collect()
+    }
+
+    /// Of the ratios of this row's figure to another's, of rounds in which the processors were equally far apart: the first of
+    /// these with the other's first, and so on. Of all rounds, if there are no such ones.
     pub fn ratio(&self, other: &Row<T>, figure: impl Fn(&T) -> f64) -> Option<Spread> {
-        let all = 0..self.rounds.len();
-        let is_alike = |&round: &usize| {
-            let of = |row: &Row<T>| row.distances.get(round).copied().unwrap_or(Distance::Mixed);
-            of(self) != Distance::Mixed && of(self) == of(other)
-        };
-        let mut rounds: Vec<usize> = all.clone().filter(is_alike).collect();
-        if rounds.is_empty() {
-            rounds.extend(all);
-        }
-        let of = |row: &Row<T>| rounds.iter().map(|&round| figure(&row.rounds[round])).collect::<Vec<_>>();
-        (self.rounds.len() == other.rounds.len()).then(|| Spread::of_ratios(&of(self), &of(other))).flatten()
+        let alike = KNOWN.into_iter().flat_map(|distance| {
+            let (own, others) = (self.at(distance, &figure), other.at(distance, &figure));
+            own.into_iter().zip(others).map(|(own, other)| own / other)
+        });
+        let all = || self.rounds.iter().zip(&other.rounds).map(|(own, other)| figure(own) / figure(other));
+        Spread::of(alike).or_else(|| Spread::of(all()))
     }
 }
 
-/// Runs every side in turn: a warm-up round, then `rounds`. A side whose child fails is out. One for which the processors
-/// were not as far apart as for the round's first runs again, but not in the warm-up; [`TRIES`] times in all at the most.
-pub fn take_turns<T: DeserializeOwned>(
+/// How far apart the processors were in most rounds.
+pub fn usual<T: Placed>(rounds: impl Iterator<Item = T> + Clone) -> Distance {
+    let count =
+        |&distance: &Distance| rounds.clone().filter(|round| round.around().distance() == distance).count();
+    KNOWN.into_iter().max_by_key(count).unwrap_or(Distance::Near)
+}
+
+/// Runs every side in turn: a warm-up round, then `rounds`, and then more until every side has [`ENOUGH`] with the processors
+/// as far apart as they mostly were. A side whose child fails is out.
+pub fn take_turns<T: DeserializeOwned + Placed>(
     sides: &[Side],
     rounds: u32,
     kind: &str,
@@ -171,42 +193,29 @@ pub fn take_turns<T: DeserializeOwned>(
     parameters: &Value,
 ) -> Result<Vec<Row<T>>, Refusal> {
     let bar = progress::bar(u64::from(rounds + 1) * sides.len() as u64);
-    let (mut least, mut of_round) = (f64::INFINITY, None);
-    let results = alternate(sides, rounds, |side, round| {
-        bar.set_message(format!("{experiment} {}", side.name()));
-        let mut tries = 0;
-        let measured = loop {
-            tries += 1;
-            let before = round_trip_ns();
-            let answer = side.child(kind, experiment, parameters)?.answer::<T>();
-            let around = Around(before, round_trip_ns());
-            least = least.min(around.0).min(around.1);
-            let distance = around.distance(least);
-            let wanted = match of_round {
-                Some((of, wanted)) if of == round => wanted,
-                _ => distance,
-            };
-            if wanted != Distance::Mixed {
-                of_round = Some((round, wanted));
-            }
-            let is_alike = distance == wanted && wanted != Distance::Mixed;
-            if is_alike || round == 0 || tries == TRIES || answer.is_err() {
-                break (answer.map(|(answer, _)| answer).map_err(|refusal| refusal.0), around);
-            }
+    let enough = |results: &[Vec<Result<T, String>>]| {
+        let usual = usual(results.iter().flatten().flatten());
+        let alike = |results: &Vec<Result<T, String>>| {
+            results.iter().flatten().filter(|round| round.around().distance() == usual).count()
         };
+        results.iter().all(|results| results.iter().any(Result::is_err) || alike(results) >= ENOUGH)
+    };
+    let results = alternate_until(sides, rounds, enough, |side, round| {
+        bar.set_message(format!("{experiment} {}", side.name()));
+        if round > rounds {
+            bar.inc_length(1);
+        }
+        let answer = side.child(kind, experiment, parameters)?.answer::<T>();
         bar.inc(1);
-        Ok::<_, Refusal>(measured)
+        Ok::<_, Refusal>(answer.map(|(answer, _)| answer).map_err(|refusal| refusal.0))
     })?;
     bar.finish_and_clear();
     let mut rows = Vec::new();
     for (side, results) in sides.iter().zip(results) {
         let mut row = Row::of(side.clone());
-        for (result, around) in results {
+        for result in results {
             match result {
-                Ok(value) => {
-                    row.rounds.push(value);
-                    row.distances.push(around.distance(least));
-                }
+                Ok(value) => row.rounds.push(value),
                 Err(line) => row.failure = Some(line),
             }
         }
@@ -225,9 +234,20 @@ pub fn notes<T>(missing: &[String], rows: &[Row<T>]) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use Distance::{Far, Mixed, Near};
 
-    fn row(rounds: [f64; 4], distances: [Distance; 4]) -> Row<f64> {
+    struct Run(f64, Around);
+
+    impl Placed for Run {
+        fn around(&self) -> Around {
+            self.1
+        }
+    }
+
+    const NEAR: Around = Around(60.0, 60.0);
+    const FAR: Around = Around(300.0, 300.0);
+    const MIXED: Around = Around(60.0, 300.0);
+
+    fn row(rounds: [(f64, Around); 4]) -> Row<Run> {
         let allocator = Allocator {
             name: "glibc".to_owned(),
             about: String::new(),
@@ -235,19 +255,24 @@ mod tests {
             environment: Vec::new(),
         };
         let mut row = Row::of(Side { scheme: "leak", allocator });
-        row.rounds.extend(rounds);
-        row.distances.extend(distances);
+        row.rounds.extend(rounds.map(|(figure, around)| Run(figure, around)));
         row
     }
 
     #[test]
     fn ratios_are_of_rounds_with_the_processors_equally_far_apart() {
-        let one = row([30.0, 10.0, 30.0, 20.0], [Near, Far, Near, Mixed]);
-        let other = row([10.0, 20.0, 15.0, 40.0], [Near, Near, Near, Mixed]);
-        let ratio = one.ratio(&other, |&figure| figure).expect("two rounds are alike");
-        assert_eq!((ratio.least, ratio.greatest), (2.0, 3.0));
-        let never = row([30.0, 10.0, 30.0, 20.0], [Far; 4]);
-        let ratio = never.ratio(&row([10.0; 4], [Near; 4]), |&figure| figure).expect("then all rounds");
+        let one = row([(30.0, NEAR), (8.0, FAR), (40.0, NEAR), (20.0, MIXED)]);
+        let other = row([(2.0, FAR), (10.0, NEAR), (20.0, NEAR), (40.0, MIXED)]);
+        let ratio = one.ratio(&other, |run| run.0).expect("three pairs");
+        assert_eq!((ratio.least, ratio.median, ratio.greatest), (2.0, 3.0, 4.0));
+        let never = row([(30.0, FAR), (10.0, FAR), (30.0, FAR), (20.0, FAR)]);
+        let ratio = never.ratio(&row([(10.0, NEAR); 4]), |run| run.0).expect("then all rounds");
         assert_eq!((ratio.least, ratio.greatest), (1.0, 3.0));
+    }
+
+    #[test]
+    fn mixed_rounds_are_never_the_usual_ones() {
+        let rounds = [(1.0, MIXED), (1.0, FAR), (1.0, MIXED), (1.0, MIXED)];
+        assert_eq!(usual(row(rounds).rounds.iter()), Distance::Far);
     }
 }

@@ -11,6 +11,8 @@
 //!   the count again, and starts over if it changed. No writer runs: what is measured is the reader.
 //! - for comparison, without any scheme: a reference count, a reader/writer lock and a mutex around the read.
 
+use crate::measure::distance::{Around, round_trip_ns};
+use crate::reclaim::sides::Placed;
 use crate::reclaim::{Local, Scheme};
 use core::ffi::c_void;
 use serde::{Deserialize, Serialize};
@@ -47,6 +49,14 @@ pub struct Measured {
     pub read: Vec<f64>,
     /// One that validates a type-stable object.
     pub typesafe: Vec<f64>,
+    /// How far apart the processors were.
+    pub around: Around,
+}
+
+impl Placed for Measured {
+    fn around(&self) -> Around {
+        self.around
+    }
 }
 
 /// A type-stable object: readers validate it by its count.
@@ -71,6 +81,7 @@ pub fn run<S: Scheme>(parameters: &Parameters) -> Result<Measured, String> {
     let shared = AtomicPtr::new((&raw const objects[0]).cast_mut());
     let table: Vec<AtomicPtr<Object>> =
         objects.iter().map(|object| AtomicPtr::new(core::ptr::from_ref(object).cast_mut())).collect();
+    let before = round_trip_ns();
     Ok(Measured {
         scheme: S::NAME.to_owned(),
         pair: runs(
@@ -111,6 +122,7 @@ pub fn run<S: Scheme>(parameters: &Parameters) -> Result<Measured, String> {
                 local.leave();
             },
         ),
+        around: Around(before, round_trip_ns()),
     })
 }
 

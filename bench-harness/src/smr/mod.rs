@@ -12,7 +12,6 @@ pub mod run;
 
 use serde_json::{Value, json};
 
-use crate::measure::distance::Distance;
 use crate::measure::rounds::Spread;
 use crate::outcome::{Common, Outcome, Refusal, Target};
 use crate::output::plot::{Line, Plot};
@@ -57,7 +56,7 @@ pub fn run(arguments: &Arguments, common: &Common) -> Result<Outcome, Refusal> {
     if arguments.check {
         return check(arguments.seed, &sides, common.rounds_or(3));
     }
-    let rounds = common.rounds_or(5);
+    let rounds = common.rounds_or(7);
     let mut outcome = Outcome {
         command: "smr".to_owned(),
         notes: sides.missing.clone(),
@@ -73,7 +72,7 @@ pub fn run(arguments: &Arguments, common: &Common) -> Result<Outcome, Refusal> {
         for &threads in &arguments.threads {
             let parameters = Parameters {
                 threads,
-                millis: (common.seconds_or(0.2) * 1e3) as u64,
+                millis: (common.seconds_or(0.15) * 1e3) as u64,
                 keys: arguments.keys,
                 load: arguments.load,
                 updates,
@@ -90,7 +89,7 @@ pub fn run(arguments: &Arguments, common: &Common) -> Result<Outcome, Refusal> {
             }));
             results.push(json!({
                 "parameters": parameters,
-                "sides": rows.iter().map(|row| json!({ "side": row.side.name(), "rounds": row.rounds, "processors": row.distances })).collect::<Vec<_>>(),
+                "sides": rows.iter().map(|row| json!({ "side": row.side.name(), "rounds": row.rounds })).collect::<Vec<_>>(),
             }));
             outcome.tables.push(figures(&rows, &parameters));
             if outcome.plots.is_empty() && outcome.tables.len() == 1 {
@@ -153,11 +152,6 @@ fn rate(measured: &Measured) -> f64 {
     measured.mops * 1e6
 }
 
-/// What verdicts use: what the neighbours do to the wall time they do to no scheme in particular.
-fn per_cpu(measured: &Measured) -> f64 {
-    measured.mops_cpu * 1e6
-}
-
 fn ours(rows: &[Row]) -> Option<&Row> {
     rows.iter().find(|row| row.side.scheme == "ours" && !row.rounds.is_empty())
 }
@@ -166,16 +160,11 @@ fn ours(rows: &[Row]) -> Option<&Row> {
 /// the time: else it were whoever met them near more often.
 fn against_best(rows: &[Row]) -> Option<(String, f64)> {
     let ours = ours(rows)?;
-    let count =
-        |distance| rows.iter().flat_map(|row| &row.distances).filter(|&&seen| seen == distance).count();
-    let usual = if count(Distance::Near) >= count(Distance::Far) { Distance::Near } else { Distance::Far };
-    let median = |row: &Row| {
-        let usual = row.rounds.iter().zip(&row.distances).filter(|(_, distance)| **distance == usual);
-        Spread::of(usual.map(|(measured, _)| per_cpu(measured))).map_or(0.0, |spread| spread.median)
-    };
+    let usual = sides::usual(rows.iter().flat_map(|row| &row.rounds));
+    let median = |row: &&Row| Spread::of(row.at(usual, rate)).map_or(0.0, |spread| spread.median);
     let peers = rows.iter().filter(|row| !matches!(row.side.scheme, "ours" | "leak" | "engine"));
     let best = peers.max_by(|a, b| median(a).total_cmp(&median(b)))?;
-    Some((best.side.name(), ours.ratio(best, per_cpu)?.median))
+    Some((best.side.name(), ours.ratio(best, rate)?.median))
 }
 
 fn target(worst: Vec<(String, f64)>) -> Vec<Target> {
@@ -209,7 +198,7 @@ fn figures(rows: &[Row], parameters: &Parameters) -> Table {
         "drain",
     ];
     let mut table = Table::new(title, &head).note(
-        "Median (least .. greatest). Ours is faster by: in operations per CPU-second, of the rounds in which the host kept the processors equally far \
+        "Median (least .. greatest). Ours is faster by: in operations a second, of the rounds in which the host kept the processors equally far \
          apart for both. Memory: VmHWM less RSS with the map filled. With more threads than processors \
          p99.9 contains waiting for one.",
     );
@@ -221,7 +210,7 @@ fn figures(rows: &[Row], parameters: &Parameters) -> Table {
         table.row([
             row.side.name(),
             row.spread(rate).map_or_else(String::new, |spread| spread.text(short)),
-            ours.and_then(|ours| ours.ratio(row, per_cpu))
+            ours.and_then(|ours| ours.ratio(row, rate))
                 .map_or_else(|| "n/a".to_owned(), |ratio| ratio.ratio_text()),
             cell(&|m| m.mops_cpu * 1e6, &short),
             cell(&|m| m.p50_ns as f64, &nanoseconds),

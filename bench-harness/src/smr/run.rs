@@ -1,6 +1,8 @@
 //! One process, one scheme: threads look up, insert and remove random keys for a given time.
 
 use super::list::Table;
+use crate::measure::distance::{Around, round_trip_ns};
+use crate::reclaim::sides::Placed;
 use crate::reclaim::{Local, Scheme};
 use hdrhistogram::Histogram;
 use serde::{Deserialize, Serialize};
@@ -53,6 +55,14 @@ pub struct Measured {
     pub rss_peak_kib: u64,
     /// From the end of the run until everything is free, in ns.
     pub drain_ns: u64,
+    /// How far apart the processors were, just before and just after.
+    pub around: Around,
+}
+
+impl Placed for Measured {
+    fn around(&self) -> Around {
+        self.around
+    }
 }
 
 /// A generator of keys: fast, and good in the upper bits.
@@ -86,7 +96,7 @@ pub fn run<S: Scheme>(parameters: &Parameters) -> Result<Measured, String> {
     let rss_start_kib = crate::rcuscale::status_kib("VmRSS:");
     let stop = AtomicBool::new(false);
     let start = Barrier::new(parameters.threads + 1);
-    let (threads, stopped, cpu, ended) = std::thread::scope(|scope| {
+    let (threads, stopped, cpu, around) = std::thread::scope(|scope| {
         let threads: Vec<_> = (0..parameters.threads)
             .map(|number| {
                 let (scheme, table, stop, start) = (&scheme, &table, &stop, &start);
@@ -102,20 +112,24 @@ pub fn run<S: Scheme>(parameters: &Parameters) -> Result<Measured, String> {
                 })
             })
             .collect();
+        let before = round_trip_ns();
         start.wait();
         scheme.step_aside();
         std::thread::sleep(Duration::from_millis(parameters.millis));
         stop.store(true, Relaxed);
         let stopped = Instant::now();
         let threads: Vec<_> = threads.into_iter().map(|thread| thread.join().expect("no panic")).collect();
+        let cpu = cpu_seconds();
+        let around = Around(before, round_trip_ns());
         scheme.come_back();
-        (threads, stopped, cpu_seconds(), Instant::now())
+        (threads, stopped, cpu, around)
     });
     // The first thread's start, which says it itself: with more threads than processors, whoever sleeps in the
     // meantime gets one long after they have begun.
     let began = threads.iter().map(|thread| thread.2.0).min().unwrap_or(stopped);
     let busy = threads.iter().map(|thread| thread.2.1).fold(f64::INFINITY, f64::min);
     let seconds = (stopped - began).as_secs_f64();
+    let ended = Instant::now();
     scheme.drain();
     let drain_ns = ended.elapsed().as_nanos() as u64;
     let mut latencies = Histogram::<u64>::new_with_bounds(1, 10_000_000_000, 2).expect("bounds");
@@ -136,6 +150,7 @@ pub fn run<S: Scheme>(parameters: &Parameters) -> Result<Measured, String> {
         rss_start_kib,
         rss_peak_kib: crate::rcuscale::status_kib("VmHWM:"),
         drain_ns,
+        around,
     })
 }
 
