@@ -171,7 +171,8 @@ fn pass<S: Scheme>(
     parameters: &Parameters,
     body: impl Fn(&mut S::Local<'_>, &Parameters) + Sync,
 ) -> (u64, Around) {
-    let start = Barrier::new(parameters.threads + 1);
+    let before = round_trip_ns();
+    let start = Barrier::new(parameters.threads);
     let (times, around): (Vec<(Instant, Instant)>, Around) = std::thread::scope(|scope| {
         let threads: Vec<_> = (0..parameters.threads)
             .map(|_| {
@@ -184,8 +185,6 @@ fn pass<S: Scheme>(
                 })
             })
             .collect();
-        let before = round_trip_ns();
-        start.wait();
         scheme.step_aside();
         let times = threads.into_iter().map(|thread| thread.join().expect("no panic")).collect();
         let around = Around(before, round_trip_ns());

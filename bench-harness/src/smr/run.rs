@@ -113,8 +113,8 @@ pub fn run<S: Scheme>(parameters: &Parameters) -> Result<Measured, String> {
             })
             .collect();
         let before = round_trip_ns();
-        start.wait();
         scheme.step_aside();
+        start.wait();
         std::thread::sleep(Duration::from_millis(parameters.millis));
         stop.store(true, Relaxed);
         let stopped = Instant::now();
