@@ -32,6 +32,7 @@ use crate::clock;
 use crate::cookie::{Cookie, in_flight};
 use crate::counters::{Recorder, TIMED};
 use crate::demand::Demand;
+use crate::expedite::Asks;
 use crate::hooks::BarrierHooks;
 use crate::membarrier::Barrier;
 use crate::misuse::Misuse;
@@ -278,7 +279,8 @@ impl Domain {
             sequence += 1;
         }
         match demand {
-            Demand::Expedite => self.expedite(sequence),
+            Demand::Park => self.expedite(sequence, Asks::Nobody),
+            Demand::Expedite => self.expedite(sequence, Asks::Explicit),
             _ => self.try_complete(sequence),
         }
     }

@@ -22,7 +22,7 @@ use crate::sync::{
 
 impl Domain {
     /// One pass over the readers for the period in flight. True if a period ended.
-    pub(crate) fn expedite(&self, period: u64) -> bool {
+    pub(crate) fn expedite(&self, period: u64, asks: Asks) -> bool {
         // Acquire and release order one holder's `seen_*` words after the other's.
         if self.expediting.swap(true, Acquire) {
             return self.try_complete(period);
@@ -30,7 +30,7 @@ impl Domain {
         // Behind the load that found `period` in flight, before any reader's record is read.
         // Pairs with the fence in `lock_slow`.
         fence(SeqCst);
-        let mut pass = Pass { domain: self, period, barrier: None };
+        let mut pass = Pass { domain: self, period, asks, barrier: None };
         for cell in self.readers() {
             pass.settle(cell);
         }
@@ -43,9 +43,17 @@ impl Domain {
     }
 }
 
+/// Of whom a pass asks whether they are in a section, at the cost of a barrier.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Asks {
+    Nobody,
+    Explicit,
+}
+
 struct Pass<'a> {
     domain: &'a Domain,
     period: u64,
+    asks: Asks,
     /// The heavy barrier, paid for by the first explicit reader that needs it: did every thread
     /// execute it?
     barrier: Option<bool>,
@@ -61,6 +69,8 @@ impl Pass<'_> {
                 if cell.park(state) {
                     self.domain.recorder.parked();
                 }
+            } else if self.asks == Asks::Nobody {
+                return;
             } else if !cell.has_snapshot(self.period) && self.barrier.is_none() {
                 self.barrier = Some(self.domain.barrier.heavy(&self.domain.recorder));
             } else if !cell.quiet_since_barrier(self.period, self.barrier == Some(true)) {

@@ -11,6 +11,7 @@
 use crate::clock;
 use crate::cookie::{Cookie, in_flight};
 use crate::domain::Domain;
+use crate::expedite::Asks;
 use crate::misuse::Misuse;
 use crate::reader::Reader;
 use crate::sync::{Ordering::Acquire, relax};
@@ -52,7 +53,7 @@ pub(crate) fn until_elapsed(domain: &Domain, cookie: Cookie, me: Option<&Reader>
         let sequence = domain.sequence(Acquire);
         if in_flight(sequence) {
             if urgency == Urgency::Expedited || pause.impatient() {
-                domain.expedite(sequence);
+                domain.expedite(sequence, Asks::Explicit);
             } else {
                 domain.try_complete(sequence);
             }

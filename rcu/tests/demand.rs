@@ -45,10 +45,25 @@ in_both_modes! {
         assert!(domain.poll(cookie));
     }
 
+    fn park_ends_a_period_that_only_implicit_readers_hold_up(domain) {
+        let (cookie, reader) = (domain.snapshot(), reader(domain));
+        assert!(domain.advance(Demand::Park));
+        assert!(domain.poll(cookie) && reader.is_parked());
+        assert_eq!(domain.counters().membarriers, 0);
+    }
+
+    fn park_asks_no_explicit_reader(domain) {
+        let (cookie, idle) = (domain.snapshot(), explicit_reader(domain));
+        assert!(!domain.advance(Demand::Park) && !domain.poll(cookie));
+        assert!(!idle.is_parked());
+        assert_eq!(domain.counters().membarriers, 0);
+        assert!(domain.advance(Demand::Expedite) && domain.poll(cookie));
+    }
+
     fn advancing_in_ones_own_section_returns(domain) {
         let reader = reader(domain);
         let section = reader.read_lock();
-        for demand in [Demand::Start, Demand::Expedite, Demand::None] {
+        for demand in [Demand::Start, Demand::Park, Demand::Expedite, Demand::None] {
             assert!(!domain.advance(demand));
         }
         drop(section);

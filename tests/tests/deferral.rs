@@ -74,6 +74,15 @@ fn expedite_storm() {
     inside.below("membarriers", 10);
 }
 
+/// Main has used the heap and waits for a thread that takes and frees small blocks: no churner can be late here.
+#[test]
+fn sleeping_waiter() {
+    let outcome = Victim::new("sleeping_waiter").run().success();
+    // Sixteen magazines of 12 KiB, and an eighth of the budget that is not yet in the account.
+    assert!(outcome.number("budget") >= 2 << 20, "{outcome}");
+    outcome.below("deferred_peak", 640 << 10);
+}
+
 #[test]
 fn type_stable_identity() {
     let outcome = Victim::new("type_stable_identity").run().success();

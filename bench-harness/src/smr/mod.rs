@@ -56,7 +56,7 @@ pub fn run(arguments: &Arguments, common: &Common) -> Result<Outcome, Refusal> {
     if arguments.check {
         return check(arguments.seed, &sides, common.rounds_or(3));
     }
-    let rounds = common.rounds_or(7);
+    let rounds = common.rounds_or(6);
     let mut outcome = Outcome {
         command: "smr".to_owned(),
         notes: sides.missing.clone(),
