@@ -32,7 +32,7 @@
 //!   announced for; those inside are remembered and cost no second barrier.
 //! - *Parked.* A thread that never called `read_lock` holds nothing this crate protects. An expedite
 //!   that finds it lagging stops waiting for it until its next announcement, so a thread that sleeps
-//!   for hours costs one expedite.
+//!   for hours costs one expedite. [`Demand::Park`] does this alone and pays no barrier.
 //!
 //! The proofs are loom models (`tests/loom.rs`, `scripts/loom`) of every pair that can race, and a
 //! Promela model (`rcu/model`, `scripts/spin`) of the algorithm under total store order.
