@@ -2,8 +2,8 @@
 //! runs, for minutes or for a moment: a cache line there and back takes 57 ns or 340 here, and whatever threads share costs
 //! six times as much (docs/bench.md). Two measurements can be compared where it was the same for both.
 //!
-//! The host moves a processor that wakes up. So the measured process itself takes the line there and back, with its
-//! threads ready and not one of them begun, and again when they have ended: what was so before the process started says nothing.
+//! The host moves a processor that wakes up. So the measured process itself takes the line there and back, just
+//! before its threads begin and just after they have ended: what was so before the process started says nothing.
 
 use serde::{Deserialize, Serialize};
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
@@ -17,8 +17,7 @@ const OF_ONE_CORE: f64 = 40.0;
 const FAR: f64 = 150.0;
 
 /// Of one measurement.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Distance {
     /// Two hardware threads of one core, or a single processor.
     Core,

@@ -126,7 +126,9 @@ pub fn run<S: Scheme>(parameters: &Parameters) -> Result<Measured, String> {
     let api = if S::NAME == "ours" { Some(Api::find()?) } else { None };
     let rss_start_kib = crate::rcuscale::status_kib("VmRSS:");
     let before = scheme.periods();
-    let (total_ns, around) = pass(&scheme, parameters, timed_loop::<S>);
+    let trip_before = round_trip_ns();
+    let total_ns = pass(&scheme, parameters, timed_loop::<S>);
+    let around = Around(trip_before, round_trip_ns());
     let batches = scheme.periods().zip(before).map(|(after, before)| after - before);
     let drain_began = Instant::now();
     scheme.drain();
@@ -135,7 +137,7 @@ pub fn run<S: Scheme>(parameters: &Parameters) -> Result<Measured, String> {
     let stats = api.map(|api| api.stats());
 
     let peak = AtomicU64::new(0);
-    let (observed_ns, _) = match api {
+    let observed_ns = match api {
         Some(_) => {
             let began = rcu::now_ns();
             pass(&scheme, parameters, |local: &mut S::Local<'_>, parameters| {
@@ -165,15 +167,14 @@ pub fn run<S: Scheme>(parameters: &Parameters) -> Result<Measured, String> {
     })
 }
 
-/// Runs `body` in every thread; the time from the first's start to the last's end, and how far apart the processors were.
+/// Runs `body` in every thread; the time from the first's start to the last's end, in ns.
 fn pass<S: Scheme>(
     scheme: &S,
     parameters: &Parameters,
     body: impl Fn(&mut S::Local<'_>, &Parameters) + Sync,
-) -> (u64, Around) {
-    let before = round_trip_ns();
+) -> u64 {
     let start = Barrier::new(parameters.threads);
-    let (times, around): (Vec<(Instant, Instant)>, Around) = std::thread::scope(|scope| {
+    let times: Vec<(Instant, Instant)> = std::thread::scope(|scope| {
         let threads: Vec<_> = (0..parameters.threads)
             .map(|_| {
                 scope.spawn(|| {
@@ -187,13 +188,12 @@ fn pass<S: Scheme>(
             .collect();
         scheme.step_aside();
         let times = threads.into_iter().map(|thread| thread.join().expect("no panic")).collect();
-        let around = Around(before, round_trip_ns());
         scheme.come_back();
-        (times, around)
+        times
     });
     let began = times.iter().map(|times| times.0).min().expect("at least one thread");
     let ended = times.iter().map(|times| times.1).max().expect("at least one thread");
-    (ended.duration_since(began).as_nanos() as u64, around)
+    ended.duration_since(began).as_nanos() as u64
 }
 
 /// The kernel's loop, and nothing more.

@@ -8,7 +8,7 @@
 //! Whole magazines first: of the waiting ones the oldest are polled, up to the first that has to wait; what
 //! waits is never scanned. Blocks that come from where they were marked in are marked out here, all at once.
 
-use crate::class::backlog::{self, DOMAIN};
+use crate::class::backlog::{self, DOMAIN, Ledger};
 use crate::class::depot;
 use crate::class::magazine::Magazine;
 use crate::class::marks::Map;
@@ -20,7 +20,7 @@ use crate::constants::AFTER_SCAN;
 use crate::page::back_off;
 use crate::thread::cache::ThreadCache;
 use crate::thread::pressure;
-use crate::thread::shelf::Contents;
+use crate::thread::shelf::Open;
 use rcu::{Demand, Stamped};
 
 /// A thread that has so many magazines of a class waiting parks whoever does not come by rather than carve more memory, and
@@ -69,11 +69,7 @@ impl ThreadCache {
         let mut waits = 0;
         if let Some(mut shelf) = self.shelf.open() {
             if let Some(oldest) = shelf.stock(class).waiting.pop_if(waiting::elapsed) {
-                let (magazine, settled) = take_up(&mut shelf, class, oldest);
-                drop(shelf);
-                self.ledger.settle(settled);
-                backlog::relax_mark();
-                return magazine;
+                return take_up(shelf, &mut self.ledger, class, oldest);
             }
             waits = shelf.stock(class).waiting.len();
             if let Some(magazine) = shelf.stock(class).full.pop() {
@@ -100,10 +96,7 @@ impl ThreadCache {
         }
         let mut shelf = self.shelf.open()?;
         let oldest = shelf.stock(class).waiting.pop_if(waiting::elapsed)?;
-        let (magazine, settled) = take_up(&mut shelf, class, oldest);
-        drop(shelf);
-        self.ledger.settle(settled);
-        magazine
+        take_up(shelf, &mut self.ledger, class, oldest)
     }
 
     /// Fills a magazine from the slabs.
@@ -153,9 +146,14 @@ impl ThreadCache {
 }
 
 /// Takes up every magazine that has waited long enough, of which `oldest` is the first: the newest, which is the
-/// warmest, to be loaded, and the bytes of all. The others join the full ones: what a thread does not come
-/// to stays at the bottom, untouched, instead of going round through the processor's caches for ever.
-fn take_up(shelf: &mut Contents, class: Class, oldest: Stamped<Magazine>) -> (Option<Magazine>, usize) {
+/// warmest, to be loaded. The others join the full ones: what a thread does not come to
+/// stays at the bottom, untouched, instead of going round through the processor's caches for ever.
+fn take_up(
+    mut shelf: Open<'_>,
+    ledger: &mut Ledger,
+    class: Class,
+    oldest: Stamped<Magazine>,
+) -> Option<Magazine> {
     let (mut newest, mut settled) = (oldest, 0);
     while let Some(newer) = shelf.stock(class).waiting.pop_if(waiting::elapsed) {
         let older = core::mem::replace(&mut newest, newer);
@@ -168,7 +166,11 @@ fn take_up(shelf: &mut Contents, class: Class, oldest: Stamped<Magazine>) -> (Op
     }
     let bytes = newest.len() * class.size();
     shelf.held -= bytes;
-    (waiting::open(newest), settled + bytes)
+    let magazine = waiting::open(newest);
+    drop(shelf);
+    ledger.settle(settled + bytes);
+    backlog::relax_mark();
+    magazine
 }
 
 /// One block without a magazine: for threads without a cache, and when there is no memory for
