@@ -147,6 +147,12 @@ static void bad(const char *kind) {
     KIND("interior") { free(announce((char *)malloc(64) + 16)); }
     KIND("interior_one") { free(announce((char *)malloc(64) + 1)); }
     KIND("interior_large") { free(announce((char *)malloc(100000) + 5000)); }
+    KIND("interior_large_grown") { /* its pages were other blocks before, small and large */
+        turn_magazines(2000);
+        free(malloc(4000000));
+        char *block = realloc(malloc(100000), 3000000);
+        free(announce(block + 2999000));
+    }
     KIND("interior_realloc") { CHECK(realloc(announce((char *)malloc(64) + 16), 100) == NULL); }
     KIND("interior_usable") { CHECK(malloc_usable_size(announce((char *)malloc(64) + 16)) == 0); }
     KIND("never_given") {

@@ -153,6 +153,12 @@ fn interior_pointers() {
         let block = moved(address, -5000);
         format!("rcumalloc: free({address}): points 5000 bytes into a large block of 102400 bytes at {block}")
     });
+    refused("interior_large_grown", |address| {
+        let block = moved(address, -2_999_000);
+        format!(
+            "rcumalloc: free({address}): points 2999000 bytes into a large block of 3002368 bytes at {block}"
+        )
+    });
 }
 
 #[test]

@@ -1,7 +1,8 @@
 //! Large blocks: page runs of their own, past the largest class.
 //!
-//! A large block is a run of pages from the zone, every one of whose memdesc words names the same
-//! out-of-line descriptor, so an interior pointer is recognised anywhere in it. `free` swaps the
+//! A large block is a run of pages from the zone. The memdesc word of the first names its out-of-line descriptor; the
+//! others' say, as in the zone, that they are nobody's. So what a block costs does not grow with it, and an interior pointer
+//! is refused like any other that is no block's; whose it is, is found by a search ([`LargeRef::around`]). `free` swaps the
 //! descriptor's state from live to freed: whoever finds it freed already is a double free, caught at
 //! once. The descriptor carries the links of whatever the block lies in while it is freed, so
 //! freeing a large block needs no memory (G4).
@@ -13,7 +14,7 @@
 //! ```
 //!
 //! Batches and the queue they wait in are in `large_batch.rs`, the ready ones are each thread's
-//! (`thread/ready.rs`): whole, with descriptor and memdesc words, so that they become live by one store.
+//! (`thread/ready.rs`): whole, with descriptor and memdesc word, so that they become live by one store.
 //! What goes back to the zone loses both; the zone's excess of dirty pages goes back to the system.
 
 use crate::class::large_batch;
@@ -23,7 +24,7 @@ use crate::os::tls;
 use crate::page::memdesc::{self, Kind, Memdesc};
 use crate::page::meta::{MetaObject, MetaPool};
 use crate::page::zone::Place;
-use crate::page::{Page, watermark, zone};
+use crate::page::{Page, watermark, window, zone};
 use core::ptr::NonNull;
 use core::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use rcu::Cookie;
@@ -128,10 +129,19 @@ pub struct LargeRef(NonNull<Descriptor>);
 unsafe impl Send for LargeRef {}
 
 impl LargeRef {
-    /// The large block whose pages hold `addr`.
+    /// The large block whose first page holds `addr`.
     #[inline]
     pub fn of(addr: usize) -> Option<LargeRef> {
         LargeRef::named_by(memdesc::of(addr))
+    }
+
+    /// The large block any of whose pages holds `addr`. For diagnosis: goes back page by page to one that says what
+    /// it is. Stale, and then wrong, if that changes meanwhile.
+    pub fn around(addr: usize) -> Option<LargeRef> {
+        let pages = (0..=addr / PAGE * PAGE).rev().step_by(PAGE).take_while(|&page| window::contains(page));
+        let mut words = pages.map(memdesc::of);
+        let told = words.find(|word| !matches!(word.kind(), Kind::Unknown | Kind::Free))?;
+        LargeRef::named_by(told).filter(|block| addr.wrapping_sub(block.base()) < block.bytes())
     }
 
     /// The large block that a page's word names.
@@ -283,15 +293,11 @@ pub fn create(size: usize, align: usize, place: Place) -> Option<(usize, bool)> 
     d.pages.store(pages, Ordering::Relaxed);
     large.revive(size);
     // SAFETY: the run was just allocated; `set` publishes the descriptor with Release.
-    unsafe { memdesc::set(page, pages, word_of(large)) };
+    unsafe { memdesc::set(page, 1, Memdesc::new(Kind::Large, descriptor.as_ptr() as usize, 0)) };
     shard.count.fetch_add(1, Ordering::Relaxed);
     shard.bytes.fetch_add(pages * PAGE, Ordering::Relaxed);
     shard.created.fetch_add(1, Ordering::Relaxed);
     Some((page.addr(), zeroed))
-}
-
-fn word_of(large: LargeRef) -> Memdesc {
-    Memdesc::new(Kind::Large, large.0.as_ptr() as usize, 0)
 }
 
 /// Takes the live block at `addr` from the program: it is freed from here on, and the caller's. `None`:
@@ -331,9 +337,6 @@ pub fn resize(addr: usize, size: usize, may_shrink: bool) -> bool {
         if !unsafe { zone::extend_run(page, old, new - old) } {
             return false;
         }
-        let Some(tail) = Page::new(page.addr() + old * PAGE) else { return false };
-        // SAFETY: the tail was just allocated for this block.
-        unsafe { memdesc::set(tail, new - old, word_of(large)) };
         d.pages.store(new, Ordering::Relaxed);
         Shard::own().bytes.fetch_add((new - old) * PAGE, Ordering::Relaxed);
     } else if new * 2 < old {
@@ -368,4 +371,36 @@ pub fn census() -> Census {
     // Shards are read one after the other: a block that moved on meanwhile may be missing twice.
     let seen = |figure: usize| (figure as isize).max(0) as usize;
     Census { count: seen(sum.count), bytes: seen(sum.bytes), ..sum }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_interior_pointer_is_found_and_nothing_is_left_to_find() {
+        crate::own_process::in_own_process!();
+        const PAGES: usize = 300;
+        // What a page says from before makes no difference.
+        let before = zone::alloc_pages(4).unwrap();
+        // SAFETY: ours; nothing reads a descriptor from it.
+        unsafe { memdesc::set(before, 16, Memdesc::of_kind(Kind::PageCache)) };
+        // SAFETY: ours, unused.
+        unsafe { zone::free_pages(before, 4) };
+        let (start, _) = create(PAGES * PAGE, PAGE, Place::Tight).unwrap();
+        let block = LargeRef::of(start).unwrap();
+        let around = |page: usize| LargeRef::around(start + page * PAGE + 77);
+        assert!((0..PAGES).all(|page| around(page) == Some(block)));
+        assert!(LargeRef::of(start + PAGE).is_none());
+        assert!(around(PAGES).is_none() && LargeRef::around(start - 1).is_none());
+        assert!(resize(start, 2 * PAGES * PAGE, true) && around(2 * PAGES - 1) == Some(block));
+        assert!(resize(start, 20 * PAGE, true));
+        assert!(around(19) == Some(block) && around(20).is_none());
+        for anything in [0, 1, PAGE, usize::MAX, 1 << 63, window::base(), window::base() + window::frontier()] {
+            assert!(LargeRef::around(anything).is_none(), "{anything:#x}");
+        }
+        assert!(claim(start, memdesc::of(start), false) == Some(block));
+        block.release();
+        assert!((0..2 * PAGES).all(|page| around(page).is_none()));
+    }
 }

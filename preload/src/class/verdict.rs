@@ -63,10 +63,15 @@ pub enum Address {
 /// still names it afterwards (hazard `type_stable_identity`).
 pub fn inspect(addr: usize) -> Address {
     let word = memdesc::of(addr);
-    let found = look(addr, word);
+    let large = LargeRef::around(addr);
+    let found = match large {
+        Some(large) => Address::Large { start: large.base(), bytes: large.bytes(), live: large.is_live() },
+        None => look(addr, word),
+    };
     // Behind the loads from the descriptor; pairs with the Release of `memdesc::set`.
     fence(Acquire);
-    if memdesc::of(addr) == word { found } else { Address::Internal(RECYCLED) }
+    let is_same = memdesc::of(addr) == word && LargeRef::around(addr) == large;
+    if is_same { found } else { Address::Internal(RECYCLED) }
 }
 
 const RECYCLED: &str = "in a page being recycled";
@@ -82,17 +87,8 @@ fn look(addr: usize, word: Memdesc) -> Address {
             }
             _ => Address::Internal(RECYCLED),
         },
-        Kind::Large => match LargeRef::of(addr) {
-            Some(large) => {
-                let (start, bytes, live) = (large.base(), large.bytes(), large.is_live());
-                if addr.wrapping_sub(start) < bytes {
-                    Address::Large { start, bytes, live }
-                } else {
-                    Address::Internal(RECYCLED)
-                }
-            }
-            None => Address::Internal(RECYCLED),
-        },
+        // Where it was one's, `inspect` has found it.
+        Kind::Large => Address::Internal(RECYCLED),
         Kind::Unknown | Kind::Foreign => Address::Foreign,
         Kind::Free | Kind::PageCache | Kind::Reserve => {
             Address::Internal("in a free page (freed before, or never given out)")

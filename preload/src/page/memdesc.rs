@@ -30,15 +30,15 @@ use crate::constants::{PAGE, PAGE_SHIFT};
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[repr(u8)]
 pub enum Kind {
-    /// Nothing has ever been said about it: never used, or inside of a long run.
+    /// Nothing has ever been said about it: never used, or inside of a large block.
     Unknown = 0,
-    /// In the zone, after use.
+    /// In the zone, after use, or inside of a large block.
     Free = 1,
     /// In a thread's page cache, or just out of one.
     PageCache = 2,
     /// Cut into blocks of one class.
     Slab = 3,
-    /// Part of a large block.
+    /// The first of a large block.
     Large = 4,
     /// A page of pointers.
     Magazine = 5,

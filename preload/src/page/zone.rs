@@ -231,7 +231,15 @@ impl Zone {
     /// The caller owns the pages and gives them up.
     pub(super) unsafe fn free(&self, page: Page, pages: usize) {
         // SAFETY: promised by the caller.
-        unsafe { self.undescribe(page, pages) };
+        unsafe {
+            self.undescribe(page, pages);
+            self.take_back(page, pages);
+        }
+    }
+
+    /// # Safety
+    /// The caller owns the pages, whose words say that they are nobody's, and gives them up.
+    unsafe fn take_back(&self, page: Page, pages: usize) {
         let mut state = self.state.lock();
         let index = state.index(page);
         state.buddy.free(index, pages, true);
@@ -371,13 +379,16 @@ pub fn alloc_run(pages: usize, align_bytes: usize, place: Place) -> Option<(Page
     ZONE.alloc_run(pages, align_bytes, place)
 }
 
-/// Gives back a run or any part of one, and resets the words.
+/// Gives back a run or any part of one, and resets the word of its first page. The others were not described.
 ///
 /// # Safety
 /// The caller owns the pages, and nothing refers to them any more.
 pub unsafe fn free_run(page: Page, pages: usize) {
     // SAFETY: promised by the caller.
-    unsafe { ZONE.free(page, pages) }
+    unsafe {
+        ZONE.undescribe(page, 1);
+        ZONE.take_back(page, pages);
+    }
 }
 
 /// Lengthens a run of `pages` pages by `more`, in place: all or nothing.
