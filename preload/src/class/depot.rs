@@ -15,12 +15,12 @@ use crate::class::Torn;
 use crate::class::backlog;
 use crate::class::lists::{Queue, Stack};
 use crate::class::magazine::Magazine;
-use crate::class::quarter::Quarter;
 use crate::class::size_class::{CLASSES, Class};
 use crate::class::{empties, pool, verdict, waiting};
 use crate::os::lock::{Guard, Lock};
 use crate::page::back_off;
 use crate::page::idle::{self, Idle};
+use crate::page::quarter::Quarter;
 use core::sync::atomic::{AtomicU32, AtomicUsize, Ordering::Relaxed};
 use rcu::Stamped;
 

@@ -13,20 +13,18 @@
 //!                     +-------------- same size, or a little more <----'
 //! ```
 //!
-//! Batches and the queue they wait in are in `large_batch.rs`, the ready ones are each thread's
+//! Where pages come from and go to is in `large_pages.rs`, batches and the queue they wait in are in `large_batch.rs`, the ready ones are each thread's
 //! (`thread/ready.rs`): whole, with descriptor and memdesc word, so that they become live by one store.
 //! What goes back to the zone loses both; the zone's excess of dirty pages goes back to the system.
 
-use crate::class::large_batch;
+use crate::class::large_pages;
 use crate::class::size_class::SMALL_MAX;
 use crate::constants::PAGE;
-use crate::os::tls;
 use crate::page::memdesc::{self, Kind, Memdesc};
-use crate::page::meta::{MetaObject, MetaPool};
-use crate::page::zone::Place;
+use crate::page::meta::MetaObject;
 use crate::page::{Page, watermark, window, zone};
 use core::ptr::NonNull;
-use core::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use core::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use rcu::Cookie;
 
 const NOTHING: u32 = 0;
@@ -37,7 +35,7 @@ const OUTGROWN: u32 = 3;
 
 /// Descriptor of a large block. Type-stable.
 #[repr(C, align(64))]
-struct Descriptor {
+pub(super) struct Descriptor {
     /// Link of the descriptors' free list, and of the batch a freed block is in.
     link: AtomicUsize,
     base: AtomicUsize,
@@ -62,61 +60,6 @@ const _: () = assert!(core::mem::size_of::<Descriptor>() == 64);
 unsafe impl MetaObject for Descriptor {
     fn free_link(&self) -> &AtomicUsize {
         &self.link
-    }
-}
-
-static DESCRIPTORS: MetaPool<Descriptor> = MetaPool::new();
-
-/// What every block that comes or goes changes. Threads are spread over several, each a cache line: with one for all, two
-/// threads passed three lines (this, the pool's lock and its list) to and fro with every block.
-#[repr(align(64))]
-struct Shard {
-    /// The descriptor that was given up last, or null.
-    spare: AtomicPtr<Descriptor>,
-    /// Blocks that have pages, whoever has them, their bytes, and how many ever had: less what other shards have
-    /// counted. Only the sums mean anything.
-    count: AtomicUsize,
-    bytes: AtomicUsize,
-    created: AtomicU64,
-}
-
-const SHARDS: usize = 8;
-
-static ALL: [Shard; SHARDS] = [const { Shard::new() }; SHARDS];
-
-impl Shard {
-    const fn new() -> Shard {
-        Shard {
-            spare: AtomicPtr::new(core::ptr::null_mut()),
-            count: AtomicUsize::new(0),
-            bytes: AtomicUsize::new(0),
-            created: AtomicU64::new(0),
-        }
-    }
-
-    /// The calling thread's: threads have tables of some pages, so neighbours have different ones.
-    #[inline]
-    fn own() -> &'static Shard {
-        &ALL[tls::alloc_table() / PAGE % SHARDS]
-    }
-
-    /// A descriptor of nothing.
-    #[inline]
-    fn take_descriptor(&self) -> Option<NonNull<Descriptor>> {
-        // Acquire: pairs with the Release in `give_descriptor`: it is whole.
-        NonNull::new(self.spare.swap(core::ptr::null_mut(), Ordering::Acquire))
-            .or_else(|| DESCRIPTORS.alloc())
-    }
-
-    /// # Safety
-    /// No memdesc names it, and it is the caller's.
-    #[inline]
-    unsafe fn give_descriptor(&self, descriptor: NonNull<Descriptor>) {
-        // AcqRel: as above, and the one that was there is whole.
-        if let Some(older) = NonNull::new(self.spare.swap(descriptor.as_ptr(), Ordering::AcqRel)) {
-            // SAFETY: it was given up, and the swap made it ours.
-            unsafe { DESCRIPTORS.free(older) };
-        }
     }
 }
 
@@ -206,27 +149,34 @@ impl LargeRef {
         d.state.store(LIVE, Ordering::Relaxed);
     }
 
-    /// Gives the pages of a freed block to the zone and the descriptor to its pool. The block's grace
-    /// period, if it needed one, has passed. A list that a fork tore may name a block twice: the second time
-    /// nothing happens.
-    pub fn release(self) {
-        let d = self.get();
-        let state = d.state.load(Ordering::Relaxed);
-        if !matches!(state, FREED | OUTGROWN)
-            || d.state.compare_exchange(state, NOTHING, Ordering::Relaxed, Ordering::Relaxed).is_err()
-        {
-            return;
-        }
-        let pages = self.pages();
-        let shard = Shard::own();
-        shard.count.fetch_sub(1, Ordering::Relaxed);
-        shard.bytes.fetch_sub(pages * PAGE, Ordering::Relaxed);
-        if let Some(page) = Page::new(self.base()) {
-            // SAFETY: the block was freed, and the exchange made the run ours alone.
-            unsafe { zone::free_run(page, pages) };
-        }
-        // SAFETY: no memdesc names it any more; stale readers find a descriptor of nothing.
-        unsafe { shard.give_descriptor(self.0) };
+    /// A block of `size` bytes begins, described by `descriptor`.
+    ///
+    /// # Safety
+    /// The descriptor is one of nothing and the caller's, as the run is.
+    pub(super) unsafe fn begin(descriptor: NonNull<Descriptor>, page: Page, pages: usize, size: usize) {
+        let block = LargeRef(descriptor);
+        let d = block.get();
+        d.base.store(page.addr(), Ordering::Relaxed);
+        d.pages.store(pages, Ordering::Relaxed);
+        block.revive(size);
+        // SAFETY: promised by the caller; `set` publishes the descriptor with Release.
+        unsafe { memdesc::set(page, 1, Memdesc::new(Kind::Large, descriptor.as_ptr() as usize, 0)) };
+    }
+
+    /// A freed block ends, and its descriptor is one of nothing, which its page still names. Returns its run. `None`: it has
+    /// ended before, or was not freed.
+    pub(super) fn end(self) -> Option<(Page, usize)> {
+        let state = &self.get().state;
+        let freed = state.load(Ordering::Relaxed);
+        let is_freed = matches!(freed, FREED | OUTGROWN);
+        let ended =
+            is_freed && state.compare_exchange(freed, NOTHING, Ordering::Relaxed, Ordering::Relaxed).is_ok();
+        if ended { Some((Page::new(self.base())?, self.pages())) } else { None }
+    }
+
+    /// What describes it.
+    pub(super) fn descriptor(self) -> NonNull<Descriptor> {
+        self.0
     }
 
     // ---- what a batch is made of: see `large_batch.rs` ----
@@ -273,33 +223,6 @@ pub fn pages_for(size: usize) -> Option<usize> {
     Some((size.checked_add(PAGE - 1)? / PAGE).max(1))
 }
 
-/// A new block of `size` bytes aligned to `align` (a power of two), from the zone. The flag says that
-/// every byte is known to be zero. `None`: out of memory.
-#[cold]
-#[inline(never)]
-pub fn create(size: usize, align: usize, place: Place) -> Option<(usize, bool)> {
-    let pages = pages_for(size)?;
-    let shard = Shard::own();
-    let descriptor = shard.take_descriptor()?;
-    let run = zone::alloc_run(pages, align.max(PAGE), place);
-    let Some((page, zeroed)) = run else {
-        // SAFETY: allocated above and named by nothing.
-        unsafe { shard.give_descriptor(descriptor) };
-        return None;
-    };
-    let large = LargeRef(descriptor);
-    let d = large.get();
-    d.base.store(page.addr(), Ordering::Relaxed);
-    d.pages.store(pages, Ordering::Relaxed);
-    large.revive(size);
-    // SAFETY: the run was just allocated; `set` publishes the descriptor with Release.
-    unsafe { memdesc::set(page, 1, Memdesc::new(Kind::Large, descriptor.as_ptr() as usize, 0)) };
-    shard.count.fetch_add(1, Ordering::Relaxed);
-    shard.bytes.fetch_add(pages * PAGE, Ordering::Relaxed);
-    shard.created.fetch_add(1, Ordering::Relaxed);
-    Some((page.addr(), zeroed))
-}
-
 /// Takes the live block at `addr` from the program: it is freed from here on, and the caller's. `None`:
 /// `addr` is not where a live large block starts. `word` is its page's.
 #[inline]
@@ -328,7 +251,7 @@ pub fn resize(addr: usize, size: usize, may_shrink: bool) -> bool {
     if new < old && may_shrink {
         let Some(tail) = Page::new(page.addr() + new * PAGE) else { return false };
         d.pages.store(new, Ordering::Relaxed);
-        Shard::own().bytes.fetch_sub((old - new) * PAGE, Ordering::Relaxed);
+        large_pages::resized(-((old - new) as isize));
         // SAFETY: the tail belongs to the live block, whose owner gives it up here.
         unsafe { zone::free_run(tail, old - new) };
         watermark::purge_excess();
@@ -338,7 +261,7 @@ pub fn resize(addr: usize, size: usize, may_shrink: bool) -> bool {
             return false;
         }
         d.pages.store(new, Ordering::Relaxed);
-        Shard::own().bytes.fetch_add((new - old) * PAGE, Ordering::Relaxed);
+        large_pages::resized((new - old) as isize);
     } else if new * 2 < old {
         return false;
     }
@@ -346,61 +269,52 @@ pub fn resize(addr: usize, size: usize, may_shrink: bool) -> bool {
     true
 }
 
-/// Figures of large blocks, whoever has them.
-#[derive(Clone, Copy, Default)]
-pub struct Census {
-    /// Blocks that have pages.
-    pub count: usize,
-    /// Their bytes.
-    pub bytes: usize,
-    /// Bytes of those in the queue of waiting batches.
-    pub waiting_bytes: usize,
-    /// Blocks ever taken from the zone.
-    pub created: u64,
-}
-
-/// The figures as of now.
-pub fn census() -> Census {
-    let zero = Census { waiting_bytes: large_batch::waiting_bytes(), ..Census::default() };
-    let sum = ALL.iter().fold(zero, |sum, shard| Census {
-        count: sum.count.wrapping_add(shard.count.load(Ordering::Relaxed)),
-        bytes: sum.bytes.wrapping_add(shard.bytes.load(Ordering::Relaxed)),
-        created: sum.created + shard.created.load(Ordering::Relaxed),
-        ..sum
-    });
-    // Shards are read one after the other: a block that moved on meanwhile may be missing twice.
-    let seen = |figure: usize| (figure as isize).max(0) as usize;
-    Census { count: seen(sum.count), bytes: seen(sum.bytes), ..sum }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::class::large_batch::Freed;
+    use crate::class::large_pages::{create, release};
+    use crate::page::zone::{Place, Want};
 
     #[test]
     fn an_interior_pointer_is_found_and_nothing_is_left_to_find() {
         crate::own_process::in_own_process!();
+        // In a free block of 512.
         const PAGES: usize = 300;
+        const GROWN: usize = 400;
         // What a page says from before makes no difference.
         let before = zone::alloc_pages(4).unwrap();
         // SAFETY: ours; nothing reads a descriptor from it.
         unsafe { memdesc::set(before, 16, Memdesc::of_kind(Kind::PageCache)) };
         // SAFETY: ours, unused.
         unsafe { zone::free_pages(before, 4) };
-        let (start, _) = create(PAGES * PAGE, PAGE, Place::Tight).unwrap();
-        let block = LargeRef::of(start).unwrap();
+        let begin = || {
+            let want = Want { pages: PAGES, align: PAGE, place: Place::Tight, quarter: None };
+            let (start, _) = create(Freed::EMPTY, PAGES * PAGE, want).unwrap();
+            (start, LargeRef::of(start).unwrap())
+        };
+        let end = |start: usize, block: LargeRef| {
+            assert!(claim(start, memdesc::of(start), false) == Some(block));
+            let mut freed = Freed::EMPTY;
+            freed.push(block);
+            release(freed);
+        };
+        // The first needs pages for descriptors, too.
+        let (start, block) = begin();
+        end(start, block);
+        let (start, block) = begin();
         let around = |page: usize| LargeRef::around(start + page * PAGE + 77);
         assert!((0..PAGES).all(|page| around(page) == Some(block)));
         assert!(LargeRef::of(start + PAGE).is_none());
         assert!(around(PAGES).is_none() && LargeRef::around(start - 1).is_none());
-        assert!(resize(start, 2 * PAGES * PAGE, true) && around(2 * PAGES - 1) == Some(block));
+        assert!(resize(start, GROWN * PAGE, true) && around(GROWN - 1) == Some(block));
         assert!(resize(start, 20 * PAGE, true));
         assert!(around(19) == Some(block) && around(20).is_none());
-        for anything in [0, 1, PAGE, usize::MAX, 1 << 63, window::base(), window::base() + window::frontier()] {
+        for anything in [0, 1, PAGE, usize::MAX, 1 << 63, window::base(), window::base() + window::frontier()]
+        {
             assert!(LargeRef::around(anything).is_none(), "{anything:#x}");
         }
-        assert!(claim(start, memdesc::of(start), false) == Some(block));
-        block.release();
-        assert!((0..2 * PAGES).all(|page| around(page).is_none()));
+        end(start, block);
+        assert!((0..GROWN).all(|page| around(page).is_none()));
     }
 }

@@ -5,14 +5,16 @@
 //! at all (G4), where a page of pointers would need a page; and what a page would save, the touch of
 //! each block's descriptor, has been paid already: `free` swapped the block's state there.
 //!
-//! A batch being filled is one thread's. Closed, it goes to one queue for all threads, oldest first,
-//! under one lock, once a batch: a thread that sleeps keeps no stamped block, and whoever needs a large
-//! block takes up what has waited. Threads stamp before they queue, so cookies do not come quite in
+//! A batch being filled is one thread's. Closed, it waits on that thread's shelf, where takers find it as they find
+//! magazines: what comes back to the same thread costs no lock, and no cache line that another thread had. Past the thread's
+//! share the oldest go to one queue for all threads, under one lock: whoever needs a large block takes up what has waited
+//! there. Threads stamp before they queue, so cookies do not come quite in
 //! order; each batch is asked for when it gets to the head, which is early enough.
 
 use crate::class::Torn;
 use crate::class::backlog;
 use crate::class::large::LargeRef;
+use crate::class::large_pages;
 use crate::class::waiting;
 use crate::os::lock::Lock;
 use crate::page::watermark;
@@ -51,6 +53,12 @@ impl Freed {
         self.first.is_none()
     }
 
+    /// How many blocks.
+    #[inline]
+    pub fn count(&self) -> u32 {
+        self.first.map_or(0, |first| first.account().0)
+    }
+
     /// Bytes of its blocks.
     #[inline]
     pub fn bytes(&self) -> usize {
@@ -60,7 +68,7 @@ impl Freed {
 
 impl Batch for Freed {
     fn entries(&self) -> u32 {
-        self.first.map_or(0, |first| first.account().0)
+        self.count()
     }
 
     fn cookie(&self) -> Cookie {
@@ -74,18 +82,68 @@ impl Batch for Freed {
     }
 }
 
-/// The closed batches, oldest first.
+/// Closed batches, oldest first. Zero bytes are an empty one.
+#[repr(C)]
 pub struct Queue {
     head: Freed,
     tail: Option<LargeRef>,
-    bytes: usize,
+    /// Bytes in it. Statistics read other threads'.
+    pub bytes: usize,
 }
 
 impl Queue {
-    const EMPTY: Queue = Queue { head: Freed::EMPTY, tail: None, bytes: 0 };
+    /// Without a batch.
+    pub const EMPTY: Queue = Queue { head: Freed::EMPTY, tail: None, bytes: 0 };
+
+    /// Whether there is none.
+    #[inline]
+    pub fn is_empty(&self) -> bool {
+        self.head.is_empty()
+    }
+
+    /// Adds a closed batch.
+    pub fn push(&mut self, batch: Stamped<Freed>) {
+        self.bytes += batch.peek().bytes();
+        // SAFETY: it stays as it is until it is taken out, as a stamped one again.
+        let Some(first) = (unsafe { batch.into_unopened() }).first else { return };
+        first.set_next_batch(None);
+        match self.tail.replace(first) {
+            Some(tail) => tail.set_next_batch(Some(first)),
+            None => self.head = Freed { first: Some(first) },
+        }
+    }
+
+    /// Takes the oldest out.
+    pub fn pop(&mut self) -> Option<Stamped<Freed>> {
+        let first = self.head.first?;
+        let oldest = core::mem::replace(&mut self.head, Freed { first: first.next_batch() });
+        if self.head.is_empty() {
+            self.tail = None;
+        }
+        self.bytes -= oldest.bytes();
+        // SAFETY: whatever is in a queue came through `push`.
+        Some(unsafe { Stamped::from_unopened(oldest) })
+    }
+
+    /// Takes the oldest out if its grace period has passed. Its bytes are still in the account.
+    pub fn pop_elapsed(&mut self) -> Option<Stamped<Freed>> {
+        // SAFETY: as in `pop`.
+        let elapsed = !self.is_empty() && waiting::elapsed(unsafe { Stamped::of_unopened(&self.head) });
+        if elapsed { self.pop() } else { None }
+    }
+
+    /// Gives what has elapsed to the zone and the rest to the queue for all threads.
+    pub fn clear(mut self) {
+        while let Some(batch) = self.pop_elapsed() {
+            settle_and_release(batch);
+        }
+        while let Some(batch) = self.pop() {
+            put(batch);
+        }
+    }
 }
 
-/// What all threads share, on one cache line.
+/// The queue for all threads, on one cache line.
 #[repr(align(64))]
 struct Shared {
     queue: Lock<Queue>,
@@ -101,18 +159,10 @@ pub fn any_waiting() -> bool {
     SHARED.count.load(Relaxed) != 0
 }
 
-/// Queues a closed batch.
+/// Queues a closed batch for all threads.
 pub fn put(batch: Stamped<Freed>) {
-    let bytes = batch.peek().bytes();
-    // SAFETY: it stays as it is until `take_elapsed` makes a stamped one of it again.
-    let Some(first) = (unsafe { batch.into_unopened() }).first else { return };
-    first.set_next_batch(None);
     let mut queue = SHARED.queue.lock();
-    match queue.tail.replace(first) {
-        Some(tail) => tail.set_next_batch(Some(first)),
-        None => queue.head = Freed { first: Some(first) },
-    }
-    queue.bytes += bytes;
+    queue.push(batch);
     SHARED.count.fetch_add(1, Relaxed);
 }
 
@@ -123,32 +173,27 @@ pub fn take_elapsed() -> Option<Freed> {
     }
     let oldest = {
         let mut queue = SHARED.queue.lock();
-        let first = queue.head.first?;
-        // SAFETY: whatever is in the queue came through `put`.
-        if !waiting::elapsed(unsafe { Stamped::of_unopened(&queue.head) }) {
-            return None;
-        }
-        let oldest = core::mem::replace(&mut queue.head, Freed { first: first.next_batch() });
-        if queue.head.is_empty() {
-            queue.tail = None;
-        }
-        queue.bytes -= oldest.bytes();
+        let oldest = queue.pop_elapsed()?;
         SHARED.count.fetch_sub(1, Relaxed);
         oldest
     };
-    backlog::settle(oldest.bytes());
-    // SAFETY: as above.
-    waiting::open(unsafe { Stamped::from_unopened(oldest) })
+    backlog::settle(oldest.peek().bytes());
+    waiting::open(oldest)
+}
+
+fn settle_and_release(batch: Stamped<Freed>) {
+    backlog::settle(batch.peek().bytes());
+    if let Some(batch) = waiting::open(batch) {
+        large_pages::release(batch);
+    }
 }
 
 /// Gives the batches whose grace period has passed to the zone. Returns bytes.
 pub fn reclaim() -> usize {
     let mut given = 0;
-    while let Some(mut batch) = take_elapsed() {
+    while let Some(batch) = take_elapsed() {
         given += batch.bytes();
-        while let Some(block) = batch.pop() {
-            block.release();
-        }
+        large_pages::release(batch);
     }
     if given != 0 {
         backlog::relax_mark();

@@ -1,22 +1,22 @@
 //! Size classes, magazines, depots, slabs and large blocks: what a block is and where it waits.
 //!
 //! [`size_class`] says which of 64 rounded sizes serves a request; [`slab`]s are cut into blocks
-//! of one class and gathered in a [`pool`] by [`quarter`]; blocks move in [`magazine`]s, which lie in [`lists`], change
+//! of one class and gathered in a [`pool`]; blocks move in [`magazine`]s, which lie in [`lists`], change
 //! hands in the [`depot`] and are kept in [`empties`] while nothing is in them; [`marks`] knows of every
 //! block whether it is out; [`backlog`] keeps the account of what waits for a grace period, [`waiting`]
 //! takes it up again; [`large`] blocks are page runs of their own, freed in
-//! [batches](large_batch); [`verdict`] speaks when a call is wrong.
+//! [batches](large_batch), with [pages](large_pages) of the zone; [`verdict`] speaks when a call is wrong.
 
 pub mod backlog;
 pub mod depot;
 pub mod empties;
 pub mod large;
 pub mod large_batch;
+pub mod large_pages;
 pub mod lists;
 pub mod magazine;
 pub mod marks;
 pub mod pool;
-pub mod quarter;
 pub mod size_class;
 pub mod slab;
 pub mod verdict;

@@ -7,12 +7,12 @@
 
 use crate::class::Torn;
 use crate::class::backlog::{self, DOMAIN};
-use crate::class::quarter::Quarter;
 use crate::class::size_class::{CLASSES, Class, SLAB_BYTES, block_of};
 use crate::class::slab::Slab;
 use crate::constants::IDLE_TICKS;
 use crate::os::lock::Lock;
 use crate::page::memdesc::Words;
+use crate::page::quarter::Quarter;
 use crate::page::window;
 use rcu::Cookie;
 

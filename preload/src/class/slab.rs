@@ -11,9 +11,9 @@
 //! it was set aside when the slab was created, so it cannot fail (G4).
 
 use crate::class::marks::Map;
-use crate::class::quarter::Quarter;
 use crate::class::size_class::{CLASSES, Class, SLAB_BYTES};
 use crate::page::memdesc::{self, Kind, Memdesc};
+use crate::page::quarter::Quarter;
 use crate::page::window;
 use crate::page::{Page, meta, zone};
 use core::ptr::NonNull;

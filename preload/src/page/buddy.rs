@@ -7,7 +7,8 @@
 //! above is n/2: coalescing is arithmetic. For each 64 units
 //! a row of an index has a word for each order, whose bits say which of them hold such a block. A search
 //! takes the smallest order that fits and of these the lowest address, which keeps a heap
-//! dense and its top empty.
+//! dense and its top empty; but before that, of the first 64 units with such a block, one of the asking
+//! [`Quarter`]'s: who cut a whole unit has it until it is whole again.
 //!
 //! A free page is *dirty* if it has been given out since the system last zeroed it. Clean
 //! pages are worth knowing: purging them is wasted, and calloc need not clear them.
@@ -15,6 +16,7 @@
 //! Pages are numbers here, relative to the window. Protected by the zone's lock.
 
 use super::idle::Idle;
+use super::quarter::Quarter;
 use crate::constants::{MAX_ORDER, MAX_UNITS, UNIT_PAGES};
 
 const ORDERS: usize = MAX_ORDER as usize + 1;
@@ -43,6 +45,8 @@ pub struct Unit {
     row: [u64; ORDERS],
     /// Beside it: which of them may hold dirt. A clear bit is certain, a set one may be old.
     soiled: u64,
+    /// And which of them each quarter has cut.
+    cut_by: [u64; Quarter::COUNT],
 }
 
 impl Unit {
@@ -180,8 +184,8 @@ impl Buddy {
         self.free -= 1 << order;
     }
 
-    /// Takes the best block of this order, dirt as it is.
-    fn take(&mut self, order: u32) -> Option<usize> {
+    /// Takes the best block of this order for `quarter`, dirt as it is.
+    fn take(&mut self, order: u32, quarter: Option<Quarter>) -> Option<usize> {
         let fit = (order..=MAX_ORDER).find(|&o| self.blocks[o as usize] > 0)?;
         let o = fit as usize;
         // `first` is a lower bound; make it exact.
@@ -189,7 +193,7 @@ impl Buddy {
             self.first[o] += 1;
         }
         let row = self.first[o] as usize;
-        let unit = row * 64 + self.row(row)[o].trailing_zeros() as usize;
+        let unit = row * 64 + self.choose(row, o, quarter);
         let mut node = self.unit(unit).lowest(fit)?;
         self.remove(unit, node, fit);
         for half in (order..fit).rev() {
@@ -197,6 +201,20 @@ impl Buddy {
             self.insert(unit, node + 1, half);
         }
         Some(unit * UNIT_PAGES + ((node << order) & (UNIT_PAGES - 1)))
+    }
+
+    /// Which of the units of a row, some of which hold a block of order `o`, is to give one.
+    fn choose(&mut self, row: usize, o: usize, quarter: Option<Quarter>) -> usize {
+        let Unit { row, cut_by, .. } = self.unit(row * 64);
+        let own = quarter.map_or(0, |quarter| row[o] & cut_by[quarter.index()]);
+        let unit = if own != 0 { own } else { row[o] }.trailing_zeros() as usize;
+        if o == MAX_ORDER as usize {
+            cut_by.iter_mut().for_each(|units| *units &= !(1 << unit));
+            if let Some(quarter) = quarter {
+                cut_by[quarter.index()] |= 1 << unit;
+            }
+        }
+        unit
     }
 
     /// Gives back a block, aligned to its order, dirt as it is.
@@ -306,7 +324,7 @@ impl Buddy {
 
     /// Takes a block of 2^order pages.
     pub fn alloc(&mut self, order: u32) -> Option<usize> {
-        let page = self.take(order)?;
+        let page = self.take(order, None)?;
         self.used(page, 1 << order);
         Some(page)
     }
@@ -319,7 +337,7 @@ impl Buddy {
         dirty
     }
 
-    /// Takes `pages` pages, the first of which is a multiple of `align` pages counted from
+    /// Takes `pages` pages for `quarter`, the first of which is a multiple of `align` pages counted from
     /// `phase` pages below the window; and whether all were clean.
     pub fn alloc_run(
         &mut self,
@@ -327,11 +345,14 @@ impl Buddy {
         align: usize,
         phase: usize,
         place: Place,
+        quarter: Option<Quarter>,
     ) -> Option<(usize, bool)> {
         let order = pages.max(align).next_power_of_two().trailing_zeros();
         let page = if order <= MAX_ORDER {
             let largest = if place == Place::Roomy { (order + ROOM).min(MAX_ORDER) } else { order };
-            let fit = |order| Some((self.take(order)?, order));
+            // What is to grow goes where there is room, whoever's unit that is.
+            let quarter = quarter.filter(|_| place == Place::Tight);
+            let fit = |order| Some((self.take(order, quarter)?, order));
             let (page, order) = (order..=largest).rev().find_map(fit)?;
             self.put_range(page + pages, (1 << order) - pages);
             page

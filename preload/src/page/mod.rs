@@ -8,6 +8,7 @@
 //!   watermark how much dirty free memory may stay
 //!   idle     what of a stock nobody has used      back_off  the time after a scan
 //!   memdesc  one 8-byte word for every page: what it is
+//!   quarter  which part of all who ask somebody belongs to
 //!   window   the range of addresses all of it lies in, and how it grows
 //!   side     a table beside the window, which grows as it does
 //! ```
@@ -26,6 +27,7 @@ pub mod idle;
 pub mod limit;
 pub mod memdesc;
 pub mod meta;
+pub mod quarter;
 pub mod reserve;
 mod side;
 pub mod watermark;

@@ -21,6 +21,7 @@ use super::buddy::Buddy;
 pub use super::buddy::Place;
 use super::limit;
 use super::memdesc::{self, Kind, Memdesc};
+use super::quarter::Quarter;
 use super::window::{Grown, Plan, Window};
 use crate::constants::{MAX_ORDER, PAGE, PAGE_SHIFT, PURGE_FAILURES, PURGE_ORDER, PURGE_PAGES, UNIT};
 use crate::os::lock::{Guard, Lock};
@@ -31,6 +32,19 @@ pub(super) struct Zone {
     state: Lock<State>,
     /// Held over every purge. Taken before the state's.
     purging: Lock<()>,
+}
+
+/// A run that somebody asks for.
+#[derive(Clone, Copy)]
+pub struct Want {
+    /// How many pages.
+    pub pages: usize,
+    /// What the address of the first is a multiple of: a power of two, in bytes.
+    pub align: usize,
+    /// Where it is put, ...
+    pub place: Place,
+    /// ... and, as far as that leaves a choice, for whom.
+    pub quarter: Option<Quarter>,
 }
 
 /// What the lock protects. All zero is a zone that has not been opened.
@@ -150,10 +164,15 @@ impl State {
         }
     }
 
-    fn alloc_run(&mut self, zone: &Zone, pages: usize, align: usize, place: Place) -> Option<(Page, bool)> {
+    fn alloc_run(&mut self, zone: &Zone, want: Want) -> Option<(Page, bool)> {
+        let Want { pages, place, quarter, .. } = want;
+        let align = (want.align >> PAGE_SHIFT).max(1);
+        if pages == 0 || pages.max(align) > self.window.size() >> PAGE_SHIFT {
+            return None;
+        }
         let phase = self.window.base() >> PAGE_SHIFT;
         loop {
-            if let Some((page, is_zero)) = self.buddy.alloc_run(pages, align, phase, place) {
+            if let Some((page, is_zero)) = self.buddy.alloc_run(pages, align, phase, place, quarter) {
                 return Some((self.page(page)?, is_zero));
             }
             let order = pages.max(align).next_power_of_two().trailing_zeros();
@@ -216,13 +235,26 @@ impl Zone {
         page
     }
 
-    pub(super) fn alloc_run(&self, pages: usize, align_bytes: usize, place: Place) -> Option<(Page, bool)> {
+    pub(super) fn alloc_run(&self, pages: usize, align: usize, place: Place) -> Option<(Page, bool)> {
+        // SAFETY: no run is given back.
+        unsafe { self.exchange(core::iter::empty(), Some(Want { pages, align, place, quarter: None })) }
+    }
+
+    /// # Safety
+    /// The caller owns the runs and gives them up.
+    unsafe fn exchange(
+        &self,
+        runs: impl Iterator<Item = (Page, usize)>,
+        want: Option<Want>,
+    ) -> Option<(Page, bool)> {
         let mut state = self.state()?;
-        let align = (align_bytes >> PAGE_SHIFT).max(1);
-        if pages == 0 || pages.max(align) > state.window.size() >> PAGE_SHIFT {
-            return None;
+        for (page, pages) in runs {
+            let index = state.index(page);
+            // SAFETY: promised by the caller. As in `undescribe`.
+            unsafe { memdesc::fill(state.window.word(index), 1, Memdesc::of_kind(Kind::Free)) };
+            state.buddy.free(index, pages, true);
         }
-        let run = state.alloc_run(self, pages, align, place);
+        let run = want.and_then(|want| state.alloc_run(self, want));
         self.close(state);
         run
     }
@@ -231,15 +263,7 @@ impl Zone {
     /// The caller owns the pages and gives them up.
     pub(super) unsafe fn free(&self, page: Page, pages: usize) {
         // SAFETY: promised by the caller.
-        unsafe {
-            self.undescribe(page, pages);
-            self.take_back(page, pages);
-        }
-    }
-
-    /// # Safety
-    /// The caller owns the pages, whose words say that they are nobody's, and gives them up.
-    unsafe fn take_back(&self, page: Page, pages: usize) {
+        unsafe { self.undescribe(page, pages) };
         let mut state = self.state.lock();
         let index = state.index(page);
         state.buddy.free(index, pages, true);
@@ -385,10 +409,20 @@ pub fn alloc_run(pages: usize, align_bytes: usize, place: Place) -> Option<(Page
 /// The caller owns the pages, and nothing refers to them any more.
 pub unsafe fn free_run(page: Page, pages: usize) {
     // SAFETY: promised by the caller.
-    unsafe {
-        ZONE.undescribe(page, 1);
-        ZONE.take_back(page, pages);
-    }
+    unsafe { exchange(core::iter::once((page, pages)), None) };
+}
+
+/// Gives back any number of runs, as [`free_run`] does, and then takes the one that is wanted, as [`alloc_run`] does: under
+/// one lock, which is held for about 100 ns a run.
+///
+/// # Safety
+/// The caller owns the runs, and nothing refers to them any more but the word of each one's first page.
+pub unsafe fn exchange(
+    runs: impl Iterator<Item = (Page, usize)>,
+    want: Option<Want>,
+) -> Option<(Page, bool)> {
+    // SAFETY: promised by the caller.
+    unsafe { ZONE.exchange(runs, want) }
 }
 
 /// Lengthens a run of `pages` pages by `more`, in place: all or nothing.

@@ -7,7 +7,7 @@ use proptest::prelude::*;
 #[derive(Clone, Debug)]
 enum Step {
     Block(u32),
-    Run(usize, u32, Place),
+    Run(usize, u32, Place, Option<Quarter>),
     Free(usize),
     Shrink(usize, usize),
     Extend(usize, usize),
@@ -18,8 +18,8 @@ enum Step {
 fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
         6 => (0..=10u32).prop_map(Step::Block),
-        3 => (1..3000usize, 12..24u32, prop_oneof![Just(Place::Tight), Just(Place::Roomy)])
-            .prop_map(|(n, align, place)| Step::Run(n, align, place)),
+        3 => (1..3000usize, 12..24u32, prop_oneof![Just(Place::Tight), Just(Place::Roomy)], any::<Option<usize>>())
+            .prop_map(|(n, align, place, by)| Step::Run(n, align, place, by.map(Quarter::of))),
         8 => any::<usize>().prop_map(Step::Free),
         1 => (any::<usize>(), any::<usize>()).prop_map(|(i, n)| Step::Shrink(i, n)),
         1 => (any::<usize>(), 1..800usize).prop_map(|(i, n)| Step::Extend(i, n)),
@@ -44,8 +44,11 @@ fn run_model(zone: &Zone, steps: &[Step]) {
                     live.insert(page.addr(), 1 << order);
                 }
             }
-            Step::Run(pages, align, place) => {
-                if let Some((page, zeroed)) = zone.alloc_run(pages, 1 << align, place) {
+            Step::Run(pages, align, place, quarter) => {
+                let want = Want { pages, align: 1 << align, place, quarter };
+                // SAFETY: no run is given back.
+                let run = unsafe { zone.exchange(core::iter::empty(), Some(want)) };
+                if let Some((page, zeroed)) = run {
                     assert_eq!(page.addr() % (1 << align), 0, "not aligned");
                     assert!(pages <= UNIT_PAGES || page.addr() % UNIT == 0);
                     assert!(!zeroed || is_zero(page, pages), "said zero, is not");

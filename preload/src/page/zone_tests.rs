@@ -230,6 +230,34 @@ fn words_of_taken_back_pages_have_no_slot() {
 }
 
 #[test]
+fn a_quarter_gets_runs_of_the_units_it_has_cut() {
+    let zone = zone(false, 64 << 20);
+    let run = |pages, quarter: Option<usize>| {
+        let quarter = quarter.map(Quarter::of);
+        let want = Want { pages, align: PAGE, place: Place::Tight, quarter };
+        // SAFETY: no run is given back.
+        let (page, _) = unsafe { zone.exchange(core::iter::empty(), Some(want)) }.unwrap();
+        page
+    };
+    let unit = |page: Page| (page.addr() - zone.state.lock().window.base()) / UNIT;
+    // Each leaves 424 pages.
+    let cut: Vec<_> = (0..3).map(|quarter| run(600, Some(quarter))).collect();
+    assert_eq!(cut.iter().map(|&page| unit(page)).collect::<Vec<_>>(), [0, 1, 2]);
+    let more = [2, 1, 0].map(|quarter| run(200, Some(quarter)));
+    assert_eq!(more.map(unit), [2, 1, 0]);
+    // Who has none left gets the lowest, as does who has no unit and who does not say.
+    let rest = [Some(2), Some(3), None].map(|quarter| run(100, quarter));
+    assert_eq!(rest.map(unit), [2, 0, 1]);
+    // What is whole again is whose it is cut for next.
+    for (page, pages) in [(cut[1], 600), (more[1], 200), (rest[2], 100), (more[2], 200)] {
+        // SAFETY: ours.
+        unsafe { zone.free(page, pages) };
+    }
+    assert_eq!(unit(run(600, Some(2))), 1);
+    assert_eq!([1, 2].map(|quarter| unit(run(200, Some(quarter)))), [0, 1]);
+}
+
+#[test]
 fn what_is_to_grow_has_room_behind_it() {
     let zone = zone(false, 64 << 20);
     let ground = zone.alloc_pages(10).unwrap();

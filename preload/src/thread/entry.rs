@@ -19,14 +19,15 @@
 
 use crate::class::backlog;
 use crate::class::large;
-use crate::class::large_batch;
+use crate::class::large_batch::{self, Freed};
+use crate::class::large_pages;
 use crate::class::marks::Map;
 use crate::class::size_class::{Class, SMALL_MAX};
 use crate::class::verdict::{self, Found};
 use crate::os::signals::Quiet;
 use crate::os::tls;
 use crate::page::memdesc::{self, Kind, Memdesc};
-use crate::page::zone::{self, Place};
+use crate::page::zone::{self, Place, Want};
 use crate::thread::cache::ThreadCache;
 use crate::thread::scan_log::Reason;
 use crate::thread::{
@@ -166,7 +167,7 @@ fn alloc_large_from(
         None if start::process() => {
             let _quiet = without_cache();
             large_batch::reclaim();
-            large::create(size, align, Place::Tight).or_else(|| retry_large(size, align))
+            create(size, align).or_else(|| retry_large(size, align))
         }
         None => None,
     };
@@ -183,7 +184,12 @@ fn retry_large(size: usize, align: usize) -> Option<(usize, bool)> {
         return None;
     }
     shrinker::scan(usize::MAX, Reason::MapFailed);
-    large::create(size, align, Place::Tight)
+    create(size, align)
+}
+
+fn create(size: usize, align: usize) -> Option<(usize, bool)> {
+    let want = Want { pages: large::pages_for(size)?, align, place: Place::Tight, quarter: None };
+    large_pages::create(Freed::EMPTY, size, want)
 }
 
 /// `size` bytes aligned to `align`, a power of two.

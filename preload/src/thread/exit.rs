@@ -16,15 +16,16 @@
 use crate::class::backlog;
 use crate::class::depot;
 use crate::class::empties;
+use crate::class::large_batch::Queue;
 use crate::class::lists::Stack;
 use crate::class::magazine::{KINDS, Magazine};
 use crate::class::marks::Map;
-use crate::class::quarter::Quarter;
 use crate::class::size_class::{CLASSES, Class};
 use crate::class::verdict;
 use crate::constants::TABLE_WORDS;
 use crate::os::signals::Quiet;
 use crate::os::tls;
+use crate::page::quarter::Quarter;
 use crate::thread::cache::ThreadCache;
 use crate::thread::shelf::Stock;
 use crate::thread::{decay, mode, registry, retire, vacant, watcher};
@@ -98,6 +99,7 @@ unsafe extern "C" fn destroy(cache: *mut libc::c_void) {
 /// Lets go of the calling thread's cache, for good.
 pub fn leave(cache: &mut ThreadCache) {
     cache.close_freed();
+    cache.share_large();
     // A section that a handler opens finds the cache whole, or gone.
     match vacant::room_for(cache) {
         // Until the switch is complete, the thread's word has to be taken from whoever makes it.
@@ -170,6 +172,7 @@ pub fn empty(cache: &mut ThreadCache, rest: Rest) {
         cache.class(class).turns = 0;
     }
     cache.close_freed();
+    cache.share_large();
     let mut shelf = cache.shelf.open_waiting();
     shelf.held = 0;
     shelf.ready.empty();
@@ -201,7 +204,10 @@ pub fn abandon(cache: &mut ThreadCache) {
     // all but this thread's own section, if it is in one; so it waits like the rest.
     empty(cache, Rest::ToSlabs);
     // A list that was being changed may not be as empty as it looks.
-    cache.shelf.open_waiting().stocks = [const { Stock::EMPTY }; CLASSES];
+    let mut shelf = cache.shelf.open_waiting();
+    shelf.stocks = [const { Stock::EMPTY }; CLASSES];
+    shelf.large = Queue::EMPTY;
+    drop(shelf);
     cache.spares = [const { Stack::new() }; KINDS];
 }
 

@@ -96,9 +96,9 @@ mod tests {
     use super::*;
     use crate::class::depot::look;
     use crate::class::pool;
-    use crate::class::quarter::Quarter;
     use crate::class::slab::{Slab, Whereabouts};
     use crate::own_process::in_own_process;
+    use crate::page::quarter::Quarter;
     use crate::thread::tests::{give, take};
     use crate::thread::{entry, mode, readers};
 

@@ -3,7 +3,7 @@
 //! ```text
 //!   free, solo ------------------------------------+
 //!   free, deferring -> batch --closed--> queue ----+--> ready --malloc of the same size or a little less--> live
-//!                      (this thread's)  (everybody's)      \--past its bound, or two sweeps unused--> zone
+//!                       (past its share: everybody's)      \--past its bound, or two sweeps unused--> zone
 //! ```
 //!
 //! Ready blocks are whole: descriptor, memdesc words and warm pages stay, so a pair of malloc and free
@@ -15,15 +15,17 @@
 //! Blocks that a realloc outgrew do not become ready, nor do its new ones come from here: what grows wants
 //! free pages behind it, and finds them in the zone.
 
-use crate::class::backlog::{self, Closed, DOMAIN};
+use crate::class::backlog::{self, Closed, DOMAIN, Ledger};
 use crate::class::large::{self, LargeRef};
-use crate::class::large_batch::{self, Freed};
+use crate::class::large_batch::{self, Freed, Queue};
+use crate::class::large_pages;
+use crate::class::waiting;
 use crate::constants::PAGE;
 use crate::page::watermark;
-use crate::page::zone::Place;
+use crate::page::zone::{Place, Want};
 use crate::thread::cache::ThreadCache;
 use crate::thread::mode;
-use crate::thread::shelf::{Contents, share_bytes};
+use crate::thread::shelf::{Contents, large_share_bytes, share_bytes};
 use rcu::Demand;
 
 /// Most blocks that are ready (tune): a program that works with more sizes at a time than this
@@ -111,22 +113,18 @@ impl Ready {
         }
     }
 
-    /// Keeps `block`, whose grace period, if it needed one, has passed; the oldest make room for it.
-    /// True if one went back to the zone.
+    /// Keeps `block`, whose grace period, if it needed one, has passed; the oldest make room for it and are `surplus`, or it
+    /// is itself.
     #[inline]
-    fn put(&mut self, block: LargeRef) -> bool {
+    fn put(&mut self, block: LargeRef, surplus: &mut Freed) {
         let pages = block.pages();
-        let released = self.is_too_much(pages * PAGE);
-        if released && !self.make_room(pages) {
-            block.release();
-            return true;
-        }
-        if let Some(place) = self.blocks.get_mut(self.count) {
+        if self.is_too_much(pages * PAGE) && !self.make_room(pages, surplus) {
+            surplus.push(block);
+        } else if let Some(place) = self.blocks.get_mut(self.count) {
             *place = Some((block, pages));
             self.count += 1;
             self.bytes += pages * PAGE;
         }
-        released
     }
 
     /// Whether others have to make room for `bytes`.
@@ -135,10 +133,10 @@ impl Ready {
         self.count >= MOST || self.bytes + bytes > most_bytes()
     }
 
-    /// Gives the oldest to the zone until there is room for a block of `pages`. False if there is not to be any.
+    /// Makes the oldest surplus until there is room for a block of `pages`. False if there is not to be any.
     #[cold]
     #[inline(never)]
-    fn make_room(&mut self, pages: usize) -> bool {
+    fn make_room(&mut self, pages: usize, surplus: &mut Freed) -> bool {
         let bytes = pages * PAGE;
         if bytes > most_bytes() {
             // Alone, and only if the program goes on with this size.
@@ -149,7 +147,7 @@ impl Ready {
         }
         while self.count != 0 && self.is_too_much(bytes) {
             let Some(oldest) = self.remove(0) else { return false };
-            oldest.release();
+            surplus.push(oldest);
         }
         true
     }
@@ -157,26 +155,28 @@ impl Ready {
     /// Gives all of them to the zone. Returns bytes.
     pub fn empty(&mut self) -> usize {
         let bytes = self.bytes;
+        let mut all = Freed::EMPTY;
         // Of a thread that is gone the account may be torn, the blocks themselves are not.
         for at in 0..MOST {
             if let Some((block, _)) = self.blocks[at].take() {
-                block.release();
+                all.push(block);
             }
         }
+        large_pages::release(all);
         *self = Ready { reused: self.reused, ..Ready::EMPTY };
         bytes
     }
 
-    /// Gives those that were not used since the last sweep to the zone. True if there were any.
-    pub fn sweep(&mut self) -> bool {
-        let any = self.aged != 0;
+    /// Takes those out that were not used since the last sweep.
+    pub fn sweep(&mut self) -> Freed {
+        let mut unused = Freed::EMPTY;
         while self.aged != 0
             && let Some(oldest) = self.remove(0)
         {
-            oldest.release();
+            unused.push(oldest);
         }
         self.aged = self.count;
-        any
+        unused
     }
 }
 
@@ -186,64 +186,68 @@ impl ThreadCache {
     #[inline(always)]
     pub fn alloc_large(&mut self, size: usize, align: usize, place: Place) -> Option<(usize, bool)> {
         let pages = large::pages_for(size)?;
-        match self.ready(pages, align) {
+        let mut surplus = Freed::EMPTY;
+        match self.ready(pages, align, &mut surplus) {
             Some(block) => {
                 block.revive(size);
+                give_back(surplus);
                 Some((block.base(), false))
             }
-            None => large::create(size, align, place),
+            None => create(surplus, size, Want { pages, align, place, quarter: Some(self.quarter()) }),
         }
     }
 
     /// A large block for one that has been outgrown.
     pub fn alloc_to_grow(&mut self, size: usize, align: usize) -> Option<(usize, bool)> {
+        let pages = large::pages_for(size)?;
+        let mut surplus = Freed::EMPTY;
         if large_batch::any_waiting() {
             // Blocks that were outgrown may have waited long enough.
-            self.take_up(usize::MAX, align);
+            self.take_up(usize::MAX, align, &mut surplus);
         }
-        large::create(size, align, Place::Roomy)
+        create(surplus, size, Want { pages, align, place: Place::Roomy, quarter: Some(self.quarter()) })
     }
 
     #[inline]
-    fn ready(&mut self, pages: usize, align: usize) -> Option<LargeRef> {
-        let block = self.shelf.open()?.ready.take(pages, align);
-        if block.is_some() || !large_batch::any_waiting() {
+    fn ready(&mut self, pages: usize, align: usize, surplus: &mut Freed) -> Option<LargeRef> {
+        let mut shelf = self.shelf.open()?;
+        let block = shelf.ready.take(pages, align);
+        if block.is_some() || (shelf.large.is_empty() && !large_batch::any_waiting()) {
             return block;
         }
-        self.take_up(pages, align)
+        drop(shelf);
+        self.take_up(pages, align, surplus)
     }
 
-    /// Makes the blocks that have waited long enough ready, until one fits.
+    /// Makes the blocks that have waited long enough ready, until one fits. The zone is to have those that are surplus.
     #[inline(never)]
-    fn take_up(&mut self, pages: usize, align: usize) -> Option<LargeRef> {
-        let mut released = false;
+    fn take_up(&mut self, pages: usize, align: usize, surplus: &mut Freed) -> Option<LargeRef> {
+        let mut shelf = self.shelf.open();
         let block = loop {
-            let Some(mut batch) = large_batch::take_elapsed() else {
-                // Somebody is short of blocks: make sure a period is under way.
-                DOMAIN.advance(Demand::Start);
-                break None;
-            };
-            let mut shelf = self.shelf.open();
+            let own = take_elapsed(shelf.as_deref_mut(), &mut self.ledger);
+            let Some(mut batch) = own.or_else(large_batch::take_elapsed) else { break None };
             while let Some(block) = batch.pop() {
-                released |= put_on(shelf.as_deref_mut(), block);
+                put_on(shelf.as_deref_mut(), block, surplus);
             }
-            let fits = shelf.and_then(|mut shelf| shelf.ready.take(pages, align));
+            let fits = shelf.as_deref_mut().and_then(|shelf| shelf.ready.take(pages, align));
             if fits.is_some() {
                 break fits;
             }
         };
-        backlog::relax_mark();
-        if released {
-            watermark::purge_excess();
+        drop(shelf);
+        if block.is_none() {
+            // Somebody is short of blocks: make sure a period is under way.
+            DOMAIN.advance(Demand::Start);
         }
+        backlog::relax_mark();
         block
     }
 
     /// Frees a claimed block for reuse at once.
     pub fn free_large(&mut self, block: LargeRef) {
-        if put_on(self.shelf.open().as_deref_mut(), block) {
-            watermark::purge_excess();
-        }
+        let mut surplus = Freed::EMPTY;
+        put_on(self.shelf.open().as_deref_mut(), block, &mut surplus);
+        give_back(surplus);
     }
 
     /// Frees a claimed block behind a grace period. Only what closes a batch is a slow path.
@@ -265,7 +269,17 @@ impl ThreadCache {
         let batch = core::mem::take(&mut self.freed);
         let bytes = batch.bytes();
         let Closed { batch, over_budget } = self.ledger.stamp(batch, bytes);
-        large_batch::put(batch);
+        match self.shelf.open() {
+            Some(mut shelf) => {
+                shelf.large.push(batch);
+                while shelf.large.bytes > large_share_bytes()
+                    && let Some(oldest) = shelf.large.pop()
+                {
+                    large_batch::put(oldest);
+                }
+            }
+            None => large_batch::put(batch),
+        }
         if over_budget {
             self.reclaim_surplus();
         }
@@ -273,39 +287,159 @@ impl ThreadCache {
 
     /// What the sweep by age does for large blocks.
     pub fn sweep_large(&mut self) {
-        let released = self.shelf.open().is_some_and(|mut shelf| shelf.ready.sweep());
+        let unused = self.shelf.open().map_or(Freed::EMPTY, |mut shelf| shelf.ready.sweep());
+        self.reclaim_large();
         large_batch::reclaim();
-        if released {
-            watermark::purge_excess();
-        }
-        if large_batch::any_waiting() {
+        give_back(unused);
+        let waits = self.shelf.open().is_none_or(|shelf| !shelf.large.is_empty());
+        if waits || large_batch::any_waiting() {
             DOMAIN.advance(Demand::Start);
         }
     }
-}
 
-/// Makes `block` ready on an open shelf. True if one went back to the zone: this one, where a taker has
-/// the shelf, or another to make room.
-#[inline]
-fn put_on(shelf: Option<&mut Contents>, block: LargeRef) -> bool {
-    match shelf {
-        Some(shelf) if !block.is_outgrown() => shelf.ready.put(block),
-        _ => {
-            block.release();
-            true
+    /// Gives the batches on its own shelf whose grace period has passed to the zone.
+    pub fn reclaim_large(&mut self) {
+        while let Some(batch) = take_elapsed(self.shelf.open().as_deref_mut(), &mut self.ledger) {
+            give_back(batch);
         }
     }
+
+    /// What waits on its own shelf waits for everybody from now on.
+    pub fn share_large(&mut self) {
+        let mut shelf = self.shelf.open_waiting();
+        let waiting = core::mem::replace(&mut shelf.large, Queue::EMPTY);
+        drop(shelf);
+        waiting.clear();
+    }
+}
+
+/// The oldest batch of an open shelf, if its grace period has passed.
+#[inline]
+fn take_elapsed(shelf: Option<&mut Contents>, ledger: &mut Ledger) -> Option<Freed> {
+    let batch = shelf?.large.pop_elapsed()?;
+    ledger.settle(batch.peek().bytes());
+    waiting::open(batch)
+}
+
+/// Makes `block` ready on an open shelf. Surplus is this one, where a taker has the shelf, or another, to make room.
+#[inline]
+fn put_on(shelf: Option<&mut Contents>, block: LargeRef, surplus: &mut Freed) {
+    match shelf {
+        Some(shelf) if !block.is_outgrown() => shelf.ready.put(block, surplus),
+        _ => surplus.push(block),
+    }
+}
+
+/// The zone gets `surplus`, and the system what is too much for the zone.
+#[inline]
+fn give_back(surplus: Freed) {
+    if !surplus.is_empty() {
+        large_pages::release(surplus);
+        watermark::purge_excess();
+    }
+}
+
+/// The same, and a new block comes from there.
+#[inline]
+fn create(surplus: Freed, size: usize, want: Want) -> Option<(usize, bool)> {
+    let any = !surplus.is_empty();
+    let block = large_pages::create(surplus, size, want);
+    if any {
+        watermark::purge_excess();
+    }
+    block
 }
 
 /// Frees a claimed block for a thread without a cache.
 pub fn free_without_cache(block: LargeRef, defer: bool) {
+    let bytes = block.bytes();
+    let mut batch = Freed::EMPTY;
+    batch.push(block);
     if defer {
-        let bytes = block.bytes();
-        let mut batch = Freed::EMPTY;
-        batch.push(block);
         large_batch::put(backlog::stamp(batch, bytes, &mut 0).batch);
     } else {
-        block.release();
+        large_pages::release(batch);
     }
     large_batch::reclaim();
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::own_process::in_own_process;
+    use crate::thread::shelf::{Whose, clear_others};
+    use crate::thread::tests::{give, take};
+    use crate::thread::{entry, exit, readers};
+
+    /// Each a batch of its own.
+    const SIZE: usize = 300 << 10;
+
+    fn cache() -> &'static mut ThreadCache {
+        entry::current().expect("a cache")
+    }
+
+    fn waits_here() -> usize {
+        cache().shelf.open().expect("nobody else is here").large.bytes
+    }
+
+    /// Frees `count` blocks while a section holds them.
+    fn free_in_section(count: usize) -> Vec<usize> {
+        mode::go_concurrent();
+        let blocks: Vec<usize> = (0..count).map(|_| take(SIZE)).collect();
+        readers::lock();
+        blocks.iter().for_each(|&block| give(block));
+        blocks
+    }
+
+    #[test]
+    fn what_a_thread_frees_waits_with_it_and_comes_back_to_it() {
+        in_own_process!();
+        let blocks = free_in_section(3);
+        assert_eq!((waits_here(), large_batch::waiting_bytes()), (3 * SIZE, 0));
+        assert!(!blocks.contains(&take(SIZE)), "a section holds them");
+        readers::unlock();
+        assert!(DOMAIN.poll(DOMAIN.start_poll()) || backlog::expedite(DOMAIN.start_poll()));
+        assert!(blocks.contains(&take(SIZE)));
+        // What the first call has not made ready is still here, and goes to the zone when it is asked for.
+        cache().reclaim_large();
+        assert_eq!(waits_here(), 0);
+        cache().flush_reusable(0);
+        assert_eq!(large_pages::census().count, 2, "the two that were taken");
+        assert_eq!(backlog::deferred_and(cache().ledger.balance), 0);
+    }
+
+    #[test]
+    fn past_its_share_the_oldest_wait_for_everybody() {
+        in_own_process!();
+        let count = 3 * large_share_bytes() / SIZE;
+        free_in_section(count);
+        assert!((large_share_bytes() - SIZE..=large_share_bytes()).contains(&waits_here()));
+        assert_eq!(waits_here() + large_batch::waiting_bytes(), count * SIZE);
+        readers::unlock();
+        assert!(backlog::expedite(DOMAIN.start_poll()));
+        assert_eq!(large_batch::reclaim(), count * SIZE - waits_here());
+    }
+
+    #[test]
+    fn takers_find_it_and_a_thread_that_ends_leaves_it() {
+        let by_taker = || clear_others(core::ptr::null(), Whose::Everybody);
+        let by_end = || exit::empty(cache(), exit::Rest::ToDepot);
+        in_own_process!();
+        for clear in [&by_taker as &dyn Fn(), &by_end] {
+            // Before its grace period and after.
+            free_in_section(3);
+            clear();
+            assert_eq!((waits_here(), large_batch::waiting_bytes()), (0, 3 * SIZE));
+            readers::unlock();
+            assert!(backlog::expedite(DOMAIN.start_poll()));
+            assert_eq!(large_batch::reclaim(), 3 * SIZE);
+            free_in_section(3);
+            readers::unlock();
+            assert!(backlog::expedite(DOMAIN.start_poll()));
+            clear();
+            assert_eq!((waits_here(), large_batch::waiting_bytes()), (0, 0));
+            assert_eq!(large_pages::census().count, 0);
+        }
+        assert_eq!(backlog::deferred_and(cache().ledger.balance), 0);
+    }
 }

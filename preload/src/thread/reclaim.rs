@@ -128,6 +128,7 @@ impl ThreadCache {
                 }
             }
         }
+        self.reclaim_large();
         backlog::relax_mark();
     }
 }

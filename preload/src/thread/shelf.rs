@@ -14,11 +14,12 @@
 
 use crate::class::backlog;
 use crate::class::depot;
-use crate::class::lists::{Queue, Stack};
-use crate::class::quarter::Quarter;
+use crate::class::large_batch::Queue;
+use crate::class::lists::{self, Stack};
 use crate::class::size_class::{CLASSES, Class};
 use crate::class::waiting;
 use crate::page::back_off;
+use crate::page::quarter::Quarter;
 use crate::thread::cache::ThreadCache;
 use crate::thread::ready::Ready;
 use crate::thread::shrinker::ask;
@@ -36,11 +37,20 @@ pub const SHARE_LEAST: usize = 64 * 1024;
 /// Bytes a thread may keep on its shelf, as of now.
 #[unsafe(link_section = ".data")]
 static SHARE: AtomicUsize = AtomicUsize::new(SHARE_MOST);
+/// Threads that share twice the budget, as of now; as good as endless after a scan.
+#[unsafe(link_section = ".data")]
+static SHARERS: AtomicUsize = AtomicUsize::new(1);
 
 /// Bytes a thread may keep on its shelf.
 #[inline(always)]
 pub fn share_bytes() -> usize {
     SHARE.load(Ordering::Relaxed)
+}
+
+/// Bytes of large blocks that may wait on a thread's shelf: its part of twice the budget, however much that is.
+#[inline]
+pub fn large_share_bytes() -> usize {
+    2 * backlog::last_budget() / SHARERS.load(Ordering::Relaxed)
 }
 
 /// Looks at the clock in a decay period that make a thread busy (tune): some 128 turns.
@@ -57,8 +67,8 @@ pub fn set_threads(live: usize) {
     backlog::set_threads(live);
     let [now, last] = BUSY.each_ref().map(|busy| busy.load(Ordering::Relaxed));
     let busy = now.max(last).min(live).max(1);
-    let part = if back_off::is_on() { 0 } else { 2 * backlog::last_budget() / busy };
-    SHARE.store(part.clamp(SHARE_LEAST, SHARE_MOST), Ordering::Relaxed);
+    SHARERS.store(if back_off::is_on() { usize::MAX } else { busy }, Ordering::Relaxed);
+    SHARE.store(large_share_bytes().clamp(SHARE_LEAST, SHARE_MOST), Ordering::Relaxed);
 }
 
 /// A thread looks at the clock, as it does every 32 slow paths. `looks` is its own: how often in this period. From
@@ -98,14 +108,14 @@ pub fn next_period() {
 #[repr(C)]
 pub struct Stock {
     /// Stamped, oldest first.
-    pub waiting: Queue,
+    pub waiting: lists::Queue,
     /// Reusable, marked in.
     pub full: Stack,
 }
 
 impl Stock {
     /// None.
-    pub const EMPTY: Stock = Stock { waiting: Queue::new(), full: Stack::new() };
+    pub const EMPTY: Stock = Stock { waiting: lists::Queue::new(), full: Stack::new() };
 
     /// How many.
     #[inline(always)]
@@ -121,8 +131,10 @@ pub struct Contents {
     pub held: usize,
     /// Per class.
     pub stocks: [Stock; CLASSES],
-    /// Large blocks; not among the bytes above.
+    /// Large blocks; not among the bytes above: those that may be handed out, ...
     pub ready: Ready,
+    /// ... and closed batches of them that wait.
+    pub large: Queue,
 }
 
 const CLOSED: u32 = 0;
@@ -179,12 +191,14 @@ impl Shelf {
         self.open.store(CLOSED, Ordering::Release);
     }
 
-    /// Bytes of large blocks on it, and how many it has handed out; stale figures for statistics.
+    /// Bytes of large blocks on it that are ready or wait, and how many it has handed out; stale figures for statistics.
     pub fn held_large(&self) -> (usize, u64) {
         // SAFETY: aligned words of type-stable memory; the owner may be writing them.
         unsafe {
             let ready = &raw const (*self.contents.get()).ready;
-            ((&raw const (*ready).bytes).read_volatile(), (&raw const (*ready).reused).read_volatile())
+            let waiting = (&raw const (*self.contents.get()).large.bytes).read_volatile();
+            let bytes = (&raw const (*ready).bytes).read_volatile().wrapping_add(waiting);
+            (bytes, (&raw const (*ready).reused).read_volatile())
         }
     }
 
@@ -292,12 +306,14 @@ pub fn clear_others(own: *const ThreadCache, whose: Whose) {
 
 fn clear(shelf: &Shelf, quarter: Quarter) {
     let mut taken: [Stock; CLASSES] = [const { Stock::EMPTY }; CLASSES];
-    {
+    let large = {
         let Some(mut open) = shelf.open_by(BY_TAKER) else { return };
         open.held = 0;
         open.ready.empty();
         core::mem::swap(&mut open.stocks, &mut taken);
-    }
+        core::mem::replace(&mut open.large, Queue::EMPTY)
+    };
+    large.clear();
     for (index, stock) in taken.iter_mut().enumerate() {
         let class = Class::new(index);
         while let Some(waiting) = stock.waiting.pop() {

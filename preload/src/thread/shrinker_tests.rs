@@ -2,12 +2,12 @@
 
 use super::*;
 use crate::class::magazine::KINDS;
-use crate::class::quarter::Quarter;
 use crate::class::slab::Slab;
 use crate::constants::AFTER_SCAN;
 use crate::os::map;
 use crate::own_process::in_own_process;
 use crate::page::memdesc::{self, Kind};
+use crate::page::quarter::Quarter;
 use crate::thread::entry::When;
 use crate::thread::mode;
 use crate::thread::readers;

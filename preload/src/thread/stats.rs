@@ -6,7 +6,7 @@ use crate::class::backlog::{self, DOMAIN};
 use crate::class::large_batch::Freed;
 use crate::class::magazine::{KINDS, capacity};
 use crate::class::size_class::{CLASSES, Class};
-use crate::class::{depot, large, pool, verdict};
+use crate::class::{depot, large_pages, pool, verdict};
 use crate::page::{back_off, meta, zone};
 use crate::thread::scan_log::{self, REASONS};
 use crate::thread::{mode, registry, shrinker};
@@ -93,7 +93,7 @@ pub struct Stats {
 pub fn collect() -> Stats {
     let zone = zone::stats();
     let periods = DOMAIN.counters();
-    let large = large::census();
+    let large = large_pages::census();
     let (resting_large, reused_large) = large_blocks();
     let live_large = large.bytes.saturating_sub(large.waiting_bytes + resting_large);
     let (threads, threads_peak) = registry::census();
