@@ -57,12 +57,20 @@ const SQL: &str = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i+1 FROM n 
 
 fn parts(arguments: &Arguments, common: &Common) -> Vec<Part> {
     let torture = if common.quick { 5 } else { arguments.torture };
+    let perl = ["perl", "-e", PERL];
+    let python3 = ["python3", "-c", PYTHON];
+    let sqlite3 = ["sqlite3", ":memory:", SQL];
+    let trace = |name: &str| directory(common).join(format!("{name}.rcutrace")).display().to_string();
+    let traces = ["perl", "python3", "sqlite3"].iter().flat_map(|name| ["--trace".to_owned(), trace(name)]);
     let all = [
         ("self-test", vec!["self-test".to_owned()]),
-        ("workload", words("workload all --seconds 0.2")),
-        ("perl", program(&["perl", "-e", PERL])),
-        ("python3", program(&["python3", "-c", PYTHON])),
-        ("sqlite3", program(&["sqlite3", ":memory:", SQL])),
+        ("record-perl", program(&["record", OUTPUT, &trace("perl")], &perl)),
+        ("record-python3", program(&["record", OUTPUT, &trace("python3")], &python3)),
+        ("record-sqlite3", program(&["record", OUTPUT, &trace("sqlite3")], &sqlite3)),
+        ("workload", words("workload all --seconds 0.2").into_iter().chain(traces).collect()),
+        ("perl", compare(&perl)),
+        ("python3", compare(&python3)),
+        ("sqlite3", compare(&sqlite3)),
         ("rcuscale", words("rcuscale --loops 100")),
         ("refscale", words("refscale")),
         ("smr", words("smr --allocators mimalloc")),
@@ -80,7 +88,7 @@ fn parts(arguments: &Arguments, common: &Common) -> Vec<Part> {
             insert(&["--quick".to_owned()]);
         }
         // Many short rounds: the best of six peers is by chance better than it is, the more so the fewer rounds there are.
-        let usual = (name == "workload" && !common.quick).then_some(10);
+        let usual = (name == "workload" && !common.quick).then_some(7);
         if let Some(rounds) = common.rounds.or(usual) {
             insert(&["--rounds".to_owned(), rounds.to_string()]);
         }
@@ -97,15 +105,49 @@ fn words(line: &str) -> Vec<String> {
     line.split(' ').map(str::to_owned).collect()
 }
 
-fn program(line: &[&str]) -> Vec<String> {
-    let with = peers::USUAL.join(",");
-    let head = ["compare", "--with", &with, "--"];
-    head.into_iter().chain(line.iter().copied()).map(str::to_owned).collect()
+fn compare(line: &[&str]) -> Vec<String> {
+    program(&["compare", "--with", &peers::USUAL.join(",")], line)
+}
+
+fn program(head: &[&str], line: &[&str]) -> Vec<String> {
+    head.iter().chain(&["--"]).chain(line).map(|&word| word.to_owned()).collect()
+}
+
+/// Where a report goes.
+fn directory(common: &Common) -> PathBuf {
+    common.report.clone().unwrap_or_else(|| target_directory().join("report"))
+}
+
+/// What comes before the file that a part writes, and that another part reads.
+const OUTPUT: &str = "--output";
+
+impl Part {
+    /// The file it writes, if it writes one.
+    fn output(&self) -> Option<&Path> {
+        let at = self.line.iter().position(|word| word == OUTPUT)?;
+        self.line.get(at + 1).map(Path::new)
+    }
+
+    /// Without traces that there are not: why, the part says that was to record them.
+    fn with_what_there_is(self) -> Part {
+        let Part { name, line } = self;
+        let mut words = line.into_iter().peekable();
+        let mut kept = Vec::new();
+        while let Some(word) = words.next() {
+            let is_absent = word == "--trace" && words.peek().is_some_and(|file| !Path::new(file).exists());
+            if is_absent {
+                words.next();
+            } else {
+                kept.push(word);
+            }
+        }
+        Part { name, line: kept }
+    }
 }
 
 pub fn run(arguments: &Arguments, common: &Common) -> Result<Outcome, Refusal> {
     let began = Moment::now();
-    let directory = common.report.clone().unwrap_or_else(|| target_directory().join("report"));
+    let directory = directory(common);
     let kept = directory.join("parts");
     let parts = parts(arguments, common);
     if arguments.only.iter().any(|only| parts.iter().all(|part| part.name != only)) {
@@ -117,11 +159,16 @@ pub fn run(arguments: &Arguments, common: &Common) -> Result<Outcome, Refusal> {
     let library = fingerprint(&peers::ours(common))?;
     let bar = progress::bar(parts.len() as u64);
     let mut all = Vec::new();
-    for part in &parts {
+    let mut names = Vec::new();
+    for part in parts {
+        let part = &part.with_what_there_is();
+        names.push(part.name);
         bar.println(format!("part {}: rcumalloc-bench {}", part.name, shown(&part.line)));
         bar.set_message(part.name);
         let file = kept.join(format!("{}.json", part.name));
-        let done = match read(&file, part, library).filter(|_| !arguments.fresh) {
+        let is_there = part.output().is_none_or(Path::exists);
+        let kept = read(&file, part, library).filter(|_| !arguments.fresh && is_there);
+        let done = match kept {
             Some(done) => {
                 bar.println(format!("part {}: kept from {}", part.name, done.date));
                 done
@@ -140,11 +187,13 @@ pub fn run(arguments: &Arguments, common: &Common) -> Result<Outcome, Refusal> {
         publish(&directory, &all, &began)?;
     }
     bar.finish_and_clear();
-    Ok(summary(&parts, &all, &directory))
+    Ok(summary(&names, &all, &directory))
 }
 
 fn perform(part: &Part, library: u64) -> Done {
     let began = Moment::now();
+    // What an earlier report left would be taken for this one's.
+    part.output().map(std::fs::remove_file);
     let mut outcome = crate::line(&part.line).unwrap_or_else(|refusal| Outcome {
         notes: vec![format!("cannot run: {}", refusal.0)],
         results: json!({ "cannot_run": refusal.0 }),
@@ -208,9 +257,9 @@ fn judged(all: &[Done]) -> Outcome {
     }
 }
 
-fn summary(parts: &[Part], all: &[Done], directory: &Path) -> Outcome {
+fn summary(names: &[&str], all: &[Done], directory: &Path) -> Outcome {
     let mut table = crate::output::table::Table::new("Parts", &["part", "seconds", "verdict", ""]);
-    for (part, done) in parts.iter().zip(all) {
+    for (&name, done) in names.iter().zip(all) {
         let outcome = &done.outcome;
         let missed = outcome.targets.iter().filter(|target| target.met == Some(false)).count();
         let verdict = match () {
@@ -219,7 +268,7 @@ fn summary(parts: &[Part], all: &[Done], directory: &Path) -> Outcome {
             () if missed > 0 => format!("{missed} targets missed"),
             () => "good".to_owned(),
         };
-        table.row([part.name.to_owned(), format!("{:.0}", done.seconds), verdict]);
+        table.row([name.to_owned(), format!("{:.0}", done.seconds), verdict]);
     }
     let judged = judged(all);
     // Targets are in the table, not in the outcome: publishing prints the outcome's own again.
@@ -265,6 +314,25 @@ mod tests {
         let at = line.iter().position(|word| word == "--").expect("a program");
         assert_eq!(line[at - 3..=at], ["--quick", "--rounds", "3", "--"]);
         assert_eq!(line[at + 1], "perl");
+    }
+
+    #[test]
+    fn traces_that_could_not_be_recorded_are_left_out() {
+        let directory = std::env::temp_dir().join(format!("rcumalloc-bench-traces-{}", std::process::id()));
+        std::fs::create_dir_all(&directory).expect("a temporary directory");
+        let common = Common { report: Some(directory.clone()), ..Common::default() };
+        let only = |name: &str| parts(&arguments(&[name]), &common).remove(0);
+        let traces = || only("workload").with_what_there_is().line;
+        let before = traces();
+        let recorded = only("record-perl");
+        let trace = recorded.output().expect("it writes one").display().to_string();
+        std::fs::write(&trace, "").expect("a temporary file");
+        let after = traces();
+        let _ = std::fs::remove_dir_all(&directory);
+        assert_eq!(only("workload").line.iter().filter(|word| *word == "--trace").count(), 3);
+        assert!(!before.contains(&"--trace".to_owned()) && before.contains(&"all".to_owned()));
+        assert_eq!(after.iter().filter(|word| **word == trace).count(), 1);
+        assert_eq!(after.len(), before.len() + 2);
     }
 
     #[test]

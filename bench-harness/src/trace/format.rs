@@ -52,6 +52,14 @@ pub struct Event {
     pub size: u64,
 }
 
+/// What a trace begins with.
+pub struct Header {
+    pub program: String,
+    pub slots: u32,
+    /// Events of each thread.
+    pub counts: Vec<u32>,
+}
+
 /// A trace.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Trace {
@@ -64,11 +72,6 @@ impl Trace {
     /// Threads that make calls.
     pub fn threads(&self) -> usize {
         self.events.iter().map(|event| event.thread as usize + 1).max().unwrap_or(1)
-    }
-
-    /// Calls that give a block.
-    pub fn allocations(&self) -> u64 {
-        self.events.iter().filter(|event| event.kind != Kind::Free).count() as u64
     }
 
     pub fn encode(&self) -> Vec<u8> {
@@ -114,6 +117,14 @@ impl Trace {
 
     /// Reads and validates.
     pub fn decode(bytes: &[u8]) -> Result<Trace, String> {
+        let mut events = Vec::new();
+        let header = Trace::scan(bytes, |_, event| events.push(event))?;
+        Ok(Trace { program: header.program, slots: header.slots, events })
+    }
+
+    /// Reads and validates without keeping events: `visit` gets each, with what the trace begins with, before it is known
+    /// whether those behind it are good.
+    pub fn scan(bytes: &[u8], mut visit: impl FnMut(&Header, Event)) -> Result<Header, String> {
         let Some((body, sum)) = bytes.split_last_chunk::<8>() else {
             return Err("it is too short".to_owned());
         };
@@ -133,11 +144,12 @@ impl Trace {
         let length = u16::from_le_bytes([rest.u8()?, rest.u8()?]);
         let program = String::from_utf8_lossy(rest.take(length.into())?).into_owned();
         let counts: Vec<u32> = (0..threads).map(|_| rest.u32()).collect::<Result<_, _>>()?;
+        let header = Header { program, slots, counts };
         // An event has two bytes at least: what claims more than there can be is not allocated for.
-        if count > rest.left() as u64 || u64::from(slots) > count {
+        let sum: u64 = header.counts.iter().map(|&count| u64::from(count)).sum();
+        if count > rest.left() as u64 || u64::from(slots) > count || sum != count {
             return Err("its header does not fit its length".to_owned());
         }
-        let mut events = Vec::with_capacity(count as usize);
         let mut seen = vec![0_u32; threads as usize];
         let mut full = vec![false; slots as usize];
         let mut thread = None;
@@ -150,6 +162,9 @@ impl Trace {
                 return broken("names a thread or slot that there is not");
             };
             *seen += 1;
+            if *seen > header.counts[event.thread as usize] {
+                return broken("is one more than its thread has");
+            }
             match event.kind {
                 Kind::Free | Kind::Realloc if !*full => return broken("frees an empty slot"),
                 Kind::Malloc | Kind::Calloc | Kind::Memalign(_) if *full => {
@@ -157,25 +172,29 @@ impl Trace {
                 }
                 kind => *full = kind != Kind::Free,
             }
-            events.push(event);
+            visit(&header, event);
         }
-        if rest.left() != 0 || seen != counts {
+        if rest.left() != 0 || seen != header.counts {
             return Err("its events do not fit its header".to_owned());
         }
-        Ok(Trace { program, slots, events })
+        Ok(header)
     }
 
     /// Of a file; the refusal is one line.
     pub fn read(file: &Path) -> Result<Trace, Refusal> {
-        let unreadable = |reason: String| Refusal(format!("unreadable trace {}: {reason}", file.display()));
-        let bytes = std::fs::read(file).map_err(|error| unreadable(error.to_string()))?;
-        Trace::decode(&bytes).map_err(unreadable)
+        let bytes = std::fs::read(file).map_err(|error| unreadable(file, error))?;
+        Trace::decode(&bytes).map_err(|reason| unreadable(file, reason))
     }
 
     pub fn write(&self, file: &Path) -> Result<(), Refusal> {
         std::fs::write(file, self.encode())
             .map_err(Refusal::of(format_args!("cannot write {}", file.display())))
     }
+}
+
+/// The one line about a file that cannot be read.
+pub fn unreadable(file: &Path, reason: impl std::fmt::Display) -> Refusal {
+    Refusal(format!("unreadable trace {}: {reason}", file.display()))
 }
 
 fn varint(bytes: &mut Vec<u8>, mut value: u64) {
@@ -285,7 +304,7 @@ mod tests {
     fn what_is_written_is_read() {
         let trace = example();
         assert_eq!(Trace::decode(&trace.encode()), Ok(trace.clone()));
-        assert_eq!((trace.threads(), trace.allocations()), (3, 4));
+        assert_eq!(trace.threads(), 3);
         let empty = Trace { program: String::new(), slots: 0, events: Vec::new() };
         assert_eq!(Trace::decode(&empty.encode()).map(|trace| trace.events.len()), Ok(0));
     }
@@ -301,6 +320,22 @@ mod tests {
             damaged[at] ^= 0x11;
             assert!(Trace::decode(&damaged).is_err(), "byte {at}");
         }
+    }
+
+    #[test]
+    fn no_thread_has_more_events_than_the_header_says() {
+        let trace = example();
+        let mut bytes = trace.encode();
+        let counts = 8 + 4 + 4 + 8 + 8 + 2 + trace.program.len();
+        // One of the first thread's two is the second's.
+        assert_eq!((bytes[counts], bytes[counts + 4]), (2, 2));
+        (bytes[counts], bytes[counts + 4]) = (1, 3);
+        let end = bytes.len() - 8;
+        let sum = checksum(&bytes[..end]).to_le_bytes();
+        bytes[end..].copy_from_slice(&sum);
+        let mut seen = 0;
+        let refusal = Trace::scan(&bytes, |_, _| seen += 1).map(|_| ()).expect_err("refused");
+        assert_eq!((refusal.as_str(), seen), ("its event 1 is one more than its thread has", 1));
     }
 
     /// With a checksum that fits, so that only what is behind it can refuse.

@@ -6,13 +6,15 @@
 //! come as far as it had when they made their first call. A pass that is over frees what is left, and passes follow
 //! each other until the time is up.
 //!
-//! The trace lies in memory of its own, not the measured allocator's, and the peak is counted from when it has been loaded.
+//! The trace is read into memory of its own, not the measured allocator's, which would keep some of it for the replay; the peak
+//! is counted from when it has been read.
 
 use std::hint::black_box;
+use std::path::Path;
 use std::sync::atomic::{AtomicPtr, AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
-use super::format::{Kind, Trace};
+use super::format::{Event, Header, Kind, Trace, unreadable};
 use crate::machine;
 use crate::measure::latency::{self, Recorder};
 use crate::outcome::Refusal;
@@ -60,10 +62,7 @@ fn passes<P: Probe>(job: &Job) -> Result<Tally, Refusal> {
     let Some(file) = &job.trace else { return Err(Refusal("replay needs a trace".to_owned())) };
     let scale = latency::nanoseconds_per_tick(Duration::from_millis(10));
     let recording = job.latency.then(|| latency::cost(scale));
-    let trace = Trace::read(file)?;
-    let allocations = trace.allocations();
-    let (parts, slots) = split(&trace);
-    drop(trace);
+    let Loaded { parts, slots, allocations, .. } = load(file)?;
     // The peak so far was the loading's.
     let _ = std::fs::write("/proc/self/clear_refs", "5");
     let base_kib = status_kib("VmRSS:");
@@ -100,26 +99,52 @@ fn passes<P: Probe>(job: &Job) -> Result<Tally, Refusal> {
     })
 }
 
-fn split(trace: &Trace) -> (Vec<Part>, Pages<Slot>) {
-    let mut counts = vec![0; trace.threads()];
-    trace.events.iter().for_each(|event| counts[event.thread as usize] += 1);
-    let mut parts: Vec<Part> =
-        counts.iter().map(|&count| Part { steps: Pages::new(count), starts: Vec::new() }).collect();
-    let mut done = vec![0; parts.len()];
-    let mut turns = vec![0; trace.slots as usize];
-    for event in &trace.events {
-        let thread = event.thread as usize;
-        if thread != 0 && done[thread] == 0 {
-            let first = done[0];
-            parts[0].starts.push((first, thread));
+/// A trace as its threads replay it.
+struct Loaded {
+    parts: Vec<Part>,
+    slots: Pages<Slot>,
+    /// Calls that give a block.
+    allocations: u64,
+    /// Calls so far, of each thread and of each slot.
+    done: Vec<usize>,
+    turns: Pages<u32>,
+}
+
+impl Loaded {
+    fn new(header: &Header) -> Loaded {
+        let part = |&count: &u32| Part { steps: Pages::new(count as usize), starts: Vec::new() };
+        let slots = header.slots as usize;
+        Loaded {
+            parts: header.counts.iter().map(part).collect(),
+            slots: Pages::new(slots),
+            allocations: 0,
+            done: vec![0; header.counts.len()],
+            turns: Pages::new(slots),
         }
-        let turn = turns[event.slot as usize];
-        turns[event.slot as usize] += 1;
-        let step = Step { kind: event.kind, slot: event.slot, turn, size: event.size };
-        parts[thread].steps.set(done[thread], step);
-        done[thread] += 1;
     }
-    (parts, Pages::new(trace.slots as usize))
+
+    fn add(&mut self, event: Event) {
+        let (thread, slot) = (event.thread as usize, event.slot as usize);
+        if thread != 0 && self.done[thread] == 0 {
+            self.parts[0].starts.push((self.done[0], thread));
+        }
+        let turn = self.turns.slice()[slot];
+        self.turns.set(slot, turn + 1);
+        let step = Step { kind: event.kind, slot: event.slot, turn, size: event.size };
+        self.parts[thread].steps.set(self.done[thread], step);
+        self.done[thread] += 1;
+        self.allocations += u64::from(event.kind != Kind::Free);
+    }
+}
+
+fn load(file: &Path) -> Result<Loaded, Refusal> {
+    let bytes = Pages::of_file(file).map_err(|error| unreadable(file, error))?;
+    let mut loaded = None;
+    let header = Trace::scan(bytes.slice(), |header, event| {
+        loaded.get_or_insert_with(|| Loaded::new(header)).add(event);
+    });
+    let header = header.map_err(|reason| unreadable(file, reason))?;
+    Ok(loaded.unwrap_or_else(|| Loaded::new(&header)))
 }
 
 fn pass<P: Probe>(parts: &[Part], slots: &[Slot], touch: Touch) -> Vec<Option<Recorder>> {
@@ -232,6 +257,19 @@ impl<T> Pages<T> {
     fn slice(&self) -> &[T] {
         // SAFETY: `count` elements, zeroed or set.
         unsafe { std::slice::from_raw_parts(self.start, self.count) }
+    }
+}
+
+impl Pages<u8> {
+    /// What a file holds.
+    fn of_file(file: &Path) -> std::io::Result<Pages<u8>> {
+        let mut file = std::fs::File::open(file)?;
+        let length = usize::try_from(file.metadata()?.len()).map_err(std::io::Error::other)?;
+        let bytes: Pages<u8> = Pages::new(length);
+        // SAFETY: the mapping has as many bytes, and nobody else knows of it.
+        let room = unsafe { std::slice::from_raw_parts_mut(bytes.start, length) };
+        std::io::Read::read_exact(&mut file, room)?;
+        Ok(bytes)
     }
 }
 

@@ -54,9 +54,9 @@ pub struct Arguments {
     /// What of a fresh block is written
     #[arg(long, value_enum)]
     pub touch: Option<Touch>,
-    /// For replay: what `record` wrote
+    /// What `record` wrote: for replay, or to be replayed beside all; may be given several times
     #[arg(long, value_name = "FILE")]
-    pub trace: Option<PathBuf>,
+    pub trace: Vec<PathBuf>,
     /// Do not measure latencies
     #[arg(long)]
     pub no_latency: bool,
@@ -72,7 +72,7 @@ impl Arguments {
             threads: None,
             sizes: None,
             touch: None,
-            trace: None,
+            trace: Vec::new(),
             no_latency: false,
         }
     }
@@ -135,20 +135,25 @@ fn jobs(arguments: &Arguments, common: &Common) -> Result<Vec<Job>, Refusal> {
         seed: 1,
         trace: None,
     };
-    match arguments.name.as_str() {
-        "all" => Ok(catalogue::ALL.iter().map(|entry| job(entry.about)).collect()),
-        "replay" => {
-            let Some(file) = &arguments.trace else {
-                return Err(Refusal("replay needs --trace FILE; `record -- PROGRAM` makes one".to_owned()));
-            };
-            // Found out here, before a child would for each allocator.
-            let trace = trace::format::Trace::read(file)?;
-            let file = std::path::absolute(file).map_err(Refusal::of("bad path"))?;
-            let job = job(&trace::replay::ABOUT);
-            Ok(vec![Job { trace: Some(file), threads: trace.threads(), ..job }])
+    let replay = |file: &PathBuf| {
+        // Found out here, before a child would for each allocator.
+        let trace = trace::format::Trace::read(file)?;
+        let file = std::path::absolute(file).map_err(Refusal::of("bad path"))?;
+        Ok(Job { trace: Some(file), threads: trace.threads(), ..job(&trace::replay::ABOUT) })
+    };
+    let (name, traces) = (arguments.name.as_str(), &arguments.trace);
+    let patterns = match name {
+        "all" => catalogue::ALL.iter().map(|entry| job(entry.about)).collect(),
+        "replay" if traces.is_empty() => {
+            return Err(Refusal("replay needs --trace FILE; `record -- PROGRAM` makes one".to_owned()));
         }
-        name => Ok(vec![job(catalogue::find(name)?.about)]),
+        "replay" => Vec::new(),
+        name => vec![job(catalogue::find(name)?.about)],
+    };
+    if !matches!(name, "all" | "replay") && !traces.is_empty() {
+        return Err(Refusal(format!("--trace is for replay and all, not for {name}")));
     }
+    patterns.into_iter().map(Ok).chain(traces.iter().map(replay)).collect()
 }
 
 fn measure(
@@ -160,7 +165,7 @@ fn measure(
     bar: &indicatif::ProgressBar,
 ) -> Result<Run, Refusal> {
     let one = |allocator: &Allocator, job: &Job| -> Result<Tally, String> {
-        bar.set_message(format!("{} {}", job.workload, allocator.name));
+        bar.set_message(format!("{} {}", job.name(), allocator.name));
         let answer = once(job, allocator);
         bar.inc(1);
         answer.map_err(|refusal| refusal.0)

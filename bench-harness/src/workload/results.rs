@@ -122,7 +122,7 @@ impl Run {
     }
 
     fn table(&self, base: &str) -> Table {
-        let name = &self.job.workload;
+        let name = &self.job.name();
         let (least, most) = self.job.sizes;
         let to_base = format!("ratio to {base}");
         let mut table = Table::new(
@@ -188,7 +188,7 @@ impl Run {
             };
             self.sides.iter().filter_map(bar).collect()
         };
-        let name = &self.job.workload;
+        let name = &self.job.name();
         let line = |side: &Side| {
             let latency = side.latency?;
             let nines = [(0.3, latency.p50), (2.0, latency.p99), (3.0, latency.p999), (4.0, latency.p9999)];
@@ -309,7 +309,7 @@ fn summary(runs: &[Run], choice: &Choice, base: &str) -> Table {
     ));
     let mut columns: Vec<Vec<f64>> = vec![Vec::new(); names.len()];
     for run in runs {
-        let mut row = vec![run.job.workload.clone()];
+        let mut row = vec![run.job.name()];
         for (column, name) in columns.iter_mut().zip(&names) {
             let side = run.sides.iter().find(|side| side.name == *name);
             row.push(match side.and_then(|side| Some((side, side.ratio?))) {
@@ -336,7 +336,8 @@ fn summary(runs: &[Run], choice: &Choice, base: &str) -> Table {
 
 /// The promise about workloads; of a full run only.
 fn targets(runs: &[Run], base: &str) -> Vec<Target> {
-    if runs.len() < catalogue::ALL.len() || base != "glibc" {
+    let patterns = runs.iter().filter(|run| run.job.trace.is_none()).count();
+    if patterns < catalogue::ALL.len() || base != "glibc" {
         return Vec::new();
     }
     let ours: Vec<(&Run, &Side)> = runs
@@ -344,16 +345,16 @@ fn targets(runs: &[Run], base: &str) -> Vec<Target> {
         .filter_map(|run| Some((run, run.sides.iter().find(|side| side.name == "rcumalloc")?)))
         .collect();
     let close = ours.iter().filter(|(_, side)| side.is_close()).count();
-    let behind: Vec<&str> = ours
+    let behind: Vec<String> = ours
         .iter()
         .filter(|(_, side)| side.ratio.is_none_or(|ratio| ratio.greatest < 1.0))
-        .map(|(run, _)| run.job.workload.as_str())
+        .map(|(run, _)| run.job.name())
         .collect();
     let judged = !ours.is_empty();
     vec![
         Target {
             what: "workloads: first or within 5 % of the best peer on at least half".into(),
-            seen: format!("{close} of {}", ours.len()),
+            seen: format!("{close} of {}{}", ours.len(), of_traces(&ours)),
             met: judged.then_some(close * 2 >= ours.len()),
         },
         Target {
@@ -366,6 +367,16 @@ fn targets(runs: &[Run], base: &str) -> Vec<Target> {
             met: judged.then_some(behind.is_empty()),
         },
     ]
+}
+
+/// How many of those are programs, if any.
+fn of_traces(ours: &[(&Run, &Side)]) -> String {
+    let traces = || ours.iter().filter(|(run, _)| run.job.trace.is_some());
+    let close = traces().filter(|(_, side)| side.is_close()).count();
+    match traces().count() {
+        0 => String::new(),
+        count => format!(", of which {close} of {count} are recorded programs"),
+    }
 }
 
 #[cfg(test)]

@@ -49,6 +49,14 @@ pub struct Job {
     pub trace: Option<PathBuf>,
 }
 
+impl Job {
+    /// The workload, and of a replay what is replayed.
+    pub fn name(&self) -> String {
+        let trace = self.trace.as_ref().and_then(|file| file.file_stem());
+        trace.map_or_else(|| self.workload.clone(), |trace| format!("{} {}", self.workload, trace.display()))
+    }
+}
+
 /// What a run says.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Tally {
