@@ -8,8 +8,10 @@
  * call, one that obtains an address after it; so an address is never obtained before it has been given up. A
  * realloc does both and is two events.
  *
- * Only the process that was started is recorded: a forked child stops, and the environment variable is removed
- * before main. RCUMALLOC_BENCH_RECORD names the output file. src/trace/record.rs reads it.
+ * Only the process that was started is recorded: a forked child stops, and a program that a child executes finds that
+ * the process is another and removes the variables. A program that the process itself executes begins the
+ * file anew: whoever starts a script that executes the program meant the program. RCUMALLOC_BENCH_RECORD
+ * names the output file, which src/trace/record.rs reads, RCUMALLOC_BENCH_RECORD_PID the process.
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -17,6 +19,7 @@
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -58,11 +61,18 @@ static void unmap_chunk(void *unused) {
 static void forked(void) { recording = 0; }
 
 __attribute__((constructor)) static void begin(void) {
-    const char *to = getenv("RCUMALLOC_BENCH_RECORD");
+    const char *to = getenv("RCUMALLOC_BENCH_RECORD"), *owner = getenv("RCUMALLOC_BENCH_RECORD_PID");
     if (!to || strlen(to) >= sizeof path) return;
+    char own[16];
+    snprintf(own, sizeof own, "%d", getpid());
+    if (owner && strcmp(owner, own) != 0) {
+        unsetenv("RCUMALLOC_BENCH_RECORD");
+        unsetenv("RCUMALLOC_BENCH_RECORD_PID");
+        unsetenv("LD_PRELOAD");
+        return;
+    }
     strcpy(path, to);
-    unsetenv("RCUMALLOC_BENCH_RECORD");
-    unsetenv("LD_PRELOAD");
+    if (owner ? truncate(path, 0) : setenv("RCUMALLOC_BENCH_RECORD_PID", own, 1)) return;
     if (pthread_key_create(&at_thread_end, unmap_chunk) || pthread_atfork(0, 0, forked)) return;
     recording = 1;
 }

@@ -88,6 +88,11 @@ fn what_cannot_be_done_is_one_line() {
         format!("unreadable trace {junk}: it is no trace of rcumalloc-bench record")
     );
     assert!(refusal(&["workload", "replay", "--with", "glibc", "--trace", &absent]).contains("No such file"));
+    assert!(refusal(&["workload", "all", "--with", "glibc", "--trace", &absent]).contains("No such file"));
+    assert_eq!(
+        refusal(&["workload", "fifo", "--with", "glibc", "--trace", &junk]),
+        "--trace is for replay and all, not for fifo"
+    );
     assert!(refusal(&["workload", "fifo", "--sizes", "9-3"]).contains("LEAST-GREATEST"));
     assert!(refusal(&["workload", "fifo", "--seconds", "0"]).contains("--seconds"));
     assert!(refusal(&["workload", "list", "--json", "/no/such/directory/x"]).starts_with("cannot write"));
@@ -238,6 +243,26 @@ fn a_real_program_is_recorded_and_replayed() {
     bytes[middle] ^= 1;
     std::fs::write(&trace, bytes).expect("written");
     assert!(refusal(&line).ends_with("its checksum does not fit: it is damaged or cut off"));
+}
+
+/// A start script's own calls are not what is meant, nor are its children's.
+#[test]
+fn the_program_that_a_script_executes_is_recorded() {
+    let scratch = Scratch::new("script");
+    let trace = scratch.file("s.rcutrace");
+    let perl = "my %h; for my $i (1..20000) { $h{$i % 500} = \"x\" x ($i % 90) }";
+    let events = |program: &[&str]| {
+        let output = bench(&[&["record", "-o", &trace, "--json", "-", "--"], program].concat());
+        let recorded: Value = serde_json::from_str(&out(&output)).expect("JSON");
+        assert_eq!(recorded["results"]["lost"], 0, "{recorded}");
+        recorded["results"]["events"].as_f64().unwrap_or(0.0)
+    };
+    let direct = events(&["perl", "-e", perl]);
+    let script = format!("perl -e '{perl}'; exec perl -e '{perl}'");
+    let through_a_script = events(&["sh", "-c", &script]);
+    assert!(direct > 1000.0 && (0.98..1.02).contains(&(through_a_script / direct)));
+    // What follows it is not: a shell that goes on has calls of its own.
+    assert!(events(&["sh", "-c", &format!("perl -e '{perl}'; :")]) < direct / 2.0);
 }
 
 /// Eight threads whose blocks change hands, recorded and replayed with as many.
