@@ -120,7 +120,8 @@ impl Queue {
         if self.head.is_empty() {
             self.tail = None;
         }
-        self.bytes -= oldest.bytes();
+        // Wrapping: that of a thread which a fork left behind may be torn.
+        self.bytes = self.bytes.wrapping_sub(oldest.bytes());
         // SAFETY: whatever is in a queue came through `push`.
         Some(unsafe { Stamped::from_unopened(oldest) })
     }
