@@ -159,10 +159,8 @@ pub fn run(arguments: &Arguments, common: &Common) -> Result<Outcome, Refusal> {
     let library = fingerprint(&peers::ours(common))?;
     let bar = progress::bar(parts.len() as u64);
     let mut all = Vec::new();
-    let mut names = Vec::new();
     for part in parts {
         let part = &part.with_what_there_is();
-        names.push(part.name);
         bar.println(format!("part {}: rcumalloc-bench {}", part.name, shown(&part.line)));
         bar.set_message(part.name);
         let file = kept.join(format!("{}.json", part.name));
@@ -187,7 +185,7 @@ pub fn run(arguments: &Arguments, common: &Common) -> Result<Outcome, Refusal> {
         publish(&directory, &all, &began)?;
     }
     bar.finish_and_clear();
-    Ok(summary(&names, &all, &directory))
+    Ok(summary(&all, &directory))
 }
 
 fn perform(part: &Part, library: u64) -> Done {
@@ -257,10 +255,9 @@ fn judged(all: &[Done]) -> Outcome {
     }
 }
 
-fn summary(names: &[&str], all: &[Done], directory: &Path) -> Outcome {
+fn summary(all: &[Done], directory: &Path) -> Outcome {
     let mut table = crate::output::table::Table::new("Parts", &["part", "seconds", "verdict", ""]);
-    for (&name, done) in names.iter().zip(all) {
-        let outcome = &done.outcome;
+    for Done { outcome, seconds, .. } in all {
         let missed = outcome.targets.iter().filter(|target| target.met == Some(false)).count();
         let verdict = match () {
             () if outcome.results.get("cannot_run").is_some() => outcome.notes[1].clone(),
@@ -268,7 +265,7 @@ fn summary(names: &[&str], all: &[Done], directory: &Path) -> Outcome {
             () if missed > 0 => format!("{missed} targets missed"),
             () => "good".to_owned(),
         };
-        table.row([name.to_owned(), format!("{:.0}", done.seconds), verdict]);
+        table.row([outcome.command.clone(), format!("{seconds:.0}"), verdict]);
     }
     let judged = judged(all);
     // Targets are in the table, not in the outcome: publishing prints the outcome's own again.

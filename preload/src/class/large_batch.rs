@@ -136,7 +136,9 @@ impl Queue {
     /// Gives what has elapsed to the zone and the rest to the queue for all threads.
     pub fn clear(mut self) {
         while let Some(batch) = self.pop_elapsed() {
-            settle_and_release(batch);
+            if let Some(freed) = settle_and_open(batch) {
+                large_pages::release(freed);
+            }
         }
         while let Some(batch) = self.pop() {
             put(batch);
@@ -178,15 +180,12 @@ pub fn take_elapsed() -> Option<Freed> {
         SHARED.count.fetch_sub(1, Relaxed);
         oldest
     };
-    backlog::settle(oldest.peek().bytes());
-    waiting::open(oldest)
+    settle_and_open(oldest)
 }
 
-fn settle_and_release(batch: Stamped<Freed>) {
+fn settle_and_open(batch: Stamped<Freed>) -> Option<Freed> {
     backlog::settle(batch.peek().bytes());
-    if let Some(batch) = waiting::open(batch) {
-        large_pages::release(batch);
-    }
+    waiting::open(batch)
 }
 
 /// Gives the batches whose grace period has passed to the zone. Returns bytes.

@@ -201,7 +201,7 @@ impl ThreadCache {
     pub fn alloc_to_grow(&mut self, size: usize, align: usize) -> Option<(usize, bool)> {
         let pages = large::pages_for(size)?;
         let mut surplus = Freed::EMPTY;
-        if large_batch::any_waiting() {
+        if any_waits(self.shelf.open().as_deref()) {
             // Blocks that were outgrown may have waited long enough.
             self.take_up(usize::MAX, align, &mut surplus);
         }
@@ -212,7 +212,7 @@ impl ThreadCache {
     fn ready(&mut self, pages: usize, align: usize, surplus: &mut Freed) -> Option<LargeRef> {
         let mut shelf = self.shelf.open()?;
         let block = shelf.ready.take(pages, align);
-        if block.is_some() || (shelf.large.is_empty() && !large_batch::any_waiting()) {
+        if block.is_some() || !any_waits(Some(&shelf)) {
             return block;
         }
         drop(shelf);
@@ -291,8 +291,7 @@ impl ThreadCache {
         self.reclaim_large();
         large_batch::reclaim();
         give_back(unused);
-        let waits = self.shelf.open().is_none_or(|shelf| !shelf.large.is_empty());
-        if waits || large_batch::any_waiting() {
+        if any_waits(self.shelf.open().as_deref()) {
             DOMAIN.advance(Demand::Start);
         }
     }
@@ -311,6 +310,12 @@ impl ThreadCache {
         drop(shelf);
         waiting.clear();
     }
+}
+
+/// Whether a batch waits, on an open shelf or for everybody; as far as is known, where a taker has the shelf.
+#[inline]
+fn any_waits(shelf: Option<&Contents>) -> bool {
+    large_batch::any_waiting() || shelf.is_none_or(|shelf| !shelf.large.is_empty())
 }
 
 /// The oldest batch of an open shelf, if its grace period has passed.
@@ -367,6 +372,7 @@ pub fn free_without_cache(block: LargeRef, defer: bool) {
 mod tests {
     use super::*;
     use crate::own_process::in_own_process;
+    use crate::page::memdesc;
     use crate::thread::shelf::{Whose, clear_others};
     use crate::thread::tests::{give, take};
     use crate::thread::{entry, exit, readers};
@@ -406,6 +412,19 @@ mod tests {
         cache().flush_reusable(0);
         assert_eq!(large_pages::census().count, 2, "the two that were taken");
         assert_eq!(backlog::deferred_and(cache().ledger.balance), 0);
+    }
+
+    #[test]
+    fn what_was_outgrown_is_room_for_what_grows() {
+        in_own_process!();
+        mode::go_concurrent();
+        let outgrown = take(SIZE);
+        let block = large::claim(outgrown, memdesc::of(outgrown), true).expect("it is live");
+        cache().defer_large(block);
+        assert_eq!((waits_here(), large_batch::waiting_bytes()), (SIZE, 0));
+        assert!(backlog::expedite(DOMAIN.start_poll()));
+        assert!(cache().alloc_to_grow(2 * SIZE, 16).is_some());
+        assert_eq!((waits_here(), large_pages::census().count), (0, 1));
     }
 
     #[test]
