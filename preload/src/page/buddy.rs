@@ -7,19 +7,30 @@
 //! above is n/2: coalescing is arithmetic. For each 64 units
 //! a row of an index has a word for each order, whose bits say which of them hold such a block. A search
 //! takes the smallest order that fits and of these the lowest address, which keeps a heap
-//! dense and its top empty; but before that, of the first 64 units with such a block, one of the asking
-//! [`Quarter`]'s: who cut a whole unit has it until it is whole again.
+//! dense and its top empty.
+//!
+//! Who cuts a whole unit has it until it is whole again, so that neighbours come back together, as Linux groups
+//! pages by mobility: a unit is cut for [`Blocks`](Cut::Blocks), which become slabs and stay as long as one of many
+//! blocks or a cache holds on to them, or for [`Runs`](Cut::Runs), which are one large block each, come and go, and
+//! find no room between slabs that stay. Either is sought first in units cut for it, then in whole ones, then in the
+//! other's, before the heap grows. Runs also, of the first 64 units that have what fits, in one of the asking
+//! [`Quarter`]'s.
 //!
 //! A free page is *dirty* if it has been given out since the system last zeroed it. Clean
 //! pages are worth knowing: purging them is wasted, and calloc need not clear them.
 //!
 //! Pages are numbers here, relative to the window. Protected by the zone's lock.
 
+mod dirt;
+mod unit;
+
+pub use unit::Unit;
+use unit::{Cut, ORDERS};
+
 use super::idle::Idle;
 use super::quarter::Quarter;
 use crate::constants::{MAX_ORDER, MAX_UNITS, UNIT_PAGES};
-
-const ORDERS: usize = MAX_ORDER as usize + 1;
+use core::ops::Range;
 
 /// Orders a block may be larger than a run that is to grow (tune): with two, what doubles in turn with others grows
 /// in place four times in five and is 1.8 times as fast, with one and with three 1.1 and 1.4 times.
@@ -35,51 +46,6 @@ pub enum Place {
     Roomy,
 }
 
-/// What is known of one unit. All zero: no page of it is free.
-#[repr(C, align(64))]
-pub struct Unit {
-    tree: [u64; 32],
-    dirty: [u64; 16],
-    blocks: [u16; ORDERS],
-    /// In each 64th unit: the row of the index for it and the next 63.
-    row: [u64; ORDERS],
-    /// Beside it: which of them may hold dirt. A clear bit is certain, a set one may be old.
-    soiled: u64,
-    /// And which of them each quarter has cut.
-    cut_by: [u64; Quarter::COUNT],
-}
-
-impl Unit {
-    fn has(&self, node: usize) -> bool {
-        self.tree[node / 64] >> (node % 64) & 1 != 0
-    }
-
-    fn flip(&mut self, node: usize) {
-        self.tree[node / 64] ^= 1 << (node % 64);
-    }
-
-    /// The lowest free block of this order.
-    fn lowest(&self, order: u32) -> Option<usize> {
-        let width = UNIT_PAGES >> order; // nodes of this order: width..2*width
-        if width < 64 {
-            let level = self.tree[0] & (((1u128 << (2 * width)) - (1 << width)) as u64);
-            return (level != 0).then(|| level.trailing_zeros() as usize);
-        }
-        let words = width / 64..2 * width / 64;
-        words.into_iter().find_map(|w| {
-            let word = self.tree[w];
-            (word != 0).then(|| w * 64 + word.trailing_zeros() as usize)
-        })
-    }
-}
-
-/// The bits of word `word` of a page bitmap that lie in [from, to).
-fn bits(word: usize, from: usize, to: usize) -> u64 {
-    let low = from.max(word * 64) - word * 64;
-    let high = to.min(word * 64 + 64) - word * 64;
-    if high <= low { 0 } else { (u64::MAX >> (64 - (high - low))) << low }
-}
-
 /// The allocator's state. All zero: no units.
 pub struct Buddy {
     units: *mut Unit,
@@ -90,8 +56,8 @@ pub struct Buddy {
     pub fetched_clean: usize,
     /// Of the dirty pages, those that nobody came to use.
     pub idle: Idle,
-    blocks: [u32; ORDERS],
-    first: [u32; ORDERS],
+    blocks: [[u32; ORDERS]; Cut::COUNT],
+    first: [[u32; ORDERS]; Cut::COUNT],
 }
 
 // SAFETY: the pointer is to the window's table of units, which belongs to this alone.
@@ -107,8 +73,8 @@ impl Buddy {
             dirty: 0,
             fetched_clean: 0,
             idle: Idle::new(),
-            blocks: [0; ORDERS],
-            first: [0; ORDERS],
+            blocks: [[0; ORDERS]; Cut::COUNT],
+            first: [[0; ORDERS]; Cut::COUNT],
         }
     }
 
@@ -141,10 +107,6 @@ impl Buddy {
         (self.units, self.known) = (units, known);
     }
 
-    fn row(&mut self, row: usize) -> &mut [u64; ORDERS] {
-        &mut self.unit(row * 64).row
-    }
-
     /// Pages that are free.
     pub fn free_pages(&self) -> usize {
         self.free
@@ -161,39 +123,46 @@ impl Buddy {
         unsafe { &mut *self.units.add(unit) }
     }
 
+    /// The unit that has the row of the index for `unit`.
+    fn row_of(&mut self, unit: usize) -> &mut Unit {
+        self.unit(unit / 64 * 64)
+    }
+
+    /// Where the index has a block of this order in this unit.
+    fn cut(&mut self, unit: usize, order: u32) -> Cut {
+        let for_runs = order < MAX_ORDER && self.row_of(unit).for_runs >> (unit % 64) & 1 != 0;
+        if for_runs { Cut::Runs } else { Cut::Blocks }
+    }
+
     fn insert(&mut self, unit: usize, node: usize, order: u32) {
-        let o = order as usize;
+        let (cut, o) = (self.cut(unit, order) as usize, order as usize);
         let it = self.unit(unit);
         it.flip(node);
         it.blocks[o] += 1;
-        self.row(unit / 64)[o] |= 1 << (unit % 64);
-        self.first[o] = self.first[o].min((unit / 64) as u32);
-        self.blocks[o] += 1;
+        self.row_of(unit).row[cut][o] |= 1 << (unit % 64);
+        self.first[cut][o] = self.first[cut][o].min((unit / 64) as u32);
+        self.blocks[cut][o] += 1;
         self.free += 1 << order;
     }
 
     fn remove(&mut self, unit: usize, node: usize, order: u32) {
-        let o = order as usize;
+        let (cut, o) = (self.cut(unit, order) as usize, order as usize);
         let it = self.unit(unit);
         it.flip(node);
         it.blocks[o] -= 1;
         if it.blocks[o] == 0 {
-            self.row(unit / 64)[o] &= !(1 << (unit % 64));
+            self.row_of(unit).row[cut][o] &= !(1 << (unit % 64));
         }
-        self.blocks[o] -= 1;
+        self.blocks[cut][o] -= 1;
         self.free -= 1 << order;
     }
 
-    /// Takes the best block of this order for `quarter`, dirt as it is.
-    fn take(&mut self, order: u32, quarter: Option<Quarter>) -> Option<usize> {
-        let fit = (order..=MAX_ORDER).find(|&o| self.blocks[o as usize] > 0)?;
-        let o = fit as usize;
-        // `first` is a lower bound; make it exact.
-        while self.row(self.first[o] as usize)[o] == 0 {
-            self.first[o] += 1;
-        }
-        let row = self.first[o] as usize;
-        let unit = row * 64 + self.choose(row, o, quarter);
+    /// Takes the best block of this order for `cut` and `quarter`, dirt as it is.
+    fn take(&mut self, order: u32, cut: Cut, quarter: Option<Quarter>) -> Option<usize> {
+        let (unit, fit) = self
+            .choose(order..MAX_ORDER, cut, quarter)
+            .or_else(|| self.choose_whole(cut, quarter))
+            .or_else(|| self.choose(order..MAX_ORDER, cut.other(), None))?;
         let mut node = self.unit(unit).lowest(fit)?;
         self.remove(unit, node, fit);
         for half in (order..fit).rev() {
@@ -203,18 +172,37 @@ impl Buddy {
         Some(unit * UNIT_PAGES + ((node << order) & (UNIT_PAGES - 1)))
     }
 
-    /// Which of the units of a row, some of which hold a block of order `o`, is to give one.
-    fn choose(&mut self, row: usize, o: usize, quarter: Option<Quarter>) -> usize {
-        let Unit { row, cut_by, .. } = self.unit(row * 64);
-        let own = quarter.map_or(0, |quarter| row[o] & cut_by[quarter.index()]);
-        let unit = if own != 0 { own } else { row[o] }.trailing_zeros() as usize;
-        if o == MAX_ORDER as usize {
-            cut_by.iter_mut().for_each(|units| *units &= !(1 << unit));
-            if let Some(quarter) = quarter {
-                cut_by[quarter.index()] |= 1 << unit;
-            }
+    /// A unit with a block of one of these orders, of those cut for `cut`; and the order, the smallest there is.
+    fn choose(&mut self, orders: Range<u32>, cut: Cut, quarter: Option<Quarter>) -> Option<(usize, u32)> {
+        let blocks = &self.blocks[cut as usize];
+        let order = { orders }.find(|&o| blocks[o as usize] > 0)?;
+        let o = order as usize;
+        // `first` is a lower bound; make it exact.
+        let mut first = self.first[cut as usize][o] as usize;
+        while self.unit(first * 64).row[cut as usize][o] == 0 {
+            first += 1;
         }
-        unit
+        self.first[cut as usize][o] = first as u32;
+        let Unit { row, cut_by, .. } = self.unit(first * 64);
+        let all = row[cut as usize][o];
+        let own = quarter.map_or(0, |quarter| all & cut_by[quarter.index()]);
+        Some((first * 64 + if own != 0 { own } else { all }.trailing_zeros() as usize, order))
+    }
+
+    /// A whole unit; `cut` and `quarter` have it now.
+    fn choose_whole(&mut self, cut: Cut, quarter: Option<Quarter>) -> Option<(usize, u32)> {
+        let (unit, order) = self.choose(MAX_ORDER..MAX_ORDER + 1, Cut::Blocks, None)?;
+        let bit = 1 << (unit % 64);
+        let Unit { for_runs, cut_by, .. } = self.row_of(unit);
+        match cut {
+            Cut::Blocks => *for_runs &= !bit,
+            Cut::Runs => *for_runs |= bit,
+        }
+        cut_by.iter_mut().for_each(|units| *units &= !bit);
+        if let Some(quarter) = quarter {
+            cut_by[quarter.index()] |= bit;
+        }
+        Some((unit, order))
     }
 
     /// Gives back a block, aligned to its order, dirt as it is.
@@ -281,34 +269,6 @@ impl Buddy {
         }
     }
 
-    /// Makes the pages of a range dirty or clean; returns how many were not so before.
-    fn dirt(&mut self, page: usize, pages: usize, is_dirty: bool) -> usize {
-        let (mut at, end) = (page, page + pages);
-        let mut changed = 0;
-        while at < end {
-            let base = at / UNIT_PAGES * UNIT_PAGES;
-            let stop = end.min(base + UNIT_PAGES);
-            let unit = self.unit(at / UNIT_PAGES);
-            for word in (at - base) / 64..(stop - base).div_ceil(64) {
-                let mask = bits(word, at - base, stop - base);
-                let old = unit.dirty[word];
-                let new = if is_dirty { old | mask } else { old & !mask };
-                unit.dirty[word] = new;
-                changed += (old ^ new).count_ones() as usize;
-            }
-            at = stop;
-        }
-        if is_dirty {
-            for unit in page / UNIT_PAGES..end.div_ceil(UNIT_PAGES) {
-                self.unit(unit / 64 * 64).soiled |= 1 << (unit % 64);
-            }
-            self.dirty += changed;
-        } else {
-            self.dirty -= changed;
-        }
-        changed
-    }
-
     /// New pages: free and clean.
     pub fn add(&mut self, page: usize, pages: usize) {
         self.put_range(page, pages);
@@ -324,7 +284,7 @@ impl Buddy {
 
     /// Takes a block of 2^order pages.
     pub fn alloc(&mut self, order: u32) -> Option<usize> {
-        let page = self.take(order, None)?;
+        let page = self.take(order, Cut::Blocks, None)?;
         self.used(page, 1 << order);
         Some(page)
     }
@@ -352,7 +312,7 @@ impl Buddy {
             let largest = if place == Place::Roomy { (order + ROOM).min(MAX_ORDER) } else { order };
             // What is to grow goes where there is room, whoever's unit that is.
             let quarter = quarter.filter(|_| place == Place::Tight);
-            let fit = |order| Some((self.take(order, quarter)?, order));
+            let fit = |order| Some((self.take(order, Cut::Runs, quarter)?, order));
             let (page, order) = (order..=largest).rev().find_map(fit)?;
             self.put_range(page + pages, (1 << order) - pages);
             page
@@ -382,7 +342,7 @@ impl Buddy {
             }
             let last = start + pages / UNIT_PAGES * UNIT_PAGES;
             for unit in start / UNIT_PAGES..last / UNIT_PAGES {
-                if self.row(unit / 64)[MAX_ORDER as usize] >> (unit % 64) & 1 == 0 {
+                if self.whole(unit / 64) >> (unit % 64) & 1 == 0 {
                     start = (unit + 1) * UNIT_PAGES;
                     continue 'next;
                 }
@@ -395,11 +355,16 @@ impl Buddy {
         None
     }
 
+    /// Which units of a row are free as a whole.
+    fn whole(&mut self, row: usize) -> u64 {
+        self.unit(row * 64).row[Cut::Blocks as usize][MAX_ORDER as usize]
+    }
+
     /// The first unit from `unit` on that is free as a whole.
     fn next_free_unit(&mut self, unit: usize) -> Option<usize> {
         let mut from = unit % 64;
         for row in unit / 64..self.known.div_ceil(64) {
-            let left = self.row(row)[MAX_ORDER as usize] >> from << from;
+            let left = self.whole(row) >> from << from;
             if left != 0 {
                 return Some(row * 64 + left.trailing_zeros() as usize);
             }
@@ -432,66 +397,5 @@ impl Buddy {
             start -= UNIT_PAGES;
         }
         start
-    }
-
-    /// Takes the highest free stretch below page `end` that holds dirt, of at least `least` pages
-    /// and about `most` at the most; it counts as clean from now on: give it back with `free`, dirty if
-    /// it could not be purged. Returns its first page, its length and how many of its pages were
-    /// dirty. The highest, for the lowest are the next to be given out.
-    pub fn take_dirty(&mut self, end: usize, least: usize, most: usize) -> Option<(usize, usize, usize)> {
-        let mut end = end.min(self.known * UNIT_PAGES);
-        while let Some(last) = self.last_dirty(0, end) {
-            let (stop, floor) = (last + 1, (last + 1).saturating_sub(most));
-            let mut start = last;
-            while start > floor
-                && let Some((block, _)) = self.block_at(start - 1)
-                && self.last_dirty(block, start).is_some()
-            {
-                start = block.max(floor);
-            }
-            if stop - start >= least {
-                self.claim(start, stop - start);
-                let dirty = self.dirt(start, stop - start, false);
-                return Some((start, stop - start, dirty));
-            }
-            end = start;
-        }
-        None
-    }
-
-    /// The highest dirty page in [from, end).
-    fn last_dirty(&mut self, from: usize, mut end: usize) -> Option<usize> {
-        while end > from {
-            let unit = self.last_soiled((end - 1) / UNIT_PAGES)?;
-            let base = unit * UNIT_PAGES;
-            let is_whole = end >= base + UNIT_PAGES;
-            end = end.min(base + UNIT_PAGES);
-            let dirty = &self.unit(unit).dirty;
-            for word in (0..(end - base).div_ceil(64)).rev() {
-                let left = dirty[word] & bits(word, 0, end - base);
-                if left != 0 {
-                    let page = base + word * 64 + 63 - left.leading_zeros() as usize;
-                    return (page >= from).then_some(page);
-                }
-            }
-            if is_whole {
-                self.unit(unit / 64 * 64).soiled &= !(1 << (unit % 64));
-            }
-            end = base;
-        }
-        None
-    }
-
-    /// The highest unit up to `unit` that may hold dirt.
-    fn last_soiled(&mut self, unit: usize) -> Option<usize> {
-        let mut mask = u64::MAX >> (63 - unit % 64);
-        for row in (0..=unit / 64).rev() {
-            let left = self.unit(row * 64).soiled & mask;
-            if left != 0 {
-                return Some(row * 64 + 63 - left.leading_zeros() as usize);
-            }
-            mask = u64::MAX;
-        }
-        None
     }
 }

@@ -258,6 +258,39 @@ fn a_quarter_gets_runs_of_the_units_it_has_cut() {
 }
 
 #[test]
+fn blocks_and_runs_keep_to_their_units() {
+    let zone = zone(false, 512 << 20);
+    let run = |pages| zone.alloc_run(pages, PAGE, Place::Tight).unwrap().0;
+    let unit = |page: Page| (page.addr() - zone.state.lock().window.base()) / UNIT;
+    let whole_units = |count| {
+        let ground: Vec<_> = (0..count).map(|_| zone.alloc_pages(MAX_ORDER).unwrap()).collect();
+        // SAFETY: ours.
+        ground.iter().for_each(|&page| unsafe { zone.free(page, UNIT_PAGES) });
+    };
+    // More runs than a row of the index has units; each leaves a hole of one page in its own.
+    let runs: Vec<_> = (0..66).map(|_| run(UNIT_PAGES - 1)).collect();
+    assert!(runs.iter().enumerate().all(|(number, &page)| unit(page) == number));
+    whole_units(2);
+    assert_eq!([0, 3, 0].map(|order| unit(zone.alloc_pages(order).unwrap())), [66; 3], "blocks among runs");
+    assert_eq!([1, 1, 300].map(|pages| unit(run(pages))), [0, 1, 67], "runs among blocks");
+    // Where neither its own nor a whole one has room, the other's does, before the heap grows.
+    assert_eq!([unit(run(500)), unit(run(500))], [67, 66]);
+    assert_eq!(
+        [9, 8].map(|order| unit(zone.alloc_pages(order).unwrap())).map(|unit| unit > 67),
+        [true, false]
+    );
+    // What is whole again is whose who takes it.
+    // SAFETY: ours.
+    unsafe { zone.free(runs[7], UNIT_PAGES - 1) };
+    let half = || zone.alloc_pages(9).unwrap();
+    let (last, first) = (half(), half());
+    assert_eq!([last, first].map(unit), [68, 7]);
+    // SAFETY: ours.
+    unsafe { zone.free(last, 512) };
+    assert_eq!([half(), half(), half()].map(unit), [7, 68, 69]);
+}
+
+#[test]
 fn what_is_to_grow_has_room_behind_it() {
     let zone = zone(false, 64 << 20);
     let ground = zone.alloc_pages(10).unwrap();

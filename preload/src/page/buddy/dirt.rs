@@ -1,0 +1,102 @@
+//! Which free pages are dirty, and where the next to be purged are.
+
+use super::Buddy;
+use crate::constants::UNIT_PAGES;
+
+/// The bits of word `word` of a page bitmap that lie in [from, to).
+fn bits(word: usize, from: usize, to: usize) -> u64 {
+    let low = from.max(word * 64) - word * 64;
+    let high = to.min(word * 64 + 64) - word * 64;
+    if high <= low { 0 } else { (u64::MAX >> (64 - (high - low))) << low }
+}
+
+impl Buddy {
+    /// Makes the pages of a range dirty or clean; returns how many were not so before.
+    pub(super) fn dirt(&mut self, page: usize, pages: usize, is_dirty: bool) -> usize {
+        let (mut at, end) = (page, page + pages);
+        let mut changed = 0;
+        while at < end {
+            let base = at / UNIT_PAGES * UNIT_PAGES;
+            let stop = end.min(base + UNIT_PAGES);
+            let unit = self.unit(at / UNIT_PAGES);
+            for word in (at - base) / 64..(stop - base).div_ceil(64) {
+                let mask = bits(word, at - base, stop - base);
+                let old = unit.dirty[word];
+                let new = if is_dirty { old | mask } else { old & !mask };
+                unit.dirty[word] = new;
+                changed += (old ^ new).count_ones() as usize;
+            }
+            at = stop;
+        }
+        if is_dirty {
+            for unit in page / UNIT_PAGES..end.div_ceil(UNIT_PAGES) {
+                self.row_of(unit).soiled |= 1 << (unit % 64);
+            }
+            self.dirty += changed;
+        } else {
+            self.dirty -= changed;
+        }
+        changed
+    }
+
+    /// Takes the highest free stretch below page `end` that holds dirt, of at least `least` pages
+    /// and about `most` at the most; it counts as clean from now on: give it back with `free`, dirty if
+    /// it could not be purged. Returns its first page, its length and how many of its pages were
+    /// dirty. The highest, for the lowest are the next to be given out.
+    pub fn take_dirty(&mut self, end: usize, least: usize, most: usize) -> Option<(usize, usize, usize)> {
+        let mut end = end.min(self.known * UNIT_PAGES);
+        while let Some(last) = self.last_dirty(0, end) {
+            let (stop, floor) = (last + 1, (last + 1).saturating_sub(most));
+            let mut start = last;
+            while start > floor
+                && let Some((block, _)) = self.block_at(start - 1)
+                && self.last_dirty(block, start).is_some()
+            {
+                start = block.max(floor);
+            }
+            if stop - start >= least {
+                self.claim(start, stop - start);
+                let dirty = self.dirt(start, stop - start, false);
+                return Some((start, stop - start, dirty));
+            }
+            end = start;
+        }
+        None
+    }
+
+    /// The highest dirty page in [from, end).
+    fn last_dirty(&mut self, from: usize, mut end: usize) -> Option<usize> {
+        while end > from {
+            let unit = self.last_soiled((end - 1) / UNIT_PAGES)?;
+            let base = unit * UNIT_PAGES;
+            let is_whole = end >= base + UNIT_PAGES;
+            end = end.min(base + UNIT_PAGES);
+            let dirty = &self.unit(unit).dirty;
+            for word in (0..(end - base).div_ceil(64)).rev() {
+                let left = dirty[word] & bits(word, 0, end - base);
+                if left != 0 {
+                    let page = base + word * 64 + 63 - left.leading_zeros() as usize;
+                    return (page >= from).then_some(page);
+                }
+            }
+            if is_whole {
+                self.row_of(unit).soiled &= !(1 << (unit % 64));
+            }
+            end = base;
+        }
+        None
+    }
+
+    /// The highest unit up to `unit` that may hold dirt.
+    fn last_soiled(&mut self, unit: usize) -> Option<usize> {
+        let mut mask = u64::MAX >> (63 - unit % 64);
+        for row in (0..=unit / 64).rev() {
+            let left = self.unit(row * 64).soiled & mask;
+            if left != 0 {
+                return Some(row * 64 + 63 - left.leading_zeros() as usize);
+            }
+            mask = u64::MAX;
+        }
+        None
+    }
+}
