@@ -315,7 +315,7 @@ impl Buddy {
         let order = pages.max(align).next_power_of_two().trailing_zeros();
         let page = if order <= MAX_ORDER {
             let largest = if place == Place::Roomy { (order + ROOM).min(MAX_ORDER) } else { order };
-            // What is to grow goes where there is room, whoever's unit that is.
+            // What is to grow goes where there is room, whichever quarter's unit that is.
             let quarter = quarter.filter(|_| place == Place::Tight);
             let fit = |order| Some((self.take(order, Cut::Runs, quarter)?, order));
             let (page, order) = (order..=largest).rev().find_map(fit)?;
