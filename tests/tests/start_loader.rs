@@ -95,28 +95,77 @@ fn foreign_pointer() {
     }
 }
 
+fn opened(mode: &str, action: &str) -> Outcome {
+    Victim::new("deepbind").arg(build::program("deepbind_plugin")).args([mode, action]).run()
+}
+
+/// What RTLD_DEEPBIND does where it comes through: by libc's own dlopen, past ours.
 #[test]
 fn deepbind() {
-    let run = |mode: &str, action: &str| -> Outcome {
-        Victim::new("deepbind").arg(build::program("deepbind_plugin")).args([mode, action]).run()
-    };
     // A plug-in that keeps to itself works either way; one that shares works without the flag.
     for (mode, action) in [
-        ("deep", "plugin_keeps"),
+        ("past", "plugin_keeps"),
+        ("apart", "plugin_keeps"),
         ("plain", "plugin_keeps"),
         ("plain", "ours_frees"),
         ("plain", "plugin_frees"),
         ("plain", "plugin_copies"),
     ] {
-        run(mode, action).success();
+        opened(mode, action).success();
     }
-    let outcome = run("deep", "ours_frees");
-    let line = foreign("free", &outcome.word("address"));
-    outcome.aborted_saying(&line);
+    // In a namespace apart the flag changes nothing: malloc is libc's there.
+    for mode in ["past", "apart"] {
+        let outcome = opened(mode, "ours_frees");
+        let line = foreign("free", &outcome.word("address"));
+        outcome.aborted_saying(&line);
+    }
     // The other way round it is libc that is called: all we can do is not to go on.
     for action in ["plugin_frees", "plugin_copies"] {
-        let outcome = run("deep", action);
+        let outcome = opened("past", action);
         assert!(!outcome.status.success() && !outcome.timed_out, "{outcome}");
+    }
+}
+
+#[test]
+fn deepbind_dropped() {
+    for mode in ["deep", "base"] {
+        for action in ["plugin_keeps", "ours_frees", "plugin_frees", "plugin_copies"] {
+            opened(mode, action).success();
+        }
+    }
+    // The loader still knows who asks.
+    let opener = build::program("dlopen_opener");
+    std::fs::create_dir_all(build::made().join("opened")).expect("the target directory can be written");
+    build::compile("opened/libinner.so", "deepbind_plugin", &[]);
+    let outcome = Victim::new("dlopen_caller").arg(opener).run().success();
+    assert_eq!(outcome.text(), "done\n");
+}
+
+/// A debugger allocates in the program for every string in an expression.
+#[test]
+fn debugger_calls_malloc() {
+    if !Path::new("/usr/bin/gdb").exists() {
+        return skipped("there is no gdb: run scripts/setup");
+    }
+    for (mode, beside) in [("all", "none"), ("all", "thread"), ("api", "thread"), ("strict", "none")] {
+        let gdb =
+            command("/usr/bin/gdb").on_glibc().args(["-nx", "-batch", "-ex", "set startup-with-shell off"]);
+        let preload = format!("set environment LD_PRELOAD={}", build::library().display());
+        let gdb = gdb.args(["-ex", &preload, "-ex", &format!("set environment RCUMALLOC_DEFER={mode}")]);
+        // What a breakpoint makes gdb read of our symbols must not change its mind.
+        let gdb = gdb.args(["-ex", "break halt", "-ex", "run", "-ex", "break malloc", "-ex", "delete"]);
+        let gdb = gdb.args([
+            "-ex",
+            "print (int)strlen(\"abcdef\")",
+            "-ex",
+            "print ((long(*)(long))malloc)(24) != 0",
+        ]);
+        let outcome = gdb.arg("--args").arg(build::program("debugged")).arg(beside).run();
+        if String::from_utf8_lossy(&outcome.stderr).contains("ptrace: Operation not permitted") {
+            return skipped("this machine lets nobody debug");
+        }
+        let text = outcome.text();
+        assert!(text.contains("$1 = 6\n") && text.contains("$2 = 1\n"), "{outcome}");
     }
 }
 

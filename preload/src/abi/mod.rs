@@ -5,6 +5,7 @@
 
 pub mod at_exit;
 pub mod atfork;
+pub mod dlopen;
 pub mod info;
 pub mod libc_names;
 pub mod own;
