@@ -41,7 +41,7 @@
 //!
 //! `cookie` (arithmetic), `cell` with `arch` (one thread's side), `reader` (its handle), `domain` (periods)
 //! with `readers` (their list), `expedite` with `questions` (what it asks of a cell), `membarrier`; then, leaves all: `wait`, `batch`, `page`, `hooks`, `demand`, `stall`, `counters`, `misuse`, `clock`,
-//! `sync`. The range map of large mappings will stand beside them.
+//! `sync`. Beside them [`range_map`], which stands on them.
 //!
 //! Borrowed ideas: grace-period sequences and cookies from the kernel's RCU (`rcu_seq_snap`,
 //! `start_poll_synchronize_rcu`); quiescent-state-based readers and membarrier from liburcu; pages of
@@ -63,6 +63,7 @@ mod membarrier;
 mod misuse;
 mod page;
 mod questions;
+pub mod range_map;
 mod reader;
 mod readers;
 mod stall;

@@ -33,6 +33,49 @@ pub(crate) fn relax() {
     loom::thread::yield_now();
 }
 
+/// Plain memory that several threads may reach: no operation orders it, so every access must be ordered by
+/// something else. loom and the sanitizers see each one, and say where nothing does.
+#[cfg(not(loom))]
+pub(crate) struct Unordered<T>(core::cell::UnsafeCell<T>);
+#[cfg(loom)]
+pub(crate) struct Unordered<T>(loom::cell::UnsafeCell<T>);
+
+// SAFETY: both accesses are unsafe, and what they ask for is that they do not race.
+unsafe impl<T: Send> Sync for Unordered<T> {}
+
+impl<T: Copy> Unordered<T> {
+    #[cfg(loom)]
+    pub(crate) fn new(value: T) -> Self {
+        Unordered(loom::cell::UnsafeCell::new(value))
+    }
+
+    /// # Safety
+    /// Nobody writes it at the same time.
+    #[inline(always)]
+    pub(crate) unsafe fn get(&self) -> T {
+        // SAFETY: the caller's promise.
+        #[cfg(not(loom))]
+        return unsafe { *self.0.get() };
+        // SAFETY: as above; loom checks it.
+        #[cfg(loom)]
+        return self.0.with(|value| unsafe { *value });
+    }
+
+    /// # Safety
+    /// Nobody reads or writes it at the same time.
+    #[inline(always)]
+    pub(crate) unsafe fn set(&self, value: T) {
+        // SAFETY: the caller's promise.
+        #[cfg(not(loom))]
+        unsafe {
+            *self.0.get() = value;
+        }
+        // SAFETY: as above; loom checks it.
+        #[cfg(loom)]
+        self.0.with_mut(|there| unsafe { *there = value });
+    }
+}
+
 /// loom's atomics, each operation preceded by an access to one shared word.
 ///
 /// loom 0.7 backtracks only to the *last* access that depends on an operation. A thread that loads a
