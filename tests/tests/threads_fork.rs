@@ -63,6 +63,29 @@ fn vfork_spawn() {
     assert_eq!(Victim::new("vfork_spawn").run().success().number("bad_calls"), 0);
 }
 
+#[test]
+fn vfork_scan() {
+    for how in ["vfork", "clone", "namespace", "own_tls"] {
+        for mode in ["all", "api", "strict"] {
+            // The heap is past its limit: each child that allocates is asked to give back, too.
+            let victim = Victim::new("vfork_scan").arg(how).env("RCUMALLOC_DEFER", mode);
+            let outcome = victim.env("RCUMALLOC_LIMIT", "8M").run().success();
+            if outcome.text() == "refused\n" {
+                skipped("in part: no namespaces of process numbers here");
+                break;
+            }
+            if mode != "api" {
+                assert_eq!(outcome.number("changed"), 0, "{outcome}");
+            }
+            assert_eq!(outcome.number("bad_calls"), 0, "{outcome}");
+        }
+    }
+    let deserted = Victim::new("vfork_scan").arg("deserted").run().success();
+    assert_eq!(deserted.number("threads"), 1, "{deserted}");
+    let growing = Victim::new("vfork_scan").arg("growing").run().success();
+    assert_eq!(growing.number("watched"), 1, "{growing}");
+}
+
 /// A thread that never calls the allocator again while others churn 1 GiB.
 fn lagging(how: &str) {
     for what in ["implicit", "explicit"] {

@@ -27,9 +27,9 @@ use core::sync::atomic::Ordering::{Acquire, Relaxed};
 use once_cell::race::OnceNonZeroUsize;
 
 use super::map;
-use super::peers;
 use super::signals::Quiet;
 use super::syscall::{Errno, syscall};
+use super::tid::pid;
 use super::tls;
 use crate::constants::{HELPER_BYTES, PAGE};
 
@@ -159,7 +159,7 @@ impl Helper {
         }
         // Some 20 us, unless its processor is busy with others.
         for _ in 0..LAST_LOOKS {
-            if tid == 0 || !peers::thread_exists(tid) {
+            if tid == 0 || !is_remembered(tid) {
                 break;
             }
             // SAFETY: gives the processor away, nothing else.
@@ -172,6 +172,14 @@ impl Helper {
     pub fn forget(&self) {
         self.tid.store(0, Relaxed);
     }
+}
+
+/// Whether the kernel still counts the helper `tid`, off its stack already, among the caller's process's threads. If the
+/// number has been used again, it may say yes; nothing but the length of a wait depends on it.
+fn is_remembered(tid: u32) -> bool {
+    // SAFETY: a signal 0, which only asks.
+    let answer = unsafe { syscall(libc::SYS_tgkill, [pid() as usize, tid as usize, 0, 0, 0, 0]) };
+    answer != Err(Errno(libc::ESRCH))
 }
 
 /// Whether the program runs under valgrind, which ends a program at a clone it does not know. The

@@ -1,9 +1,15 @@
-//! Questions about the process's other threads that only the kernel answers.
+//! Questions about others in the same address space that only the kernel answers.
+//!
+//! None of them is about a process or a thread by its number. The child of `vfork`, or of `clone` with CLONE_VM, runs
+//! on this heap with a process number of its own, perhaps in another namespace of such numbers, where no thread of its
+//! parent's exists; and numbers are used again. What they share, and what is asked about, is memory.
+
+use core::sync::atomic::AtomicU32;
 
 use super::map;
 use super::syscall::{Errno, syscall};
 
-/// A full memory barrier in every running thread of the process, where the kernel has one to
+/// A full memory barrier in every running thread that shares our memory, where the kernel has one to
 /// give. Where it has not, the other threads' stores and loads still become visible by
 /// themselves, a little later.
 pub fn barrier_everywhere() {
@@ -12,14 +18,19 @@ pub fn barrier_everywhere() {
     let _ = unsafe { syscall(libc::SYS_membarrier, [PRIVATE_EXPEDITED, 0, 0, 0, 0, 0]) };
 }
 
-/// Whether thread `tid` of this process exists. A recycled number says yes.
-pub fn thread_exists(tid: u32) -> bool {
-    // SAFETY: getpid and a signal 0, which only asks.
-    let answer = unsafe {
-        let pid = syscall(libc::SYS_getpid, [0; 6]).unwrap_or(0);
-        syscall(libc::SYS_tgkill, [pid, tid as usize, 0, 0, 0, 0])
-    };
-    answer != Err(Errno(libc::ESRCH))
+/// Whether the 32 bits at `address`, a multiple of 4, certainly differ from `value`, or are in no mapping any more.
+/// The address may be anybody's: the kernel looks at it. Where a filter refuses the question: not certain.
+///
+/// A futex call, which every program with threads makes: a request to move none of those who wait at one word to
+/// another, if the first one has that value.
+pub fn differs(address: usize, value: u32) -> bool {
+    static NOWHERE: AtomicU32 = AtomicU32::new(0);
+    let request = (libc::FUTEX_CMP_REQUEUE | libc::FUTEX_PRIVATE_FLAG) as usize;
+    let (wakes, moves) = (0, 0);
+    let args = [address, request, wakes, moves, NOWHERE.as_ptr() as usize, value as usize];
+    // SAFETY: the kernel reads the word, if there is one, and changes nothing.
+    let answer = unsafe { syscall(libc::SYS_futex, args) };
+    matches!(answer, Err(Errno::EAGAIN | Errno::EFAULT))
 }
 
 /// A page that the kernel replaces by zeros in a child that does not share our memory, whoever
@@ -35,4 +46,23 @@ pub fn page_wiped_on_fork() -> Option<usize> {
         return None;
     }
     Some(page)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::constants::PAGE;
+
+    #[test]
+    fn a_word_is_looked_at_wherever_it_is() {
+        let page = map::map(PAGE).unwrap();
+        let word = page + 64;
+        // SAFETY: our own page.
+        unsafe { (word as *mut u32).write(7) };
+        assert!(!differs(word, 7));
+        assert!(differs(word, 8) && differs(word + 4, 7));
+        // SAFETY: as above; nobody else maps anything there in one instruction's time, and if so it is zeros.
+        unsafe { map::unmap(page, PAGE) };
+        assert!(differs(word, 7));
+    }
 }

@@ -23,6 +23,8 @@ impl Errno {
     pub const ENOMEM: Errno = Errno(libc::ENOMEM);
     /// Something is there already.
     pub const EEXIST: Errno = Errno(libc::EEXIST);
+    /// An address that is in no mapping.
+    pub const EFAULT: Errno = Errno(libc::EFAULT);
     /// Bad argument.
     pub const EINVAL: Errno = Errno(libc::EINVAL);
     /// The kernel, or a filter, has no such call.

@@ -1,5 +1,6 @@
-//! The calling thread's number as the kernel and `ps -L` show it. For messages only: the
-//! numbers of dead threads are used again.
+//! The calling thread's number as the kernel and `ps -L` show it, and its process's. Numbers of the dead are used again,
+//! and one means another thread in another namespace: so the first is for messages only, the second for the one
+//! question that is about processes and not about memory (`fork::is_at_home`).
 
 use super::syscall::syscall;
 
@@ -7,6 +8,12 @@ use super::syscall::syscall;
 pub fn tid() -> i32 {
     // SAFETY: no arguments, cannot fail.
     unsafe { syscall(libc::SYS_gettid, [0; 6]) }.unwrap_or(0) as i32
+}
+
+/// The kernel's number of the calling thread's process.
+pub fn pid() -> u32 {
+    // SAFETY: no arguments, cannot fail.
+    unsafe { syscall(libc::SYS_getpid, [0; 6]) }.unwrap_or(0) as u32
 }
 
 #[cfg(test)]

@@ -95,11 +95,9 @@ pub struct ThreadCache {
     pub retired: u64,
     /// Blocks that were loaded by a turn.
     pub loaded: u64,
-    /// Where this thread's TLS word 1 lies.
+    /// Where this thread's TLS word 1 lies, once both words name the cache; else 0.
     pub free_word: AtomicUsize,
-    /// The owner's thread id, 0 before it runs.
-    pub tid: AtomicU32,
-    /// Registry: in use, vacant or unused.
+    /// Registry: whose it is, and how many owners it has had.
     pub live: AtomicU32,
     /// Registry: every cache there is.
     pub next_all: AtomicPtr<ThreadCache>,

@@ -100,6 +100,7 @@ unsafe extern "C" fn destroy(cache: *mut libc::c_void) {
 pub fn leave(cache: &mut ThreadCache) {
     cache.close_freed();
     cache.share_large();
+    registry::begin_to_leave(cache);
     // A section that a handler opens finds the cache whole, or gone.
     match vacant::room_for(cache) {
         // Until the switch is complete, the thread's word has to be taken from whoever makes it.

@@ -15,8 +15,9 @@
 //! abandoned, and what was on it leaks in the child; the slabs of a torn class are listed anew. So is
 //! the zone's knowledge of free pages: the child goes on with fresh ones. (POSIX lets such a child
 //! call async-signal-safe functions only; programs do more.)
-//! Process ids are never compared: the child of vfork runs on its parent's memory and thread-local
-//! storage, and there the word is not wiped, rightly.
+//! Process ids do not tell a fork: the child of vfork runs on its parent's memory and thread-local
+//! storage, and there the word is not wiped, rightly. It is a guest. Only what would make a thread asks where it is
+//! ([`is_at_home`]), since a thread belongs to a process: the guest's would end in the middle of a scan when the guest does.
 
 use crate::class::Torn;
 use crate::class::backlog::DOMAIN;
@@ -39,7 +40,8 @@ static PREPARED: AtomicBool = AtomicBool::new(false);
 /// The word in a process that has no page to watch: never wiped.
 #[unsafe(link_section = ".data")]
 static NEVER_WIPED: AtomicU32 = AtomicU32::new(1);
-/// The word that reads 0 in the child of a raw clone.
+/// The word that reads 0 in the child of a raw clone. Else the number of the process that the heap's threads belong to, once
+/// it has been switched to concurrent.
 #[unsafe(link_section = ".data")]
 static WATCHED: AtomicPtr<AtomicU32> = AtomicPtr::new((&raw const NEVER_WIPED).cast_mut());
 
@@ -59,10 +61,12 @@ pub fn watch_raw_clones() {
     if WATCHED.load(Ordering::Acquire) != never {
         return;
     }
-    let Some(page) = peers::page_wiped_on_fork() else { return };
+    let Some(page) = peers::page_wiped_on_fork() else {
+        return NEVER_WIPED.store(tid::pid(), Ordering::Relaxed);
+    };
     let word = page as *mut AtomicU32;
     // SAFETY: our own fresh page.
-    unsafe { (*word).store(1, Ordering::Relaxed) };
+    unsafe { (*word).store(tid::pid(), Ordering::Relaxed) };
     // Release: pairs with the Acquire above and with the dependent load in `watched`.
     if WATCHED.compare_exchange(never, word, Ordering::Release, Ordering::Relaxed).is_err() {
         // SAFETY: nobody knows of it.
@@ -79,6 +83,13 @@ fn watched() -> &'static AtomicU32 {
 #[inline(always)]
 pub fn was_cloned() -> bool {
     watched().load(Ordering::Relaxed) == 0
+}
+
+/// Whether the calling thread belongs to the process whose heap this is, and is not the child of a vfork or of a clone
+/// that shares memory. In doubt, no: numbers agree by accident only in a child that is the first of a namespace of its own
+/// and was made by a parent that is the first of its own.
+pub fn is_at_home() -> bool {
+    watched().load(Ordering::Relaxed) == tid::pid()
 }
 
 /// Every lock of this floor and the one below, in the order in which they nest.
@@ -157,7 +168,7 @@ extern "C" fn parent() {
 }
 
 extern "C" fn child() {
-    watched().store(1, Ordering::Relaxed);
+    watched().store(tid::pid(), Ordering::Relaxed);
     // A slow path in a handler that ran before ours may have done it all already.
     if PREPARED.load(Ordering::Relaxed) {
         settle_in_child();
@@ -168,7 +179,7 @@ extern "C" fn child() {
 #[cold]
 #[inline(never)]
 pub fn after_raw_clone() {
-    if watched().swap(1, Ordering::Relaxed) == 0 {
+    if watched().swap(tid::pid(), Ordering::Relaxed) == 0 {
         settle_in_child();
     }
 }
@@ -196,7 +207,6 @@ fn settle_in_child() {
             continue;
         }
         if cache as usize == mine {
-            seen.tid.store(tid::tid() as u32, Ordering::Relaxed);
             seen.shelf.close_after_taker();
             continue;
         }

@@ -129,7 +129,7 @@ pub fn is_half_switched() -> bool {
 pub fn retarget(cache: &ThreadCache) {
     let word = cache.free_word.load(Ordering::Acquire) as *const AtomicUsize;
     // SAFETY: null before the thread adopts the cache and after it gives it back; the registry's
-    // lock is held, under which both happen. The word is the thread's TLS word.
+    // lock is held, under which both happen while words are set from outside. The word is the thread's TLS word.
     if let Some(word) = unsafe { word.as_ref() } {
         word.store(free_table_of(cache), Ordering::Release);
     }

@@ -2,8 +2,16 @@
 //!
 //! Caches are type-stable metadata. A cache is acquired by the creator of a thread, before it
 //! runs, or by a thread itself on its first call; it is given back when the thread ends, or found
-//! abandoned (a raw clone that ran no destructor) by asking the kernel whether the thread still
-//! exists. One lock, held with signals blocked, so that a handler's first `read_lock` can take it, or by a thread
+//! left behind (by a raw clone that ran no destructor).
+//!
+//! Whether a cache has lost its thread is a question about memory, not about numbers of threads or processes, which
+//! mean something else in the child of a vfork, in another namespace and after they were used again: as long as
+//! a thread lives, the first of its two thread-local words names its cache. So where that word lay and does not name it any more,
+//! because the storage has gone or is another thread's, the owner has gone, too. It is told from an owner that is just leaving, or
+//! from the next one in the same place, by the cache's state and the count of its owners. What a thread that has gone
+//! held stays with it until its storage is used again: a leak while its stack is one, and never more.
+//!
+//! One lock, held with signals blocked, so that a handler's first `read_lock` can take it, or by a thread
 //! that has a cache, whose handlers need none. What an ended thread leaves whole is vacant (`vacant.rs`);
 //! the list of all caches only grows and is walked under the lock or, by statistics, without it.
 
@@ -54,6 +62,23 @@ const LIVE: u32 = 1;
 const VACANT: u32 = 2;
 /// Taken by somebody who empties it, from `VACANT` to `UNUSED`. Nobody's, and no thread that counts.
 const EMPTYING: u32 = 3;
+/// Its thread, or whoever found that it has none, gives it away. Its thread's words may name something else.
+const LEAVING: u32 = 4;
+/// The state is these bits of `live`; the rest counts the owners.
+const STATE: u32 = 7;
+
+/// In what state `cache` is.
+fn state(cache: &ThreadCache) -> u32 {
+    // Acquire: pairs with the Release in `set_state`.
+    cache.live.load(Ordering::Acquire) & STATE
+}
+
+/// Whoever has it says so; returns the state it was in.
+fn set_state(cache: &ThreadCache, state: u32) -> u32 {
+    let was = cache.live.load(Ordering::Relaxed);
+    // SeqCst, a locked instruction: a thread that leaves changes its words after its state, in everybody's eyes.
+    cache.live.swap(was & !STATE | state, Ordering::SeqCst) & STATE
+}
 
 /// One live cache more.
 fn count_in() {
@@ -95,8 +120,10 @@ pub fn acquire(quiet: &Quiet) -> Option<&'static mut ThreadCache> {
         // last owner's writes visible.
         let cache = unsafe { &mut *cache };
         cache.reset();
-        cache.tid.store(0, Ordering::Relaxed);
-        cache.live.store(LIVE, Ordering::Release);
+        // Before the state: what `search` reads behind it is this owner's.
+        cache.free_word.store(0, Ordering::Relaxed);
+        let owners = (cache.live.load(Ordering::Relaxed) & !STATE).wrapping_add(STATE + 1);
+        cache.live.store(owners | LIVE, Ordering::Release);
         (cache, vacant.is_some())
     };
     if was_vacant {
@@ -133,26 +160,33 @@ fn unused_or_new(registry: &mut Inner) -> Option<*mut ThreadCache> {
 
 /// Makes `cache` the calling thread's.
 pub fn adopt(cache: &mut ThreadCache, quiet: &Quiet) {
-    let tid = tid::tid() as u32;
-    cache.tid.store(tid, Ordering::Relaxed);
     // SAFETY: registered with the cache, which is the calling thread's from here on.
-    unsafe { Reader::borrow_cell(cache.cell()) }.set_tid(tid);
+    unsafe { Reader::borrow_cell(cache.cell()) }.set_tid(tid::tid() as u32);
     let registry = locked(quiet);
     // Under the lock: a switch to concurrent sees the word, or we see the switch.
-    cache.free_word.store(tls::free_word(), Ordering::Release);
     mode::adopt_tables(cache);
+    // Release: whoever finds the address finds the cache named there (`search`).
+    cache.free_word.store(tls::free_word(), Ordering::Release);
     drop(registry);
 }
 
 /// As [`adopt`], in a process that has been switched, for a thread that has no cache unless a handler comes in
-/// and gives it one: then nothing, and false. The switch was the last to want to know where the thread's word lies.
+/// and gives it one: then nothing, and false.
 pub fn adopt_unless_handled(cache: &ThreadCache) -> bool {
     debug_assert!(mode::is_switched());
-    let tid = tid::tid() as u32;
-    cache.tid.store(tid, Ordering::Relaxed);
     // SAFETY: registered with the cache, which is for the calling thread alone.
-    unsafe { Reader::borrow_cell(cache.cell()) }.set_tid(tid);
-    tls::set_tables_if_empty(&raw const cache.alloc as usize, mode::free_table_of(cache))
+    unsafe { Reader::borrow_cell(cache.cell()) }.set_tid(tid::tid() as u32);
+    let adopted = tls::set_tables_if_empty(&raw const cache.alloc as usize, mode::free_table_of(cache));
+    if adopted {
+        // Release: as in `adopt`.
+        cache.free_word.store(tls::free_word(), Ordering::Release);
+    }
+    adopted
+}
+
+/// The calling thread is about to give its cache away and to change its words.
+pub fn begin_to_leave(cache: &ThreadCache) {
+    set_state(cache, LEAVING);
 }
 
 /// Takes back the cache of a thread that will not use it again; its blocks and its reader are
@@ -161,11 +195,10 @@ pub fn give_back(cache: &mut ThreadCache, quiet: &Quiet) {
     cache.ledger.close();
     let mut registry = locked(quiet);
     cache.free_word.store(0, Ordering::Relaxed);
-    cache.tid.store(0, Ordering::Relaxed);
-    let was = cache.live.swap(UNUSED, Ordering::Release);
+    let was = set_state(cache, UNUSED);
     cache.next_unused.store(registry.unused, Ordering::Relaxed);
     registry.unused = cache;
-    if was == LIVE {
+    if matches!(was, LIVE | LEAVING) {
         adjust(count_out());
     }
 }
@@ -175,10 +208,9 @@ pub fn give_back(cache: &mut ThreadCache, quiet: &Quiet) {
 pub fn vacate(cache: &mut ThreadCache, room: Room) {
     cache.ledger.close();
     cache.free_word.store(0, Ordering::Relaxed);
-    cache.tid.store(0, Ordering::Relaxed);
     room.note_in(cache);
-    // Release: the child of a fork that sees it vacant sees it whole.
-    cache.live.store(VACANT, Ordering::Release);
+    // The child of a fork that sees it vacant sees it whole.
+    set_state(cache, VACANT);
     vacant::push(cache);
     let live = count_out();
     if live.is_power_of_two() {
@@ -193,7 +225,7 @@ pub fn evict(now_ms: u32, age_ms: u32, quiet: &Quiet) -> *mut ThreadCache {
     let old = vacant::detach(now_ms, age_ms);
     for cache in vacant::linked(old) {
         // SAFETY: type-stable, and detached by us.
-        unsafe { (*cache).live.store(EMPTYING, Ordering::Release) };
+        set_state(unsafe { &*cache }, EMPTYING);
     }
     old
 }
@@ -206,9 +238,9 @@ pub fn restore() {
     for cache in all() {
         // SAFETY: type-stable; no other thread exists.
         let cache = unsafe { &*cache };
-        match cache.live.load(Ordering::Acquire) {
+        match state(cache) {
             VACANT => vacant::put_back(cache),
-            state => live += usize::from(state == LIVE),
+            state => live += usize::from(matches!(state, LIVE | LEAVING)),
         }
     }
     LIVE_NOW.store(live, Ordering::Relaxed);
@@ -228,7 +260,7 @@ pub fn for_each_live(mut visit: impl FnMut(&ThreadCache)) {
     for cache in all() {
         // SAFETY: caches are type-stable; visitors read atomics, or know better.
         let cache = unsafe { &*cache };
-        if cache.live.load(Ordering::Acquire) == LIVE {
+        if is_live(cache) {
             visit(cache);
         }
     }
@@ -250,12 +282,12 @@ pub fn all() -> impl Iterator<Item = *mut ThreadCache> {
 
 /// In the child of a fork: whether somebody was at `cache` who is gone, its thread or one that was emptying it.
 pub fn is_abandoned(cache: &ThreadCache) -> bool {
-    matches!(cache.live.load(Ordering::Acquire), LIVE | EMPTYING)
+    matches!(state(cache), LIVE | LEAVING | EMPTYING)
 }
 
 /// Whether `cache` has a thread.
 pub fn is_live(cache: &ThreadCache) -> bool {
-    cache.live.load(Ordering::Acquire) == LIVE
+    state(cache) == LIVE
 }
 
 /// Threads with a cache, and the most there ever were.
@@ -291,9 +323,16 @@ fn scavenge_if_crowded(quiet: &Quiet) {
     }
 }
 
-/// Takes back the caches of threads that no longer exist: one question to the kernel for each thread.
+/// Takes back the caches of threads that no longer exist: one question to the kernel for each cache.
 pub fn scavenge() {
     search(&Quiet::new());
+}
+
+/// Whether the thread that has adopted `cache`, whose word is at `free_word`, has gone.
+fn is_deserted(cache: &ThreadCache, free_word: usize) -> bool {
+    const WORD: usize = size_of::<usize>();
+    // The lower half is enough: a word that agrees in it says that the thread lives.
+    peers::differs(free_word - WORD, core::ptr::from_ref(cache) as usize as u32)
 }
 
 /// Returns how many caches were found.
@@ -303,12 +342,17 @@ fn search(quiet: &Quiet) -> usize {
     for cache in all() {
         // SAFETY: type-stable, atomics.
         let seen = unsafe { &*cache };
-        let tid = seen.tid.load(Ordering::Relaxed);
-        if !is_live(seen) || tid == 0 || cache as usize == own || peers::thread_exists(tid) {
+        // Acquire: the word that is read next is not an earlier owner's.
+        let live = seen.live.load(Ordering::Acquire);
+        // Acquire: pairs with the Release in `adopt`.
+        let free_word = seen.free_word.load(Ordering::Acquire);
+        let is_adopted = live & STATE == LIVE && free_word != 0 && cache as usize != own;
+        if !is_adopted || !is_deserted(seen, free_word) {
             continue;
         }
-        // One searcher wins the right to it.
-        if seen.tid.compare_exchange(tid, 0, Ordering::AcqRel, Ordering::Relaxed).is_ok() {
+        // One searcher wins the right to it, and none if it has begun to leave since, or has another owner.
+        let leaving = live & !STATE | LEAVING;
+        if seen.live.compare_exchange(live, leaving, Ordering::AcqRel, Ordering::Relaxed).is_ok() {
             // SAFETY: its thread no longer exists and the exchange made it ours.
             exit::release(unsafe { &mut *cache }, quiet);
             found += 1;

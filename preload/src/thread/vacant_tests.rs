@@ -409,11 +409,11 @@ fn a_handler_may_come_in_anywhere() {
                 assert!(leaves || has_cache);
                 (hit, STEPS.get())
             });
-            // A section behind the exit has made one that only the search finds, once the kernel has forgotten the
-            // thread: a moment after `join` has returned.
+            // A section behind the exit has made one that only the search finds, once the thread's stack, and with it
+            // its words, is another's.
             let patience = Instant::now() + Duration::from_secs(10);
             while registry::census().0 != before && Instant::now() < patience {
-                registry::scavenge();
+                std::thread::spawn(registry::scavenge).join().expect("a thread");
             }
             assert_eq!(registry::census().0, before, "leaves {leaves}, step {step}");
             if step == u32::MAX {

@@ -6,6 +6,8 @@
 //! - two threads of the program at least, and a heap past [`WATCH_FROM`]. In a process that is down to one
 //!   thread it ends before that thread can know: whoever leaves as the last but one waits for its end, so
 //!   `unshare` and `setns` find a process with one thread (`unshare_after_start`);
+//! - at home: not started by the child of a vfork, whose thread it would be, and which would take it along in the middle of
+//!   a scan when it ends or calls exec;
 //! - no filter on system calls but those there were when the process started (`seccomp_strict`). It
 //!   looks each time it wakes, before it does anything else; between, it sleeps on a futex, the one call
 //!   that no program with threads can do without;
@@ -35,7 +37,7 @@ use crate::os::task::{self, Status, Task};
 use crate::os::{bell, clock};
 use crate::page::{watermark, window};
 use crate::thread::shrinker::{self, Reason};
-use crate::thread::{exit, pressure, readers, registry};
+use crate::thread::{exit, fork, pressure, readers, registry};
 use core::num::NonZeroUsize;
 use core::sync::atomic::{AtomicBool, AtomicU32, Ordering::Acquire, Ordering::Relaxed, Ordering::Release};
 use once_cell::race::OnceNonZeroUsize;
@@ -88,7 +90,7 @@ pub fn consider(now_ms: u32) {
 #[inline(never)]
 fn start(now_ms: u32) {
     let too_soon = now_ms.wrapping_sub(NOT_BEFORE_MS.load(Relaxed)) as i32;
-    if !pressure::may_watch() || too_soon < 0 || STARTING.swap(true, Acquire) {
+    if !pressure::may_watch() || too_soon < 0 || !fork::is_at_home() || STARTING.swap(true, Acquire) {
         return;
     }
     if helper::is_under_valgrind() {
