@@ -7,6 +7,9 @@ const MIB: u64 = 1024; // in KiB
 const GIB: u64 = 1024 * MIB;
 const KIB: u64 = 1024; // in bytes
 
+/// What `RCUMALLOC_DEFER` may say.
+const MODES: [&str; 3] = ["all", "api", "strict"];
+
 #[test]
 fn rlimit_as() {
     for mib in [64_u64, 100, 256, 1024] {
@@ -232,6 +235,25 @@ fn page_size() {
     let honest = build::compile("page_liar_4096.so", "page_liar", &["-DLIE=4096"]);
     let victim = Victim::new("preload_took_effect").preload(&[&honest, build::library()]);
     assert_eq!(victim.run().success().text(), "present 1\n");
+}
+
+/// Of a block of 1 GiB, 8 MiB of which were used before, calloc writes 8 MiB at the most.
+#[test]
+fn calloc_partly_dirty() {
+    for mode in MODES {
+        for beside in ["solo", "idle"] {
+            let victim = Victim::new("calloc_partly_dirty").arg(beside).env("RCUMALLOC_DEFER", mode);
+            let outcome = victim.run().success();
+            assert_eq!(outcome.number("not_zero"), 0, "{mode} {outcome}");
+            outcome.below("growth_kib", 16 * MIB);
+        }
+    }
+}
+
+#[test]
+fn impossible_requests_scan_nothing() {
+    let outcome = Victim::new("impossible_requests").run().success();
+    assert_eq!((outcome.number("granted"), outcome.number("scans")), (0, 0), "{outcome}");
 }
 
 #[test]

@@ -11,7 +11,7 @@ use crate::constants::PAGE;
 use crate::os::tls;
 use crate::page::Page;
 use crate::page::meta::MetaPool;
-use crate::page::zone::{self, Want};
+use crate::page::zone::{self, Holds, Want};
 use core::ptr::NonNull;
 use core::sync::atomic::{AtomicPtr, AtomicU64, AtomicUsize, Ordering};
 
@@ -114,7 +114,7 @@ impl Given {
 
 /// Gives the runs of `freed`, whose grace periods, if they needed any, have passed, to the zone, and takes the one that is
 /// wanted.
-fn exchange(mut freed: Freed, want: Option<Want>) -> (Option<(Page, bool)>, Given) {
+fn exchange(mut freed: Freed, want: Option<Want>) -> (Option<(Page, Holds)>, Given) {
     let mut given = Given { blocks: 0, pages: 0, spare: Freed::EMPTY };
     loop {
         let is_last = freed.count() <= AT_ONCE;
@@ -138,14 +138,14 @@ pub fn release(freed: Freed) {
 }
 
 /// A new block of `size` bytes in the pages that are wanted, from the zone, which gets the pages of `freed` first, as
-/// [`release`] gives them. The flag says that every byte is known to be zero. `None`: out of memory.
+/// [`release`] gives them, and what they hold. `None`: out of memory.
 #[cold]
 #[inline(never)]
-pub fn create(freed: Freed, size: usize, want: Want) -> Option<(usize, bool)> {
+pub fn create(freed: Freed, size: usize, want: Want) -> Option<(usize, Holds)> {
     let pages = want.pages;
     let (run, mut given) = exchange(freed, Some(want));
     let shard = Shard::own();
-    let block = run.and_then(|(page, is_zero)| {
+    let block = run.and_then(|(page, holds)| {
         let spare = given.spare.pop().map(LargeRef::descriptor).or_else(|| shard.take_descriptor());
         if spare.is_none() {
             // SAFETY: allocated above and named by nothing.
@@ -153,7 +153,7 @@ pub fn create(freed: Freed, size: usize, want: Want) -> Option<(usize, bool)> {
         }
         // SAFETY: a descriptor of nothing, and ours, as the run is.
         unsafe { LargeRef::begin(spare?, page, pages, size) };
-        Some((page.addr(), is_zero))
+        Some((page.addr(), holds))
     });
     if block.is_some() {
         given.blocks -= 1;

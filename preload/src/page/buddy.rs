@@ -18,13 +18,14 @@
 //! asking [`Quarter`]'s.
 //!
 //! A free page is *dirty* if it has been given out since the system last zeroed it. Clean
-//! pages are worth knowing: purging them is wasted, and calloc need not clear them.
+//! pages are worth knowing: purging them is wasted, and calloc need not clear them, page by page.
 //!
 //! Pages are numbers here, relative to the window. Protected by the zone's lock.
 
 mod dirt;
 mod unit;
 
+pub use dirt::{Holds, stretches};
 pub use unit::Unit;
 use unit::{Cut, ORDERS};
 
@@ -296,14 +297,14 @@ impl Buddy {
 
     /// Pages are given out: the dirt is theirs. Returns how many were dirty.
     fn used(&mut self, page: usize, pages: usize) -> usize {
-        let dirty = self.dirt(page, pages, false);
+        let dirty = self.take_dirt(page, pages);
         self.idle.fell_to(self.dirty);
         self.fetched_clean += pages - dirty;
         dirty
     }
 
     /// Takes `pages` pages for `quarter`, the first of which is a multiple of `align` pages counted from
-    /// `phase` pages below the window; and whether all were clean.
+    /// `phase` pages below the window; and what they hold.
     pub fn alloc_run(
         &mut self,
         pages: usize,
@@ -311,7 +312,7 @@ impl Buddy {
         phase: usize,
         place: Place,
         quarter: Option<Quarter>,
-    ) -> Option<(usize, bool)> {
+    ) -> Option<(usize, Holds)> {
         let order = pages.max(align).next_power_of_two().trailing_zeros();
         let page = if order <= MAX_ORDER {
             let largest = if place == Place::Roomy { (order + ROOM).min(MAX_ORDER) } else { order };
@@ -326,7 +327,12 @@ impl Buddy {
             self.claim(page, pages);
             page
         };
-        Some((page, self.used(page, pages) == 0))
+        let contents = match self.used(page, pages) {
+            0 => Holds::Zeros,
+            dirty if dirty < pages => Holds::Mixed,
+            _ => Holds::Anything,
+        };
+        Some((page, contents))
     }
 
     /// The lowest unit from which on `pages` pages are free.

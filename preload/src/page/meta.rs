@@ -98,7 +98,7 @@ impl Shop {
 
     /// A run from the zone, with its descriptor in place.
     fn run(&mut self, pages: usize) -> Option<(usize, bool)> {
-        let (page, is_zero) = zone::alloc_run(pages, PAGE, zone::Place::Tight)?;
+        let (page, contents) = zone::alloc_run(pages, PAGE, zone::Place::Tight)?;
         let base = page.addr();
         // SAFETY: the run is ours, aligned to a page, and larger than its descriptor. It is
         // never given back, so its words may point into it for ever.
@@ -109,7 +109,7 @@ impl Shop {
         self.newest = base;
         self.runs += 1;
         self.bytes += size_of::<Run>();
-        Some((base, is_zero))
+        Some((base, contents == zone::Holds::Zeros))
     }
 }
 

@@ -17,13 +17,15 @@ use core::sync::atomic::Ordering::Relaxed;
 use core::sync::atomic::{AtomicU64, AtomicUsize};
 
 use super::Page;
-use super::buddy::Buddy;
-pub use super::buddy::Place;
+use super::buddy::{self, Buddy};
+pub use super::buddy::{Holds, Place};
 use super::limit;
 use super::memdesc::{self, Kind, Memdesc};
 use super::quarter::Quarter;
 use super::window::{Grown, Plan, Window};
-use crate::constants::{MAX_ORDER, PAGE, PAGE_SHIFT, PURGE_FAILURES, PURGE_ORDER, PURGE_PAGES, UNIT};
+use crate::constants::{
+    MAX_ORDER, PAGE, PAGE_SHIFT, PURGE_FAILURES, PURGE_ORDER, PURGE_PAGES, UNIT, UNIT_PAGES,
+};
 use crate::os::lock::{Guard, Lock};
 use crate::os::map;
 
@@ -164,7 +166,7 @@ impl State {
         }
     }
 
-    fn alloc_run(&mut self, zone: &Zone, want: Want) -> Option<(Page, bool)> {
+    fn alloc_run(&mut self, zone: &Zone, want: Want) -> Option<(Page, Holds)> {
         let Want { pages, place, quarter, .. } = want;
         let align = (want.align >> PAGE_SHIFT).max(1);
         if pages == 0 || pages.max(align) > self.window.size() >> PAGE_SHIFT {
@@ -172,8 +174,8 @@ impl State {
         }
         let phase = self.window.base() >> PAGE_SHIFT;
         loop {
-            if let Some((page, is_zero)) = self.buddy.alloc_run(pages, align, phase, place, quarter) {
-                return Some((self.page(page)?, is_zero));
+            if let Some((page, contents)) = self.buddy.alloc_run(pages, align, phase, place, quarter) {
+                return Some((self.page(page)?, contents));
             }
             let order = pages.max(align).next_power_of_two().trailing_zeros();
             let end = self.frontier_page();
@@ -235,7 +237,7 @@ impl Zone {
         page
     }
 
-    pub(super) fn alloc_run(&self, pages: usize, align: usize, place: Place) -> Option<(Page, bool)> {
+    pub(super) fn alloc_run(&self, pages: usize, align: usize, place: Place) -> Option<(Page, Holds)> {
         // SAFETY: no run is given back.
         unsafe { self.exchange(core::iter::empty(), Some(Want { pages, align, place, quarter: None })) }
     }
@@ -246,7 +248,7 @@ impl Zone {
         &self,
         runs: impl Iterator<Item = (Page, usize)>,
         want: Option<Want>,
-    ) -> Option<(Page, bool)> {
+    ) -> Option<(Page, Holds)> {
         let mut state = self.state()?;
         for (page, pages) in runs {
             let index = state.index(page);
@@ -257,6 +259,22 @@ impl Zone {
         let run = want.and_then(|want| state.alloc_run(self, want));
         self.close(state);
         run
+    }
+
+    /// See [`for_each_soiled`].
+    fn for_each_soiled(&self, page: Page, pages: usize, mut visit: impl FnMut(Page, usize)) {
+        let first = self.state.lock().index(page);
+        let end = first + pages;
+        for unit in first / UNIT_PAGES..end.div_ceil(UNIT_PAGES) {
+            let came_dirty = self.state.lock().buddy.came_dirty(unit);
+            let base = unit * UNIT_PAGES;
+            let (from, to) = (first.max(base) - base, end.min(base + UNIT_PAGES) - base);
+            buddy::stretches(&came_dirty, from, to, |at, length| {
+                if let Some(start) = Page::new(page.addr() + (base + at - first) * PAGE) {
+                    visit(start, length);
+                }
+            });
+        }
     }
 
     /// # Safety
@@ -397,10 +415,15 @@ pub unsafe fn free_pages(page: Page, order: u32) {
     unsafe { ZONE.free(page, 1 << order) }
 }
 
-/// Takes any number of pages, contiguous, aligned to a power of two bytes, and says whether every byte is known to be
-/// zero. Past 1024 pages they begin on a unit (4 MiB).
-pub fn alloc_run(pages: usize, align_bytes: usize, place: Place) -> Option<(Page, bool)> {
+/// Takes any number of pages, contiguous, aligned to a power of two bytes, and says what they hold. Past 1024 pages they begin on a unit (4 MiB).
+pub fn alloc_run(pages: usize, align_bytes: usize, place: Place) -> Option<(Page, Holds)> {
     ZONE.alloc_run(pages, align_bytes, place)
+}
+
+/// Calls `visit` with the stretches of a run that were dirty when it was given out as [`Holds::Mixed`]: their first pages
+/// and lengths. The run is still the caller's, who holds no lock. The zone's is held to copy the bits of one unit.
+pub fn for_each_soiled(page: Page, pages: usize, visit: impl FnMut(Page, usize)) {
+    ZONE.for_each_soiled(page, pages, visit);
 }
 
 /// Gives back a run or any part of one, and resets the word of its first page. The others were not described.
@@ -420,7 +443,7 @@ pub unsafe fn free_run(page: Page, pages: usize) {
 pub unsafe fn exchange(
     runs: impl Iterator<Item = (Page, usize)>,
     want: Option<Want>,
-) -> Option<(Page, bool)> {
+) -> Option<(Page, Holds)> {
     // SAFETY: promised by the caller.
     unsafe { ZONE.exchange(runs, want) }
 }

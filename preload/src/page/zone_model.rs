@@ -48,10 +48,11 @@ fn run_model(zone: &Zone, steps: &[Step]) {
                 let want = Want { pages, align: 1 << align, place, quarter };
                 // SAFETY: no run is given back.
                 let run = unsafe { zone.exchange(core::iter::empty(), Some(want)) };
-                if let Some((page, zeroed)) = run {
+                if let Some((page, contents)) = run {
                     assert_eq!(page.addr() % (1 << align), 0, "not aligned");
                     assert!(pages <= UNIT_PAGES || page.addr() % UNIT == 0);
-                    assert!(!zeroed || is_zero(page, pages), "said zero, is not");
+                    clear(zone, page, pages, contents);
+                    assert!(contents == Holds::Anything || is_zero(page, pages), "said zero, is not");
                     write(page, pages);
                     live.insert(page.addr(), pages);
                 }

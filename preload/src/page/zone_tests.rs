@@ -81,14 +81,57 @@ fn low_addresses_first_and_zero_known() {
     write(first, 1);
     // SAFETY: ours.
     unsafe { zone.free(first, 1) };
-    assert_eq!(zone.alloc_run(1, PAGE, Place::Tight), Some((first, false)), "dirty, and the lowest");
-    assert_eq!(zone.alloc_run(1, PAGE, Place::Tight).map(|(_, zeroed)| zeroed), Some(true));
+    assert_eq!(
+        zone.alloc_run(1, PAGE, Place::Tight),
+        Some((first, Holds::Anything)),
+        "dirty, and the lowest"
+    );
+    assert_eq!(zone.alloc_run(1, PAGE, Place::Tight).map(|(_, contents)| contents), Some(Holds::Zeros));
     // SAFETY: ours.
     unsafe { zone.free(first, 1) };
     assert_eq!(zone.purge_free(1), PAGE);
     assert_eq!(zone.purge_free(usize::MAX), 0, "nothing is purged twice");
-    assert_eq!(zone.alloc_run(1, PAGE, Place::Tight), Some((first, true)));
+    assert_eq!(zone.alloc_run(1, PAGE, Place::Tight), Some((first, Holds::Zeros)));
     assert!(is_zero(first, 1));
+}
+
+/// Clears of a run what the zone says may not be zero; returns the pages written.
+fn clear(zone: &Zone, page: Page, pages: usize, contents: Holds) -> usize {
+    let mut cleared = 0;
+    if contents == Holds::Mixed {
+        zone.for_each_soiled(page, pages, |soiled, length| {
+            assert!(soiled >= page && soiled.addr() + length * PAGE <= page.addr() + pages * PAGE);
+            // SAFETY: of the caller's run.
+            unsafe { soiled.as_ptr().write_bytes(0, length * PAGE) };
+            cleared += length;
+        });
+    }
+    cleared
+}
+
+#[test]
+fn of_a_partly_dirty_run_it_is_known_which_pages_are() {
+    let zone = zone(false, 64 << 20);
+    let (run, _) = zone.alloc_run(3 * UNIT_PAGES, PAGE, Place::Tight).unwrap();
+    let soiled = [(0, 3), (60, 70), (UNIT_PAGES - 1, 2), (2 * UNIT_PAGES + 5, 1)];
+    let part = |first: usize| Page::new(run.addr() + first * PAGE).unwrap();
+    for (first, pages) in soiled {
+        write(part(first), pages);
+    }
+    let mut at = 0;
+    for (first, pages) in soiled.into_iter().chain([(3 * UNIT_PAGES, 0)]) {
+        // Between the soiled stretches nothing was ever written.
+        let mut state = zone.state.lock();
+        let index = state.index(run);
+        state.buddy.free(index + at, first - at, false);
+        state.buddy.free(index + first, pages, true);
+        at = first + pages;
+    }
+    let again = zone.alloc_run(3 * UNIT_PAGES, PAGE, Place::Tight).unwrap();
+    assert_eq!(again, (run, Holds::Mixed));
+    let pages: usize = soiled.iter().map(|(_, pages)| pages).sum();
+    assert_eq!(clear(&zone, run, 3 * UNIT_PAGES, Holds::Mixed), pages);
+    assert!(is_zero(run, 3 * UNIT_PAGES));
 }
 
 #[test]

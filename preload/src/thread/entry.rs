@@ -24,10 +24,12 @@ use crate::class::large_pages;
 use crate::class::marks::Map;
 use crate::class::size_class::{Class, SMALL_MAX};
 use crate::class::verdict::{self, Found};
+use crate::constants::PAGE;
 use crate::os::signals::Quiet;
 use crate::os::tls;
+use crate::page::Page;
 use crate::page::memdesc::{self, Kind, Memdesc};
-use crate::page::zone::{self, Place, Want};
+use crate::page::zone::{self, Holds, Place, Want};
 use crate::thread::cache::ThreadCache;
 use crate::thread::scan_log::Reason;
 use crate::thread::{
@@ -143,8 +145,8 @@ fn alloc_pages(class: Class, size: usize, align: usize) -> *mut u8 {
     if class.size() < LEAST { out_of_memory() } else { alloc_large(size, align).0 }
 }
 
-/// A large block, and whether every byte of it is known to be zero.
-fn alloc_large(size: usize, align: usize) -> (*mut u8, bool) {
+/// A large block, and what it holds.
+fn alloc_large(size: usize, align: usize) -> (*mut u8, Holds) {
     alloc_large_from(size, align, |cache, size, align| cache.alloc_large(size, align, Place::Tight))
 }
 
@@ -152,10 +154,11 @@ fn alloc_large(size: usize, align: usize) -> (*mut u8, bool) {
 fn alloc_large_from(
     size: usize,
     align: usize,
-    from: impl FnOnce(&mut ThreadCache, usize, usize) -> Option<(usize, bool)>,
-) -> (*mut u8, bool) {
-    if size > isize::MAX as usize {
-        return (out_of_memory(), false);
+    from: impl FnOnce(&mut ThreadCache, usize, usize) -> Option<(usize, Holds)>,
+) -> (*mut u8, Holds) {
+    // No window is so large: nothing that could be given back would help.
+    if size.max(align) > isize::MAX as usize {
+        return (out_of_memory(), Holds::Anything);
     }
     let cache = current();
     let block = match cache {
@@ -172,22 +175,22 @@ fn alloc_large_from(
         None => None,
     };
     match block {
-        Some((block, zeroed)) => (block as *mut u8, zeroed),
-        None => (out_of_memory(), false),
+        Some((block, contents)) => (block as *mut u8, contents),
+        None => (out_of_memory(), Holds::Anything),
     }
 }
 
 /// No mapping for a large block: what is unused, waits, or is in magazines may be enough. Once.
 #[cold]
-fn retry_large(size: usize, align: usize) -> Option<(usize, bool)> {
-    if size > zone::stats().window_bytes {
+fn retry_large(size: usize, align: usize) -> Option<(usize, Holds)> {
+    if size.max(align) > zone::stats().window_bytes {
         return None;
     }
     shrinker::scan(usize::MAX, Reason::MapFailed);
     create(size, align)
 }
 
-fn create(size: usize, align: usize) -> Option<(usize, bool)> {
+fn create(size: usize, align: usize) -> Option<(usize, Holds)> {
     let want = Want { pages: large::pages_for(size)?, align, place: Place::Tight, quarter: None };
     large_pages::create(Freed::EMPTY, size, want)
 }
@@ -200,13 +203,23 @@ pub fn alloc_aligned(size: usize, align: usize) -> *mut u8 {
     }
 }
 
-/// `size` bytes of zeros.
+/// `size` bytes of zeros. Of a large block only what may hold something else is written: one page that did would else make
+/// all of it resident.
 pub fn alloc_zeroed(size: usize) -> *mut u8 {
-    let (block, zeroed) =
-        if size > SMALL_MAX { alloc_large(size, MALLOC_ALIGN) } else { (alloc(size), false) };
-    if !zeroed && !block.is_null() {
-        // SAFETY: a fresh block of at least `size` bytes.
-        unsafe { block.write_bytes(0, size) };
+    let (block, contents) =
+        if size > SMALL_MAX { alloc_large(size, MALLOC_ALIGN) } else { (alloc(size), Holds::Anything) };
+    if !block.is_null() {
+        match (contents, Page::new(block as usize)) {
+            (Holds::Zeros, _) => {}
+            (Holds::Mixed, Some(page)) => {
+                zone::for_each_soiled(page, size.div_ceil(PAGE), |soiled, pages| {
+                    // SAFETY: pages of the fresh block, which is page runs.
+                    unsafe { soiled.as_ptr().write_bytes(0, pages * PAGE) };
+                })
+            }
+            // SAFETY: a fresh block of at least `size` bytes.
+            _ => unsafe { block.write_bytes(0, size) },
+        }
     }
     block
 }

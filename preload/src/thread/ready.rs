@@ -22,7 +22,7 @@ use crate::class::large_pages;
 use crate::class::waiting;
 use crate::constants::PAGE;
 use crate::page::watermark;
-use crate::page::zone::{Place, Want};
+use crate::page::zone::{Holds, Place, Want};
 use crate::thread::cache::ThreadCache;
 use crate::thread::mode;
 use crate::thread::shelf::{Contents, large_share_bytes, share_bytes};
@@ -181,24 +181,24 @@ impl Ready {
 }
 
 impl ThreadCache {
-    /// A large block for `size` bytes aligned to `align`, and whether every byte is known to be zero. `place`: where
+    /// A large block for `size` bytes aligned to `align`, and what it holds. `place`: where
     /// it is put if none is ready.
     #[inline(always)]
-    pub fn alloc_large(&mut self, size: usize, align: usize, place: Place) -> Option<(usize, bool)> {
+    pub fn alloc_large(&mut self, size: usize, align: usize, place: Place) -> Option<(usize, Holds)> {
         let pages = large::pages_for(size)?;
         let mut surplus = Freed::EMPTY;
         match self.ready(pages, align, &mut surplus) {
             Some(block) => {
                 block.revive(size);
                 give_back(surplus);
-                Some((block.base(), false))
+                Some((block.base(), Holds::Anything))
             }
             None => create(surplus, size, Want { pages, align, place, quarter: Some(self.quarter()) }),
         }
     }
 
     /// A large block for one that has been outgrown.
-    pub fn alloc_to_grow(&mut self, size: usize, align: usize) -> Option<(usize, bool)> {
+    pub fn alloc_to_grow(&mut self, size: usize, align: usize) -> Option<(usize, Holds)> {
         let pages = large::pages_for(size)?;
         let mut surplus = Freed::EMPTY;
         if any_waits(self.shelf.open().as_deref()) {
@@ -346,7 +346,7 @@ fn give_back(surplus: Freed) {
 
 /// The same, and a new block comes from there.
 #[inline]
-fn create(surplus: Freed, size: usize, want: Want) -> Option<(usize, bool)> {
+fn create(surplus: Freed, size: usize, want: Want) -> Option<(usize, Holds)> {
     let any = !surplus.is_empty();
     let block = large_pages::create(surplus, size, want);
     if any {

@@ -1,35 +1,68 @@
-//! Which free pages are dirty, and where the next to be purged are.
+//! Which free pages are dirty, and where the next to be purged are. Of pages given out as part of a run, which were: whoever
+//! wants zeros clears these and no others.
 
-use super::Buddy;
+use super::{Buddy, Unit};
 use crate::constants::UNIT_PAGES;
 
 /// The bits of word `word` of a page bitmap that lie in [from, to).
 fn bits(word: usize, from: usize, to: usize) -> u64 {
     let low = from.max(word * 64) - word * 64;
-    let high = to.min(word * 64 + 64) - word * 64;
+    let high = to.min(word * 64 + 64).max(word * 64) - word * 64;
     if high <= low { 0 } else { (u64::MAX >> (64 - (high - low))) << low }
 }
 
+/// What the pages of a run hold when it is given out.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Holds {
+    /// Zeros.
+    Zeros,
+    /// Some hold anything, the others zeros: [`Buddy::came_dirty`] tells them apart.
+    Mixed,
+    /// Anything.
+    Anything,
+}
+
+/// Calls `visit` with each stretch of set bits, its first page and its length, of pages [from, to) of a unit's page bitmap. A
+/// stretch ends where a word does.
+pub fn stretches(map: &[u64], from: usize, to: usize, mut visit: impl FnMut(usize, usize)) {
+    for (word, set) in map.iter().enumerate() {
+        let mut left = set & bits(word, from, to);
+        while left != 0 {
+            let first = left.trailing_zeros();
+            let length = (left >> first).trailing_ones();
+            visit(word * 64 + first as usize, length as usize);
+            left &= u64::MAX.checked_shl(first + length).unwrap_or(0);
+        }
+    }
+}
+
 impl Buddy {
-    /// Makes the pages of a range dirty or clean; returns how many were not so before.
-    pub(super) fn dirt(&mut self, page: usize, pages: usize, is_dirty: bool) -> usize {
+    /// Calls `visit` for each word of the page bitmaps that a range has a part of: with the unit, which word, and which bits.
+    #[inline(always)]
+    fn words(&mut self, page: usize, pages: usize, mut visit: impl FnMut(&mut Unit, usize, u64)) {
         let (mut at, end) = (page, page + pages);
-        let mut changed = 0;
         while at < end {
             let base = at / UNIT_PAGES * UNIT_PAGES;
             let stop = end.min(base + UNIT_PAGES);
             let unit = self.unit(at / UNIT_PAGES);
             for word in (at - base) / 64..(stop - base).div_ceil(64) {
-                let mask = bits(word, at - base, stop - base);
-                let old = unit.dirty[word];
-                let new = if is_dirty { old | mask } else { old & !mask };
-                unit.dirty[word] = new;
-                changed += (old ^ new).count_ones() as usize;
+                visit(unit, word, bits(word, at - base, stop - base));
             }
             at = stop;
         }
+    }
+
+    /// Makes the pages of a range dirty or clean; returns how many were not so before.
+    pub(super) fn dirt(&mut self, page: usize, pages: usize, is_dirty: bool) -> usize {
+        let mut changed = 0;
+        self.words(page, pages, |unit, word, mask| {
+            let old = unit.dirty[word];
+            let new = if is_dirty { old | mask } else { old & !mask };
+            unit.dirty[word] = new;
+            changed += (old ^ new).count_ones() as usize;
+        });
         if is_dirty {
-            for unit in page / UNIT_PAGES..end.div_ceil(UNIT_PAGES) {
+            for unit in page / UNIT_PAGES..(page + pages).div_ceil(UNIT_PAGES) {
                 self.row_of(unit).soiled |= 1 << (unit % 64);
             }
             self.dirty += changed;
@@ -37,6 +70,25 @@ impl Buddy {
             self.dirty -= changed;
         }
         changed
+    }
+
+    /// The pages of a range, which is given out, are clean from now on; which of them were dirty is remembered as long as they
+    /// are out. Returns how many.
+    pub(super) fn take_dirt(&mut self, page: usize, pages: usize) -> usize {
+        let mut dirty = 0;
+        self.words(page, pages, |unit, word, mask| {
+            let old = unit.dirty[word] & mask;
+            unit.dirty[word] &= !mask;
+            unit.came_dirty[word] = unit.came_dirty[word] & !mask | old;
+            dirty += old.count_ones() as usize;
+        });
+        self.dirty -= dirty;
+        dirty
+    }
+
+    /// Of the pages of a unit that were given out as part of a run, those that were dirty.
+    pub fn came_dirty(&mut self, unit: usize) -> [u64; UNIT_PAGES / 64] {
+        self.unit(unit).came_dirty
     }
 
     /// Takes the highest free stretch below page `end` that holds dirt, of at least `least` pages

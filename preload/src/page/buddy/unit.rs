@@ -29,6 +29,8 @@ impl Cut {
 pub struct Unit {
     pub(super) tree: [u64; 32],
     pub(super) dirty: [u64; 16],
+    /// Of pages given out as part of a run, those that were dirty.
+    pub(super) came_dirty: [u64; 16],
     pub(super) blocks: [u16; ORDERS],
     /// In each 64th unit: the row of the index for it and the next 63, by what they are cut for; whole ones count as
     /// cut for blocks.
