@@ -106,7 +106,10 @@ fn only_public_names_are_exported() {
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     const LIBC: &str = "malloc free calloc realloc reallocarray aligned_alloc posix_memalign memalign valloc \
         pvalloc malloc_usable_size cfree free_sized free_aligned_sized malloc_trim mallopt mallinfo mallinfo2 \
-        malloc_info malloc_stats pthread_create __register_atfork";
+        malloc_info malloc_stats pthread_create __register_atfork __libc_malloc __libc_free __libc_calloc \
+        __libc_realloc __libc_reallocarray __libc_memalign __libc_valloc __libc_pvalloc __libc_mallopt \
+        __libc_mallinfo __posix_memalign mallocx rallocx xallocx sallocx dallocx sdallocx nallocx malloc_size \
+        malloc_good_size";
     for name in text.lines().filter_map(|line| line.split_whitespace().last()) {
         let public = name.starts_with("rcumalloc_") || LIBC.split_whitespace().any(|known| known == name);
         assert!(public, "{name} is exported");

@@ -241,3 +241,71 @@ fn no_unload() {
     let outcome = Victim::new("no_unload").on_glibc().arg(build::library()).run().success();
     assert_eq!(outcome.text(), "done\n");
 }
+
+#[test]
+fn own_allocator_api_linked() {
+    let other = build::program("other_allocator");
+    let other = other.to_str().expect("a path of the target directory");
+    let name = "own_allocator_api_linked";
+    let program = build::compile(name, name, &["-Wl,--no-as-needed", other]);
+    // The other one is in it, and refuses blocks of this heap.
+    let outcome = command(&program).on_glibc().arg("mixed").run();
+    assert!(!outcome.status.success(), "{outcome}");
+    for case in ["mixed", "sizes", "zeros", "rallocx", "xallocx", "failure", "macos"] {
+        for threads in ["", "threads"] {
+            for mode in ["all", "api", "strict"] {
+                let victim = command(&program).args([case, threads]).env("RCUMALLOC_DEFER", mode);
+                let outcome = victim.run().success().said(&[]);
+                assert_eq!(outcome.text(), "done\n", "{outcome}");
+            }
+        }
+    }
+    let refused = |args: &[&str], line: &dyn Fn(&str) -> String| {
+        let outcome = command(&program).args(args).run();
+        let line = line(&outcome.word("address"));
+        outcome.aborted_saying(&line);
+        let outcome = command(&program).args(args).env("RCUMALLOC_ON_ERROR", "report").run().success();
+        assert_eq!(outcome.number("bad_calls"), 1, "{outcome}");
+    };
+    for call in ["rallocx", "xallocx", "sallocx", "dallocx", "sdallocx"] {
+        let freed = if call == "sdallocx" { "dallocx" } else { call };
+        refused(&["foreign", call], &|address| foreign(freed, address));
+    }
+    let wrong = |call: String, what: &str| format!("rcumalloc: {call}: wrong size or alignment: {what}");
+    refused(&["wrong_size"], &|address| {
+        wrong(format!("sdallocx({address}, 200)"), "a block of 112 bytes in use")
+    });
+    refused(&["wrong_size_large"], &|address| {
+        wrong(format!("sdallocx({address}, 110000)"), "a large block of 102400 bytes")
+    });
+    refused(&["wrong_align"], &|address| {
+        wrong(format!("sdallocx({address}, 64, 100)"), "a block of 112 bytes in use")
+    });
+}
+
+#[test]
+fn libc_prefixed_names() {
+    Victim::new("libc_prefixed_names").on_glibc().run().success();
+    for mode in ["all", "api", "strict"] {
+        let outcome =
+            Victim::new("libc_prefixed_names").env("RCUMALLOC_DEFER", mode).run().success().said(&[]);
+        assert_eq!(outcome.text(), "done\n", "{outcome}");
+    }
+    // Of each name of malloc's that libc has a second one of, the library has it, too.
+    let maps = std::fs::read_to_string("/proc/self/maps").expect("a process can read its maps");
+    let libc =
+        maps.split_whitespace().find(|word| word.ends_with("/libc.so.6")).expect("the test runs on libc");
+    let names = |file: &Path| -> Vec<String> {
+        let nm = Command::new(build::installed("nm")).args(["-D", "--defined-only"]).arg(file).output();
+        let text = String::from_utf8_lossy(&nm.expect("nm runs").stdout).into_owned();
+        let name = |line: &str| Some(line.split_whitespace().last()?.split('@').next()?.to_owned());
+        text.lines().filter_map(name).collect()
+    };
+    let (theirs, ours) = (names(Path::new(libc)), names(build::library()));
+    let has_second = |name: &&String| theirs.contains(name) && theirs.contains(&format!("__libc_{name}"));
+    let firsts: Vec<_> = ours.iter().filter(has_second).collect();
+    assert!(firsts.len() >= 7, "{firsts:?}");
+    for name in firsts {
+        assert!(ours.contains(&format!("__libc_{name}")), "__libc_{name} is libc's");
+    }
+}

@@ -21,6 +21,12 @@ pub extern "C" fn mallopt(parameter: c_int, _value: c_int) -> c_int {
     c_int::from(parameter == MXFAST || (-8..=-1).contains(&parameter))
 }
 
+/// As [`mallopt`]: glibc's second name.
+#[cfg_attr(feature = "preload", unsafe(no_mangle))]
+pub extern "C" fn __libc_mallopt(parameter: c_int, value: c_int) -> c_int {
+    mallopt(parameter, value)
+}
+
 /// `struct mallinfo2`.
 #[repr(C)]
 #[derive(Clone, Copy, Default, Debug)]
@@ -78,6 +84,12 @@ pub extern "C" fn mallinfo() -> Mallinfo {
         i.keepcost,
     ];
     Mallinfo(all.map(|value| value as c_int))
+}
+
+/// As [`mallinfo`]: glibc's second name.
+#[cfg_attr(feature = "preload", unsafe(no_mangle))]
+pub extern "C" fn __libc_mallinfo() -> Mallinfo {
+    mallinfo()
 }
 
 /// `malloc_stats()`: the figures on stderr.

@@ -174,6 +174,34 @@ pub unsafe extern "C" fn free_aligned_sized(block: *mut c_void, align: usize, si
     unsafe { free(block) }
 }
 
+/// glibc's second names of the same functions, which programs call that wrap malloc: one heap, however they are mixed. Of those
+/// that glibc 2.36 exports (`readelf -Ws libc.so.6`) all are here, and `__posix_memalign`, which it once did.
+macro_rules! second_names {
+    ($($second:ident = $first:path, ($($name:ident: $kind:ty),*) $(-> $gives:ty)?;)*) => {$(
+        #[doc = concat!("As `", stringify!($first), "`.")]
+        ///
+        /// # Safety
+        /// As the first name's.
+        #[cfg_attr(feature = "preload", unsafe(no_mangle))]
+        pub unsafe extern "C" fn $second($($name: $kind),*) $(-> $gives)? {
+            // SAFETY: the caller's promise.
+            unsafe { $first($($name),*) }
+        }
+    )*};
+}
+
+second_names! {
+    __libc_malloc = malloc, (size: usize) -> *mut c_void;
+    __libc_free = free, (block: *mut c_void);
+    __libc_calloc = calloc, (count: usize, size: usize) -> *mut c_void;
+    __libc_realloc = realloc, (block: *mut c_void, size: usize) -> *mut c_void;
+    __libc_reallocarray = reallocarray, (block: *mut c_void, count: usize, size: usize) -> *mut c_void;
+    __libc_memalign = memalign, (align: usize, size: usize) -> *mut c_void;
+    __libc_valloc = valloc, (size: usize) -> *mut c_void;
+    __libc_pvalloc = pvalloc, (size: usize) -> *mut c_void;
+    __posix_memalign = posix_memalign, (out: *mut *mut c_void, align: usize, size: usize) -> c_int;
+}
+
 fn aligned(align: usize, size: usize) -> *mut c_void {
     entry::alloc_aligned(size, align.max(1)).cast()
 }

@@ -7,6 +7,7 @@ pub mod at_exit;
 pub mod atfork;
 pub mod dlopen;
 pub mod info;
+pub mod jemalloc_names;
 pub mod libc_names;
 pub mod own;
 #[cfg(all(feature = "preload", not(test)))]

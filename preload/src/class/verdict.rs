@@ -7,7 +7,7 @@
 //! what the heap knows of it; then the process aborts, or, with `RCUMALLOC_ON_ERROR=report`, the
 //! call has no effect and the program goes on.
 
-use crate::class::large::LargeRef;
+use crate::class::large::{self, LargeRef};
 use crate::class::size_class::{Class, SLAB_BYTES};
 use crate::class::slab::{Slab, Whereabouts};
 use crate::os::line::Line;
@@ -268,5 +268,19 @@ pub fn size_fits(addr: usize, size: usize, align: usize) -> bool {
             LargeRef::of(addr).is_none_or(|large| large.asked() == size) && addr & (align - 1) == 0
         }
         _ => true,
+    }
+}
+
+/// As [`size_fits`], for a caller that may name the size the block was asked with, its real size, or any between.
+pub fn size_may_be(addr: usize, size: usize, align: usize) -> bool {
+    match LargeRef::of(addr).filter(|large| large.base() == addr) {
+        Some(large) => {
+            // To the page: a block asked with zeros was asked with whole pages.
+            let least = large::pages_for(large.asked());
+            let may_be = large::pages_for(size)
+                .is_some_and(|pages| (least..=Some(large.pages())).contains(&Some(pages)));
+            may_be && addr & (align - 1) == 0
+        }
+        None => size_fits(addr, size, align),
     }
 }

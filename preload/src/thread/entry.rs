@@ -423,21 +423,27 @@ fn is_out(class: Class, addr: usize) -> bool {
 /// The bytes a program may use of the block at `addr`: constant for the block's life.
 #[inline]
 pub fn usable_size(addr: usize) -> usize {
+    usable_size_for(addr, "malloc_usable_size")
+}
+
+/// The same, on behalf of `call`.
+#[inline]
+pub fn usable_size_for(addr: usize, call: &str) -> usize {
     match Class::of_slot(memdesc::slot_of(addr)) {
         Some(class) if class.starts_at(addr as u16) => class.size(),
-        _ => usable_size_slow(addr),
+        _ => usable_size_slow(addr, call),
     }
 }
 
 #[cold]
 #[inline(never)]
-fn usable_size_slow(addr: usize) -> usize {
+fn usable_size_slow(addr: usize, call: &str) -> usize {
     if memdesc::of(addr).kind() == Kind::Large
         && let Some(block) = large::LargeRef::of(addr).filter(|block| block.base() == addr)
     {
         return block.bytes();
     }
-    verdict::bad_address("malloc_usable_size", addr);
+    verdict::bad_address(call, addr);
     0
 }
 
