@@ -17,6 +17,7 @@ pub struct Arguments {
 #[derive(Clone, Copy, ValueEnum)]
 pub enum Kind {
     Workload,
+    Family,
     Probe,
     Reclaim,
     Smr,
@@ -28,6 +29,7 @@ pub fn run(arguments: &Arguments) -> Result<Outcome, Refusal> {
     let job = &arguments.job;
     let answer = match arguments.kind {
         Kind::Workload => crate::workload::inner(job),
+        Kind::Family => crate::family::inner(job),
         Kind::Probe => crate::peers::probe::inner(job),
         Kind::Reclaim => crate::reclaim::inner(job),
         Kind::Smr => crate::smr::inner(job),

@@ -8,6 +8,7 @@
 //! Exit status: 0 good, 1 a verdict is bad, 2 usage or cannot run, with one line on stderr.
 
 mod compare;
+mod family;
 mod inner;
 mod machine;
 mod measure;

@@ -4,5 +4,6 @@ pub mod child;
 pub mod counters;
 pub mod distance;
 pub mod latency;
+pub mod pages;
 pub mod rounds;
 pub mod sampler;

@@ -71,15 +71,27 @@ pub fn alternate_until<S, T, E>(
         if round > rounds && enough(&results) {
             break;
         }
-        for step in 0..sides.len() {
-            let side = (step + round as usize) % sides.len();
-            let result = measure(&sides[side], round)?;
+        for (result, all) in one_round(sides, round, &mut measure)?.into_iter().zip(&mut results) {
             if round > 0 {
-                results[side].push(result);
+                all.push(result);
             }
         }
     }
     Ok(results)
+}
+
+/// One round: a result a side, in the sides' order.
+pub fn one_round<S, T, E>(
+    sides: &[S],
+    round: u32,
+    mut measure: impl FnMut(&S, u32) -> Result<T, E>,
+) -> Result<Vec<T>, E> {
+    let mut results: Vec<Option<T>> = sides.iter().map(|_| None).collect();
+    for step in 0..sides.len() {
+        let side = (step + round as usize) % sides.len();
+        results[side] = Some(measure(&sides[side], round)?);
+    }
+    Ok(results.into_iter().flatten().collect())
 }
 
 /// The geometric mean, None of nothing.

@@ -129,7 +129,7 @@ pub struct Choice {
     pub missing: Vec<Missing>,
 }
 
-/// Looks up names of the registry, and `NAME=PATH` for any other library. An unknown name is a
+/// Looks up names of the registry, and `NAME=PATH[@VARIABLE=VALUE...]` for any other library. An unknown name is a
 /// refusal; a known one that is not there is missing.
 pub fn choose(names: &[String], common: &Common) -> Result<Choice, Refusal> {
     let mut choice = Choice { present: Vec::new(), missing: Vec::new() };
@@ -147,11 +147,18 @@ pub fn choose(names: &[String], common: &Common) -> Result<Choice, Refusal> {
 }
 
 fn find(name: &str, common: &Common) -> Result<Result<Allocator, Missing>, Refusal> {
-    if let Some((name, path)) = name.split_once('=') {
+    if let Some((name, rest)) = name.split_once('=') {
+        let mut words = rest.split('@');
+        let path = words.next().unwrap_or_default();
+        let environment = words.map(|word| {
+            let pair = word.split_once('=').map(|(name, value)| (name.to_owned(), value.to_owned()));
+            pair.ok_or_else(|| Refusal(format!("'@{word}' is not @VARIABLE=VALUE")))
+        });
+        let environment = environment.collect::<Result<Vec<_>, _>>()?;
         let library = std::path::absolute(path).map_err(Refusal::of(format_args!("bad path '{path}'")))?;
-        let (name, about) = (name.to_owned(), format!("{}", library.display()));
+        let (name, about) = (name.to_owned(), rest.to_owned());
         return Ok(match library.exists() {
-            true => Ok(Allocator { name, about, library: Some(library), environment: Vec::new() }),
+            true => Ok(Allocator { name, about, library: Some(library), environment }),
             false => Err(Missing { name, reason: format!("no file {}", library.display()) }),
         });
     }

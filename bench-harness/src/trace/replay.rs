@@ -17,6 +17,7 @@ use std::time::{Duration, Instant};
 use super::format::{Event, Header, Kind, Trace, unreadable};
 use crate::machine;
 use crate::measure::latency::{self, Recorder};
+use crate::measure::pages::Pages;
 use crate::outcome::Refusal;
 use crate::workload::about::About;
 use crate::workload::{Job, Plain, Probe, Tally, Timed, Touch, status_kib};
@@ -221,61 +222,4 @@ fn call<P: Probe>(step: &Step, slots: &[Slot], probe: &mut P, touch: Touch) {
 fn disordered() -> ! {
     eprintln!("rcumalloc-bench: the replay lost the order of the trace");
     std::process::exit(2);
-}
-
-/// Memory from the system, not from the measured allocator. Zeroed; elements need no drop.
-struct Pages<T> {
-    start: *mut T,
-    count: usize,
-}
-
-// SAFETY: plain memory; shared only as `&[T]`.
-unsafe impl<T: Sync> Sync for Pages<T> {}
-
-impl<T> Pages<T> {
-    /// All zero: `T` must be valid so.
-    fn new(count: usize) -> Pages<T> {
-        let bytes = (count * size_of::<T>()).max(1);
-        // SAFETY: a fresh private mapping.
-        let start = unsafe {
-            let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_POPULATE;
-            libc::mmap(std::ptr::null_mut(), bytes, libc::PROT_READ | libc::PROT_WRITE, flags, -1, 0)
-        };
-        if start == libc::MAP_FAILED {
-            eprintln!("rcumalloc-bench: no memory for {bytes} bytes of trace");
-            std::process::exit(2);
-        }
-        Pages { start: start.cast(), count }
-    }
-
-    fn set(&mut self, at: usize, value: T) {
-        assert!(at < self.count);
-        // SAFETY: within the mapping, which is ours.
-        unsafe { self.start.add(at).write(value) };
-    }
-
-    fn slice(&self) -> &[T] {
-        // SAFETY: `count` elements, zeroed or set.
-        unsafe { std::slice::from_raw_parts(self.start, self.count) }
-    }
-}
-
-impl Pages<u8> {
-    /// What a file holds.
-    fn of_file(file: &Path) -> std::io::Result<Pages<u8>> {
-        let mut file = std::fs::File::open(file)?;
-        let length = usize::try_from(file.metadata()?.len()).map_err(std::io::Error::other)?;
-        let bytes: Pages<u8> = Pages::new(length);
-        // SAFETY: the mapping has as many bytes, and nobody else knows of it.
-        let room = unsafe { std::slice::from_raw_parts_mut(bytes.start, length) };
-        std::io::Read::read_exact(&mut file, room)?;
-        Ok(bytes)
-    }
-}
-
-impl<T> Drop for Pages<T> {
-    fn drop(&mut self) {
-        // SAFETY: the mapping of `new`, with its length.
-        unsafe { libc::munmap(self.start.cast(), (self.count * size_of::<T>()).max(1)) };
-    }
 }

@@ -26,6 +26,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
+use crate::family;
 use crate::measure::child::Child;
 use crate::measure::rounds::alternate;
 use crate::outcome::{Common, Outcome, Refusal};
@@ -33,12 +34,23 @@ use crate::output::progress;
 use crate::peers::{self, Allocator, Choice};
 use crate::trace;
 use results::{Run, Side};
-pub use worker::{Job, Plain, Probe, Tally, Timed, Touch, status_kib};
+pub use worker::{Block, Job, Plain, Probe, Tally, Timed, Touch, exhausted, status_kib, touch};
 
 #[derive(clap::Args)]
 pub struct Arguments {
-    /// A workload's name, `all`, `list`, or `replay` with --trace
+    /// A workload's name, `all`, `list`, `replay` with --trace, or `family`
     pub name: String,
+    /// Of `family`: its name, `all`, or `list`
+    pub family: Option<String>,
+    /// Of `family`: the first seed
+    #[arg(long, default_value_t = 1)]
+    pub seed: u64,
+    /// Of `family`: programs, one a seed
+    #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub count: u32,
+    /// Of `family`: only say what the programs are
+    #[arg(long)]
+    pub describe: bool,
     /// Allocators, separated by commas: names of `setup`, or NAME=PATH
     #[arg(long, value_delimiter = ',', value_name = "ALLOCATORS")]
     pub with: Vec<String>,
@@ -67,6 +79,10 @@ impl Arguments {
     pub fn all() -> Arguments {
         Arguments {
             name: "all".into(),
+            family: None,
+            seed: 1,
+            count: 1,
+            describe: false,
             with: Vec::new(),
             base: "glibc".into(),
             threads: None,
@@ -89,6 +105,15 @@ fn sizes(text: &str) -> Result<(usize, usize), String> {
 pub fn run(arguments: &Arguments, common: &Common) -> Result<Outcome, Refusal> {
     if arguments.name == "list" {
         return Ok(results::list());
+    }
+    if arguments.name == "family" {
+        return family::run(arguments, common);
+    }
+    if arguments.family.is_some() || arguments.describe {
+        return Err(Refusal(format!(
+            "a second name and --describe are for family, not for {}",
+            arguments.name
+        )));
     }
     let jobs = jobs(arguments, common)?;
     let choice = choose(&arguments.with, Some(&arguments.base), common)?;

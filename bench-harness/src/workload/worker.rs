@@ -216,8 +216,9 @@ impl<P: Probe> Worker<'_, P> {
     }
 }
 
+/// Writes to a fresh block.
 #[inline(always)]
-fn touch(block: *mut u8, size: usize, touch: Touch) {
+pub fn touch(block: *mut u8, size: usize, touch: Touch) {
     // SAFETY: all within the `size` bytes of the block, which the caller holds.
     unsafe {
         match touch {
@@ -230,8 +231,9 @@ fn touch(block: *mut u8, size: usize, touch: Touch) {
     }
 }
 
+/// The end of a run whose allocator gave nothing.
 #[cold]
-fn exhausted(size: usize) -> ! {
+pub fn exhausted(size: usize) -> ! {
     eprintln!("rcumalloc-bench: the allocator gave no block of {size} bytes");
     std::process::exit(2);
 }

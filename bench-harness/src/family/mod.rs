@@ -1,0 +1,129 @@
+//! `workload family NAME`: programs at random, under several allocators in turn.
+//!
+//! A pattern can be tuned for; a family cannot, for the next seed is another program. A seed's program is the same under every
+//! allocator, to the last call: each run says a checksum of its calls, and sides whose sums differ are an error. It has a
+//! fixed length, so CPU seconds are compared, not rates.
+
+mod boxes;
+mod catalogue;
+mod dice;
+mod draw;
+mod hand;
+mod program;
+mod results;
+mod run;
+mod sizes;
+
+use std::time::Duration;
+
+use serde_json::json;
+
+use crate::measure::child::Child;
+use crate::measure::rounds::one_round;
+use crate::outcome::{Common, Outcome, Refusal};
+use crate::output::progress;
+use crate::output::table::Table;
+use crate::peers::Allocator;
+use crate::workload::{Arguments, choose};
+use catalogue::Family;
+use results::Case;
+pub use run::inner;
+use run::{Job, Tally};
+
+/// What is compared unless one says otherwise.
+const USUAL: [&str; 9] = [
+    "glibc",
+    "rcumalloc",
+    "rcumalloc-api",
+    "mimalloc",
+    "mimalloc2",
+    "snmalloc",
+    "rpmalloc",
+    "jemalloc",
+    "tcmalloc",
+];
+
+pub fn run(arguments: &Arguments, common: &Common) -> Result<Outcome, Refusal> {
+    let families: Vec<&Family> = match arguments.family.as_deref() {
+        None | Some("list") => return Ok(list()),
+        Some("all") => catalogue::ALL.iter().collect(),
+        Some(name) => vec![catalogue::find(name)?],
+    };
+    if arguments.threads.is_some()
+        || arguments.sizes.is_some()
+        || arguments.touch.is_some()
+        || !arguments.trace.is_empty()
+    {
+        let line = "a family draws its threads, sizes and touches itself: --threads, --sizes, --touch and --trace are not for it";
+        return Err(Refusal(line.to_owned()));
+    }
+    let last = arguments.seed.checked_add(u64::from(arguments.count) - 1);
+    let seeds = arguments.seed..=last.ok_or_else(|| Refusal("--seed: too large".to_owned()))?;
+    let seconds = common.seconds_or(0.3);
+    if arguments.describe {
+        return Ok(describe(&families, seeds, seconds));
+    }
+    let usual = || USUAL.iter().map(|&name| name.to_owned()).collect();
+    let with: Vec<String> = if arguments.with.is_empty() { usual() } else { arguments.with.clone() };
+    let choice = choose(&with, Some(&arguments.base), common)?;
+    let rounds = common.rounds_or(3);
+    let runs =
+        u64::from(arguments.count) * u64::from(rounds) * (choice.present.len() * families.len()) as u64;
+    let bar = progress::bar(runs);
+    let mut cases = Vec::new();
+    for family in &families {
+        for seed in seeds.clone() {
+            let job = Job { family: family.name.to_owned(), seed, seconds };
+            let mut case = Case::new(&job, family.program(seed, seconds).line(), &choice.present);
+            for round in 0..rounds {
+                let tallies = one_round(&choice.present, round, |allocator, _| {
+                    bar.set_message(format!("{} {seed} {}", family.name, allocator.name));
+                    let tally = once(&job, allocator);
+                    bar.inc(1);
+                    Ok::<_, Refusal>(tally.map_err(|refusal| refusal.0))
+                })?;
+                case.add(tallies);
+            }
+            cases.push(case.related(&arguments.base));
+        }
+    }
+    bar.finish_and_clear();
+    Ok(results::outcome(&cases, &choice, &arguments.base, rounds))
+}
+
+/// One run of one program in a child.
+pub fn once(job: &Job, allocator: &Allocator) -> Result<Tally, Refusal> {
+    // Nominal seconds are of one processor and a fast allocator.
+    let limit = Duration::from_secs_f64(job.seconds * 30.0 + 60.0);
+    let child = Child::inner("family", &json!(job))?.under(allocator).timeout(limit);
+    Ok(child.answer::<Tally>()?.0)
+}
+
+fn list() -> Outcome {
+    let mut table = Table::new("Families", &["name", "programs"]);
+    catalogue::ALL.iter().for_each(|family| table.row([family.name, family.about]));
+    let names: Vec<_> = catalogue::ALL.iter().map(|family| family.name).collect();
+    Outcome {
+        command: "family".into(),
+        results: json!(names),
+        tables: vec![table],
+        good: true,
+        ..Outcome::default()
+    }
+}
+
+fn describe(families: &[&Family], seeds: std::ops::RangeInclusive<u64>, seconds: f64) -> Outcome {
+    let of = |family: &&Family| {
+        let name = family.name;
+        let line = |seed| format!("{name} {seed}: {}", family.program(seed, seconds).line());
+        seeds.clone().map(line).collect::<Vec<_>>()
+    };
+    let lines: Vec<String> = families.iter().flat_map(of).collect();
+    Outcome {
+        command: "family".into(),
+        results: json!(lines),
+        notes: lines,
+        good: true,
+        ..Outcome::default()
+    }
+}
