@@ -164,7 +164,7 @@ enum {
 /* Counters. Bytes unless the name says otherwise. New fields are added at the end. */
 struct rcumalloc_stats {
     uint64_t size;                /* of the structure, as the library knows it */
-    uint64_t window_bytes;        /* address space reserved */
+    uint64_t window_bytes;        /* address space of the heap that is mapped now */
     uint64_t mapped_bytes;        /* handed out by the zone: slabs, large blocks, metadata */
     uint64_t live_bytes;          /* blocks with the program */
     uint64_t live_large_bytes;    /* large ones among them */

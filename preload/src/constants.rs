@@ -41,38 +41,41 @@ pub const UNIT_PAGES: usize = 1 << MAX_ORDER;
 /// Bytes of a unit: 4 MiB, as the kernel's largest buddy block.
 pub const UNIT: usize = UNIT_PAGES * PAGE;
 
-/// Bytes of the window, tried from the first to the last. 128 GiB is more than a program of
-/// ours has needed; valgrind 3.19 refuses 64 GiB and more, containers may refuse less.
-pub const WINDOW_SIZES: [usize; 5] = [128 << 30, 32 << 30, 8 << 30, 2 << 30, 512 << 20];
+/// Bytes the window may grow to: more than machines have. It is a number and costs nothing; but where it and its tables lie,
+/// each table wants pages of the kernel's page tables of its own, so a larger one is not free either.
+pub const WINDOW: usize = 4 << 40;
 
-/// Units of the largest window.
-pub const MAX_UNITS: usize = WINDOW_SIZES[0] / UNIT;
+/// Units of the window.
+pub const MAX_UNITS: usize = WINDOW / UNIT;
 
-/// First committed stretch in bytes: small programs never need a second (tune).
+/// First stretch of ground in bytes: small programs never need a second (tune).
 pub const FIRST_STEP: usize = 256 << 10;
 
-/// Largest commit step in bytes of a reserved window; steps double up to here (tune).
+/// Largest step in bytes; steps double up to here (tune).
 pub const LAST_STEP: usize = UNIT;
 
-/// Largest step in bytes of a lazy window, whose every byte counts against RLIMIT_AS (tune).
-pub const LAZY_STEP: usize = 512 << 10;
+/// Most holes in the window. Each may cost one mapping of the 65,530 that a process may have, and 16 bytes.
+pub const HOLES: usize = 512;
 
 /// Least step in bytes for a side table. One page of memdescs describes 2 MiB of heap;
-/// four pages keep the system calls rare. Committed is not touched.
+/// four pages keep the system calls rare. Mapped is not touched.
 pub const SIDE_STEP: usize = 16 << 10;
+
+/// ... nor less than this share (as a shift) of what it has: the calls grow with the logarithm of the heap.
+pub const SIDE_SHARE: u32 = 2;
 
 /// Bytes of a huge page: a sparse table that is smaller cannot be given one.
 pub const HUGE_PAGE: usize = 2 << 20;
 
-/// Where a lazy window may lie: between where the kernel puts programs (0x55..) and where it
+/// Where the window may lie: between where the kernel puts programs (0x55..) and where it
 /// puts mappings (0x7f..), and above the range that AddressSanitizer claims (0x60.. to 0x64..).
-pub const LAZY_LOW: usize = 0x6800_0000_0000;
+pub const PLACES_LOW: usize = 0x6800_0000_0000;
 
-/// Units of 4 MiB a lazy window's place is drawn from: 8 TiB above [`LAZY_LOW`].
-pub const LAZY_PLACES: usize = 1 << 21;
+/// Units of 4 MiB its place is drawn from: 8 TiB above [`PLACES_LOW`].
+pub const PLACES: usize = 1 << 21;
 
-/// Places tried for a lazy window before giving up; each is free unless somebody mapped it.
-pub const LAZY_TRIES: usize = 8;
+/// Places tried before giving up; each is free unless somebody mapped it.
+pub const PLACE_TRIES: usize = 8;
 
 /// Smallest and largest k of the mark maps: blocks of 16 bytes to blocks of 16 KiB.
 pub const MARK_SHIFTS: core::ops::RangeInclusive<u32> = 4..=14;

@@ -121,13 +121,7 @@ fn work(turn: usize) -> Vec<Block> {
 }
 
 /// In the child: 0 all is well, 3 the same and no mapping call failed.
-fn victim(n: usize, concurrent: bool, lazy: bool) -> i32 {
-    if lazy {
-        // A limit that is never reached has the window be only a number.
-        let limit = libc::rlimit { rlim_cur: 64 << 30, rlim_max: 64 << 30 };
-        // SAFETY: plain call.
-        unsafe { assert_eq!(libc::setrlimit(libc::RLIMIT_AS, &raw const limit), 0) };
-    }
+fn victim(n: usize, concurrent: bool) -> i32 {
     map::fail_after(n);
     if concurrent {
         rcumalloc::thread::mode::go_concurrent();
@@ -163,14 +157,14 @@ fn victim(n: usize, concurrent: bool, lazy: bool) -> i32 {
     if failed { 0 } else { 3 }
 }
 
-fn every_call(concurrent: bool, lazy: bool) {
+fn every_call(concurrent: bool) {
     for n in 0..2000 {
         // SAFETY: the child uses this heap, which its parent has not started, and leaves by _exit.
         unsafe {
             let child = libc::fork();
             if child == 0 {
                 libc::alarm(60);
-                libc::_exit(victim(n, concurrent, lazy));
+                libc::_exit(victim(n, concurrent));
             }
             let mut status = 0;
             assert_eq!(libc::waitpid(child, &raw mut status, 0), child);
@@ -191,15 +185,10 @@ fn every_call(concurrent: bool, lazy: bool) {
 
 #[test]
 fn enomem_everywhere_solo() {
-    every_call(false, false);
+    every_call(false);
 }
 
 #[test]
 fn enomem_everywhere_concurrent() {
-    every_call(true, false);
-}
-
-#[test]
-fn enomem_everywhere_lazy() {
-    every_call(true, true);
+    every_call(true);
 }

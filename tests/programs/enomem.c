@@ -59,7 +59,6 @@ static void *churn_in_thread(void *unused) {
 
 int main(int argc, char **argv) {
     CHECK(argc == 2 && rcumalloc_present());
-    /* A limit from the start has the heap grow piece by piece, where it would reserve. */
     struct rlimit most;
     bool calls = strcmp(argv[1], "calls") == 0;
     int resource = strcmp(argv[1], "as") == 0 ? RLIMIT_AS : RLIMIT_DATA;

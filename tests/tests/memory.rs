@@ -26,9 +26,9 @@ fn rlimit_as() {
     assert_eq!(outcome.text(), "488890\n");
 }
 
-/// Strict overcommit: the heap has the whole of its window, programs run, and memory that runs out does so
-/// with ENOMEM. The limit is machine-wide, so it is left far above what everybody uses and below the
-/// window; running out is tried with RLIMIT_DATA, which counts the same mappings for one process.
+/// Strict overcommit: what is charged is what the heap has, programs run, and memory that runs out does so
+/// with ENOMEM. The limit is machine-wide, so it is left far above what everybody uses; running out is
+/// tried with RLIMIT_DATA, which counts the same mappings for one process.
 #[test]
 fn overcommit_2() {
     let glibc = Victim::new("accounted").on_glibc().run().success().number("accounted_kib");
@@ -36,16 +36,13 @@ fn overcommit_2() {
     Victim::new("accounted").limit(libc::RLIMIT_DATA, 24 << 20).run().success();
     let mut machine = Machine::alone();
     let limit = meminfo_kib("Committed_AS") + meminfo_kib("MemTotal") + 16 * GIB;
-    if limit > 120 * GIB {
-        return skipped("in part: so much memory is in use that no limit fits below the window");
-    }
     // Setting one of the two limits clears the other.
     let ratio = machine.remember("/proc/sys/vm/overcommit_ratio");
     let limited = ratio.and_then(|()| machine.set("/proc/sys/vm/overcommit_kbytes", &limit.to_string()));
     if let Err(why) = limited.and_then(|()| machine.set("/proc/sys/vm/overcommit_memory", "2")) {
         return skipped(&format!("in part: {why}"));
     }
-    let strict = Victim::new("accounted").env("RCUMALLOC_VERBOSE", "1").run().success();
+    let strict = Victim::new("accounted").run().success();
     let script =
         "import threading; t = [threading.Thread(target=list, args=[range(99999)]) for _ in range(9)]
 for x in t: x.start()
@@ -55,7 +52,6 @@ print(len(str([str(i) for i in range(300000)])))";
     let python = python.env("PYTHONMALLOC", "malloc").run();
     let churn = Victim::new("thread_churn").arg("400").run();
     drop(machine);
-    assert!(strict.ours().concat().contains(" window=131072MiB"), "the window is smaller\n{strict}");
     strict.below("accounted_kib", glibc + 8 * MIB);
     assert_eq!(python.success().text(), "2888890\n");
     churn.success().below("hwm_kib", 32 * MIB);

@@ -310,7 +310,7 @@ mod tests {
         assert!(resize(start, GROWN * PAGE, true) && around(GROWN - 1) == Some(block));
         assert!(resize(start, 20 * PAGE, true));
         assert!(around(19) == Some(block) && around(20).is_none());
-        for anything in [0, 1, PAGE, usize::MAX, 1 << 63, window::base(), window::base() + window::frontier()]
+        for anything in [0, 1, PAGE, usize::MAX, 1 << 63, window::base(), window::base() + window::horizon()]
         {
             assert!(LargeRef::around(anything).is_none(), "{anything:#x}");
         }

@@ -89,7 +89,7 @@ fn look(addr: usize, word: Memdesc) -> Address {
         },
         // Where it was one's, `inspect` has found it.
         Kind::Large => Address::Internal(RECYCLED),
-        Kind::Unknown | Kind::Foreign => Address::Foreign,
+        Kind::Unknown => Address::Foreign,
         Kind::Free | Kind::PageCache | Kind::Reserve => {
             Address::Internal("in a free page (freed before, or never given out)")
         }

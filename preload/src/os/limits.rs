@@ -1,10 +1,11 @@
-//! What the system lets us have: page size, address space.
+//! What the system is and has given us: page size, random bits, peak. Limits are not asked for: each mapping
+//! call asks them.
 //!
 //! Not the number of processors: nothing is sized by it, caches are a thread's (hazard `cpu_count`).
 //! Each call asks again; callers keep the answer. Any thread.
 
 use super::line::Line;
-use super::syscall::{exit_group, read_file, syscall};
+use super::syscall::{exit_group, read_file};
 use crate::constants::PAGE;
 
 /// Exit status of a process that cannot be given a heap; what the loader uses when it cannot go on.
@@ -26,15 +27,6 @@ pub fn insist_on_page_size() {
         line.dec(PAGE as u64).str("; the program is not run").emit();
         exit_group(CANNOT_START);
     }
-}
-
-/// The limit on this process's address space in bytes; None if there is none.
-pub fn address_space() -> Option<u64> {
-    let mut limit = [0u64; 2];
-    let out = limit.as_mut_ptr() as usize;
-    // SAFETY: the kernel writes two 64-bit words.
-    let asked = unsafe { syscall(libc::SYS_prlimit64, [0, libc::RLIMIT_AS as usize, 0, out, 0, 0]) };
-    (asked.is_ok() && limit[0] != libc::RLIM_INFINITY).then_some(limit[0])
 }
 
 /// Random bits that differ from run to run, from the kernel's AT_RANDOM. Not a secret.

@@ -1,9 +1,9 @@
 //! Mappings: the only file of the heap that changes the address space.
 //!
-//! Two ways to own memory. *Reserve* a range that costs nothing and *commit* pieces of it;
-//! or *map at* a numerically chosen place, which fails where something is already. Purging
-//! never changes a mapping, so the number of VMAs does not grow with fragmentation (hazard
-//! `map_count`). Any thread; what a range is used for is the caller's to synchronise.
+//! Memory is *mapped at* a numerically chosen place, which fails where something is already; so the kernel
+//! compares with every limit there is, anew each time. Purging never changes a mapping; what is unmapped in
+//! the middle of the heap may make one more, and the caller bounds how often (hazard `map_count`). Any thread; what a range
+//! is used for is the caller's to synchronise.
 //!
 //! In tests every call here can be made to fail: see `fail_after`.
 
@@ -24,26 +24,6 @@ pub enum Placed {
 const RW: usize = (libc::PROT_READ | libc::PROT_WRITE) as usize;
 const ANONYMOUS: usize = (libc::MAP_PRIVATE | libc::MAP_ANONYMOUS) as usize;
 const NO_FD: usize = usize::MAX;
-
-/// Reserves `len` bytes of address space: no access, no commit charge, page aligned.
-pub fn reserve(len: usize) -> Option<usize> {
-    if inject::fails() {
-        return None;
-    }
-    let flags = ANONYMOUS | libc::MAP_NORESERVE as usize;
-    // SAFETY: a new mapping at a place of the kernel's choice disturbs nothing.
-    unsafe { syscall(libc::SYS_mmap, [0, len, libc::PROT_NONE as usize, flags, NO_FD, 0]) }.ok()
-}
-
-/// Makes part of a reservation readable and writable. All or nothing, except that a failure
-/// may leave a prefix writable, which does no harm: committing again is idempotent.
-pub fn commit(addr: usize, len: usize) -> bool {
-    if inject::fails() {
-        return false;
-    }
-    // SAFETY: only widens the access to a range of ours.
-    unsafe { syscall(libc::SYS_mprotect, [addr, len, RW, 0, 0, 0]) }.is_ok()
-}
 
 /// Maps exactly [addr, addr+len), zero, if nothing is there.
 pub fn map_at(addr: usize, len: usize) -> Placed {
@@ -74,11 +54,14 @@ pub fn map(len: usize) -> Option<usize> {
     unsafe { syscall(libc::SYS_mmap, [0, len, RW, ANONYMOUS, NO_FD, 0]) }.ok()
 }
 
-/// Takes a mapping away.
+/// Takes a mapping away. Whole or not at all: it fails where the process has all the mappings it may have.
 ///
 /// # Safety
 /// The range is the caller's alone and nothing will refer to it again.
 pub unsafe fn unmap(addr: usize, len: usize) -> bool {
+    if inject::fails() {
+        return false;
+    }
     // SAFETY: promised by the caller.
     unsafe { syscall(libc::SYS_munmap, [addr, len, 0, 0, 0, 0]) }.is_ok()
 }
@@ -198,11 +181,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn reserve_commit_purge() {
+    fn map_purge_unmap() {
         crate::own_process::in_own_process!();
-        let at = reserve(1 << 20).unwrap();
-        assert!(commit(at, 8192));
-        // SAFETY: committed just now, ours alone.
+        let at = map(1 << 20).unwrap();
+        // SAFETY: mapped just now, ours alone.
         unsafe {
             *(at as *mut u8) = 7;
             assert!(purge(at, 8192));
@@ -220,7 +202,7 @@ mod tests {
     fn injection_counts() {
         fail_after(1);
         let first = map(4096);
-        assert!(first.is_some() && map(4096).is_none() && reserve(4096).is_none());
+        assert!(first.is_some() && map(4096).is_none() && map_at(first.unwrap(), 4096) == Placed::Refused);
         fail_never();
         // SAFETY: ours alone.
         assert!(unsafe { unmap(first.unwrap(), 4096) });

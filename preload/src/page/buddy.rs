@@ -55,6 +55,8 @@ pub enum Place {
 pub struct Buddy {
     units: *mut Unit,
     known: usize,
+    /// Units up to the last of which pages were added.
+    used: usize,
     free: usize,
     dirty: usize,
     /// Clean pages given out since somebody reset this.
@@ -74,6 +76,7 @@ impl Buddy {
         Buddy {
             units: core::ptr::null_mut(),
             known: 0,
+            used: 0,
             free: 0,
             dirty: 0,
             fetched_clean: 0,
@@ -91,12 +94,7 @@ impl Buddy {
     pub unsafe fn know(&mut self, units: *mut Unit, known: usize) {
         debug_assert!(known <= MAX_UNITS && (self.units.is_null() || self.units == units));
         self.units = units;
-        while self.known < known {
-            // Written before it is read: a page that is read first faults twice.
-            // SAFETY: promised above; zero is what is there.
-            unsafe { (&raw mut (*units.add(self.known)).tree[0]).write_volatile(0) };
-            self.known += 1;
-        }
+        self.known = self.known.max(known);
     }
 
     /// Makes every page of the `known` units at `units` one that is not free.
@@ -109,7 +107,7 @@ impl Buddy {
             // SAFETY: promised by the caller; zero bytes are a unit without free pages.
             unsafe { units.write_bytes(0, known) };
         }
-        (self.units, self.known) = (units, known);
+        (self.units, self.known, self.used) = (units, known, known);
     }
 
     /// Pages that are free.
@@ -198,17 +196,24 @@ impl Buddy {
     /// A whole unit; `cut` and `quarter` have it now.
     fn choose_whole(&mut self, cut: Cut, quarter: Option<Quarter>) -> Option<(usize, u32)> {
         let (unit, order) = self.choose(MAX_ORDER..MAX_ORDER + 1, Cut::Blocks, None)?;
+        self.uncut(unit);
         let bit = 1 << (unit % 64);
         let Unit { for_runs, cut_by, .. } = self.row_of(unit);
-        match cut {
-            Cut::Blocks => *for_runs &= !bit,
-            Cut::Runs => *for_runs |= bit,
+        if cut == Cut::Runs {
+            *for_runs |= bit;
         }
-        cut_by.iter_mut().for_each(|units| *units &= !bit);
         if let Some(quarter) = quarter {
             cut_by[quarter.index()] |= bit;
         }
         Some((unit, order))
+    }
+
+    /// A unit is as if nobody had ever had it.
+    fn uncut(&mut self, unit: usize) {
+        let bit = 1 << (unit % 64);
+        let Unit { for_runs, cut_by, .. } = self.row_of(unit);
+        *for_runs &= !bit;
+        cut_by.iter_mut().for_each(|units| *units &= !bit);
     }
 
     /// Gives back a block, aligned to its order, dirt as it is.
@@ -277,6 +282,13 @@ impl Buddy {
 
     /// New pages: free and clean.
     pub fn add(&mut self, page: usize, pages: usize) {
+        let end = (page + pages).div_ceil(UNIT_PAGES);
+        for unit in self.used.max(page / UNIT_PAGES)..end {
+            // Written before it is read: a page that is read first faults twice.
+            // SAFETY: a known unit, in which zero is what is there.
+            unsafe { (&raw mut (*self.units.add(unit)).tree[0]).write_volatile(0) };
+        }
+        self.used = self.used.max(end);
         self.put_range(page, pages);
     }
 

@@ -30,7 +30,7 @@ use crate::constants::{PAGE, PAGE_SHIFT};
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[repr(u8)]
 pub enum Kind {
-    /// Nothing has ever been said about it: never used, or inside of a large block.
+    /// Nothing has ever been said about it: never used, inside of a large block, or somebody else's.
     Unknown = 0,
     /// In the zone, after use, or inside of a large block.
     Free = 1,
@@ -46,11 +46,9 @@ pub enum Kind {
     Meta = 6,
     /// Kept for `free`.
     Reserve = 7,
-    /// Inside the window, but somebody else mapped it.
-    Foreign = 8,
 }
 
-const KINDS: [Kind; 9] = [
+const KINDS: [Kind; 8] = [
     Kind::Unknown,
     Kind::Free,
     Kind::PageCache,
@@ -59,7 +57,6 @@ const KINDS: [Kind; 9] = [
     Kind::Magazine,
     Kind::Meta,
     Kind::Reserve,
-    Kind::Foreign,
 ];
 
 const KIND_MASK: u64 = 0xf;
@@ -108,26 +105,26 @@ impl Memdesc {
 /// The process's words as of a moment: the window's line is read once for many addresses.
 pub struct Words {
     base: usize,
-    frontier: usize,
+    horizon: usize,
     table: usize,
 }
 
 impl Words {
-    /// As of now. Whatever the caller holds lies below the frontier that this sees.
+    /// As of now. Whatever the caller holds lies below the horizon that this sees.
     #[inline(always)]
     pub fn now() -> Words {
-        let frontier = window::frontier(); // first, so that its Acquire orders the others
-        Words { base: window::base(), frontier, table: window::LINE.memdesc.load(Relaxed) }
+        let horizon = window::horizon(); // first, so that its Acquire orders the others
+        Words { base: window::base(), horizon, table: window::LINE.memdesc.load(Relaxed) }
     }
 
     /// The word of the page that `addr` lies in, for any address at all.
     #[inline(always)]
     pub fn of(&self, addr: usize) -> Memdesc {
         let offset = addr.wrapping_sub(self.base);
-        if offset >= self.frontier {
+        if offset >= self.horizon {
             return Memdesc::of_kind(Kind::Unknown);
         }
-        // SAFETY: below the frontier the table is committed and never goes away; all access is atomic.
+        // SAFETY: below the horizon the table is mapped and never goes away; all access is atomic.
         // Acquire: pairs with the Release in `set`, what the descriptor held then is seen.
         Memdesc(unsafe { &*(self.table as *const AtomicU64).add(offset >> PAGE_SHIFT) }.load(Acquire))
     }
@@ -148,7 +145,7 @@ pub fn slot_of(addr: usize) -> usize {
 /// The word of a page.
 ///
 /// # Safety
-/// The page lies below the frontier.
+/// The page lies below the horizon.
 #[inline]
 pub unsafe fn word(page: Page) -> &'static AtomicU64 {
     // SAFETY: promised by the caller.
@@ -156,11 +153,11 @@ pub unsafe fn word(page: Page) -> &'static AtomicU64 {
 }
 
 /// # Safety
-/// `table` is the process's table and `addr` lies below the frontier.
+/// `table` is the process's table and `addr` lies below the horizon.
 #[inline]
 unsafe fn at(table: usize, addr: usize) -> &'static AtomicU64 {
     let index = (addr - window::base()) >> PAGE_SHIFT;
-    // SAFETY: below the frontier the table is committed and never goes away; all access is
+    // SAFETY: below the horizon the table is mapped and never goes away; all access is
     // atomic.
     unsafe { &*(table as *const AtomicU64).add(index) }
 }
@@ -173,7 +170,7 @@ unsafe fn at(table: usize, addr: usize) -> &'static AtomicU64 {
 #[inline]
 pub unsafe fn set(page: Page, pages: usize, memdesc: Memdesc) {
     debug_assert!(window::contains(page.addr() + (pages - 1) * PAGE));
-    // SAFETY: pages that have been given out lie below the frontier; the caller owns all of them.
+    // SAFETY: pages that have been given out lie below the horizon; the caller owns all of them.
     unsafe { fill(word(page), pages, memdesc) };
 }
 

@@ -10,6 +10,7 @@
 //!   memdesc  one 8-byte word for every page: what it is
 //!   quarter  which part of all who ask somebody belongs to
 //!   window   the range of addresses all of it lies in, and how it grows
+//!   holes    what of it was given back
 //!   side     a table beside the window, which grows as it does
 //! ```
 //!
@@ -23,6 +24,7 @@ use crate::constants::PAGE;
 pub mod back_off;
 mod buddy;
 pub mod cache;
+mod holes;
 pub mod idle;
 pub mod limit;
 pub mod memdesc;

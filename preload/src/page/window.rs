@@ -1,21 +1,23 @@
 //! The window: the one range of addresses in which all heap memory lies, and its side tables.
 //!
 //! "Is this ours?" is then one subtraction and one comparison, and "what is it?" one indexed
-//! load. The window grows linearly: everything below the *frontier* has a memdesc word that
-//! can be read, everything above does not exist yet. The frontier never moves back.
+//! load. Nothing is reserved: the window and its tables are numbers, a place far from where the kernel or
+//! anybody else maps, and pieces are mapped there as they are needed. So limits on address space, data, locked
+//! memory and commit count what the heap has, and the kernel is asked anew with each piece.
 //!
-//! There are two ways to have a window:
-//! - *reserved*: 128 GiB (or less, where that is refused) of PROT_NONE, side tables included,
-//!   committed in steps that start at 256 KiB and double to 4 MiB;
-//! - *lazy*: under a limit on address space, or where every reservation is refused, the
-//!   range is only a number. Pieces are mapped at their place as they are needed. If another
-//!   mapping is in the way, the rest of that unit is skipped and marked Foreign.
+//! *Ground* is what is mapped. It grows at the *frontier*, in steps that start at 256 KiB and double to 4 MiB,
+//! and in [holes](super::holes), which is what was given back below it; ground given back at the frontier
+//! lets the frontier come down again. If somebody else's mapping is in the way it is stepped over: its words
+//! stay Unknown, as for any address that was never the heap's.
+//!
+//! What readers go by is the *horizon*, the highest that the frontier ever was: everything below has a memdesc
+//! word that can be read, whether it is ground now or not, everything above does not exist. It never moves
+//! back.
 //!
 //! ```text
-//!   side:  memdesc (8 B a page) | units (a Unit each 4 MiB) | marks 4..=14 | pad | BASE: window
+//!   side:  memdesc (8 B a page) | holes, units (a Unit each 4 MiB) | marks 4..=14 | pad | BASE: window
 //! ```
-//! Each side table is committed from its start to its own high-water mark: marks when a slab needs
-//! them or, in a lazy window, with the pages they are for.
+//! Each side table is mapped from its start to its own high-water mark; marks when a slab needs them.
 //!
 //! [`LINE`] and the mark origins are the process's window as everybody reads it; `Window` itself
 //! is part of the zone and protected by its lock. Any mapping call may fail: then the state
@@ -25,11 +27,11 @@ use core::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 use core::sync::atomic::{AtomicU64, AtomicUsize};
 
 use super::buddy::Unit;
+use super::holes::{Hole, Holes};
 use super::memdesc::Kind;
 use super::side::Side;
 use crate::constants::{
-    FIRST_STEP, LAST_STEP, LAZY_LOW, LAZY_PLACES, LAZY_STEP, LAZY_TRIES, MARK_SHIFTS, PAGE, PAGE_SHIFT, UNIT,
-    WINDOW_SIZES,
+    FIRST_STEP, LAST_STEP, MARK_SHIFTS, PAGE, PAGE_SHIFT, PLACE_TRIES, PLACES, PLACES_LOW, UNIT,
 };
 use crate::os::limits;
 use crate::os::map::{self, Placed};
@@ -41,7 +43,7 @@ pub struct Line {
     /// huge.
     pub base: AtomicUsize,
     /// Bytes of the window whose memdesc words can be read.
-    pub frontier: AtomicUsize,
+    pub horizon: AtomicUsize,
     /// Address of the memdesc table: the word of window page i is at memdesc + 8 i.
     pub memdesc: AtomicUsize,
 }
@@ -49,13 +51,13 @@ pub struct Line {
 /// The process's window.
 #[unsafe(link_section = ".data")]
 pub static LINE: Line =
-    Line { base: AtomicUsize::new(1 << 63), frontier: AtomicUsize::new(0), memdesc: AtomicUsize::new(0) };
+    Line { base: AtomicUsize::new(1 << 63), horizon: AtomicUsize::new(0), memdesc: AtomicUsize::new(0) };
 
 /// For each k, where mark map k would begin if the window began at address 0.
 #[unsafe(link_section = ".data")]
 static MARK_ORIGIN: [AtomicUsize; 16] = [const { AtomicUsize::new(0) }; 16];
 
-/// How many places for a lazy window have been tried.
+/// How many places for a window have been tried.
 static PLACES_TRIED: AtomicUsize = AtomicUsize::new(0);
 
 /// Address of the window (1 << 63 while there is none).
@@ -65,18 +67,18 @@ pub fn base() -> usize {
     LINE.base.load(Relaxed)
 }
 
-/// Bytes of the window that exist.
+/// Bytes of the window whose memdesc words can be read: its greatest extent so far.
 #[inline(always)]
-pub fn frontier() -> usize {
+pub fn horizon() -> usize {
     // Acquire: pairs with the Release in `Window::publish`; memdesc and base are seen too.
-    LINE.frontier.load(Acquire)
+    LINE.horizon.load(Acquire)
 }
 
-/// Whether `addr` lies in the part of the window that exists.
+/// Whether `addr` lies in the part of the window that has words.
 #[inline(always)]
 pub fn contains(addr: usize) -> bool {
-    let frontier = frontier(); // first, so that its Acquire orders the load of the base
-    addr.wrapping_sub(base()) < frontier
+    let horizon = horizon(); // first, so that its Acquire orders the load of the base
+    addr.wrapping_sub(base()) < horizon
 }
 
 /// The mark byte of the block at p, a block of at least 2^k bytes, is at
@@ -97,7 +99,7 @@ pub fn ensure_marks(k: u32, addr: usize, len: usize) -> bool {
 /// whose pages say that they are one slab of the class with this slot.
 pub fn for_each_slab(slot: u16, mut visit: impl FnMut(usize, usize)) {
     const PAGES: usize = 16;
-    let (base, pages) = (base(), frontier() >> PAGE_SHIFT);
+    let (base, pages) = (base(), horizon() >> PAGE_SHIFT);
     let word = |page: usize| super::memdesc::of(base + page * PAGE);
     for first in (0..pages).step_by(PAGES) {
         let found = word(first);
@@ -112,28 +114,11 @@ pub fn for_each_slab(slot: u16, mut visit: impl FnMut(usize, usize)) {
 
 const MARKS: usize = *MARK_SHIFTS.end() as usize - *MARK_SHIFTS.start() as usize + 1;
 
-/// How a window shall be opened.
-#[derive(Clone, Copy)]
-pub(super) struct Plan {
-    /// Do not reserve.
-    pub is_lazy: bool,
-    /// Largest window in bytes, a multiple of the unit.
-    pub largest: usize,
-}
-
-impl Plan {
-    /// What suits this process's limits.
-    pub fn from_limits() -> Plan {
-        // A lazy window is a number and costs nothing, however large.
-        Plan { is_lazy: limits::address_space().is_some(), largest: WINDOW_SIZES[0] }
-    }
-}
-
 /// What came of growing.
 pub(super) enum Grown {
     /// These window pages are new: index of the first, and how many.
     Pages(usize, usize),
-    /// The frontier has moved over somebody else's mapping; try again.
+    /// Somebody else's mapping has been stepped over; try again.
     Skipped,
     /// No memory, or the window is full.
     Refused,
@@ -144,11 +129,13 @@ pub(super) struct Window {
     base: usize,
     size: usize,
     frontier: usize,
+    horizon: usize,
     foreign: usize,
     step: usize,
-    is_lazy: bool,
+    stride: usize,
     memdesc: Side,
     units: Side,
+    holes: Holes,
     marks: [Side; MARKS],
 }
 
@@ -159,11 +146,13 @@ impl Window {
             base: 0,
             size: 0,
             frontier: 0,
+            horizon: 0,
             foreign: 0,
             step: 0,
-            is_lazy: false,
+            stride: 0,
             memdesc: Side::NONE,
             units: Side::NONE,
+            holes: Holes::NONE,
             marks: [Side::NONE; MARKS],
         }
     }
@@ -183,9 +172,14 @@ impl Window {
         self.size
     }
 
-    /// Bytes that exist.
+    /// Bytes up to the end of the ground.
     pub fn frontier(&self) -> usize {
         self.frontier
+    }
+
+    /// Bytes that have words, and units.
+    pub fn horizon(&self) -> usize {
+        self.horizon
     }
 
     /// Bytes below the frontier that are somebody else's.
@@ -193,53 +187,41 @@ impl Window {
         self.foreign
     }
 
-    /// Whether it is only a number.
-    pub fn is_lazy(&self) -> bool {
-        self.is_lazy
+    /// Bytes of ground.
+    pub fn ground(&self) -> usize {
+        self.frontier - self.foreign - self.holes.pages() * PAGE
     }
 
-    /// The table of units; as many are usable as the frontier has begun.
+    /// The holes below the frontier, lowest first.
+    pub fn holes(&self) -> &[Hole] {
+        self.holes.all()
+    }
+
+    /// The table of units; as many are usable as the horizon has begun.
     pub fn units(&self) -> *mut Unit {
-        self.units.base() as *mut Unit
+        (self.units.base() + Holes::BYTES) as *mut Unit
     }
 
-    /// Opens it. False if neither way works now.
-    pub fn open(&mut self, plan: Plan) -> bool {
-        if !plan.is_lazy {
-            for size in WINDOW_SIZES.map(|size| size.min(plan.largest)) {
-                let side = self.lay_out(0, size);
-                if let Some(at) = map::reserve(side + size + UNIT) {
-                    self.lay_out(at, size);
-                    self.base = (at + side).next_multiple_of(UNIT);
-                    self.is_lazy = false;
-                    return true;
-                }
-            }
-        }
-        self.open_lazy(plan.largest)
-    }
-
-    #[cold]
-    #[inline(never)]
-    #[unsafe(link_section = ".text_rare")]
-    fn open_lazy(&mut self, size: usize) -> bool {
+    /// Chooses a place for one of `size` bytes, a multiple of the unit. False if there is no memory now.
+    pub fn open(&mut self, size: usize) -> bool {
         let seed = limits::random_seed();
-        for _ in 0..LAZY_TRIES {
+        for _ in 0..PLACE_TRIES {
             // The golden ratio's multiples are spread evenly (Knuth, multiplicative hashing),
             // so no try meets an earlier one. Relaxed: any number that is new will do.
             let turn = PLACES_TRIED.fetch_add(1, Relaxed) as u64;
             let place = seed.wrapping_add(turn.wrapping_mul(0x9e37_79b9_7f4a_7c15)) >> 32;
-            let at = LAZY_LOW + place as usize % LAZY_PLACES * UNIT;
+            let at = PLACES_LOW + place as usize % PLACES * UNIT;
             let side = self.lay_out(at, size);
-            let base = (at + side).next_multiple_of(UNIT);
             // The first piece of each table that the first page needs.
-            if self.memdesc.ensure(PAGE, true) {
-                if self.units.ensure(PAGE, true) {
-                    (self.base, self.is_lazy) = (base, true);
+            if self.memdesc.ensure(PAGE) {
+                if self.units.ensure(Holes::BYTES + PAGE) {
+                    // SAFETY: mapped just now, ours, never taken away, and in front of the units.
+                    self.holes = unsafe { Holes::at(self.units.base()) };
+                    self.base = (at + side).next_multiple_of(UNIT);
                     return true;
                 }
                 // SAFETY: mapped just now, and nobody knows of it.
-                unsafe { map::unmap(self.memdesc.base(), self.memdesc.committed()) };
+                unsafe { map::unmap(self.memdesc.base(), self.memdesc.mapped()) };
             }
         }
         false
@@ -255,77 +237,150 @@ impl Window {
             table
         };
         self.memdesc = side((size >> PAGE_SHIFT) * 8);
-        self.units = side(size / UNIT * size_of::<Unit>());
+        self.units = side(Holes::BYTES + size / UNIT * size_of::<Unit>());
         for (k, mark) in MARK_SHIFTS.zip(&mut self.marks) {
             *mark = side(size >> k);
         }
         end - at
     }
 
-    /// Grows to at least `want` bytes, in one piece or not at all.
+    /// Moves the frontier to at least `want` bytes, in one piece or not at all.
     pub fn grow_to(&mut self, want: usize) -> Grown {
         if !self.is_open() || want > self.size || want <= self.frontier {
             return Grown::Refused;
         }
         let step = self.step.max(FIRST_STEP);
         let wish = want.next_multiple_of(FIRST_STEP).max(self.frontier + step).min(self.size);
-        let unit_end = (self.frontier + 1).next_multiple_of(UNIT);
-        let mut end = wish;
-        let mut placed = self.extend(end);
-        if placed == Placed::Refused && end > want {
-            end = want;
-            placed = self.extend(end);
+        let begin = self.frontier;
+        match self.map_ground(begin, want, wish) {
+            Ok(end) => {
+                self.advance(end);
+                self.pages(begin, end)
+            }
+            Err(Placed::Occupied) => {
+                let end = self.past(begin, self.size);
+                if !self.describe(end) {
+                    return Grown::Refused;
+                }
+                self.disown(begin, end);
+                self.advance(end);
+                Grown::Skipped
+            }
+            Err(_) => Grown::Refused,
         }
-        if placed == Placed::Occupied && end > unit_end {
-            end = unit_end;
-            placed = self.extend(end);
+    }
+
+    /// Makes ground of hole number `hole` up to at least `want` bytes, in one piece or not at all.
+    pub fn fill(&mut self, hole: usize, want: usize) -> Grown {
+        let Hole { first, end: last } = self.holes.all()[hole];
+        let (begin, last) = (first * PAGE, last * PAGE);
+        let step = self.step.max(FIRST_STEP);
+        let wish = want.next_multiple_of(FIRST_STEP).max(begin + step).min(last);
+        match self.map_ground(begin, want, wish) {
+            Ok(end) => {
+                self.holes.shrink(hole, end >> PAGE_SHIFT);
+                self.pages(begin, end)
+            }
+            Err(Placed::Occupied) => {
+                let end = self.past(begin, last);
+                self.disown(begin, end);
+                self.holes.shrink(hole, end >> PAGE_SHIFT);
+                Grown::Skipped
+            }
+            Err(_) => Grown::Refused,
         }
-        match placed {
-            Placed::Refused => Grown::Refused,
-            Placed::Occupied => self.skip(unit_end),
-            Placed::Done => {
-                let most = if self.is_lazy { LAZY_STEP } else { LAST_STEP };
-                self.step = (step * 2).min(most);
-                let first = self.frontier;
-                self.frontier = end;
-                Grown::Pages(first >> PAGE_SHIFT, (end - first) >> PAGE_SHIFT)
+    }
+
+    /// Maps [begin, wish) or, if that is not to be had, [begin, want) or what is left of the first unit, and what describes
+    /// it. Where the new ground ends.
+    fn map_ground(&mut self, begin: usize, want: usize, wish: usize) -> Result<usize, Placed> {
+        let mut placed = Placed::Refused;
+        let unit_end = (begin + 1).next_multiple_of(UNIT);
+        for (end, after) in [(wish, placed), (want, Placed::Refused), (unit_end.min(want), Placed::Occupied)]
+        {
+            if placed == after && self.describe(end) {
+                placed = map::map_at(self.base + begin, end - begin);
+            }
+            if placed == Placed::Done {
+                (self.step, self.stride) = ((self.step.max(FIRST_STEP) * 2).min(LAST_STEP), 0);
+                return Ok(end);
+            }
+        }
+        if placed == Placed::Refused {
+            // Near a limit, what one step takes is what others miss.
+            self.step = FIRST_STEP;
+        }
+        Err(placed)
+    }
+
+    fn advance(&mut self, end: usize) {
+        self.frontier = end;
+        self.horizon = self.horizon.max(end);
+    }
+
+    fn pages(&self, begin: usize, end: usize) -> Grown {
+        Grown::Pages(begin >> PAGE_SHIFT, (end - begin) >> PAGE_SHIFT)
+    }
+
+    /// Where to try next, up to `last`, if something is mapped behind `begin`: each time in a row twice as far, so that a
+    /// large mapping costs few tries.
+    fn past(&mut self, begin: usize, last: usize) -> usize {
+        let end = ((begin + 1).next_multiple_of(UNIT) + self.stride).min(last);
+        self.stride = (self.stride * 2).max(UNIT);
+        end
+    }
+
+    /// [begin, end) is somebody else's. What was said of it when it was ground is not true any more.
+    #[cold]
+    fn disown(&mut self, begin: usize, end: usize) {
+        self.foreign += end - begin;
+        for page in begin >> PAGE_SHIFT..end.min(self.horizon) >> PAGE_SHIFT {
+            let word = self.word(page);
+            // Relaxed: the zone's lock is held. What was never written to stays so, and without memory.
+            if word.load(Relaxed) != Kind::Unknown as u64 {
+                word.store(Kind::Unknown as u64, Relaxed);
             }
         }
     }
 
-    /// Moves the frontier over what is left of its unit.
-    #[cold]
-    fn skip(&mut self, unit_end: usize) -> Grown {
-        if !self.describe(unit_end) {
-            return Grown::Refused;
+    /// Whether a stretch of ground can be left now.
+    pub fn can_leave(&self) -> bool {
+        self.holes.has_room()
+    }
+
+    /// `pages` pages from `page` on, which were ground, are nobody's mapping any more. Only after
+    /// [`can_leave`](Self::can_leave).
+    pub fn leave(&mut self, page: usize, pages: usize) {
+        if (page + pages) * PAGE == self.frontier {
+            self.frontier = self.holes.pop_at(page).unwrap_or(page) * PAGE;
+        } else {
+            self.holes.insert(page, page + pages);
         }
-        for page in self.frontier >> PAGE_SHIFT..unit_end >> PAGE_SHIFT {
-            // Relaxed: nobody looks before the frontier is published.
-            self.word(page).store(Kind::Foreign as u64, Relaxed);
-        }
-        self.foreign += unit_end - self.frontier;
-        self.frontier = unit_end;
-        Grown::Skipped
+    }
+
+    /// Holes belong to nobody from now on.
+    pub fn forget_holes(&mut self) {
+        self.foreign += self.holes.pages() * PAGE;
+        self.holes.forget();
     }
 
     /// The word of window page `page`, which must be described.
     pub fn word(&self, page: usize) -> &AtomicU64 {
-        debug_assert!((page + 1) * 8 <= self.memdesc.committed());
-        // SAFETY: committed, never taken away, and all access is atomic.
+        debug_assert!((page + 1) * 8 <= self.memdesc.mapped());
+        // SAFETY: mapped, never taken away, and all access is atomic.
         unsafe { &*(self.memdesc.base() as *const AtomicU64).add(page) }
     }
 
     /// Makes the mark bytes for [addr, addr+len) writable.
     pub fn ensure_marks(&mut self, k: u32, addr: usize, len: usize) -> bool {
-        let is_lazy = self.is_lazy;
         let map = k.checked_sub(*MARK_SHIFTS.start()).map(|i| i as usize);
         let Some(mark) = map.and_then(|i| self.marks.get_mut(i)) else {
             return false;
         };
-        mark.ensure((addr + len - self.base).div_ceil(1 << k), is_lazy)
+        mark.ensure((addr + len - self.base).div_ceil(1 << k))
     }
 
-    /// Makes this the process's window, and its frontier everybody's.
+    /// Makes this the process's window, and its extent everybody's.
     pub fn publish(&self) {
         if base() != self.base {
             for (k, mark) in MARK_SHIFTS.zip(&self.marks) {
@@ -336,33 +391,13 @@ impl Window {
             // Release: the table's address before the base.
             LINE.base.store(self.base, Release);
         }
-        // Release: pairs with the Acquire in `frontier`; base, table and Foreign words first.
-        LINE.frontier.store(self.frontier, Release);
+        // Release: pairs with the Acquire in `horizon`; base and table first.
+        LINE.horizon.store(self.horizon, Release);
     }
 
-    /// Commits [frontier, end) and what describes it. Does not move the frontier.
-    fn extend(&mut self, end: usize) -> Placed {
-        if !self.describe(end) {
-            return Placed::Refused;
-        }
-        let (at, len) = (self.base + self.frontier, end - self.frontier);
-        match self.is_lazy {
-            true => map::map_at(at, len),
-            false if map::commit(at, len) => Placed::Done,
-            false => Placed::Refused,
-        }
-    }
-
+    /// Maps what describes the window up to `end`.
     fn describe(&mut self, end: usize) -> bool {
-        let units = end.div_ceil(UNIT) * size_of::<Unit>();
-        self.memdesc.ensure(end >> PAGE_SHIFT << 3, self.is_lazy)
-            && self.units.ensure(units, self.is_lazy)
-            && (!self.is_lazy || self.all_marks(end))
-    }
-
-    /// Under a limit a page that has no room for its marks could never be a slab's, once the heap
-    /// has used the limit up: they are mapped with it, an eighth of its size for all classes.
-    fn all_marks(&mut self, end: usize) -> bool {
-        MARK_SHIFTS.zip(&mut self.marks).all(|(k, mark)| mark.ensure(end.div_ceil(1 << k), true))
+        let units = Holes::BYTES + end.div_ceil(UNIT) * size_of::<Unit>();
+        self.memdesc.ensure(end >> PAGE_SHIFT << 3) && self.units.ensure(units)
     }
 }

@@ -2,13 +2,14 @@
 //!
 //! Everything that hands out or takes back pages is here: blocks of 2^order pages, runs of
 //! any number of pages, batches for the page caches, and purging. Any thread; the lock is
-//! held for about 100 ns, longer only where the window grows (one `mprotect` or `mmap`). Purging is done
+//! held for about 100 ns, longer only where the window grows (one `mmap`). Purging is done
 //! outside it, on stretches taken out for the purpose, by one thread at a time, whose lock a fork takes,
 //! too: the child loses no page.
 //!
 //! Dirty free pages go back to the system in three ways: all at once on request ([`purge_free`]); past a
 //! watermark, by whoever frees (`watermark`); and a share of those that a whole period left unused
-//! ([`tick`]).
+//! ([`tick`]). What is free in whole units is unmapped, clean or not, so that what the kernel charges
+//! for the heap falls with it, and becomes a [hole](super::holes); the rest is purged where it is.
 //!
 //! Every mapping call can fail. Growing is all or nothing, so a failed request leaves the
 //! zone as it was; a block that could not be purged goes back as dirty as it came.
@@ -22,9 +23,9 @@ pub use super::buddy::{Holds, Place};
 use super::limit;
 use super::memdesc::{self, Kind, Memdesc};
 use super::quarter::Quarter;
-use super::window::{Grown, Plan, Window};
+use super::window::{Grown, Window};
 use crate::constants::{
-    MAX_ORDER, PAGE, PAGE_SHIFT, PURGE_FAILURES, PURGE_ORDER, PURGE_PAGES, UNIT, UNIT_PAGES,
+    MAX_ORDER, PAGE, PAGE_SHIFT, PURGE_FAILURES, PURGE_ORDER, PURGE_PAGES, UNIT, UNIT_PAGES, WINDOW,
 };
 use crate::os::lock::{Guard, Lock};
 use crate::os::map;
@@ -69,12 +70,10 @@ static DIRTY: AtomicUsize = AtomicUsize::new(0);
 /// A snapshot of the zone's numbers.
 #[derive(Clone, Copy, Default, Debug)]
 pub struct ZoneStats {
-    /// Bytes of addresses the window may grow to.
-    pub window_bytes: usize,
-    /// Bytes of it that exist.
+    /// Bytes of the window up to the end of the ground.
     pub frontier_bytes: usize,
-    /// The same without what is somebody else's.
-    pub usable_bytes: usize,
+    /// The same without holes and what is somebody else's.
+    pub ground_bytes: usize,
     /// Bytes in free blocks.
     pub free_bytes: usize,
     /// Bytes in free blocks that may still hold memory.
@@ -87,32 +86,34 @@ pub struct ZoneStats {
     pub grow_failures: usize,
     /// Bytes given back to the system so far.
     pub purged_bytes: usize,
-    /// Whether the window is only a number.
-    pub lazy: bool,
 }
 
 impl State {
-    fn open(&mut self, zone: &Zone, plan: impl FnOnce() -> Plan) -> bool {
+    fn open(&mut self, zone: &Zone, size: usize) -> bool {
         if self.window.is_open() {
             return true;
         }
-        let opened = self.window.open(plan());
+        let opened = self.window.open(size);
         if opened {
             zone.publish(&self.window);
         }
         opened
     }
 
-    /// Grows the window to hold window page `end`, and learns what came of it. False: no memory.
-    fn grow(&mut self, zone: &Zone, end: usize) -> bool {
+    /// Makes ground up to window page `end`, at the frontier or in hole number `hole`, and learns what came of
+    /// it. False: no memory.
+    fn grow(&mut self, zone: &Zone, hole: Option<usize>, end: usize) -> bool {
         self.grow_calls += 1;
-        let grown = end.checked_mul(PAGE).map_or(Grown::Refused, |want| self.window.grow_to(want));
+        let grown = end.checked_mul(PAGE).map_or(Grown::Refused, |want| match hole {
+            Some(hole) => self.window.fill(hole, want),
+            None => self.window.grow_to(want),
+        });
         if let Grown::Refused = grown {
             self.grow_failures += 1;
             return false;
         }
-        let known = self.window.frontier().div_ceil(UNIT);
-        // SAFETY: the window committed as many units as the frontier has begun, zero at first
+        let known = self.window.horizon().div_ceil(UNIT);
+        // SAFETY: the window has mapped as many units as the horizon has begun, zero at first
         // and never taken away; they are used through this zone's Buddy alone.
         unsafe { self.buddy.know(self.window.units(), known) };
         zone.publish(&self.window);
@@ -130,15 +131,16 @@ impl State {
             return;
         }
         zone.publish(&self.window);
-        let known = self.window.frontier().div_ceil(UNIT);
-        // SAFETY: units are committed before the frontier moves, and used by this zone alone.
+        self.window.forget_holes();
+        let known = self.window.horizon().div_ceil(UNIT);
+        // SAFETY: units are mapped before the horizon moves, and used by this zone alone.
         unsafe { self.buddy.forget_free(self.window.units(), known) };
     }
 
     /// Bytes that may be in memory.
     fn held(&self) -> usize {
         let without = self.buddy.free_pages() - self.buddy.dirty_pages();
-        self.window.frontier() - self.window.foreign() - without * PAGE
+        self.window.ground() - without * PAGE
     }
 
     fn frontier_page(&self) -> usize {
@@ -159,8 +161,7 @@ impl State {
             if let Some(page) = self.buddy.alloc(order) {
                 return self.page(page);
             }
-            let start = self.buddy.tail_block(self.frontier_page(), order);
-            if !self.grow(zone, start + (1 << order)) {
+            if !self.grow_for(zone, 1 << order, 1) {
                 return None;
             }
         }
@@ -177,16 +178,58 @@ impl State {
             if let Some((page, contents)) = self.buddy.alloc_run(pages, align, phase, place, quarter) {
                 return Some((self.page(page)?, contents));
             }
-            let order = pages.max(align).next_power_of_two().trailing_zeros();
-            let end = self.frontier_page();
-            let target = if order <= MAX_ORDER {
-                self.buddy.tail_block(end, order) + (1 << order)
-            } else {
-                let start = self.buddy.tail_units(end);
-                (phase + start).checked_next_multiple_of(align)? - phase + pages
-            };
-            if !self.grow(zone, target) {
+            if !self.grow_for(zone, pages, align) {
                 return None;
+            }
+        }
+    }
+
+    /// Makes ground for a run of which there is none: in the lowest hole where that is enough, else at the top.
+    fn grow_for(&mut self, zone: &Zone, pages: usize, align: usize) -> bool {
+        for number in 0..self.window.holes().len() {
+            let hole = self.window.holes()[number];
+            if let Some(end) = self.reach(hole.first, pages, align).filter(|&end| end <= hole.end) {
+                if self.grow(zone, Some(number), end) {
+                    return true;
+                }
+                break;
+            }
+        }
+        let end = self.reach(self.frontier_page(), pages, align);
+        end.is_some_and(|end| self.grow(zone, None, end))
+    }
+
+    /// How far new ground that begins at page `begin` must reach for the run to fit in it and what is free before
+    /// it.
+    fn reach(&mut self, begin: usize, pages: usize, align: usize) -> Option<usize> {
+        let order = pages.max(align).next_power_of_two().trailing_zeros();
+        if order <= MAX_ORDER {
+            return Some(self.buddy.tail_block(begin, order) + (1 << order));
+        }
+        let phase = self.window.base() >> PAGE_SHIFT;
+        let start = self.buddy.tail_units(begin);
+        Some((phase + start).checked_next_multiple_of(align)? - phase + pages)
+    }
+
+    /// Makes ground of the holes in [begin, end) if all the rest of it is free.
+    fn close_holes(&mut self, zone: &Zone, begin: usize, end: usize) {
+        let holes = self.window.holes();
+        let number = holes.partition_point(|hole| hole.end <= begin);
+        let mut at = begin;
+        for hole in holes[number..].iter().take_while(|hole| hole.first < end) {
+            if hole.first > at && !self.buddy.is_free(at, hole.first - at) {
+                return;
+            }
+            at = hole.end;
+        }
+        if at == begin || at < end && !self.buddy.is_free(at, end - at) {
+            return;
+        }
+        // Each goes, as it is filled; the last may be longer than what is wanted of it.
+        while let Some(hole) = self.window.holes().get(number).filter(|hole| hole.first < end) {
+            let stop = hole.end.min(end);
+            if !self.grow(zone, Some(number), stop) {
+                return;
             }
         }
     }
@@ -224,7 +267,7 @@ impl Zone {
     /// The state, open; None if no window is to be had now.
     fn state(&self) -> Option<Guard<'_, State>> {
         let mut state = self.state.lock();
-        state.open(self, Plan::from_limits).then_some(state)
+        state.open(self, WINDOW).then_some(state)
     }
 
     pub(super) fn alloc_pages(&self, order: u32) -> Option<Page> {
@@ -295,7 +338,7 @@ impl Zone {
     /// The caller owns the pages.
     unsafe fn undescribe(&self, page: Page, pages: usize) {
         let first: *const AtomicU64 = if core::ptr::eq(self, &ZONE) {
-            // SAFETY: what was given out lies below the frontier.
+            // SAFETY: what was given out lies below the horizon.
             unsafe { memdesc::word(page) }
         } else {
             let state = self.state.lock();
@@ -324,24 +367,65 @@ impl Zone {
         if end > frontier {
             let all_free = begin == frontier || state.buddy.is_free(begin, frontier - begin);
             let has_room = all_free && state.buddy.free_pages() - (frontier - begin) >= pages + more;
-            if !all_free || has_room || !state.grow(self, end) {
+            if !all_free || has_room || !state.grow(self, None, end) {
                 return false;
             }
+        } else {
+            state.close_holes(self, begin, end);
         }
         let got = end <= state.frontier_page() && state.buddy.alloc_at(begin, more);
         self.close(state);
         got
     }
 
-    /// Purges up to `max_bytes`, the highest and the longest stretches first. `count` says how many of
-    /// the pages of a stretch it gives, from how many of them are dirty.
-    fn purge(
+    /// Unmaps free blocks of at least 2^order pages, the highest first, with up to `max_bytes` of dirt in all. As
+    /// [`purge`](Self::purge).
+    fn unmap(
         &self,
         _alone: &Guard<'_, ()>,
+        order: u32,
         max_bytes: usize,
         count: impl Fn(usize, usize, usize) -> usize,
     ) -> usize {
-        let (mut given, mut failures) = (0, 0);
+        let (mut given, mut end) = (0, usize::MAX);
+        loop {
+            let most = ((max_bytes - given) / PAGE).min(PURGE_PAGES);
+            let mut state = self.state.lock();
+            let left = state.window.can_leave().then(|| state.buddy.take_blocks(end, order, most)).flatten();
+            let Some((page, pages, dirty)) = left else {
+                return given;
+            };
+            let addr = state.window.base() + page * PAGE;
+            drop(state);
+            let bytes = if dirty == 0 { 0 } else { count(addr, pages, dirty).min(most) * PAGE };
+            // SAFETY: the stretch is out of the zone, so it is ours alone. Nobody looks into a free page.
+            let unmapped = unsafe { map::unmap(addr, pages * PAGE) };
+            let mut state = self.state.lock();
+            if unmapped {
+                state.window.leave(page, pages);
+                state.buddy.idle.gave(dirty);
+                state.purged += bytes;
+                given += bytes;
+            } else {
+                state.buddy.free(page, pages, dirty != 0);
+            }
+            self.close(state);
+            if !unmapped {
+                return given;
+            }
+            end = page;
+        }
+    }
+
+    /// Purges up to `max_bytes`, whole units and then the highest and the longest stretches first. `count` says
+    /// how many of the pages of a stretch it gives, from how many of them are dirty.
+    fn purge(
+        &self,
+        alone: &Guard<'_, ()>,
+        max_bytes: usize,
+        count: impl Fn(usize, usize, usize) -> usize,
+    ) -> usize {
+        let (mut given, mut failures) = (self.unmap(alone, MAX_ORDER, max_bytes, &count), 0);
         for least in [1 << PURGE_ORDER, 1] {
             let mut end = usize::MAX;
             while given < max_bytes {
@@ -381,16 +465,14 @@ impl Zone {
         let state = self.state.lock();
         let (window, buddy) = (&state.window, &state.buddy);
         ZoneStats {
-            window_bytes: window.size(),
             frontier_bytes: window.frontier(),
-            usable_bytes: window.frontier() - window.foreign(),
+            ground_bytes: window.ground(),
             free_bytes: buddy.free_pages() * PAGE,
             dirty_bytes: buddy.dirty_pages() * PAGE,
             foreign_bytes: window.foreign(),
             grow_calls: state.grow_calls,
             grow_failures: state.grow_failures,
             purged_bytes: state.purged,
-            lazy: window.is_lazy(),
         }
     }
 }
@@ -459,7 +541,6 @@ pub unsafe fn extend_run(page: Page, pages: usize, more: usize) -> bool {
 
 /// Gives memory of free pages back to the system, `max_bytes` of it if there is so much, long
 /// stretches first. Returns the bytes given, of which pages that were never touched may be a part.
-/// Never unmaps.
 pub fn purge_free(max_bytes: usize) -> usize {
     ZONE.purge_free(max_bytes)
 }
@@ -470,6 +551,12 @@ pub fn purge_resident(max_bytes: usize) -> usize {
     ZONE.purge(&ZONE.purging.lock(), max_bytes, |addr, pages, dirty| {
         map::resident_pages(addr, pages).unwrap_or(dirty)
     })
+}
+
+/// Unmaps whatever is free in stretches worth a call: a mapping was refused, and what one mapping of the heap
+/// leaves another may have.
+pub fn unmap_free() {
+    ZONE.unmap(&ZONE.purging.lock(), PURGE_ORDER, usize::MAX, |_, _, dirty| dirty);
 }
 
 /// Bytes in dirty free pages, as of a moment ago. No lock.
@@ -566,7 +653,7 @@ pub(super) unsafe fn release() {
     }
 }
 
-/// If somebody who is gone was changing the zone: no page below the frontier is free any more. What
+/// If somebody who is gone was changing the zone: no page below the horizon is free any more. What
 /// is given back from now on is free again; the rest belongs to nobody.
 ///
 /// # Safety

@@ -111,12 +111,12 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 24, failure_persistence: None, ..Default::default() })]
 
     #[test]
-    fn model_reserved(steps in prop::collection::vec(step(), 1..120)) {
-        run_model(&zone(false, 128 << 20), &steps);
+    fn model_wide(steps in prop::collection::vec(step(), 1..120)) {
+        run_model(&zone(128 << 20), &steps);
     }
 
     #[test]
-    fn model_lazy(steps in prop::collection::vec(step(), 1..120)) {
-        run_model(&zone(true, 64 << 20), &steps);
+    fn model_narrow(steps in prop::collection::vec(step(), 1..120)) {
+        run_model(&zone(64 << 20), &steps);
     }
 }

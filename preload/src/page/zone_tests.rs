@@ -12,42 +12,59 @@ mod model;
 
 /// A zone of its own with a window of `largest` bytes. Its addresses are never unmapped; a
 /// test process has enough.
-fn zone(is_lazy: bool, largest: usize) -> Box<Zone> {
+fn zone(largest: usize) -> Box<Zone> {
     fail_never(); // a failed case may have left it on
     let zone = Box::new(Zone::new());
-    assert!(zone.state.lock().open(&zone, || Plan { is_lazy, largest }));
+    assert!(zone.state.lock().open(&zone, largest));
     zone
 }
 
-/// What must hold at any time: free and given-out pages make up the window, free blocks are
-/// maximal (all of it coalesces back when everything is free), and no free page has a slot.
+/// Whether all of [begin, end) is free or in holes.
+fn is_free_or_hole(state: &mut State, begin: usize, end: usize) -> bool {
+    let mut at = begin;
+    for hole in state.window.holes().to_vec() {
+        if hole.first < end && hole.end > at {
+            if hole.first > at && !state.buddy.is_free(at, hole.first - at) {
+                return false;
+            }
+            at = hole.end;
+        }
+    }
+    at >= end || state.buddy.is_free(at, end - at)
+}
+
+/// What must hold at any time: free and given-out pages make up the ground, the ground and the holes
+/// the window, and nothing live is free or in a hole.
 fn check(zone: &Zone, live: &BTreeMap<usize, usize>) {
     let stats = zone.stats();
     let out: usize = live.values().sum();
-    assert_eq!(stats.free_bytes + out * PAGE, stats.usable_bytes);
+    assert_eq!(stats.free_bytes + out * PAGE, stats.ground_bytes);
     assert!(stats.dirty_bytes <= stats.free_bytes);
     let mut state = zone.state.lock();
     let mut at = 0;
     for (&addr, &pages) in live {
         let first = (addr - state.window.base()) / PAGE;
         assert!(first >= at, "blocks overlap");
-        assert!(state.window.is_lazy() || state.buddy.is_free(at, first - at));
+        assert!(state.window.foreign() > 0 || is_free_or_hole(&mut state, at, first));
         for page in [first, first + pages - 1] {
-            assert!(!state.buddy.is_free(page, 1), "a live page is free");
+            assert!(!is_free_or_hole(&mut state, page, page + 1), "a live page is free");
         }
         at = first + pages;
     }
     let frontier = state.frontier_page();
-    assert!(state.window.is_lazy() || state.buddy.is_free(at, frontier - at));
+    assert!(state.window.foreign() > 0 || is_free_or_hole(&mut state, at, frontier));
 }
 
 fn check_all_free(zone: &Zone) {
     let stats = zone.stats();
-    assert_eq!(stats.free_bytes, stats.usable_bytes);
-    let units = stats.frontier_bytes / UNIT;
-    if !stats.lazy && units > 0 {
-        let whole = zone.alloc_run(units * UNIT_PAGES, PAGE, Place::Tight).map(|(page, _)| page.addr());
-        assert_eq!(whole, Some(zone.state.lock().window.base()), "not coalesced to whole units");
+    assert_eq!(stats.free_bytes, stats.ground_bytes);
+    let mut state = zone.state.lock();
+    for unit in 0..stats.frontier_bytes / UNIT {
+        let (begin, end) = (unit * UNIT_PAGES, (unit + 1) * UNIT_PAGES);
+        let cut = |hole: &super::super::holes::Hole| hole.first < end && hole.end > begin;
+        if stats.foreign_bytes == 0 && !state.window.holes().iter().any(cut) {
+            assert!(state.buddy.take_blocks(end, MAX_ORDER, UNIT_PAGES).is_some(), "not coalesced");
+        }
     }
 }
 
@@ -74,7 +91,7 @@ fn is_zero(page: Page, pages: usize) -> bool {
 
 #[test]
 fn low_addresses_first_and_zero_known() {
-    let zone = zone(false, 64 << 20);
+    let zone = zone(64 << 20);
     let first = zone.alloc_pages(0).unwrap();
     let second = zone.alloc_pages(0).unwrap();
     assert_eq!(second.addr(), first.addr() + PAGE);
@@ -111,7 +128,7 @@ fn clear(zone: &Zone, page: Page, pages: usize, contents: Holds) -> usize {
 
 #[test]
 fn of_a_partly_dirty_run_it_is_known_which_pages_are() {
-    let zone = zone(false, 64 << 20);
+    let zone = zone(64 << 20);
     let (run, _) = zone.alloc_run(3 * UNIT_PAGES, PAGE, Place::Tight).unwrap();
     let soiled = [(0, 3), (60, 70), (UNIT_PAGES - 1, 2), (2 * UNIT_PAGES + 5, 1)];
     let part = |first: usize| Page::new(run.addr() + first * PAGE).unwrap();
@@ -136,7 +153,7 @@ fn of_a_partly_dirty_run_it_is_known_which_pages_are() {
 
 #[test]
 fn a_first_page_touches_little() {
-    let zone = zone(false, 1 << 30);
+    let zone = zone(1 << 30);
     zone.alloc_pages(0).unwrap();
     let state = zone.state.lock();
     // One page each of words and of units; the rest of both tables is committed, not touched.
@@ -148,41 +165,38 @@ fn a_first_page_touches_little() {
         map.iter().filter(|&&byte| byte & 1 != 0).count()
     };
     assert!(resident(state.window.word(0).as_ptr().addr(), 4) <= 1);
-    assert_eq!(resident(state.window.units() as usize, 4), 1);
+    assert_eq!(resident(state.window.units() as usize, 2), 1);
     assert_eq!(resident(state.window.base(), 64), 0, "a page given out is not touched");
 }
 
 #[test]
 fn each_mapping_call_may_fail() {
     // Opening and first growth make fewer than 16 calls, the run two more.
-    for is_lazy in [false, true] {
-        for n in 0..16 {
-            let zone = Box::new(Zone::new());
-            fail_after(n);
-            let opened = zone.state.lock().open(&zone, || Plan { is_lazy, largest: 64 << 20 });
-            let page = opened.then(|| zone.alloc_pages(3)).flatten();
-            let run = opened.then(|| zone.alloc_run(2500, PAGE, Place::Tight)).flatten();
-            fail_never();
-            let reopened = zone.state.lock().open(&zone, || Plan { is_lazy, largest: 64 << 20 });
-            assert!(reopened, "a failed open can be made again");
-            let mut live = BTreeMap::new();
-            let more = [page, run.map(|(page, _)| page), zone.alloc_pages(10)];
-            for (page, pages) in more.into_iter().zip([8, 2500, 1024]) {
-                if let Some(page) = page {
-                    write(page, pages);
-                    live.insert(page.addr(), pages);
-                }
+    for n in 0..16 {
+        let zone = Box::new(Zone::new());
+        fail_after(n);
+        let opened = zone.state.lock().open(&zone, 64 << 20);
+        let page = opened.then(|| zone.alloc_pages(3)).flatten();
+        let run = opened.then(|| zone.alloc_run(2500, PAGE, Place::Tight)).flatten();
+        fail_never();
+        assert!(zone.state.lock().open(&zone, 64 << 20), "a failed open can be made again");
+        let mut live = BTreeMap::new();
+        let more = [page, run.map(|(page, _)| page), zone.alloc_pages(10)];
+        for (page, pages) in more.into_iter().zip([8, 2500, 1024]) {
+            if let Some(page) = page {
+                write(page, pages);
+                live.insert(page.addr(), pages);
             }
-            assert!(live.len() > 1 || n < 15);
-            assert!(!live.is_empty(), "works once the system does again");
-            check(&zone, &live);
         }
+        assert!(live.len() > 1 || n < 15);
+        assert!(!live.is_empty(), "works once the system does again");
+        check(&zone, &live);
     }
 }
 
 #[test]
 fn a_failed_purge_loses_nothing() {
-    let zone = zone(false, 64 << 20);
+    let zone = zone(64 << 20);
     let page = zone.alloc_pages(6).unwrap();
     write(page, 64);
     // SAFETY: ours.
@@ -197,7 +211,7 @@ fn a_failed_purge_loses_nothing() {
 
 #[test]
 fn a_failed_huge_run_takes_nothing() {
-    let zone = zone(false, 64 << 20);
+    let zone = zone(64 << 20);
     zone.alloc_pages(0).unwrap();
     let before = zone.stats();
     assert!(zone.alloc_run(1 << 20, PAGE, Place::Tight).is_none(), "past the window");
@@ -213,7 +227,7 @@ fn a_failed_huge_run_takes_nothing() {
 
 #[test]
 fn the_window_fills_up() {
-    let zone = zone(false, 16 << 20);
+    let zone = zone(16 << 20);
     let units: std::vec::Vec<_> = core::iter::from_fn(|| zone.alloc_pages(10)).collect();
     assert_eq!(units.len(), 4);
     assert!(zone.alloc_pages(0).is_none());
@@ -226,7 +240,7 @@ fn the_window_fills_up() {
 
 #[test]
 fn foreign_mappings_are_stepped_over() {
-    let zone = zone(true, 64 << 20);
+    let zone = zone(64 << 20);
     let base = zone.state.lock().window.base();
     // In the middle of the second unit, and at the start of the third.
     for at in [base + UNIT + UNIT / 2, base + 2 * UNIT] {
@@ -243,14 +257,166 @@ fn foreign_mappings_are_stepped_over() {
     let inside = |at: usize| live.iter().any(|(&a, &n)| at >= a && at < a + n * PAGE);
     assert!(!inside(base + UNIT + UNIT / 2) && !inside(base + 2 * UNIT));
     let stats = zone.stats();
-    assert!(stats.foreign_bytes >= UNIT && stats.foreign_bytes < 3 * UNIT);
+    assert!(stats.foreign_bytes >= UNIT && stats.foreign_bytes <= 3 * UNIT);
     let state = zone.state.lock();
-    assert_eq!(state.window.word(2 * UNIT_PAGES).load(Relaxed), Kind::Foreign as u64);
+    assert_eq!(state.window.word(2 * UNIT_PAGES).load(Relaxed), Kind::Unknown as u64);
+}
+
+#[test]
+fn a_large_foreign_mapping_costs_few_tries() {
+    let zone = zone(4 << 30);
+    let base = zone.state.lock().window.base();
+    assert_eq!(map::map_at(base + UNIT, 1 << 30), map::Placed::Done);
+    let (run, _) = zone.alloc_run(2 * UNIT_PAGES, PAGE, Place::Tight).unwrap();
+    let stats = zone.stats();
+    assert!(run.addr() >= base + UNIT + (1 << 30) && stats.foreign_bytes < 3 << 30, "{stats:?}");
+    assert!(stats.grow_calls < 12, "{stats:?}");
+    // SAFETY: ours.
+    assert!(unsafe { map::unmap(base + UNIT, 1 << 30) });
+}
+
+/// Five units: 0 and 3 stay, 1, 2 and 4 are given back.
+fn with_holes() -> (Box<Zone>, usize) {
+    let zone = zone(64 << 20);
+    let units: std::vec::Vec<_> = (0..5).map(|_| zone.alloc_pages(MAX_ORDER).unwrap()).collect();
+    for number in [0, 3, 1, 2, 4] {
+        write(units[number], UNIT_PAGES);
+        if ![0, 3].contains(&number) {
+            // SAFETY: ours.
+            unsafe { zone.free(units[number], UNIT_PAGES) };
+        }
+    }
+    assert_eq!(zone.purge_free(usize::MAX), 3 * UNIT);
+    let base = units[0].addr();
+    (zone, base)
+}
+
+fn is_mapped(at: usize) -> bool {
+    let mut byte = 0u8;
+    let args = [at, PAGE, (&raw mut byte).addr(), 0, 0, 0];
+    // SAFETY: the kernel writes one byte.
+    unsafe { syscall(libc::SYS_mincore, args) }.is_ok()
+}
+
+#[test]
+fn whole_units_leave_and_come_back_as_zeros() {
+    let (zone, base) = with_holes();
+    let stats = zone.stats();
+    assert_eq!((stats.frontier_bytes, stats.ground_bytes), (4 * UNIT, 2 * UNIT), "the frontier came down");
+    assert_eq!([1, 2, 3, 4].map(|unit| is_mapped(base + unit * UNIT)), [false, false, true, false]);
+    assert!(zone.state.lock().window.horizon() >= 5 * UNIT, "words stay");
+    assert_eq!((zone.purge_free(usize::MAX), zone.stats().free_bytes), (0, 0));
+    // The lowest first, and only as much of it as a step.
+    let (small, holds) = zone.alloc_run(3, PAGE, Place::Tight).unwrap();
+    assert!(small.addr() == base + UNIT && holds == Holds::Zeros && is_zero(small, 3));
+    let (large, holds) = zone.alloc_run(1500, PAGE, Place::Tight).unwrap();
+    assert!(large.addr() == base + 4 * UNIT && holds == Holds::Zeros, "the hole is too short for it");
+    let (run, holds) = zone.alloc_run(UNIT_PAGES, PAGE, Place::Tight).unwrap();
+    assert!(run.addr() == base + 2 * UNIT && holds == Holds::Zeros && is_zero(run, UNIT_PAGES));
+    let live = [(base, 1024), (base + 3 * UNIT, 1024)].into_iter();
+    let live = live.chain([(small.addr(), 3), (large.addr(), 1500), (run.addr(), 1024)]).collect();
+    check(&zone, &live);
+    assert!(zone.state.lock().window.holes().is_empty());
+}
+
+#[test]
+fn a_run_grows_into_the_hole_behind_it() {
+    let (zone, base) = with_holes();
+    let first = Page::new(base).unwrap();
+    // SAFETY: ours.
+    unsafe {
+        assert!(!zone.extend_run(first, UNIT_PAGES, 2 * UNIT_PAGES + 1), "unit 3 is in use");
+        assert!(zone.state.lock().window.holes().len() == 1, "and then nothing is mapped");
+        assert!(zone.extend_run(first, UNIT_PAGES, UNIT_PAGES / 2));
+        zone.free(Page::new(base + UNIT).unwrap(), 10);
+    }
+    write(first, UNIT_PAGES);
+    let live = [(base, UNIT_PAGES), (base + UNIT + 10 * PAGE, 502), (base + 3 * UNIT, UNIT_PAGES)];
+    check(&zone, &live.into());
+    // SAFETY: ours.
+    assert!(unsafe { zone.extend_run(first, UNIT_PAGES, 10) });
+    // SAFETY: as above; free, ground and hole at once.
+    assert!(unsafe { zone.extend_run(first, UNIT_PAGES + UNIT_PAGES / 2, UNIT_PAGES + UNIT_PAGES / 2) });
+    check(&zone, &[(base, 3 * UNIT_PAGES), (base + 3 * UNIT, UNIT_PAGES)].into());
+}
+
+#[test]
+fn what_somebody_mapped_into_a_hole_is_his() {
+    let (zone, base) = with_holes();
+    let theirs = base + UNIT + UNIT / 2;
+    assert_eq!(map::map_at(theirs, PAGE), map::Placed::Done);
+    // SAFETY: the test's.
+    unsafe { (theirs as *mut u8).write(7) };
+    let mut live: BTreeMap<_, _> = [(base, UNIT_PAGES), (base + 3 * UNIT, UNIT_PAGES)].into();
+    for _ in 0..3 {
+        let page = zone.alloc_pages(MAX_ORDER).unwrap();
+        write(page, UNIT_PAGES);
+        assert!(theirs < page.addr() || theirs >= page.addr() + UNIT);
+        live.insert(page.addr(), UNIT_PAGES);
+    }
+    check(&zone, &live);
+    assert_eq!(zone.stats().foreign_bytes, UNIT);
+    assert_eq!(zone.state.lock().window.word(UNIT_PAGES).load(Relaxed), Kind::Unknown as u64);
+    // SAFETY: as above.
+    assert_eq!(unsafe { (theirs as *const u8).read() }, 7);
+}
+
+#[test]
+fn what_cannot_be_unmapped_or_mapped_again_is_not_lost() {
+    let zone = zone(64 << 20);
+    let units: std::vec::Vec<_> = (0..4).map(|_| zone.alloc_pages(MAX_ORDER).unwrap()).collect();
+    write(units[1], UNIT_PAGES);
+    // SAFETY: ours.
+    unsafe { zone.free(units[1], UNIT_PAGES) };
+    fail_after(0);
+    assert_eq!(zone.purge_free(usize::MAX), 0);
+    assert_eq!(zone.stats().dirty_bytes, UNIT);
+    fail_never();
+    assert_eq!(zone.purge_free(usize::MAX), UNIT);
+    let ground = zone.stats().ground_bytes;
+    fail_after(0);
+    assert!(zone.alloc_pages(0).is_none());
+    fail_never();
+    assert_eq!(zone.stats().ground_bytes, ground);
+    assert_eq!(zone.alloc_pages(MAX_ORDER), Some(units[1]));
+}
+
+/// Pages of which every second is free: none is worth a call, all of them worth nothing to `unmap` of whole units.
+#[test]
+fn near_a_limit_shorter_stretches_leave_too() {
+    let zone = zone(64 << 20);
+    let runs: std::vec::Vec<_> = (0..60).map(|_| zone.alloc_pages(4).unwrap()).collect();
+    let ground = zone.stats().ground_bytes;
+    for &run in runs.iter().step_by(2) {
+        // SAFETY: ours.
+        unsafe { zone.free(run, 16) };
+    }
+    zone.purge_free(usize::MAX);
+    assert_eq!(zone.stats().ground_bytes, ground, "only whole units leave");
+    zone.unmap(&zone.purging.lock(), PURGE_ORDER, usize::MAX, |_, _, dirty| dirty);
+    assert!(zone.stats().ground_bytes <= ground - 30 * 16 * PAGE);
+    assert!(zone.state.lock().window.holes().len() >= 29);
+    let again: std::vec::Vec<_> = (0..30).map(|_| zone.alloc_pages(4).unwrap()).collect();
+    assert!(again.iter().all(|again| runs.iter().step_by(2).any(|run| run == again)), "holes come first");
+}
+
+#[test]
+fn there_are_only_so_many_holes() {
+    use crate::constants::HOLES;
+    let zone = zone(16 << 30);
+    let units: std::vec::Vec<_> = (0..2 * HOLES + 20).map(|_| zone.alloc_pages(MAX_ORDER).unwrap()).collect();
+    for &unit in units.iter().step_by(2) {
+        // SAFETY: ours.
+        unsafe { zone.free(unit, UNIT_PAGES) };
+    }
+    assert_eq!(zone.purge_free(usize::MAX), (HOLES + 10) * UNIT, "the rest is purged where it is");
+    assert_eq!(zone.state.lock().window.holes().len(), HOLES);
+    assert_eq!(zone.stats().free_bytes, 10 * UNIT);
 }
 
 #[test]
 fn words_of_taken_back_pages_have_no_slot() {
-    let zone = zone(false, 64 << 20);
+    let zone = zone(64 << 20);
     for pages in [1, 16, 1500] {
         let (run, _) = zone.alloc_run(pages, PAGE, Place::Tight).unwrap();
         let (silent, _) = zone.alloc_run(pages, PAGE, Place::Tight).unwrap();
@@ -274,7 +440,7 @@ fn words_of_taken_back_pages_have_no_slot() {
 
 #[test]
 fn a_quarter_gets_runs_of_the_units_it_has_cut() {
-    let zone = zone(false, 64 << 20);
+    let zone = zone(64 << 20);
     let run = |pages, quarter: Option<usize>| {
         let quarter = quarter.map(Quarter::of);
         let want = Want { pages, align: PAGE, place: Place::Tight, quarter };
@@ -302,7 +468,7 @@ fn a_quarter_gets_runs_of_the_units_it_has_cut() {
 
 #[test]
 fn blocks_and_runs_keep_to_their_units() {
-    let zone = zone(false, 512 << 20);
+    let zone = zone(512 << 20);
     let run = |pages| zone.alloc_run(pages, PAGE, Place::Tight).unwrap().0;
     let unit = |page: Page| (page.addr() - zone.state.lock().window.base()) / UNIT;
     let whole_units = |count| {
@@ -333,7 +499,7 @@ fn blocks_and_runs_keep_to_their_units() {
 
 #[test]
 fn what_is_to_grow_has_room_behind_it() {
-    let zone = zone(false, 64 << 20);
+    let zone = zone(64 << 20);
     let ground = zone.alloc_pages(10).unwrap();
     // SAFETY: ours. New ground is not taken for room.
     unsafe { zone.free(ground, UNIT_PAGES) };
@@ -378,7 +544,7 @@ fn marks_can_be_written() {
 
 #[test]
 fn four_threads_share_a_zone() {
-    let zone = zone(false, 256 << 20);
+    let zone = zone(256 << 20);
     std::thread::scope(|scope| {
         for seed in 1..=4usize {
             let zone = &zone;
@@ -443,7 +609,6 @@ fn under_rlimit_data() {
 #[test]
 #[ignore = "run in a child with a limit"]
 fn child_fills_its_limit() {
-    let limited = crate::os::limits::address_space().is_some();
     let mut first = 0;
     let mut pages = std::vec::Vec::with_capacity(1 << 15); // before std finds nothing left
     for round in 0..2 {
@@ -451,7 +616,6 @@ fn child_fills_its_limit() {
             write(page, 1);
             pages.push(page);
         }
-        assert_eq!(super::stats().lazy, limited);
         assert!(pages.len() * PAGE > 16 << 20, "only {} pages", pages.len());
         assert!(super::alloc_run(5000, PAGE, Place::Tight).is_none());
         if round == 0 {

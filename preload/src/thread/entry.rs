@@ -24,7 +24,7 @@ use crate::class::large_pages;
 use crate::class::marks::Map;
 use crate::class::size_class::{Class, SMALL_MAX};
 use crate::class::verdict::{self, Found};
-use crate::constants::PAGE;
+use crate::constants::{PAGE, WINDOW};
 use crate::os::signals::Quiet;
 use crate::os::tls;
 use crate::page::Page;
@@ -183,7 +183,7 @@ fn alloc_large_from(
 /// No mapping for a large block: what is unused, waits, or is in magazines may be enough. Once.
 #[cold]
 fn retry_large(size: usize, align: usize) -> Option<(usize, Holds)> {
-    if size.max(align) > zone::stats().window_bytes {
+    if size.max(align) > WINDOW {
         return None;
     }
     shrinker::scan(usize::MAX, Reason::MapFailed);

@@ -128,6 +128,7 @@ impl Scan<'_> {
         }
         if self.reason == Reason::MapFailed {
             self.given = zone::free_bytes().saturating_sub(free);
+            zone::unmap_free();
         }
         self.start_small();
         let took_ns = clock::now_ns() - started;
@@ -137,7 +138,7 @@ impl Scan<'_> {
     }
 
     /// Gives what is free to the system; true when the target is met. Where a mapping failed, the heap
-    /// itself can use it, and giving it back would not help.
+    /// itself can use it; what is left is unmapped at the end.
     fn purge(&mut self) -> bool {
         let left = self.target - self.given;
         self.given += match self.reason {

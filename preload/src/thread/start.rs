@@ -113,7 +113,7 @@ fn announce(defer: Defer) {
     };
     line.str(" backoff=").dec(u64::from(back_off::period_ms())).str("ms");
     pressure::describe(&mut line);
-    line.str(" window=").dec(page::zone::stats().window_bytes as u64 >> 20).str("MiB").emit();
+    line.emit();
 }
 
 fn is_zero(size: &Size) -> bool {

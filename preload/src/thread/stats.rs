@@ -18,7 +18,7 @@ use crate::thread::{mode, registry, shrinker};
 pub struct Stats {
     /// Bytes of this structure as the library knows it.
     pub size: u64,
-    /// Address space of the heap's window.
+    /// Address space of the heap's window that is mapped now.
     pub window_bytes: u64,
     /// Memory the zone has handed out: slabs, large blocks, metadata, pages of pointers.
     pub mapped_bytes: u64,
@@ -104,8 +104,8 @@ pub fn collect() -> Stats {
     let (away_bytes, in_magazines, loaded, retired) = small();
     Stats {
         size: core::mem::size_of::<Stats>() as u64,
-        window_bytes: zone.window_bytes as u64,
-        mapped_bytes: zone.usable_bytes.saturating_sub(zone.free_bytes) as u64,
+        window_bytes: zone.ground_bytes as u64,
+        mapped_bytes: zone.ground_bytes.saturating_sub(zone.free_bytes) as u64,
         live_bytes: (away_bytes.saturating_sub(in_magazines) + live_large) as u64,
         live_large_bytes: live_large as u64,
         dirty_bytes: zone.dirty_bytes as u64,

@@ -233,13 +233,13 @@ fn slot_offset(addr: usize) -> Option<usize> {
     }
     // SAFETY: as above.
     unsafe {
-        asm!("cmp {0}, qword ptr [rip + {line} + {frontier}]", "jae {outside}",
-            in(reg) offset, line = sym LINE, frontier = const offset_of!(Line, frontier),
+        asm!("cmp {0}, qword ptr [rip + {line} + {horizon}]", "jae {outside}",
+            in(reg) offset, line = sym LINE, horizon = const offset_of!(Line, horizon),
             outside = label { return None },
             options(readonly, nostack));
     }
     let mut slot = offset;
-    // SAFETY: below the frontier every page's memdesc word can be read; its upper 16 bits are
+    // SAFETY: below the horizon every page's memdesc word can be read; its upper 16 bits are
     // the offset of the class's slot, 0 (the dummy) for what is no slab.
     unsafe {
         asm!("shr {0}, 12", "mov {words}, qword ptr [rip + {line} + {memdesc}]",

@@ -80,7 +80,7 @@ pub fn is_running() -> bool {
 /// Starts it if there is something for it to do. Any thread, with no lock held; `now_ms` is the coarse clock.
 #[inline]
 pub fn consider(now_ms: u32) {
-    if !is_running() && !REFUSED.load(Relaxed) && registry::census().0 > 1 && window::frontier() >= WATCH_FROM
+    if !is_running() && !REFUSED.load(Relaxed) && registry::census().0 > 1 && window::horizon() >= WATCH_FROM
     {
         start(now_ms);
     }

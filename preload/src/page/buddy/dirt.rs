@@ -116,6 +116,72 @@ impl Buddy {
         None
     }
 
+    /// Takes the highest stretch below page `end` of free blocks of at least 2^order pages, so much of it that no more
+    /// than `most` pages are dirty. Returns its first page, its length and how many of its pages were dirty; they
+    /// are clean from now on, and nobody has cut their units.
+    pub fn take_blocks(&mut self, end: usize, order: u32, most: usize) -> Option<(usize, usize, usize)> {
+        let mut end = end.min(self.known * UNIT_PAGES);
+        loop {
+            let (stop, mut start) = self.highest_block(end, order)?;
+            let (mut below, mut dirty) = (start, 0);
+            start = stop;
+            loop {
+                let more = self.count_dirty(below, start - below);
+                if dirty + more > most {
+                    break;
+                }
+                (dirty, start) = (dirty + more, below);
+                match start.checked_sub(1).and_then(|last| self.block_at(last)) {
+                    Some((block, o)) if o >= order => below = block,
+                    _ => break,
+                }
+            }
+            if start < stop {
+                self.claim(start, stop - start);
+                self.dirt(start, stop - start, false);
+                for unit in start.div_ceil(UNIT_PAGES)..stop / UNIT_PAGES {
+                    self.uncut(unit);
+                }
+                return Some((start, stop - start, dirty));
+            }
+            end = below;
+        }
+    }
+
+    /// The highest free block of at least 2^order pages that ends at or below page `end`: its end and its first page.
+    fn highest_block(&mut self, end: usize, order: u32) -> Option<(usize, usize)> {
+        let last = end.checked_sub(1)? / UNIT_PAGES;
+        let mut mask = u64::MAX >> (63 - last % 64);
+        for row in (0..=last / 64).rev() {
+            let words = &self.unit(row * 64).row;
+            let of_order = words.iter().flat_map(|orders| &orders[order as usize..]);
+            let mut units = of_order.fold(0, |all, units| all | units) & mask;
+            while units != 0 {
+                let unit = row * 64 + 63 - units.leading_zeros() as usize;
+                let mut stop = end.min((unit + 1) * UNIT_PAGES);
+                while stop > unit * UNIT_PAGES {
+                    match self.block_at(stop - 1) {
+                        Some((block, o)) if o >= order => return Some((stop, block)),
+                        Some((block, _)) => stop = block,
+                        None => stop = (stop - 1) >> order << order,
+                    }
+                }
+                units &= !(1 << (unit % 64));
+            }
+            mask = u64::MAX;
+        }
+        None
+    }
+
+    /// Dirty pages in [page, page + pages), which lie in one unit.
+    fn count_dirty(&mut self, page: usize, pages: usize) -> usize {
+        let base = page / UNIT_PAGES * UNIT_PAGES;
+        let dirty = &self.unit(page / UNIT_PAGES).dirty;
+        let (from, to) = (page - base, page - base + pages);
+        let words = from / 64..to.div_ceil(64);
+        words.map(|word| (dirty[word] & bits(word, from, to)).count_ones() as usize).sum()
+    }
+
     /// The highest dirty page in [from, end).
     fn last_dirty(&mut self, from: usize, mut end: usize) -> Option<usize> {
         while end > from {
