@@ -111,7 +111,11 @@ fn only_public_names_are_exported() {
         __libc_mallinfo __posix_memalign mallocx rallocx xallocx sallocx dallocx sdallocx nallocx malloc_size \
         malloc_good_size";
     for name in text.lines().filter_map(|line| line.split_whitespace().last()) {
-        let public = name.starts_with("rcumalloc_") || LIBC.split_whitespace().any(|known| known == name);
+        // C++'s operators.
+        let is_operator = ["_Znw", "_Zna", "_Zdl", "_Zda"].iter().any(|start| name.starts_with(start));
+        let public = name.starts_with("rcumalloc_")
+            || is_operator
+            || LIBC.split_whitespace().any(|known| known == name);
         assert!(public, "{name} is exported");
     }
 }

@@ -58,3 +58,21 @@ size_t sallocx(const void *block, int flags) { return (void)flags, head_of(block
 void dallocx(void *block, int flags) { return (void)flags, (void)head_of(block); }
 void sdallocx(void *block, size_t size, int flags) { return (void)size, (void)flags, (void)head_of(block); }
 size_t nallocx(size_t size, int flags) { return (void)flags, size; }
+
+/* C++'s operators, by the names they have for the linker. */
+void *_Znwm(size_t size) { return get(size, 16); }
+void *_Znam(size_t size) { return get(size, 16); }
+void *_ZnwmRKSt9nothrow_t(size_t size, const void *tag) { return (void)tag, get(size, 16); }
+void *_ZnamRKSt9nothrow_t(size_t size, const void *tag) { return (void)tag, get(size, 16); }
+void *_ZnwmSt11align_val_t(size_t size, size_t align) { return get(size, align); }
+void *_ZnamSt11align_val_t(size_t size, size_t align) { return get(size, align); }
+void *_ZnwmSt11align_val_tRKSt9nothrow_t(size_t size, size_t align, const void *tag) { return (void)tag, get(size, align); }
+void *_ZnamSt11align_val_tRKSt9nothrow_t(size_t size, size_t align, const void *tag) { return (void)tag, get(size, align); }
+void _ZdlPv(void *block) { free(block); }
+void _ZdaPv(void *block) { free(block); }
+void _ZdlPvm(void *block, size_t size) { return (void)size, free(block); }
+void _ZdaPvm(void *block, size_t size) { return (void)size, free(block); }
+void _ZdlPvSt11align_val_t(void *block, size_t align) { return (void)align, free(block); }
+void _ZdaPvSt11align_val_t(void *block, size_t align) { return (void)align, free(block); }
+void _ZdlPvmSt11align_val_t(void *block, size_t size, size_t align) { return (void)size, (void)align, free(block); }
+void _ZdaPvmSt11align_val_t(void *block, size_t size, size_t align) { return (void)size, (void)align, free(block); }

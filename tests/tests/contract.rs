@@ -1,6 +1,7 @@
 //! The contract of architecture.md: readers (G1), bad calls (G6), and malloc's own rules (G5).
 
-use rcumalloc_tests::{Outcome, Victim};
+use rcumalloc_tests::{Outcome, Victim, build, command};
+use std::path::Path;
 
 /// A small budget, so that grace periods follow each other as fast as they can.
 const HURRY: (&str, &str) = ("RCUMALLOC_BUDGET", "256K");
@@ -259,4 +260,55 @@ fn introspection() {
 #[test]
 fn cpp_operators() {
     Victim::new("operators").run().success();
+    for case in ["right", "failure"] {
+        operators(&build::program("operators_cases"), case);
+    }
+    // In a plug-in of a program that has no C++.
+    let host = |victim: Victim| victim.arg(build::program("operators_plugin")).run().success().said(&[]);
+    assert_eq!(host(Victim::new("operators_host").on_glibc()).text(), "done\n");
+    assert_eq!(host(Victim::new("operators_host")).text(), "done\n");
+}
+
+/// A case that works without the library, and with it in every mode.
+fn operators(program: &Path, case: &str) {
+    command(program).on_glibc().arg(case).run().success();
+    for mode in ["all", "api", "strict"] {
+        let outcome = command(program).arg(case).env("RCUMALLOC_DEFER", mode).run().success().said(&[]);
+        assert_eq!(outcome.text(), "done\n", "{outcome}");
+    }
+}
+
+#[test]
+fn cpp_operators_that_are_replaced() {
+    let flags = ["-DREPLACED", "-Wno-sized-deallocation"];
+    let replaced = build::compile("operators_replaced", "operators_cases", &flags);
+    for case in ["right", "failure", "replaced"] {
+        operators(&replaced, case);
+    }
+    let larger = build::compile("operators_larger", "operators_cases", &["-DREPLACED_NEW"]);
+    operators(&larger, "larger");
+}
+
+#[test]
+fn cpp_sizes() {
+    let refused = |case: &str, call: &dyn Fn(&str) -> String, what: &str| {
+        let line = |outcome: &Outcome| {
+            let call = call(&outcome.word("address"));
+            format!("rcumalloc: operator {call}: wrong size or alignment: {what}")
+        };
+        let outcome = Victim::new("operators_cases").arg(case).run();
+        let said = line(&outcome);
+        outcome.aborted_saying(&said);
+        let reported = Victim::new("operators_cases").arg(case).env("RCUMALLOC_ON_ERROR", "report");
+        let outcome = reported.run().success();
+        let said = line(&outcome);
+        outcome.said(&[&said]);
+    };
+    refused("wrong_size", &|address| format!("delete({address}, 200)"), "a block of 112 bytes in use");
+    refused("wrong_size_array", &|address| format!("delete[]({address}, 24)"), "a block of 112 bytes in use");
+    let large = "a large block of 102400 bytes";
+    refused("wrong_size_large", &|address| format!("delete({address}, 100001)"), large);
+    let aligned = "a block of 128 bytes in use";
+    refused("wrong_size_aligned", &|address| format!("delete({address}, 64, 1000)"), aligned);
+    refused("wrong_align", &|address| format!("delete({address}, 512)"), "a block of 256 bytes in use");
 }

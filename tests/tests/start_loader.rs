@@ -260,6 +260,13 @@ fn own_allocator_api_linked() {
             }
         }
     }
+    // C++'s operators, too, which the other one has as well.
+    let flags = ["-Wl,--no-as-needed", other];
+    let cpp = build::compile("operators_linked", "operators_cases", &flags);
+    assert!(!command(&cpp).on_glibc().arg("right").run().status.success());
+    for case in ["right", "failure"] {
+        assert_eq!(command(&cpp).arg(case).run().success().said(&[]).text(), "done\n");
+    }
     let refused = |args: &[&str], line: &dyn Fn(&str) -> String| {
         let outcome = command(&program).args(args).run();
         let line = line(&outcome.word("address"));

@@ -4,6 +4,8 @@
 //! malloc is called before it, nothing is missing. The destructor looks for double frees that no turn has
 //! found and writes the figures if `RCUMALLOC_STATS` asks for them; the heap goes on working.
 
+#[cfg(feature = "preload")]
+use crate::abi::operators;
 use crate::abi::report;
 use crate::os::line::Line;
 use crate::os::{env, syscall};
@@ -27,6 +29,8 @@ pub extern "C" fn constructor() {
     if start::process() {
         entry::current();
     }
+    #[cfg(feature = "preload")]
+    operators::start();
 }
 
 /// When the process exits.

@@ -1,11 +1,13 @@
 //! jemalloc's own interface, and two names of macOS's malloc that other allocators took over.
 //!
-//! Programs look for these as weak symbols and use them instead of `malloc` and `free` where they are there. In a program
-//! that is linked with jemalloc they are there: were they not ours like malloc, jemalloc would be handed this heap's blocks.
-//! `mallctl` and its relatives are not here: they name jemalloc's inner parts, and whoever finds them may well set one.
+//! Programs look for these as weak symbols and use them instead of `malloc` and `free` where they are there.
+//! In a program that is linked with jemalloc they are there: were they not ours like malloc, jemalloc would
+//! be handed this heap's blocks. `mallctl` and its relatives are not here: they name jemalloc's inner parts,
+//! and whoever finds them may well set one.
 //!
-//! `flags` holds the logarithm of an alignment, a bit that asks for zeros, and the number of a thread cache and of an arena,
-//! of which this heap has none to choose from: those are ignored. A failure leaves errno alone, as jemalloc's does.
+//! `flags` holds the logarithm of an alignment, a bit that asks for zeros, and the number of a thread cache
+//! and of an arena, of which this heap has none to choose from: those are ignored. A failure leaves errno
+//! alone, as jemalloc's does.
 
 use crate::abi::libc_names;
 use crate::class::large::{self, LargeRef};
@@ -109,8 +111,8 @@ pub unsafe extern "C" fn mallocx(size: usize, flags: c_int) -> *mut c_void {
     real_size(size, flags).map_or(null_mut(), |real| alloc(size, real, flags).cast())
 }
 
-/// `rallocx(block, size, flags)`: a block of the size that [`nallocx`] says, in place if it is that already. Null if there is
-/// no memory, and then the old block is as it was.
+/// `rallocx(block, size, flags)`: a block of the size that [`nallocx`] says, in place if it is that already.
+/// Null if there is no memory, and then the old block is as it was.
 ///
 /// # Safety
 /// The block is live and the caller's.
@@ -135,8 +137,8 @@ pub unsafe extern "C" fn rallocx(block: *mut c_void, size: usize, flags: c_int) 
     new.cast()
 }
 
-/// `xallocx(block, size, extra, flags)`: makes the block hold `size` bytes, and up to `extra` more if they are to be had,
-/// without moving it. Returns its real size, changed or not.
+/// `xallocx(block, size, extra, flags)`: makes the block hold `size` bytes, and up to `extra` more if they
+/// are to be had, without moving it. Returns its real size, changed or not.
 ///
 /// # Safety
 /// The block is live and the caller's.
@@ -176,6 +178,13 @@ pub unsafe extern "C" fn sallocx(block: *const c_void, _flags: c_int) -> usize {
 /// As free.
 #[cfg_attr(feature = "preload", unsafe(no_mangle))]
 pub unsafe extern "C" fn dallocx(block: *mut c_void, _flags: c_int) {
+    // SAFETY: as here.
+    unsafe { release(block) }
+}
+
+/// What both ways to free come to.
+#[inline(always)]
+unsafe fn release(block: *mut c_void) {
     unsafe extern "C" fn slow(block: *mut u8) {
         if !block.is_null() {
             entry::free_block(block as usize, "dallocx", When::Usual);
@@ -185,8 +194,8 @@ pub unsafe extern "C" fn dallocx(block: *mut c_void, _flags: c_int) {
     unsafe { table::free(block.cast(), slow) }
 }
 
-/// `sdallocx(block, size, flags)`: free that checks the size, which lies between the one the block was asked with and its
-/// real one, and the alignment.
+/// `sdallocx(block, size, flags)`: free that checks the size, which lies between the one the block was asked
+/// with and its real one, and the alignment.
 ///
 /// # Safety
 /// As free.
@@ -197,7 +206,7 @@ pub unsafe extern "C" fn sdallocx(block: *mut c_void, size: usize, flags: c_int)
         return verdict::wrong_size("sdallocx", block as usize, size, (align > 1).then_some(align));
     }
     // SAFETY: the caller's promise.
-    unsafe { dallocx(block, flags) }
+    unsafe { release(block) }
 }
 
 /// `nallocx(size, flags)`: the real size of what mallocx would give; 0 if it can give nothing.
@@ -206,7 +215,8 @@ pub extern "C" fn nallocx(size: usize, flags: c_int) -> usize {
     real_size(size, Flags(flags)).unwrap_or(0)
 }
 
-/// `malloc_size(block)`: its real size; 0 for whatever is no live block of this heap, which is a fair question.
+/// `malloc_size(block)`: its real size; 0 for whatever is no live block of this heap, which is a fair
+/// question.
 ///
 /// # Safety
 /// None: `block` may be any address.
@@ -215,7 +225,8 @@ pub unsafe extern "C" fn malloc_size(block: *const c_void) -> usize {
     size_of_live(block as usize).unwrap_or(0)
 }
 
-/// `malloc_good_size(size)`: the real size of what malloc would give for it, or `size` where it gives nothing.
+/// `malloc_good_size(size)`: the real size of what malloc would give for it, or `size` where it gives
+/// nothing.
 #[cfg_attr(feature = "preload", unsafe(no_mangle))]
 pub extern "C" fn malloc_good_size(size: usize) -> usize {
     real_size(size, Flags(0)).unwrap_or(size)

@@ -1,7 +1,7 @@
 //! The names of libc: what glibc's manual lists under "Replacing malloc", with glibc's rules.
 //!
-//! Every success leaves errno alone. C++'s operators need no names of ours: libstdc++'s call
-//! malloc and free and throw as the standard says; sized and aligned deletes arrive as free.
+//! Every success leaves errno alone. C++'s operators are in `operators.rs`, jemalloc's names in
+//! `jemalloc_names.rs`.
 
 use crate::class::verdict;
 use crate::constants::PAGE;
@@ -90,6 +90,13 @@ pub unsafe extern "C" fn aligned_alloc(align: usize, size: usize) -> *mut c_void
 /// As [`malloc`].
 #[cfg_attr(feature = "preload", unsafe(no_mangle))]
 pub unsafe extern "C" fn memalign(align: usize, size: usize) -> *mut c_void {
+    // SAFETY: as here.
+    unsafe { memalign_here(align, size) }
+}
+
+/// What is called here is this, not whatever the loader has for the name.
+#[inline(always)]
+unsafe fn memalign_here(align: usize, size: usize) -> *mut c_void {
     match align.checked_next_power_of_two() {
         Some(align) => aligned(align, size),
         None => fail(libc::EINVAL),
@@ -102,6 +109,13 @@ pub unsafe extern "C" fn memalign(align: usize, size: usize) -> *mut c_void {
 /// `out` is writable.
 #[cfg_attr(feature = "preload", unsafe(no_mangle))]
 pub unsafe extern "C" fn posix_memalign(out: *mut *mut c_void, align: usize, size: usize) -> c_int {
+    // SAFETY: as here.
+    unsafe { posix_memalign_here(out, align, size) }
+}
+
+/// As [`memalign_here`].
+#[inline(always)]
+unsafe fn posix_memalign_here(out: *mut *mut c_void, align: usize, size: usize) -> c_int {
     if !align.is_power_of_two() || align < size_of::<usize>() {
         return libc::EINVAL;
     }
@@ -174,8 +188,9 @@ pub unsafe extern "C" fn free_aligned_sized(block: *mut c_void, align: usize, si
     unsafe { free(block) }
 }
 
-/// glibc's second names of the same functions, which programs call that wrap malloc: one heap, however they are mixed. Of those
-/// that glibc 2.36 exports (`readelf -Ws libc.so.6`) all are here, and `__posix_memalign`, which it once did.
+/// glibc's second names of the same functions, which programs call that wrap malloc: one heap, however they
+/// are mixed. Of those that glibc 2.36 exports (`readelf -Ws libc.so.6`) all are here, and
+/// `__posix_memalign`, which it once did.
 macro_rules! second_names {
     ($($second:ident = $first:path, ($($name:ident: $kind:ty),*) $(-> $gives:ty)?;)*) => {$(
         #[doc = concat!("As `", stringify!($first), "`.")]
@@ -196,10 +211,10 @@ second_names! {
     __libc_calloc = calloc, (count: usize, size: usize) -> *mut c_void;
     __libc_realloc = realloc, (block: *mut c_void, size: usize) -> *mut c_void;
     __libc_reallocarray = reallocarray, (block: *mut c_void, count: usize, size: usize) -> *mut c_void;
-    __libc_memalign = memalign, (align: usize, size: usize) -> *mut c_void;
+    __libc_memalign = memalign_here, (align: usize, size: usize) -> *mut c_void;
     __libc_valloc = valloc, (size: usize) -> *mut c_void;
     __libc_pvalloc = pvalloc, (size: usize) -> *mut c_void;
-    __posix_memalign = posix_memalign, (out: *mut *mut c_void, align: usize, size: usize) -> c_int;
+    __posix_memalign = posix_memalign_here, (out: *mut *mut c_void, align: usize, size: usize) -> c_int;
 }
 
 fn aligned(align: usize, size: usize) -> *mut c_void {

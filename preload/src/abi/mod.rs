@@ -9,6 +9,9 @@ pub mod dlopen;
 pub mod info;
 pub mod jemalloc_names;
 pub mod libc_names;
+#[cfg(feature = "preload")]
+#[allow(non_snake_case, reason = "C++'s names of its operators")]
+pub mod operators;
 pub mod own;
 #[cfg(all(feature = "preload", not(test)))]
 mod panic;

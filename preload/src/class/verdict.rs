@@ -174,12 +174,25 @@ pub fn double_free(call: &str, addr: usize, class: Class, found: Found) {
 #[inline(never)]
 #[unsafe(link_section = ".text_rare")]
 pub fn wrong_size(call: &str, addr: usize, size: usize, align: Option<usize>) {
+    wrong(call, addr, align, Some(size));
+}
+
+/// `call(addr, align)` named an alignment the block has not.
+#[cold]
+#[inline(never)]
+#[unsafe(link_section = ".text_rare")]
+pub fn wrong_align(call: &str, addr: usize, align: usize) {
+    wrong(call, addr, Some(align), None);
+}
+
+#[unsafe(link_section = ".text_rare")]
+fn wrong(call: &str, addr: usize, align: Option<usize>, size: Option<usize>) {
     let mut line = Line::new();
     line.str(call).str("(").hex(addr as u64);
-    if let Some(align) = align {
-        line.str(", ").dec(align as u64);
+    for number in [align, size].into_iter().flatten() {
+        line.str(", ").dec(number as u64);
     }
-    line.str(", ").dec(size as u64).str("): wrong size or alignment: ");
+    line.str("): wrong size or alignment: ");
     match inspect(addr) {
         Address::Small { class, at, .. } => describe_small(&mut line, class, at),
         Address::Large { bytes, .. } => {
