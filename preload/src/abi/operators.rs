@@ -231,7 +231,8 @@ extern "C" fn own_free(block: *mut c_void) {
 /// arguments in registers, after their bytes: an odd number of words, so that the stack is aligned; `drop`:
 /// the same from the end.
 macro_rules! new {
-    ($name:ident $which:literal, $($change:literal,)? $get:ident, keep($words:literal: $($keep:ident)+), drop($($drop:ident)+)) => {
+    ($name:ident $which:literal, $($change:literal,)? $get:ident,
+        keep($words:literal: $($keep:ident)+), drop($($drop:ident)+)) => {
         /// `operator new` of C++, one of its forms.
         ///
         /// # Safety
@@ -393,7 +394,9 @@ deletes! {
     _ZdlPvSt11align_val_t(block, align) { own_delete_aligned(block, align); }
     _ZdaPvSt11align_val_t(block, align) { own_delete_aligned_array(block, align); }
     _ZdlPvSt11align_val_tRKSt9nothrow_t(block, align) { pass_aligned(&bound().delete_aligned, block, align); }
-    _ZdaPvSt11align_val_tRKSt9nothrow_t(block, align) { pass_aligned(&bound().delete_aligned_array, block, align); }
+    _ZdaPvSt11align_val_tRKSt9nothrow_t(block, align) {
+        pass_aligned(&bound().delete_aligned_array, block, align);
+    }
     _ZdlPvm(block, size) {
         let bound = bound();
         if is_wrong(NEW, block, size) {
