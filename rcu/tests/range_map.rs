@@ -1,5 +1,6 @@
-//! The range map beside a `BTreeMap` of the same ranges: random changes and questions, with readers and without;
-//! cursors over what changes; want of nodes. In debug builds the map checks its structure after each change.
+//! The range map beside a `BTreeMap` of the same ranges: random changes and questions, with readers and
+//! without; cursors over what changes; want of nodes. In debug builds the map checks its structure after
+//! each change.
 #![cfg(not(loom))]
 
 mod common;

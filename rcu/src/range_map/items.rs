@@ -7,8 +7,8 @@ use crate::range_map::node::{MEASURED_SLOTS, Node, SLOTS, bounds};
 use crate::range_map::path::{Step, ends, len};
 use crate::sync::Ordering::{Relaxed, Release};
 
-/// The most that a run has: what is left of two full nodes, and three between them; or a run that is too short,
-/// and a full node.
+/// The most that a run has: what is left of two full nodes, and three between them; or a run that is too
+/// short, and a full node.
 const MOST: usize = 2 * SLOTS + 3;
 
 /// Nodes that the most items fill.
@@ -108,11 +108,12 @@ impl Items {
         self.len.div_ceil(slots::<M>(level))
     }
 
-    /// Writes piece `piece` of `pieces` even ones into a node. Gives where it ends, and what is the largest in it.
+    /// Writes piece `piece` of `pieces` even ones into a node. Gives where it ends, and what is the largest
+    /// in it.
     ///
     /// # Safety
-    /// Nobody else can be in the node, which belongs to a map of this measure; the items are of this level, and
-    /// begin at `start`.
+    /// Nobody else can be in the node, which belongs to a map of this measure; the items are of this level,
+    /// and begin at `start`.
     pub(crate) unsafe fn write<M: Measure>(
         &self,
         node: &'static Node,

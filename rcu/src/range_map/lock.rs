@@ -1,8 +1,8 @@
 //! The lock that is also a sequence count: of a map's structure, and of each mapping.
 //!
-//! One word: bit 0, held; bit 1, somebody may be asleep; above them, how often it has been let go. A reader who
-//! takes no lock looks at the word before and after: held, or not the same, and what was read in between
-//! may be half of a change. A holder who changed nothing lets go with a new count all the same: a
+//! One word: bit 0, held; bit 1, somebody may be asleep; above them, how often it has been let go. A reader
+//! who takes no lock looks at the word before and after: held, or not the same, and what was read in
+//! between may be half of a change. A holder who changed nothing lets go with a new count all the same: a
 //! reader may find a lock held, or changed, that was not (and takes the next stage), never the reverse. 62
 //! bits are left for the count: it does not come round.
 //!
@@ -97,6 +97,13 @@ impl<S: Sleep> SequenceLock<S> {
     #[must_use]
     pub fn try_lock(&self) -> bool {
         self.count().is_some_and(|count| self.take(count, HELD))
+    }
+
+    /// Takes the lock if its count is still this one.
+    #[inline]
+    #[must_use]
+    pub(crate) fn lock_at(&self, count: u64) -> bool {
+        self.take(count, HELD)
     }
 
     #[inline]

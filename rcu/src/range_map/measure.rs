@@ -1,8 +1,8 @@
 //! Measures, and the searches they make short: the first slot, or the smallest, that is large enough.
 //!
-//! A map may keep, beside each child, the largest measure below it: of its gaps, of its ranges, or of those ranges
-//! that the caller means (the free ones, say). A search then enters only where something large enough is. The
-//! measures are kept and read under the map's lock.
+//! A map may keep, beside each child, the largest measure below it: of its gaps, of its ranges, or of those
+//! ranges that the caller means (the free ones, say). A search then enters only where something large
+//! enough is. The measures are kept and read under the map's lock.
 
 use core::num::NonZeroU64;
 use core::ops::Range;
@@ -17,8 +17,8 @@ pub trait Measure: 'static {
     /// Whether anything is kept at all. Inner nodes have 16 slots if not, 10 if so.
     const KEPT: bool;
 
-    /// The measure of a slot of so many bytes that holds this value, or is a gap: its length, or 0 if it is not
-    /// one that searches are for.
+    /// The measure of a slot of so many bytes that holds this value, or is a gap: its length, or 0 if it is
+    /// not one that searches are for.
     fn of(length: usize, value: Option<NonZeroU64>) -> usize;
 }
 
@@ -148,7 +148,8 @@ unsafe fn search_in<M: Measure>(node: &Node, height: usize, interval: (usize, us
 }
 
 impl<V: Value, N: NodeSource, M: Measure, S: Sleep> Writer<'_, V, N, M, S> {
-    /// The lowest slot of those that the measure counts that has room for so many bytes, aligned, in `within`.
+    /// The lowest slot of those that the measure counts that has room for so many bytes, aligned, in
+    /// `within`.
     #[must_use]
     pub fn first_fit(&self, bytes: usize, align: usize, within: Range<usize>) -> Option<Fit<V>> {
         self.search(bytes, align, &within, false)

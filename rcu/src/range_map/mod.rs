@@ -1,9 +1,10 @@
 //! The range map: which range does this address belong to? Answered without a lock.
 //!
-//! A [`RangeMap`] holds disjoint ranges of addresses, each with a value of 8 bytes. Readers walk inside a section
-//! of a [`Domain`](crate::Domain), with no lock and no store. Writers take one small lock; they never edit what
-//! a reader may be in: they copy, overwrite one pointer, mark the old nodes dead and use their memory again
-//! behind a grace period. Nothing here allocates: memory for nodes comes from the caller's [`NodeSource`].
+//! A [`RangeMap`] holds disjoint ranges of addresses, each with a value of 8 bytes. Readers walk inside a
+//! section of a [`Domain`](crate::Domain), with no lock and no store. Writers take one small lock; they
+//! never edit what a reader may be in: they copy, overwrite one pointer, mark the old nodes dead and use
+//! their memory again behind a grace period. Nothing here allocates: memory for nodes comes from the
+//! caller's [`NodeSource`].
 //!
 //! ```
 //! use core::num::NonZeroU64;
@@ -44,9 +45,10 @@
 //!
 //! # Reading order
 //!
-//! `node` (256 bytes), `root`, `walk` (readers), `stock` (where nodes come from and wait), `path` and `items` with
-//! `splice` (the one change that all changes are), `write` (the writer), `measure` (the largest gap or range, and
-//! searches for it), `check`, `lock`.
+//! `node` (256 bytes), `root`, `walk` (readers), `stock` (where nodes come from and wait), `path` and
+//! `items` with
+//! `splice` (the one change that all changes are), `write` (the writer), `measure` (the largest gap or
+//! range, and searches for it), `check`, `lock`.
 //!
 //! Borrowed ideas: a B-tree of ranges whose nodes are replaced under readers and carry a mark when they are
 //! dead, and the largest gap beside each child, from the kernel's maple tree.
@@ -62,6 +64,7 @@ mod node;
 mod path;
 mod root;
 mod splice;
+mod staged;
 mod stock;
 mod walk;
 mod write;
@@ -70,6 +73,7 @@ pub use check::Shape;
 pub use lock::{Futex, SequenceLock, Sleep};
 pub use measure::{Fit, Gaps, Measure, Ranges, Unmeasured};
 pub use node::Node;
+pub use staged::{Held, Mapped, Mapping, Stages, Walked};
 pub use walk::{Cursor, Entry, View};
 pub use write::{Refused, Value, Writer};
 
@@ -79,8 +83,8 @@ use crate::sync::const_unless_loom;
 use root::Root;
 use stock::Stock;
 
-/// Where a map's nodes come from. Asked under the map's lock, before a change begins and only if replaced nodes
-/// do not suffice; what it gave is the map's for ever.
+/// Where a map's nodes come from. Asked under the map's lock, before a change begins and only if replaced
+/// nodes do not suffice; what it gave is the map's for ever.
 pub trait NodeSource {
     /// Memory for one node; None if there is no more now.
     fn node(&mut self) -> Option<&'static mut Node>;
@@ -92,8 +96,8 @@ impl<F: FnMut() -> Option<&'static mut Node>> NodeSource for F {
     }
 }
 
-/// A map of disjoint ranges of addresses, below `usize::MAX`. See the [module](self). Make it a `static`: its nodes
-/// are not given back.
+/// A map of disjoint ranges of addresses, below `usize::MAX`. See the [module](self). Make it a `static`:
+/// its nodes are not given back.
 pub struct RangeMap<V, N: NodeSource, M: Measure = Unmeasured, S: Sleep = Futex> {
     root: Root,
     lock: SequenceLock<S>,
@@ -140,7 +144,8 @@ impl<V: Value, N: NodeSource, M: Measure, S: Sleep> RangeMap<V, N, M, S> {
         unsafe { Writer::new(self, domain, false) }
     }
 
-    /// Takes the lock to change the map where nobody can be reading: nodes are edited in place, and none waits.
+    /// Takes the lock to change the map where nobody can be reading: nodes are edited in place, and none
+    /// waits.
     ///
     /// # Safety
     /// As [`write`](RangeMap::write); no section that looks at the map is open, nor begins while the

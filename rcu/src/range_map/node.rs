@@ -1,9 +1,9 @@
 //! Nodes: what readers walk over, 256 bytes each, four cache lines.
 //!
 //! The tree divides all addresses from 0 to `usize::MAX`. A node answers for an interval, which it does not
-//! hold: whoever walks knows it from the nodes above. Its *ends* cut the interval into slots, the last of which
-//! ends where the node does; ends past that are `usize::MAX`, so that a search compares them all and needs
-//! no length. A leaf's slot holds a value, or 0 for a gap; an inner node's slot holds a child.
+//! hold: whoever walks knows it from the nodes above. Its *ends* cut the interval into slots, the last of
+//! which ends where the node does; ends past that are `usize::MAX`, so that a search compares them all and
+//! needs no length. A leaf's slot holds a value, or 0 for a gap; an inner node's slot holds a child.
 //!
 //! ```text
 //!   leaf       state | 15 ends | 16 values
@@ -30,7 +30,8 @@ pub(crate) const SLOTS: usize = if cfg!(loom) { 4 } else { 16 };
 /// Slots of an inner node that also keeps a measure of each child.
 pub(crate) const MEASURED_SLOTS: usize = if cfg!(loom) { 4 } else { 10 };
 
-/// The mark of a node that is no longer in the tree: the lowest bit of its state, free in a pointer to a node.
+/// The mark of a node that is no longer in the tree: the lowest bit of its state, free in a pointer to a
+/// node.
 const DEAD: usize = 1;
 
 /// Memory for one node of a range map: 256 bytes, aligned to as many. All zero bytes are a valid one.

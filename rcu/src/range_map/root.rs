@@ -5,7 +5,8 @@ use crate::range_map::node::Node;
 use crate::sync::Ordering::{Acquire, Release};
 use crate::sync::{AtomicPtr, const_unless_loom};
 
-/// The bits that are free in a pointer to a node. loom's nodes are not aligned to 256 bytes; 8 is enough there.
+/// The bits that are free in a pointer to a node. loom's nodes are not aligned to 256 bytes; 8 is enough
+/// there.
 const HEIGHT: usize = if cfg!(loom) { align_of::<Node>() - 1 } else { 255 };
 
 pub(crate) struct Root(AtomicPtr<Node>);

@@ -1,7 +1,7 @@
 //! The splice: how every change is made.
 //!
-//! All changes are one: from `start` to `end`, put this value, or a gap. It concerns a *run* of neighbouring leaves, most
-//! often of one. From the leaves upwards:
+//! All changes are one: from `start` to `end`, put this value, or a gap. It concerns a *run* of
+//! neighbouring leaves, most often of one. From the leaves upwards:
 //!
 //! 1. The run's slots are laid out as items: those before the change, the change, those behind it.
 //! 2. If they are too few for a node, the run takes in a neighbour (with the same parent where there is one).
@@ -54,8 +54,8 @@ impl<N: NodeSource> Splice<'_, N> {
     /// Puts `value` (0: a gap) from `start` to `end`.
     ///
     /// # Safety
-    /// `M` is the map's measure; `start < end`; what is put as a gap ends where ranges begin or the space ends,
-    /// so that no two gaps meet; [`worst`](Self::worst) nodes are free; `alone` is true.
+    /// `M` is the map's measure; `start < end`; what is put as a gap ends where ranges begin or the space
+    /// ends, so that no two gaps meet; [`worst`](Self::worst) nodes are free; `alone` is true.
     pub(crate) unsafe fn put<M: Measure>(&mut self, start: usize, end: usize, value: u64) {
         // SAFETY: the lock is held.
         let paths = unsafe { (Path::to::<M>(self.root, start, 0), Path::to::<M>(self.root, end - 1, 0)) };

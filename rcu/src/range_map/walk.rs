@@ -3,13 +3,13 @@
 //! **Why a walk without a lock finds what is there.** Every change of the map is one store: of a child's
 //! pointer, or of the root's. A node that was replaced stays as it was at that moment, and its memory
 //! is not used again before the section ends; so whoever has come into a replaced node, at any level, goes on
-//! in the tree as it was when that pointer was read, which was inside this walk. A leaf answers for the same interval
-//! as long as it lives.
+//! in the tree as it was when that pointer was read, which was inside this walk. A leaf answers for the
+//! same interval as long as it lives.
 //!
-//! **Why the mark.** A [`Cursor`] keeps its leaf from one step to the next, and between two steps the leaf may have
-//! been replaced long ago. After each slot it reads it looks at the leaf's mark: the mark was set
-//! before the change that replaced the leaf returned, so a change that happened before the step began is never
-//! missed. A dead leaf is left and the walk begins again at the root, at the address reached. That it
+//! **Why the mark.** A [`Cursor`] keeps its leaf from one step to the next, and between two steps the leaf
+//! may have been replaced long ago. After each slot it reads it looks at the leaf's mark: the mark was set
+//! before the change that replaced the leaf returned, so a change that happened before the step began is
+//! never missed. A dead leaf is left and the walk begins again at the root, at the address reached. That it
 //! then finds another: see `Node::is_dead`.
 
 use core::marker::PhantomData;
@@ -71,8 +71,8 @@ struct Place<'a> {
 
 impl<'a, V: Value, M: Measure> View<'a, V, M> {
     /// # Safety
-    /// For as long as `'a` no node of the map is used again: a section of the map's domain is open, or the map's
-    /// lock is held and nothing changed through it.
+    /// For as long as `'a` no node of the map is used again: a section of the map's domain is open, or the
+    /// map's lock is held and nothing changed through it.
     pub(crate) const unsafe fn new(root: &'a Root) -> Self {
         View { root, of: PhantomData }
     }
@@ -89,8 +89,8 @@ impl<'a, V: Value, M: Measure> View<'a, V, M> {
             let (root, mut height) = self.root.load();
             let mut node = root?;
             while height > 0 {
-                // SAFETY: heights above 0 are inner nodes of this map; ends of a node that can be found do not
-                // change, and the section keeps it.
+                // SAFETY: heights above 0 are inner nodes of this map; ends of a node that can be found do
+                // not change, and the section keeps it.
                 unsafe {
                     let index = slot_of(node.inner_ends::<M>(), address);
                     node = child::<M>(node, index);
@@ -150,8 +150,8 @@ impl<'a, V: Value, M: Measure> View<'a, V, M> {
 }
 
 /// # Safety
-/// `node` is an inner node of a map with this measure, the slot is in use, and a section or the lock keeps both
-/// nodes.
+/// `node` is an inner node of a map with this measure, the slot is in use, and a section or the lock keeps
+/// both nodes.
 #[inline(always)]
 unsafe fn child<M: Measure>(node: &Node, index: usize) -> &Node {
     // Acquire: pairs with the release of the writer that published the child: its content is whole.
