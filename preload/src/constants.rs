@@ -6,7 +6,7 @@
 
 /// Bytes of one line of ours on stderr; longer ones are cut. One `write` must stay atomic
 /// on a pipe (PIPE_BUF is 4096) and the line lives on the caller's stack, maybe a signal's.
-pub const LINE_BYTES: usize = 512;
+pub const LINE_BYTES: usize = 256;
 
 /// Turns a waiter spins before it sleeps in the kernel (tune). A zone operation takes about
 /// 100 ns; 64 pauses are one to three times that, far below the 5 us of sleep and wake.

@@ -53,20 +53,24 @@ impl Latencies {
     /// end of its bucket; `None` if nothing was recorded.
     #[must_use]
     pub fn quantile(&self, fraction: f64) -> Option<u64> {
-        let total = self.count();
-        if total == 0 {
-            return None;
-        }
-        let rank = ((total as f64 * fraction) as u64).clamp(1, total);
-        let mut seen = 0;
-        for (bucket, count) in self.counts.iter().enumerate() {
-            seen += count;
-            if seen >= rank {
-                return Some(upper_bound(bucket));
-            }
-        }
-        None
+        quantile(|bucket| self.counts[bucket], fraction)
     }
+}
+
+/// [`Latencies::quantile`] of a histogram with `count(bucket)` in each bucket.
+fn quantile(count: impl Fn(usize) -> u64, fraction: f64) -> Option<u64> {
+    let total = (0..BUCKETS).map(&count).sum();
+    if total == 0 {
+        return None;
+    }
+    let rank = ((total as f64 * fraction) as u64).clamp(1, total);
+    let mut seen = 0;
+    (0..BUCKETS)
+        .find(|&bucket| {
+            seen += count(bucket);
+            seen >= rank
+        })
+        .map(upper_bound)
 }
 
 /// The bucket of a latency: the power of two below it and the two bits behind its leading one.
@@ -128,6 +132,11 @@ impl Recorder {
         count(&self.leaked);
     }
 
+    /// As [`Latencies::quantile`], of what has been recorded so far.
+    pub(crate) fn quantile(&self, fraction: f64) -> Option<u64> {
+        quantile(|bucket| self.latencies[bucket].load(Relaxed), fraction)
+    }
+
     /// What has been counted, in a domain whose sequence is `sequence`.
     pub(crate) fn read(&self, sequence: u64) -> Counters {
         Counters {
@@ -184,6 +193,9 @@ mod tests {
         assert!((1000..1250).contains(&latencies.quantile(0.5).unwrap()));
         assert!((1000..1250).contains(&latencies.quantile(0.9).unwrap()));
         assert!((1_000_000..1_250_000).contains(&latencies.quantile(0.99).unwrap()));
+        for fraction in [0.0, 0.5, 0.9, 0.99, 1.0] {
+            assert_eq!(recorder.quantile(fraction), latencies.quantile(fraction));
+        }
     }
 
     #[test]

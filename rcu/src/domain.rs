@@ -337,6 +337,13 @@ impl Domain {
     pub fn counters(&self) -> crate::Counters {
         self.recorder.read(self.sequence(Relaxed))
     }
+
+    /// [`Latencies::quantile`](crate::Latencies::quantile) as of now, without the copy of the histogram that
+    /// [`counters`](Self::counters) makes on the caller's stack.
+    #[must_use]
+    pub fn latency(&self, fraction: f64) -> Option<u64> {
+        self.recorder.quantile(fraction)
+    }
 }
 
 /// Whether the period that begins behind `sequence`, or that `sequence` is, is timed.

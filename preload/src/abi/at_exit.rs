@@ -7,12 +7,14 @@
 #[cfg(feature = "preload")]
 use crate::abi::operators;
 use crate::abi::report;
-use crate::os::line::Line;
+use crate::os::line::{Line, Number};
 use crate::os::{env, syscall};
 use crate::thread::{entry, exit, start};
 
 /// Longest path in `RCUMALLOC_STATS`, in bytes.
 const PATH_BYTES: usize = 256;
+/// Longest name it makes, with numbers and the zero byte at its end.
+const NAME_BYTES: usize = 512;
 
 #[cfg(feature = "preload")]
 #[used]
@@ -57,27 +59,45 @@ fn write_stats() {
 
 /// Writes the figures, as JSON, to the file `path` names; `%p` is the process id.
 fn write_to(path: &[u8]) {
-    let mut name = Line::plain();
+    match create(path) {
+        Ok(fd) => {
+            report::write(fd, b"json");
+            syscall::close(fd);
+        }
+        Err(_) => complain(path),
+    }
+}
+
+#[inline(never)]
+#[unsafe(link_section = ".text_rare")]
+fn create(path: &[u8]) -> Result<i32, syscall::Errno> {
+    let mut name = [0; NAME_BYTES];
+    let mut at = 0;
+    let mut append = |bytes: &[u8]| {
+        let place = name.get_mut(at..at + bytes.len()).ok_or(syscall::Errno(libc::ENAMETOOLONG))?;
+        place.copy_from_slice(bytes);
+        at += bytes.len();
+        Ok(())
+    };
     let mut rest = path;
     while let Some(at) = rest.windows(2).position(|two| two == b"%p") {
         // SAFETY: asks for a number.
         let pid = unsafe { syscall::syscall(libc::SYS_getpid, [0; 6]) }.unwrap_or(0);
-        name.bytes(&rest[..at]).dec(pid as u64);
+        append(&rest[..at])?;
+        append(Number::of(pid as u64).digits())?;
         rest = &rest[at + 2..];
     }
-    name.bytes(rest).bytes(b"\0");
+    append(rest)?;
+    append(b"\0")?;
     let flags = (libc::O_WRONLY | libc::O_CREAT | libc::O_TRUNC | libc::O_CLOEXEC) as usize;
-    let at_cwd = libc::AT_FDCWD as usize;
-    let start = name.as_bytes().as_ptr() as usize;
+    let args = [libc::AT_FDCWD as usize, name.as_ptr() as usize, flags, 0o644, 0, 0];
     // SAFETY: the name ends in a zero byte and outlives the call.
-    match unsafe { syscall::syscall(libc::SYS_openat, [at_cwd, start, flags, 0o644, 0, 0]) } {
-        Ok(fd) => {
-            report::write(fd as i32, b"json");
-            syscall::close(fd as i32);
-        }
-        Err(_) => {
-            let mut line = Line::new();
-            line.str("RCUMALLOC_STATS=").bytes(path).str(": cannot be written").emit();
-        }
-    }
+    unsafe { syscall::syscall(libc::SYS_openat, args) }.map(|fd| fd as i32)
+}
+
+#[cold]
+#[inline(never)]
+#[unsafe(link_section = ".text_rare")]
+fn complain(path: &[u8]) {
+    Line::new().str("RCUMALLOC_STATS=").bytes(path).str(": cannot be written").emit();
 }

@@ -2,6 +2,7 @@
 //! counts. Fields that have no meaning here are 0, not invented.
 
 use crate::abi::report;
+use crate::thread::fork;
 use crate::thread::shrinker::{self, Reason};
 use crate::thread::stats::{self, Stats};
 use core::ffi::{c_int, c_void};
@@ -10,6 +11,7 @@ use core::fmt::{self, Write};
 /// `malloc_trim(pad)`: gives back what can be given back now. 1 if something was.
 #[cfg_attr(feature = "preload", unsafe(no_mangle))]
 pub extern "C" fn malloc_trim(_pad: usize) -> c_int {
+    fork::settle_if_cloned();
     c_int::from(shrinker::scan(usize::MAX, Reason::Trim) != 0)
 }
 
@@ -115,7 +117,7 @@ pub unsafe extern "C" fn malloc_info(options: c_int, stream: *mut libc::FILE) ->
 }
 
 /// Enough for the whole report, whose length is bounded by that of its numbers.
-const TEXT_BYTES: usize = 1024;
+const TEXT_BYTES: usize = 640;
 
 struct Text {
     bytes: [u8; TEXT_BYTES],
@@ -145,4 +147,20 @@ fn xml(out: &mut Text, s: &Stats) -> fmt::Result {
     writeln!(out, "<aspace type=\"total\" size=\"{}\"/>", s.window_bytes)?;
     writeln!(out, "<periods completed=\"{}\" expedited=\"{}\"/>", s.periods_completed, s.periods_expedited)?;
     writeln!(out, "</malloc>")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_largest_numbers_fit() {
+        // SAFETY: nothing but numbers.
+        let mut stats: Stats = unsafe { core::mem::zeroed() };
+        let words = core::mem::size_of::<Stats>() / 8;
+        // SAFETY: as above.
+        unsafe { core::slice::from_raw_parts_mut((&raw mut stats).cast::<u64>(), words) }.fill(u64::MAX);
+        let mut text = Text { bytes: [0; TEXT_BYTES], len: 0 };
+        assert!(xml(&mut text, &stats).is_ok(), "{}", text.len);
+    }
 }

@@ -7,7 +7,7 @@ use crate::class::verdict::{self, Address};
 use crate::thread::entry::{self, When};
 use crate::thread::shrinker::{self, Reason};
 use crate::thread::stats::{self, Stats};
-use crate::thread::{readers, reclaim, start};
+use crate::thread::{fork, readers, reclaim, start};
 use core::ffi::{CStr, c_char, c_int, c_void};
 use rcu::{Cookie, Demand, ReaderCell};
 
@@ -178,12 +178,14 @@ pub extern "C" fn rcumalloc_shrink_count() -> usize {
 /// `rcumalloc_shrink_scan(bytes)`.
 #[cfg_attr(feature = "preload", unsafe(no_mangle))]
 pub extern "C" fn rcumalloc_shrink_scan(bytes: usize) -> usize {
+    fork::settle_if_cloned();
     shrinker::scan(bytes, Reason::Api)
 }
 
 /// `rcumalloc_pressure(level)`.
 #[cfg_attr(feature = "preload", unsafe(no_mangle))]
 pub extern "C" fn rcumalloc_pressure(level: c_int) {
+    fork::settle_if_cloned();
     shrinker::pressure(level.max(0) as u32, Reason::Pressure);
 }
 

@@ -18,44 +18,41 @@ pub fn write(fd: i32, format: &[u8]) -> bool {
     true
 }
 
-type Figure = (&'static str, u64);
-
+/// Calls `visit` with the name and the value of each figure. One by one: an array of them is 700 bytes of stack.
 #[inline(never)]
 #[unsafe(link_section = ".text_rare")]
-fn figures(s: &Stats) -> [Figure; 31] {
-    [
-        ("mapped_bytes", s.mapped_bytes),
-        ("live_bytes", s.live_bytes),
-        ("live_large_bytes", s.live_large_bytes),
-        ("dirty_bytes", s.dirty_bytes),
-        ("purged_bytes", s.purged_bytes),
-        ("meta_bytes", s.meta_bytes),
-        ("deferred_bytes", s.deferred_bytes),
-        ("deferred_peak_bytes", s.deferred_peak_bytes),
-        ("budget_bytes", s.budget_bytes),
-        ("blocks_loaded", s.blocks_loaded),
-        ("blocks_retired", s.blocks_retired),
-        ("large_allocated", s.large_allocated),
-        ("periods_started", s.periods_started),
-        ("periods_completed", s.periods_completed),
-        ("periods_expedited", s.periods_expedited),
-        ("threads_parked", s.threads_parked),
-        ("membarriers", s.membarriers),
-        ("threads", s.threads),
-        ("threads_peak", s.threads_peak),
-        ("peak_rss_bytes", limits::peak_rss() as u64),
-        ("bad_calls", s.bad_calls),
-        ("period_p50_ns", s.period_p50_ns),
-        ("period_p99_ns", s.period_p99_ns),
-        ("concurrent", s.concurrent),
-        ("reclaimable_bytes", s.reclaimable_bytes),
-        ("refills", s.refills),
-        ("refills_suppressed", s.refills_suppressed),
-        ("last_scan_ns", s.last_scan_ns),
-        ("last_scan_took_ns", s.last_scan_took_ns),
-        ("last_scan_reason", s.last_scan_reason),
-        ("last_scan_bytes", s.last_scan_bytes),
-    ]
+fn for_each_figure(s: &Stats, visit: &mut dyn FnMut(&str, u64)) {
+    visit("mapped_bytes", s.mapped_bytes);
+    visit("live_bytes", s.live_bytes);
+    visit("live_large_bytes", s.live_large_bytes);
+    visit("dirty_bytes", s.dirty_bytes);
+    visit("purged_bytes", s.purged_bytes);
+    visit("meta_bytes", s.meta_bytes);
+    visit("deferred_bytes", s.deferred_bytes);
+    visit("deferred_peak_bytes", s.deferred_peak_bytes);
+    visit("budget_bytes", s.budget_bytes);
+    visit("blocks_loaded", s.blocks_loaded);
+    visit("blocks_retired", s.blocks_retired);
+    visit("large_allocated", s.large_allocated);
+    visit("periods_started", s.periods_started);
+    visit("periods_completed", s.periods_completed);
+    visit("periods_expedited", s.periods_expedited);
+    visit("threads_parked", s.threads_parked);
+    visit("membarriers", s.membarriers);
+    visit("threads", s.threads);
+    visit("threads_peak", s.threads_peak);
+    visit("peak_rss_bytes", limits::peak_rss() as u64);
+    visit("bad_calls", s.bad_calls);
+    visit("period_p50_ns", s.period_p50_ns);
+    visit("period_p99_ns", s.period_p99_ns);
+    visit("concurrent", s.concurrent);
+    visit("reclaimable_bytes", s.reclaimable_bytes);
+    visit("refills", s.refills);
+    visit("refills_suppressed", s.refills_suppressed);
+    visit("last_scan_ns", s.last_scan_ns);
+    visit("last_scan_took_ns", s.last_scan_took_ns);
+    visit("last_scan_reason", s.last_scan_reason);
+    visit("last_scan_bytes", s.last_scan_bytes);
 }
 
 /// Those that have one value for each reason to give memory back.
@@ -75,14 +72,18 @@ fn reason_name(reason: u64) -> &'static str {
 #[inline(never)]
 #[unsafe(link_section = ".text_rare")]
 fn text(fd: i32, stats: &Stats) {
-    for (name, value) in figures(stats) {
-        Line::new().str(name).str(" ").dec(value).emit_to(fd);
-    }
+    for_each_figure(stats, &mut |name, value| Line::new().str(name).str(" ").dec(value).emit_to(fd));
     for (name, values) in by_reason(stats) {
         for (reason, value) in REASON_NAMES.iter().zip(values) {
             Line::new().str(name).str("_").str(reason).str(" ").dec(*value).emit_to(fd);
         }
     }
+    text_scans(fd);
+}
+
+#[inline(never)]
+#[unsafe(link_section = ".text_rare")]
+fn text_scans(fd: i32) {
     scan_log::for_each(|scan| {
         let mut line = Line::new();
         line.str("scan");
@@ -101,19 +102,27 @@ fn text(fd: i32, stats: &Stats) {
 #[inline(never)]
 #[unsafe(link_section = ".text_rare")]
 fn json(fd: i32, stats: &Stats) {
-    for (at, (name, value)) in figures(stats).iter().enumerate() {
-        let mut line = Line::plain();
-        line.str(if at == 0 { "{\"" } else { " \"" }).str(name).str("\": ").dec(*value).str(",").emit_to(fd);
-    }
+    let mut start = "{\"";
+    for_each_figure(stats, &mut |name, value| {
+        let start = core::mem::replace(&mut start, " \"");
+        Line::plain().str(start).str(name).str("\": ").dec(value).str(",").emit_to(fd);
+    });
     for (name, values) in by_reason(stats) {
-        let mut line = Line::plain();
-        line.str(" \"").str(name).str("\": {");
+        Line::plain().str(" \"").str(name).str("\": {").emit_to(fd);
         for (at, (reason, value)) in REASON_NAMES.iter().zip(values).enumerate() {
-            line.str(if at == 0 { "\"" } else { ", \"" }).str(reason).str("\": ").dec(*value);
+            let start = if at == 0 { "  \"" } else { "  ,\"" };
+            Line::plain().str(start).str(reason).str("\": ").dec(*value).emit_to(fd);
         }
-        line.str("},").emit_to(fd);
+        Line::plain().str(" },").emit_to(fd);
     }
     Line::plain().str(" \"scan_log\": [").emit_to(fd);
+    json_scans(fd);
+    Line::plain().str(" ]}").emit_to(fd);
+}
+
+#[inline(never)]
+#[unsafe(link_section = ".text_rare")]
+fn json_scans(fd: i32) {
     let mut is_first = true;
     scan_log::for_each(|scan| {
         let mut line = Line::plain();
@@ -129,15 +138,14 @@ fn json(fd: i32, stats: &Stats) {
         }
         line.str("}").emit_to(fd);
     });
-    Line::plain().str(" ]}").emit_to(fd);
 }
 
 #[inline(never)]
 #[unsafe(link_section = ".text_rare")]
 fn prometheus(fd: i32, stats: &Stats) {
-    for (name, value) in figures(stats) {
+    for_each_figure(stats, &mut |name, value| {
         Line::plain().str("rcumalloc_").str(name).str(" ").dec(value).emit_to(fd);
-    }
+    });
     for (name, values) in by_reason(stats) {
         for (reason, value) in REASON_NAMES.iter().zip(values) {
             let mut line = Line::plain();

@@ -153,7 +153,9 @@ impl Depot {
 
     /// Takes a stamped magazine in.
     pub fn put_waiting(&self, class: Class, quarter: Quarter, waiting: Stamped<Magazine>) {
-        self.put(class, quarter, waiting.len(), |part| part.waiting.push(waiting));
+        if self.put(class, quarter, waiting.len(), |part| part.waiting.push(waiting)) {
+            self.collect(class, quarter);
+        }
     }
 
     /// Makes few magazines of many: threads that end leave some of a block or two. Their grace periods are
@@ -189,7 +191,8 @@ impl Depot {
         self.put(class, quarter, magazine.len(), |part| part.full.push(magazine));
     }
 
-    fn put(&self, class: Class, quarter: Quarter, blocks: usize, file: impl FnOnce(&mut Part)) {
+    /// Files a magazine. True: so many wait that they should be [collected](Self::collect).
+    fn put(&self, class: Class, quarter: Quarter, blocks: usize, file: impl FnOnce(&mut Part)) -> bool {
         let many;
         let excess = {
             let mut inner = self.inner.lock();
@@ -204,9 +207,6 @@ impl Depot {
                 || inner.full() > DEPOT_MAGAZINES
                 || inner.bytes > SPARED_BYTES && (all > backlog::last_budget() / 2 || back_off::is_on())
         };
-        if many {
-            self.collect(class, quarter);
-        }
         if excess {
             // Two out for one in, so that a depot that is over its bound gets under it again.
             for _ in 0..2 {
@@ -214,6 +214,7 @@ impl Depot {
                 flush(class, magazine);
             }
         }
+        many
     }
 
     /// Flushes everything that may be handed out. Returns bytes.

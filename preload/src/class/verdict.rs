@@ -159,6 +159,12 @@ pub fn double_free(call: &str, addr: usize, class: Class, found: Found) {
     if let Address::Small { at: Whereabouts::NeverGiven, .. } = inspect(addr) {
         return bad_address(call, addr);
     }
+    say_twice(call, addr, class, found);
+}
+
+#[inline(never)]
+#[unsafe(link_section = ".text_rare")]
+fn say_twice(call: &str, addr: usize, class: Class, found: Found) {
     let mut line = Line::new();
     line.str(call).str("(").hex(addr as u64).str("): double free of a block of ");
     line.dec(class.size() as u64).str(match found {

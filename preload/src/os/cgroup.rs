@@ -46,6 +46,23 @@ struct Notice {
     _level: Kept,
 }
 
+/// Room for what is read of these files: more than the stack of a caller of malloc may have. Of one caller at a time.
+pub struct Space {
+    list: [u8; 1024],
+    text: [u8; 512],
+    path: Path,
+}
+
+type Path = [u8; PATH_BYTES];
+
+impl Space {
+    /// Room.
+    #[allow(clippy::new_without_default)]
+    pub const fn new() -> Space {
+        Space { list: [0; 1024], text: [0; 512], path: [0; PATH_BYTES] }
+    }
+}
+
 /// What could be opened, and why something could not.
 pub struct Report {
     /// `memory.events`.
@@ -61,26 +78,26 @@ const MISSING: Errno = Errno(libc::ENOENT);
 impl Group {
     /// Opens what there is to watch.
     pub fn open(now_us: u64) -> (Group, Report) {
-        let mut list = [0; 1024];
-        let len = read_file(c"/proc/self/cgroup", &mut list).unwrap_or(0);
+        let Space { list, text, path } = &mut Space::new();
+        let len = read_file(c"/proc/self/cgroup", list).unwrap_or(0);
         let two = Place::two(&list[..len]);
         let one = Place::one(&list[..len]);
-        let events = two.find("memory.events", |path| Kept::open(path, libc::O_RDONLY)).and_then(|file| {
-            let mut text = [0; 512];
-            let seen = file.read_again(&mut text).map(parse_events)?;
-            Ok((file, seen))
-        });
-        let stalls = two.find("memory.pressure", |path| Psi::open(path, now_us));
+        let events =
+            two.find("memory.events", path, |path| Kept::open(path, libc::O_RDONLY)).and_then(|file| {
+                let seen = file.read_again(text).map(parse_events)?;
+                Ok((file, seen))
+            });
+        let stalls = two.find("memory.pressure", path, |path| Psi::open(path, now_us));
         let mut notices = [const { None }; 2];
         let mut noticed = Ok(());
         for (level, place) in [&b"medium\0"[..], b"critical\0"].iter().zip(&mut notices) {
-            match Notice::register(&one, level) {
+            match Notice::register(&one, path, level) {
                 Ok(notice) => *place = Some(notice),
                 Err(errno) => noticed = Err(errno),
             }
         }
-        let limits = ["memory.max", "memory.high"].map(|name| two.limit(name));
-        let limit = limits.into_iter().chain([one.limit("memory.limit_in_bytes")]).flatten().min();
+        let limits = ["memory.max", "memory.high"].map(|name| two.limit(name, path));
+        let limit = limits.into_iter().chain([one.limit("memory.limit_in_bytes", path)]).flatten().min();
         let report = Report {
             events: events.as_ref().map(|_| ()).map_err(|&errno| errno),
             notices: noticed,
@@ -129,27 +146,26 @@ impl Glance {
     }
 
     /// As [`Group::level`], with the stalls.
-    pub fn level(&mut self, now_us: u64) -> u32 {
-        let mut list = [0; 1024];
-        let len = read_file(c"/proc/self/cgroup", &mut list).unwrap_or(0);
+    pub fn level(&mut self, space: &mut Space, now_us: u64) -> u32 {
+        let Space { list, text, path } = space;
+        let len = read_file(c"/proc/self/cgroup", list).unwrap_or(0);
         let place = Place::two(&list[..len]);
-        let mut text = [0; 512];
-        let now = place
-            .find("memory.events", |path| read_file(path, &mut text).map(|len| parse_events(&text[..len])));
+        let read = |path: &CStr| read_file(path, text).map(|len| parse_events(&text[..len]));
+        let now = place.find("memory.events", path, read);
         let mut level = 0;
         if let Ok(now) = now {
             level = severity(self.seen.unwrap_or(now), now);
             self.seen = Some(now);
         }
         let stalls = &mut self.stalls;
-        level.max(place.find("memory.pressure", |path| Ok(stalls.glance(path, now_us))).unwrap_or(0))
+        level.max(place.find("memory.pressure", path, |path| Ok(stalls.glance(path, now_us))).unwrap_or(0))
     }
 }
 
 impl Notice {
-    fn register(place: &Place<'_>, level: &[u8]) -> Result<Notice, Errno> {
-        let file = place.find("memory.pressure_level", |path| Kept::open(path, libc::O_RDONLY))?;
-        let control = place.find("cgroup.event_control", |path| Kept::open(path, libc::O_WRONLY))?;
+    fn register(place: &Place<'_>, path: &mut Path, level: &[u8]) -> Result<Notice, Errno> {
+        let file = place.find("memory.pressure_level", path, |path| Kept::open(path, libc::O_RDONLY))?;
+        let control = place.find("cgroup.event_control", path, |path| Kept::open(path, libc::O_WRONLY))?;
         let event = Kept::eventfd()?;
         let mut line = super::line::Line::plain();
         line.dec(event.fd() as u64).str(" ").dec(file.fd() as u64).str(" ").bytes(level);
@@ -192,10 +208,15 @@ impl<'a> Place<'a> {
     }
 
     /// The first of the places where there is a `name`, opened.
-    fn find<T>(&self, name: &str, mut open: impl FnMut(&CStr) -> Result<T, Errno>) -> Result<T, Errno> {
+    fn find<T>(
+        &self,
+        name: &str,
+        path: &mut Path,
+        mut open: impl FnMut(&CStr) -> Result<T, Errno>,
+    ) -> Result<T, Errno> {
         for mount in self.mounts {
             for group in [self.group, b"/"] {
-                match in_path(mount, group, name, &mut open) {
+                match in_path(path, mount, group, name, &mut open) {
                     Err(MISSING) => {}
                     found => return found,
                 }
@@ -207,12 +228,12 @@ impl<'a> Place<'a> {
     /// The least of the limits `name` of the group and its parents.
     #[inline(never)]
     #[unsafe(link_section = ".text_rare")]
-    fn limit(&self, name: &str) -> Option<u64> {
+    fn limit(&self, name: &str, path: &mut Path) -> Option<u64> {
         let mut least = None;
         for mount in self.mounts {
             let mut group = self.group;
             loop {
-                let found = in_path(mount, group, name, &mut |path: &CStr| {
+                let found = in_path(path, mount, group, name, &mut |path: &CStr| {
                     let mut text = [0; 32];
                     let len = read_file(path, &mut text)?;
                     // "max" is no number and no limit.
@@ -235,12 +256,12 @@ fn lines(text: &[u8]) -> impl Iterator<Item = &[u8]> {
 
 /// Calls `open` with `mount` `group` / `name`.
 fn in_path<T>(
+    path: &mut Path,
     mount: &str,
     group: &[u8],
     name: &str,
     open: &mut impl FnMut(&CStr) -> Result<T, Errno>,
 ) -> Result<T, Errno> {
-    let mut path = [0; PATH_BYTES];
     let mut at = 0;
     let group = if group == b"/" { b"" } else { group };
     for part in [mount.as_bytes(), group, b"/", name.as_bytes(), b"\0"] {
@@ -252,12 +273,13 @@ fn in_path<T>(
 }
 
 /// What this process may use at most: what its control groups allow, or all of the machine's memory.
-pub fn memory_limit() -> u64 {
-    let mut list = [0; 1024];
-    let len = read_file(c"/proc/self/cgroup", &mut list).unwrap_or(0);
+pub fn memory_limit(space: &mut Space) -> u64 {
+    let Space { list, path, .. } = space;
+    let len = read_file(c"/proc/self/cgroup", list).unwrap_or(0);
     let (one, two) = (Place::one(&list[..len]), Place::two(&list[..len]));
-    let limits = [one.limit("memory.limit_in_bytes"), two.limit("memory.max"), machine_memory()];
-    limits.into_iter().flatten().min().unwrap_or(u64::MAX)
+    let limits = [one.limit("memory.limit_in_bytes", path), two.limit("memory.max", path)];
+    let limits = limits.into_iter().chain([machine_memory()]);
+    limits.flatten().min().unwrap_or(u64::MAX)
 }
 
 /// Bytes of RAM.
@@ -279,10 +301,12 @@ mod tests {
         assert_eq!(Place::two(LIST).group, b"/user.slice/x");
         assert_eq!(Place::one(b"0::/\n").group, b"/");
         assert_eq!(Place::two(b"").group, b"/");
-        let at = |group: &[u8], whole| in_path("/m", group, "f", &mut |path: &CStr| Ok(path == whole));
+        let path = &mut [0; PATH_BYTES];
+        let mut at =
+            |group: &[u8], whole| in_path(path, "/m", group, "f", &mut |path: &CStr| Ok(path == whole));
         assert_eq!((at(b"/a/b", c"/m/a/b/f"), at(b"/", c"/m/f")), (Ok(true), Ok(true)));
         let long = [b'x'; PATH_BYTES];
-        assert_eq!(in_path("/m", &long, "f", &mut |_: &CStr| Ok(())), Err(MISSING));
+        assert_eq!(in_path(path, "/m", &long, "f", &mut |_: &CStr| Ok(())), Err(MISSING));
     }
 
     #[test]
@@ -297,7 +321,7 @@ mod tests {
 
     #[test]
     fn this_machine() {
-        let limit = memory_limit();
+        let limit = memory_limit(&mut Space::new());
         assert!(limit > 1 << 20 && limit < u64::MAX, "{limit}");
         let (group, report) = Group::open(0);
         assert_eq!(group.events.is_some(), report.events.is_ok());

@@ -7,6 +7,7 @@
 use core::ffi::CStr;
 
 use super::env::parse_u64;
+use super::lines;
 use super::syscall::{Errno, close, read, syscall};
 
 /// An open file. Closes when dropped.
@@ -35,8 +36,7 @@ impl Kept {
 
     /// Reads from the beginning, as much as `buf` holds.
     pub fn read_again<'a>(&self, buf: &'a mut [u8]) -> Result<&'a [u8], Errno> {
-        // SAFETY: no memory.
-        unsafe { syscall(libc::SYS_lseek, [self.0 as usize, 0, libc::SEEK_SET as usize, 0, 0, 0]) }?;
+        self.rewind()?;
         let mut len = 0;
         while len < buf.len() {
             match read(self.0, &mut buf[len..])? {
@@ -45,6 +45,18 @@ impl Kept {
             }
         }
         Ok(&buf[..len])
+    }
+
+    /// Reads from the beginning, a line at a time.
+    pub fn lines_again(&self, visit: impl FnMut(&[u8])) -> Result<(), Errno> {
+        self.rewind()?;
+        lines::for_each(self.0, visit)
+    }
+
+    fn rewind(&self) -> Result<(), Errno> {
+        // SAFETY: no memory.
+        unsafe { syscall(libc::SYS_lseek, [self.0 as usize, 0, libc::SEEK_SET as usize, 0, 0, 0]) }
+            .map(|_| ())
     }
 
     /// Writes all of `bytes` in one call.

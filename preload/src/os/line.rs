@@ -15,13 +15,24 @@ pub struct Line {
 impl Line {
     /// A line that begins with our name.
     #[allow(clippy::new_without_default)]
-    pub fn new() -> Line {
+    #[inline(always)]
+    pub const fn new() -> Line {
+        // A constant: the line is made where it is used, not copied there.
+        const NAMED: Line = Line::beginning(b"rcumalloc: ");
+        NAMED
+    }
+
+    const fn beginning(name: &[u8]) -> Line {
         let mut line = Line::plain();
-        line.str("rcumalloc: ");
+        while line.len < name.len() {
+            line.text[line.len] = name[line.len];
+            line.len += 1;
+        }
         line
     }
 
     /// An empty line.
+    #[inline(always)]
     pub const fn plain() -> Line {
         Line { len: 0, text: [0; LINE_BYTES] }
     }
@@ -41,28 +52,14 @@ impl Line {
         self.bytes(text.as_bytes())
     }
 
-    fn number(&mut self, mut value: u64, base: u64) -> &mut Line {
-        let mut digits = [0; 20];
-        let mut at = digits.len();
-        loop {
-            at -= 1;
-            digits[at] = b"0123456789abcdef"[(value % base) as usize];
-            value /= base;
-            if value == 0 {
-                break;
-            }
-        }
-        self.bytes(&digits[at..])
-    }
-
     /// Appends a decimal number.
     pub fn dec(&mut self, value: u64) -> &mut Line {
-        self.number(value, 10)
+        self.bytes(Number::of(value).digits())
     }
 
     /// Appends a number as 0x and hexadecimal digits.
     pub fn hex(&mut self, value: u64) -> &mut Line {
-        self.str("0x").number(value, 16)
+        self.str("0x").bytes(Number::in_base(value, 16).digits())
     }
 
     /// What has been put together, without a newline.
@@ -80,6 +77,39 @@ impl Line {
         self.text[self.len] = b'\n';
         write(fd, &self.text[..self.len + 1]);
         self.len = 0;
+    }
+}
+
+/// The digits of a number.
+pub struct Number {
+    digits: [u8; 20],
+    at: usize,
+}
+
+impl Number {
+    /// In decimal.
+    pub fn of(value: u64) -> Number {
+        Number::in_base(value, 10)
+    }
+
+    fn in_base(mut value: u64, base: u64) -> Number {
+        let mut number = Number { digits: [0; 20], at: 20 };
+        // Nothing here can panic: a panic says its line's number.
+        for digit in number.digits.iter_mut().rev() {
+            let value_of = (value % base) as u8;
+            *digit = if value_of < 10 { b'0' + value_of } else { b'a' + value_of - 10 };
+            number.at -= 1;
+            value /= base;
+            if value == 0 {
+                break;
+            }
+        }
+        number
+    }
+
+    /// The first one first.
+    pub fn digits(&self) -> &[u8] {
+        self.digits.get(self.at..).unwrap_or_default()
     }
 }
 

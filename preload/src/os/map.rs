@@ -86,7 +86,8 @@ pub unsafe fn purge(addr: usize, len: usize) -> bool {
 
 /// Pages of a range that are in memory. `None`: the kernel does not say.
 pub fn resident_pages(addr: usize, pages: usize) -> Option<usize> {
-    const CHUNK: usize = 1024;
+    // Some of the stack of whoever called malloc.
+    const CHUNK: usize = 256;
     let mut map = [0u8; CHUNK];
     let mut resident = 0;
     for from in (0..pages).step_by(CHUNK) {

@@ -13,6 +13,7 @@ pub mod helper;
 pub mod kept;
 pub mod limits;
 pub mod line;
+pub mod lines;
 pub mod lock;
 pub mod map;
 pub mod peers;

@@ -20,9 +20,6 @@ pub struct Task {
     pub is_capable: bool,
 }
 
-/// The lines of interest end well before this.
-const TEXT_BYTES: usize = 2048;
-
 impl Status {
     /// Opens the calling thread's.
     pub fn open() -> Result<Status, Errno> {
@@ -36,20 +33,41 @@ impl Status {
 
     /// Reads it.
     pub fn read(&self) -> Option<Task> {
-        let mut text = [0; TEXT_BYTES];
-        parse(self.0.read_again(&mut text).ok()?)
+        let mut found = Found::default();
+        self.0.lines_again(|line| found.note(line)).ok()?;
+        found.task()
     }
 }
 
-fn parse(text: &[u8]) -> Option<Task> {
-    let mode = number_after(text, b"Seccomp:").unwrap_or(0);
-    Some(Task {
-        threads: number_after(text, b"Threads:")?,
-        // Kernels before 5.9 do not count them.
-        filters: number_after(text, b"Seccomp_filters:").unwrap_or(mode),
-        user: number_after(text, b"Uid:")?,
-        is_capable: word_after(text, b"CapPrm:")?.iter().any(|&digit| digit != b'0'),
-    })
+/// What has been read so far.
+#[derive(Default)]
+struct Found {
+    threads: Option<u64>,
+    mode: Option<u64>,
+    filters: Option<u64>,
+    user: Option<u64>,
+    is_capable: Option<bool>,
+}
+
+impl Found {
+    fn note(&mut self, line: &[u8]) {
+        self.threads = self.threads.or_else(|| number_after(line, b"Threads:"));
+        self.mode = self.mode.or_else(|| number_after(line, b"Seccomp:"));
+        self.filters = self.filters.or_else(|| number_after(line, b"Seccomp_filters:"));
+        self.user = self.user.or_else(|| number_after(line, b"Uid:"));
+        let has_any = |set: &[u8]| set.iter().any(|&digit| digit != b'0');
+        self.is_capable = self.is_capable.or_else(|| word_after(line, b"CapPrm:").map(has_any));
+    }
+
+    fn task(self) -> Option<Task> {
+        Some(Task {
+            threads: self.threads?,
+            // Kernels before 5.9 do not count them.
+            filters: self.filters.or(self.mode).unwrap_or(0),
+            user: self.user?,
+            is_capable: self.is_capable?,
+        })
+    }
 }
 
 /// Filters on the calling thread's system calls, for the start of the process: where there are none
@@ -108,6 +126,12 @@ pub fn drop_rights(task: &Task) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn parse(text: &[u8]) -> Option<Task> {
+        let mut found = Found::default();
+        text.split(|&byte| byte == b'\n').for_each(|line| found.note(line));
+        found.task()
+    }
 
     #[test]
     fn parses() {

@@ -126,6 +126,7 @@ impl PageCache {
     }
 
     /// Gives pages back to the zone until `keep` are left; returns how many. Owner only.
+    #[inline(never)]
     pub fn drain(&self, keep: usize) -> usize {
         let mut given = 0;
         while self.len() > keep {
@@ -144,6 +145,7 @@ impl PageCache {
     }
 
     /// Gives the whole stock back to the zone; returns how many pages. Anybody, any time.
+    #[inline(never)]
     pub fn take_all(&self) -> usize {
         // Acquire: pairs with the Release in `push`, the links are seen.
         let mut head = Head::from_word(self.head.swap(Head::EMPTY.0, Acquire));

@@ -547,6 +547,7 @@ pub fn purge_free(max_bytes: usize) -> usize {
 
 /// The same, and the answer is what was resident: the kernel is asked, page by page. Costs one
 /// `mincore` a stretch, which a strict filter may not know from a malloc: for explicit requests.
+#[inline(never)]
 pub fn purge_resident(max_bytes: usize) -> usize {
     ZONE.purge(&ZONE.purging.lock(), max_bytes, |addr, pages, dirty| {
         map::resident_pages(addr, pages).unwrap_or(dirty)

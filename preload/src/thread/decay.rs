@@ -151,6 +151,7 @@ fn tick_at(now_ns: u64, next: u64, rides: bool) {
             backlog::expedite(DOMAIN.start_poll());
         }
         shelf::clear_others(core::ptr::null(), Whose::Aged);
+        vacant::empty(backlog::age_limit_ms().min(period_ms()));
         shelf::next_period();
     }
     let aged = zone::dirty_bytes().saturating_sub(dirty);

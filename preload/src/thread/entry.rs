@@ -120,7 +120,16 @@ fn alloc(size: usize) -> *mut u8 {
 /// A block of `class` for a request of `size` bytes aligned to `align`.
 #[inline(never)]
 fn alloc_small(class: Class, size: usize, align: usize) -> *mut u8 {
-    let block = match current() {
+    match small_block(class) {
+        Some(block) => block as *mut u8,
+        None => alloc_pages(class, size, align),
+    }
+}
+
+/// By itself, for its part of the stack is not there while there is a look for pages.
+#[inline(never)]
+fn small_block(class: Class) -> Option<usize> {
+    match current() {
         Some(cache) => match cache.alloc.slot(class).pop() {
             Some(block) => Some(block),
             None => cache.refill(class),
@@ -129,10 +138,6 @@ fn alloc_small(class: Class, size: usize, align: usize) -> *mut u8 {
             let _quiet = without_cache();
             refill::take_one(class)
         }
-    };
-    match block {
-        Some(block) => block as *mut u8,
-        None => alloc_pages(class, size, align),
     }
 }
 

@@ -125,6 +125,9 @@ pub fn leave(cache: &mut ThreadCache) {
 /// Empties `cache`, whose thread will not use it again, and gives it back.
 pub fn release(cache: &mut ThreadCache, quiet: &Quiet) {
     empty(cache, Rest::ToDepot);
+    if backlog::is_over_budget() {
+        cache.reclaim_surplus();
+    }
     // SAFETY: the reader was registered with the cache and its thread uses it no more.
     unsafe { cache.reader.exit_raw() };
     registry::give_back(cache, quiet);
@@ -140,7 +143,8 @@ pub enum Rest {
 }
 
 /// Gives away everything `cache` holds: what waits, to the depot; what may be handed out, to where
-/// `rest` says; empty magazines and pages, to their stores.
+/// `rest` says; empty magazines and pages, to their stores. What then waits may be more than the budget: a scan or a sweep,
+/// which come here, go on to reclaim it, and [`release`] does.
 #[inline(never)]
 #[unsafe(link_section = ".text_rare")]
 pub fn empty(cache: &mut ThreadCache, rest: Rest) {
@@ -148,7 +152,7 @@ pub fn empty(cache: &mut ThreadCache, rest: Rest) {
     for index in 0..CLASSES {
         let class = Class::new(index);
         if !cache.defer.slot(class).is_empty() {
-            cache.retire_filling(class);
+            cache.stamp_filling(class);
         } else if let Some(empty) = cache.defer.slot(class).remove() {
             empties::put(empty);
         }
@@ -172,7 +176,7 @@ pub fn empty(cache: &mut ThreadCache, rest: Rest) {
         drop(shelf);
         cache.class(class).turns = 0;
     }
-    cache.close_freed();
+    cache.stamp_freed();
     cache.share_large();
     let mut shelf = cache.shelf.open_waiting();
     shelf.held = 0;

@@ -175,6 +175,14 @@ extern "C" fn child() {
     }
 }
 
+/// What a call of ours that is no malloc and no free begins with, where it goes through other threads' caches.
+#[inline]
+pub fn settle_if_cloned() {
+    if was_cloned() {
+        after_raw_clone();
+    }
+}
+
 /// Found by a slow path: a child that ran no handlers, or has not run ours yet.
 #[cold]
 #[inline(never)]

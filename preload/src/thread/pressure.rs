@@ -14,7 +14,7 @@
 //! remain.
 
 use crate::os::bell;
-use crate::os::cgroup::{self, Glance};
+use crate::os::cgroup::{self, Glance, Space};
 use crate::os::env::Size;
 use crate::os::handler;
 use crate::os::line::Line;
@@ -91,11 +91,7 @@ pub fn configure(sources: Option<Sources>, limit: Option<Size>, verbose: bool) {
         if signal != 0 {
             match handler::install(signal) {
                 Ok(()) => SIGNAL.store(signal as u32, Relaxed),
-                Err(_) => Line::new()
-                    .str("RCUMALLOC_PRESSURE: signal ")
-                    .dec(signal as u64)
-                    .str(" is in use or ignored; it will not be listened to")
-                    .emit(),
+                Err(_) => complain(signal),
             }
         }
     }
@@ -106,12 +102,25 @@ pub fn configure(sources: Option<Sources>, limit: Option<Size>, verbose: bool) {
         HAS_LIMIT.store(true, Relaxed);
         limit::set(match size {
             Size::Bytes(bytes) => bytes as usize,
-            Size::Percent(percent) => (cgroup::memory_limit() / 100 * u64::from(percent)) as usize,
+            Size::Percent(percent) => {
+                // As the process starts nobody else looks.
+                let all = SOLO.try_lock().map_or(u64::MAX, |mut solo| cgroup::memory_limit(&mut solo.space));
+                (all / 100 * u64::from(percent)) as usize
+            }
         });
     }
     if may_watch() {
         watcher::prepare();
     }
+}
+
+#[cold]
+#[inline(never)]
+#[unsafe(link_section = ".text_rare")]
+fn complain(signal: i32) {
+    let mut line = Line::new();
+    line.str("RCUMALLOC_PRESSURE: signal ").dec(signal as u64);
+    line.str(" is in use or ignored; it will not be listened to").emit();
 }
 
 /// Whether there may be a watcher.
@@ -222,9 +231,11 @@ struct Solo {
     looked_ms: u32,
     psi: Gauge,
     group: Glance,
+    space: Space,
 }
 
-static SOLO: Lock<Solo> = Lock::new(Solo { looked_ms: 0, psi: Gauge::new(), group: Glance::new() });
+static SOLO: Lock<Solo> =
+    Lock::new(Solo { looked_ms: 0, psi: Gauge::new(), group: Glance::new(), space: Space::new() });
 
 /// A solo process looks for itself. Nobody else can see the descriptors it has open meanwhile.
 #[cold]
@@ -239,7 +250,8 @@ fn glance(now_ms: u32) {
         solo.looked_ms = now_ms;
         let now_us = u64::from(now_ms) * 1000;
         let psi = if heeds_psi() { solo.psi.glance(c"/proc/pressure/memory", now_us) } else { 0 };
-        let group = if heeds_cgroup() { solo.group.level(now_us) } else { 0 };
+        let Solo { group, space, .. } = &mut *solo;
+        let group = if heeds_cgroup() { group.level(space, now_us) } else { 0 };
         if group > psi { (group, Reason::Cgroup) } else { (psi, Reason::Psi) }
     };
     if level != 0 {

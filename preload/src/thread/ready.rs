@@ -263,8 +263,15 @@ impl ThreadCache {
     /// Closes the batch of large blocks, however small, if there is one.
     #[inline(never)]
     pub fn close_freed(&mut self) {
+        if self.stamp_freed() {
+            self.reclaim_surplus();
+        }
+    }
+
+    /// The same; true if what waits is more than the budget.
+    pub fn stamp_freed(&mut self) -> bool {
         if self.freed.is_empty() {
-            return;
+            return false;
         }
         let batch = core::mem::take(&mut self.freed);
         let bytes = batch.bytes();
@@ -280,9 +287,7 @@ impl ThreadCache {
             }
             None => large_batch::put(batch),
         }
-        if over_budget {
-            self.reclaim_surplus();
-        }
+        over_budget
     }
 
     /// What the sweep by age does for large blocks.

@@ -29,17 +29,23 @@ impl ThreadCache {
         if fork::was_cloned() {
             fork::after_raw_clone();
         }
-        if mode::is_half_switched() {
-            mode::go_concurrent();
-        }
-        // SAFETY: the cell was registered with the cache, which is the calling thread's.
-        unsafe { Reader::borrow_cell(self.cell()) }.quiescent_state();
+        self.announce();
         if self.tick() {
             self.tend();
         }
         if bell::wants() != 0 {
             pressure::serve();
         }
+    }
+
+    /// What nothing comes of but the announcement.
+    #[inline]
+    pub fn announce(&mut self) {
+        if mode::is_half_switched() {
+            mode::go_concurrent();
+        }
+        // SAFETY: the cell was registered with the cache, which is the calling thread's.
+        unsafe { Reader::borrow_cell(self.cell()) }.quiescent_state();
     }
 
     #[cold]
@@ -61,6 +67,7 @@ impl ThreadCache {
     }
 
     /// Retires partial magazines and expedites for what is past the age limit.
+    #[inline(never)]
     fn sweep(&mut self) {
         self.retire_partial();
         let now = self.now_ms;

@@ -82,9 +82,17 @@ impl ThreadCache {
     /// Takes the filling magazine of `class` out, marks its blocks in, stamps it and queues it.
     #[inline]
     pub fn retire_filling(&mut self, class: Class) {
+        if self.stamp_filling(class) {
+            self.reclaim_surplus();
+        }
+    }
+
+    /// The same; true if what waits is more than the budget.
+    #[inline]
+    pub fn stamp_filling(&mut self, class: Class) -> bool {
         let slot = self.defer.slot(class);
         let marked = slot.marked_in();
-        let Some(mut magazine) = slot.remove() else { return };
+        let Some(mut magazine) = slot.remove() else { return false };
         check_in_past(class, &mut magazine, marked);
         let len = magazine.len();
         let bytes = len * class.size();
@@ -104,9 +112,7 @@ impl ThreadCache {
             }
             None => depot::of(class).put_waiting(class, quarter, batch),
         }
-        if over_budget {
-            self.reclaim_surplus();
-        }
+        over_budget
     }
 
     /// Makes room in the local slot of `class`, if there is an array to be had.

@@ -16,17 +16,19 @@ use crate::class::backlog;
 use crate::class::depot;
 use crate::class::large_batch::Queue;
 use crate::class::lists::{self, Stack};
+use crate::class::magazine::Magazine;
 use crate::class::size_class::{CLASSES, Class};
 use crate::class::waiting;
 use crate::page::back_off;
 use crate::page::quarter::Quarter;
 use crate::thread::cache::ThreadCache;
 use crate::thread::ready::Ready;
+use crate::thread::registry;
 use crate::thread::shrinker::ask;
-use crate::thread::{decay, registry, vacant};
 use core::cell::UnsafeCell;
 use core::ops::{Deref, DerefMut};
 use core::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use rcu::Stamped;
 
 /// Most bytes on a thread's shelf, of all classes, before the depot gets some (tune). With 1 MiB two threads that each
 /// reuse what they free in twenty classes gave some to the depot, and it flushed it to the slabs.
@@ -240,6 +242,26 @@ impl Contents {
     pub fn stock(&mut self, class: Class) -> &mut Stock {
         &mut self.stocks[class.index()]
     }
+
+    /// A magazine of `class`, the oldest that waits first.
+    fn take(&mut self, class: Class) -> Option<Taken> {
+        let stock = self.stock(class);
+        let (blocks, taken) = match stock.waiting.pop() {
+            Some(waiting) => (waiting.len(), Taken::Waiting(waiting)),
+            None => {
+                let full = stock.full.pop()?;
+                (full.len(), Taken::Full(full))
+            }
+        };
+        self.held -= blocks * class.size();
+        Some(taken)
+    }
+}
+
+/// What a taker takes.
+enum Taken {
+    Waiting(Stamped<Magazine>),
+    Full(Magazine),
 }
 
 /// Whose shelves are to be cleared.
@@ -254,8 +276,7 @@ pub enum Whose {
 }
 
 /// Clears the shelves of other threads: what is on them goes to the slabs if it may be handed
-/// out, else to the depots. Their page caches go to the zone. Caches without a thread are emptied, if they have been
-/// without one long enough.
+/// out, else to the depots. Their page caches go to the zone.
 #[cold]
 #[inline(never)]
 #[unsafe(link_section = ".text_rare")]
@@ -297,34 +318,30 @@ pub fn clear_others(own: *const ThreadCache, whose: Whose) {
             unsafe { (*cache).ask(ask::EMPTY) };
         }
     }
-    match whose {
-        Whose::Idle => {}
-        Whose::Aged => vacant::empty(backlog::age_limit_ms().min(decay::period_ms())),
-        Whose::Everybody => vacant::empty(0),
-    }
 }
 
+/// One by one: the stocks of all classes would need 2.5 KiB of the caller's stack. Whoever opens it meanwhile is not idle any
+/// more.
+#[inline(never)]
+#[unsafe(link_section = ".text_rare")]
 fn clear(shelf: &Shelf, quarter: Quarter) {
-    let mut taken: [Stock; CLASSES] = [const { Stock::EMPTY }; CLASSES];
     let large = {
         let Some(mut open) = shelf.open_by(BY_TAKER) else { return };
-        open.held = 0;
         open.ready.empty();
-        core::mem::swap(&mut open.stocks, &mut taken);
         core::mem::replace(&mut open.large, Queue::EMPTY)
     };
     large.clear();
-    for (index, stock) in taken.iter_mut().enumerate() {
-        let class = Class::new(index);
-        while let Some(waiting) = stock.waiting.pop() {
-            if waiting::elapsed(&waiting) {
-                depot::flush_waiting(class, waiting);
-            } else {
-                depot::of(class).put_waiting(class, quarter, waiting);
+    for class in Class::all() {
+        let found = shelf.open_by(BY_TAKER).map_or(0, |mut open| open.stock(class).magazines());
+        for _ in 0..found {
+            match shelf.open_by(BY_TAKER).and_then(|mut open| open.take(class)) {
+                Some(Taken::Waiting(magazine)) if waiting::elapsed(&magazine) => {
+                    depot::flush_waiting(class, magazine);
+                }
+                Some(Taken::Waiting(magazine)) => depot::of(class).put_waiting(class, quarter, magazine),
+                Some(Taken::Full(magazine)) => depot::flush(class, magazine),
+                None => break,
             }
-        }
-        while let Some(magazine) = stock.full.pop() {
-            depot::flush(class, magazine);
         }
     }
 }

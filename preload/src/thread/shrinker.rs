@@ -78,7 +78,8 @@ pub fn count() -> usize {
 pub fn scan(target: usize, reason: Reason) -> usize {
     let mut own = entry::existing();
     if let Some(own) = &mut own {
-        own.slow_path();
+        // All of a slow path but what comes back here: tending may have asked for this scan.
+        own.announce();
     }
     Scan { own, target, given: 0, reason }.run()
 }
@@ -102,17 +103,30 @@ struct Scan<'a> {
 }
 
 /// The steps, the cheapest first. What they free is in the zone then.
-const STEPS: [fn(&mut Scan); 8] = [
-    |_| {},
-    |scan| scan.page_caches(),
-    |scan| scan.empty_slabs(),
-    |scan| scan.depots(),
-    |scan| scan.shelves(),
-    |scan| scan.waiting(),
-    |scan| scan.partial(),
-    |scan| scan.empties(),
+#[derive(Clone, Copy)]
+enum Step {
+    FreePages,
+    PageCaches,
+    EmptySlabs,
+    Depots,
+    Shelves,
+    Waiting,
+    Partial,
+    Empties,
+}
+
+const STEPS: [Step; 8] = [
+    Step::FreePages,
+    Step::PageCaches,
+    Step::EmptySlabs,
+    Step::Depots,
+    Step::Shelves,
+    Step::Waiting,
+    Step::Partial,
+    Step::Empties,
 ];
 
+// Each step by itself: together they would need the stack of all of them.
 impl Scan<'_> {
     #[inline(never)]
     #[unsafe(link_section = ".text_rare")]
@@ -121,7 +135,7 @@ impl Scan<'_> {
         let (_, refills) = (reserve::top_up(), back_off::refills().0);
         let free = zone::free_bytes();
         for step in STEPS {
-            step(&mut self);
+            self.make(step);
             if self.purge() {
                 break;
             }
@@ -137,8 +151,23 @@ impl Scan<'_> {
         given
     }
 
+    #[inline(always)]
+    fn make(&mut self, step: Step) {
+        match step {
+            Step::FreePages => {}
+            Step::PageCaches => self.page_caches(),
+            Step::EmptySlabs => self.empty_slabs(),
+            Step::Depots => self.depots(),
+            Step::Shelves => self.shelves(),
+            Step::Waiting => self.waiting(),
+            Step::Partial => self.partial(),
+            Step::Empties => self.empties(),
+        }
+    }
+
     /// Gives what is free to the system; true when the target is met. Where a mapping failed, the heap
     /// itself can use it; what is left is unmapped at the end.
+    #[inline(never)]
     fn purge(&mut self) -> bool {
         let left = self.target - self.given;
         self.given += match self.reason {
@@ -154,6 +183,7 @@ impl Scan<'_> {
         self.own.as_deref().map_or(core::ptr::null(), core::ptr::from_ref)
     }
 
+    #[inline(never)]
     fn page_caches(&mut self) {
         for cache in registry::all() {
             // SAFETY: type-stable; anybody may take the stock.
@@ -161,26 +191,31 @@ impl Scan<'_> {
         }
     }
 
+    #[inline(never)]
     fn empty_slabs(&mut self) {
         for class in Class::all() {
             pool::of(class).release_empty();
         }
     }
 
+    #[inline(never)]
     fn depots(&mut self) {
         depot::drain_all();
         self.empty_slabs();
     }
 
+    #[inline(never)]
     fn shelves(&mut self) {
         if let Some(own) = &mut self.own {
             own.flush_reusable(0);
         }
         shelf::clear_others(self.own(), Whose::Everybody);
+        vacant::empty(0);
         large_batch::reclaim();
         self.empty_slabs();
     }
 
+    #[inline(never)]
     fn waiting(&mut self) {
         if let Some(own) = &mut self.own {
             own.retire_partial();
@@ -190,6 +225,7 @@ impl Scan<'_> {
         self.depots();
     }
 
+    #[inline(never)]
     fn partial(&mut self) {
         let own = self.own();
         if let Some(own) = &mut self.own {
@@ -202,11 +238,13 @@ impl Scan<'_> {
         self.depots();
     }
 
+    #[inline(never)]
     fn empties(&mut self) {
         empties::release(usize::MAX);
     }
 
     /// Nobody is to take straight back what has just been given.
+    #[inline(never)]
     fn start_small(&mut self) {
         back_off::begin(clock::now_coarse_ns());
         shelf::set_threads(registry::census().0);

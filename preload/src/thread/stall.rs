@@ -40,9 +40,16 @@ pub fn look() {
         if REPORTED_NS.load(Relaxed) == last {
             REPORTED_NS.store(now, Relaxed);
         }
-        let mut line = Line::new();
-        line.str("stall: thread ").dec(u64::from(stall.tid)).str(" is in a read-side section that has held ");
-        line.str("a grace period up for ").dec(stall.age_ns / 1_000_000).str(" ms; ");
-        line.dec(backlog::deferred_bytes() as u64).str(" bytes wait").emit();
+        report(stall.tid, stall.age_ns);
     }
+}
+
+#[cold]
+#[inline(never)]
+#[unsafe(link_section = ".text_rare")]
+fn report(tid: u32, age_ns: u64) {
+    let mut line = Line::new();
+    line.str("stall: thread ").dec(u64::from(tid)).str(" is in a read-side section that has held ");
+    line.str("a grace period up for ").dec(age_ns / 1_000_000).str(" ms; ");
+    line.dec(backlog::deferred_bytes() as u64).str(" bytes wait").emit();
 }

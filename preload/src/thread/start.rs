@@ -94,6 +94,9 @@ fn configure() {
 }
 
 /// One line that says what is in force.
+#[cold]
+#[inline(never)]
+#[unsafe(link_section = ".text_rare")]
 fn announce(defer: Defer) {
     let mut line = Line::new();
     line.str(env!("CARGO_PKG_VERSION")).str(": defer=").str(match defer {
@@ -158,9 +161,14 @@ fn read<T>(name: &[u8], parse: impl Fn(&[u8]) -> Option<T>) -> Option<T> {
     let len = env::get(name, &mut value)?;
     let parsed = parse(&value[..len]);
     if parsed.is_none() {
-        let mut line = Line::new();
-        line.bytes(name).str("=").bytes(&value[..len]);
-        line.str(": not understood; the default is in force").emit();
+        complain(name, &value[..len]);
     }
     parsed
+}
+
+#[cold]
+#[inline(never)]
+#[unsafe(link_section = ".text_rare")]
+fn complain(name: &[u8], value: &[u8]) {
+    Line::new().bytes(name).str("=").bytes(value).str(": not understood; the default is in force").emit();
 }

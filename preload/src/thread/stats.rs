@@ -92,7 +92,7 @@ pub struct Stats {
 #[unsafe(link_section = ".text_rare")]
 pub fn collect() -> Stats {
     let zone = zone::stats();
-    let periods = DOMAIN.counters();
+    let periods = periods();
     let large = large_pages::census();
     let (resting_large, reused_large) = large_blocks();
     let live_large = large.bytes.saturating_sub(large.waiting_bytes + resting_large);
@@ -125,8 +125,8 @@ pub fn collect() -> Stats {
         threads: threads as u64,
         threads_peak: threads_peak as u64,
         bad_calls: verdict::reported(),
-        period_p50_ns: periods.latencies.quantile(0.5).unwrap_or(0),
-        period_p99_ns: periods.latencies.quantile(0.99).unwrap_or(0),
+        period_p50_ns: periods.p50_ns,
+        period_p99_ns: periods.p99_ns,
         concurrent: u64::from(mode::is_concurrent()),
         reclaimable_bytes: shrinker::count() as u64,
         refills,
@@ -137,6 +137,33 @@ pub fn collect() -> Stats {
         last_scan_bytes,
         scans: tallies.map(|tally| tally.scans),
         scanned_bytes: tallies.map(|tally| tally.bytes),
+    }
+}
+
+/// What is wanted of the engine's counters.
+struct Periods {
+    started: u64,
+    completed: u64,
+    expedited: u64,
+    parked: u64,
+    membarriers: u64,
+    p50_ns: u64,
+    p99_ns: u64,
+}
+
+#[inline(never)]
+#[unsafe(link_section = ".text_rare")]
+fn periods() -> Periods {
+    let counters = DOMAIN.counters();
+    let quantile = |fraction| DOMAIN.latency(fraction).unwrap_or(0);
+    Periods {
+        started: counters.started,
+        completed: counters.completed,
+        expedited: counters.expedited,
+        parked: counters.parked,
+        membarriers: counters.membarriers,
+        p50_ns: quantile(0.5),
+        p99_ns: quantile(0.99),
     }
 }
 
