@@ -231,6 +231,15 @@ fn describe_small(line: &mut Line, class: Class, at: Whereabouts) {
 #[inline(never)]
 #[unsafe(link_section = ".text_rare")]
 pub fn misuse(what: &Misuse) {
+    match *what {
+        Misuse::SynchronizeInSection { tid } => never_ends("waiting", tid),
+        _ => say_misuse(what),
+    }
+}
+
+#[inline(never)]
+#[unsafe(link_section = ".text_rare")]
+fn say_misuse(what: &Misuse) {
     let mut line = Line::new();
     match *what {
         Misuse::UnbalancedUnlock { tid } => {
@@ -244,7 +253,7 @@ pub fn misuse(what: &Misuse) {
             line.str("thread ").dec(tid.into()).str(" ended inside a read-side section: ");
             line.str("an rcumalloc_read_lock without its rcumalloc_read_unlock");
         }
-        Misuse::SynchronizeInSection { tid } => return never_ends("waiting", tid),
+        Misuse::SynchronizeInSection { .. } => {}
         Misuse::RegisteredTwice { tid } => {
             line.str("internal: the reader's record of thread ").dec(tid.into()).str(" was registered twice");
         }

@@ -44,21 +44,18 @@ pub const MALLOC_ALIGN: usize = 16;
 /// back, or there is no memory for one.
 #[inline]
 pub fn current() -> Option<&'static mut ThreadCache> {
-    let table = tls::alloc_table();
-    if table == tls::empty_table() {
-        return begin();
-    }
-    if exit::has_exited() {
-        return None;
-    }
-    // SAFETY: neither of the static tables, so the word is the address of this thread's cache.
-    Some(unsafe { &mut *(table as *mut ThreadCache) })
+    if tls::alloc_table() == tls::empty_table() { begin() } else { existing() }
 }
 
 /// The calling thread's cache if it has one already.
 #[inline]
 pub fn existing() -> Option<&'static mut ThreadCache> {
-    if tls::alloc_table() == tls::empty_table() { None } else { current() }
+    let table = tls::alloc_table();
+    if table == tls::empty_table() || exit::has_exited() {
+        return None;
+    }
+    // SAFETY: neither of the static tables, so the word is the address of this thread's cache.
+    Some(unsafe { &mut *(table as *mut ThreadCache) })
 }
 
 /// What a slow path without a cache begins with. A handler's first section finds the thread with a
@@ -82,7 +79,7 @@ fn begin() -> Option<&'static mut ThreadCache> {
     registry::adopt(cache, &quiet);
     start::thread(cache);
     // The tables are set: what libc allocates from here on finds a heap.
-    current()
+    existing()
 }
 
 /// Has libc tell us when the calling thread ends, if it has a cache.

@@ -1,0 +1,40 @@
+//! hazards.md, the caller's stack: a test a row, named as the row.
+
+use rcumalloc_tests::frames::Frames;
+use rcumalloc_tests::{Victim, build};
+
+/// Bytes that a call of the library needs below its caller's frame at most: coroutines have stacks of 4 KiB.
+const MOST: u64 = 2048;
+/// Of these, what libc's own functions below ours may need: memcpy, clock_gettime, pthread_setspecific.
+const LIBC: usize = 128;
+
+#[test]
+fn small_stack() {
+    // What the machine code says of every path.
+    let called_by_libc = [
+        "rcumalloc::thread::exit::destroy",
+        "rcumalloc::thread::fork::child",
+        "rcumalloc::thread::fork::prepare",
+        "rcumalloc::abi::at_exit::destructor",
+    ];
+    let (bytes, chain) = Frames::of(build::library()).deepest(build::library(), &called_by_libc);
+    assert!(bytes > 512, "nothing was read: {chain:?}");
+    assert!(bytes + LIBC <= MOST as usize, "{bytes} bytes of stack: {chain:#?}");
+    // What is measured, on paths that are taken.
+    for mode in ["all", "api", "strict"] {
+        for beside in ["none", "thread"] {
+            let victim = || Victim::new("small_stack").env("RCUMALLOC_DEFER", mode);
+            let outcome = victim().args(["depth", beside]).env("RCUMALLOC_ON_ERROR", "report");
+            let outcome =
+                outcome.env("RCUMALLOC_PRESSURE", "psi,cgroup").env("RCUMALLOC_LIMIT", "64M").run().success();
+            for line in outcome.text().lines().filter(|&line| line != "done") {
+                let bytes = line.rsplit(' ').next().and_then(|word| word.parse::<u64>().ok());
+                assert!(bytes.is_some_and(|bytes| bytes <= MOST), "{line} bytes of stack\n{outcome}");
+            }
+            let wrong = outcome.number("wrong");
+            assert!(wrong > 256, "nothing was measured: {wrong}\n{outcome}");
+            assert!(outcome.ours().len() >= 8, "the wrong calls were not reported\n{outcome}");
+            victim().args(["coroutines", beside]).run().success();
+        }
+    }
+}
