@@ -8,6 +8,10 @@
 /// on a pipe (PIPE_BUF is 4096) and the line lives on the caller's stack, maybe a signal's.
 pub const LINE_BYTES: usize = 256;
 
+/// Bytes of its caller's stack that a slow path needs at most, whatever it comes to: what coroutines with stacks of 4 KiB
+/// can spare, less what lies between the caller and the place that asks. The test `small_stack` reads it from the machine code.
+pub const STACK_BYTES: usize = 2048 - 64;
+
 /// Turns a waiter spins before it sleeps in the kernel (tune). A zone operation takes about
 /// 100 ns; 64 pauses are one to three times that, far below the 5 us of sleep and wake.
 pub const LOCK_SPINS: u32 = 64;

@@ -108,12 +108,14 @@ fn json(fd: i32, stats: &Stats) {
         Line::plain().str(start).str(name).str("\": ").dec(value).str(",").emit_to(fd);
     });
     for (name, values) in by_reason(stats) {
-        Line::plain().str(" \"").str(name).str("\": {").emit_to(fd);
+        // In parts: all of it is longer than a line.
+        let mut line = Line::plain();
+        line.str(" \"").str(name).str("\": {").emit_part_to(fd);
         for (at, (reason, value)) in REASON_NAMES.iter().zip(values).enumerate() {
-            let start = if at == 0 { "  \"" } else { "  ,\"" };
-            Line::plain().str(start).str(reason).str("\": ").dec(*value).emit_to(fd);
+            let start = if at == 0 { "\"" } else { ", \"" };
+            line.str(start).str(reason).str("\": ").dec(*value).emit_part_to(fd);
         }
-        Line::plain().str(" },").emit_to(fd);
+        line.str("},").emit_to(fd);
     }
     Line::plain().str(" \"scan_log\": [").emit_to(fd);
     json_scans(fd);

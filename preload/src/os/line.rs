@@ -72,6 +72,12 @@ impl Line {
         self.emit_to(2);
     }
 
+    /// Writes what there is to `fd`, to be followed by more of the same line, and empties it.
+    pub fn emit_part_to(&mut self, fd: i32) {
+        write(fd, self.as_bytes());
+        self.len = 0;
+    }
+
     /// Writes the line and its newline to `fd` in one call, and empties it.
     pub fn emit_to(&mut self, fd: i32) {
         self.text[self.len] = b'\n';

@@ -19,6 +19,7 @@ pub mod map;
 pub mod peers;
 pub mod psi;
 pub mod signals;
+pub mod stack;
 pub mod syscall;
 pub mod task;
 pub mod tid;

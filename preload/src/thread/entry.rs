@@ -14,6 +14,7 @@
 //!                                 └─ any other:  verdict
 //! ```
 //!
+//! Each begins by touching the stack that it may need (`os::stack`): a stack that overflows does so before anything is held.
 //! Every entry works as a thread's first call, and as its last. A thread that has given its cache
 //! back, or cannot get one, is served from the slabs, block by block.
 
@@ -26,7 +27,7 @@ use crate::class::size_class::{Class, SMALL_MAX};
 use crate::class::verdict::{self, Found};
 use crate::constants::{PAGE, WINDOW};
 use crate::os::signals::Quiet;
-use crate::os::tls;
+use crate::os::{stack, tls};
 use crate::page::Page;
 use crate::page::memdesc::{self, Kind, Memdesc};
 use crate::page::zone::{self, Holds, Place, Want};
@@ -97,13 +98,17 @@ pub fn watch_own_thread() {
 #[inline(never)]
 pub unsafe extern "C" fn malloc_slow(size: usize) -> *mut u8 {
     if size > SMALL_MAX {
+        stack::probe();
         return alloc_large(size, MALLOC_ALIGN).0;
     }
     let class = Class::of_size(size);
     // SAFETY: the words are this thread's tables, always.
     match unsafe { table::pop(class) } {
         Some(block) => block as *mut u8,
-        None => alloc_small(class, size, MALLOC_ALIGN),
+        None => {
+            stack::probe();
+            alloc_small(class, size, MALLOC_ALIGN)
+        }
     }
 }
 
@@ -199,6 +204,7 @@ fn create(size: usize, align: usize) -> Option<(usize, Holds)> {
 
 /// `size` bytes aligned to `align`, a power of two.
 pub fn alloc_aligned(size: usize, align: usize) -> *mut u8 {
+    stack::probe();
     match Class::of_aligned(size, align) {
         Some(class) => alloc_small(class, size, align),
         None => alloc_large(size, align).0,
@@ -209,7 +215,7 @@ pub fn alloc_aligned(size: usize, align: usize) -> *mut u8 {
 /// all of it resident.
 pub fn alloc_zeroed(size: usize) -> *mut u8 {
     let (block, contents) =
-        if size > SMALL_MAX { alloc_large(size, MALLOC_ALIGN) } else { (alloc(size), Holds::Anything) };
+        if size > SMALL_MAX { large_block(size) } else { (alloc(size), Holds::Anything) };
     if !block.is_null() {
         match (contents, Page::new(block as usize)) {
             (Holds::Zeros, _) => {}
@@ -224,6 +230,12 @@ pub fn alloc_zeroed(size: usize) -> *mut u8 {
         }
     }
     block
+}
+
+/// As malloc's slow path.
+fn large_block(size: usize) -> (*mut u8, Holds) {
+    stack::probe();
+    alloc_large(size, MALLOC_ALIGN)
 }
 
 #[cold]
@@ -257,6 +269,7 @@ pub enum When {
 #[inline(never)]
 pub unsafe extern "C" fn free_slow(block: *mut u8) {
     if !block.is_null() {
+        stack::probe();
         let word = memdesc::of(block as usize);
         if word.kind() == Kind::Large {
             // As in `free_block`, which has more registers to save.
@@ -268,6 +281,7 @@ pub unsafe extern "C" fn free_slow(block: *mut u8) {
 
 /// Frees what starts at `addr`, on behalf of `call`.
 pub fn free_block(addr: usize, call: &str, when: When) {
+    stack::probe();
     let word = memdesc::of(addr);
     match word.kind() {
         Kind::Slab => {
@@ -342,6 +356,12 @@ pub fn resize(addr: usize, size: usize) -> *mut u8 {
 #[cold]
 #[inline(never)]
 fn resize_slow(addr: usize, size: usize) -> *mut u8 {
+    stack::probe();
+    resize_or_move(addr, size)
+}
+
+#[inline(never)]
+fn resize_or_move(addr: usize, size: usize) -> *mut u8 {
     const CALL: &str = "realloc";
     if addr == 0 {
         return alloc(size);
