@@ -1,12 +1,12 @@
 /* `jump_out_of_malloc overflow KIND`: recursion that allocates until the stack is full; the handler of SIGSEGV, on a stack
- * of its own, jumps out of whatever was under way, sixty times. KIND: sizes, small, mixed or large.
+ * of its own, jumps out of whatever was under way, twenty times. KIND: sizes, small, mixed or large.
  * `jump_out_of_malloc timer KIND`: a timer's handler jumps out of a loop that allocates, many times.
  * With `thread` behind it: beside an idle thread. At the end the heap must serve and hold what it is asked to. */
 #include "victim.h"
 #include <setjmp.h>
 #include <sys/time.h>
 
-enum { OVERFLOWS = 60, JUMPS = 2000, HELD = 1 << 20, ALTERNATE = 64 * 1024 };
+enum { OVERFLOWS = 20, JUMPS = 2000, HELD = 1 << 20, ALTERNATE = 64 * 1024 };
 static sigjmp_buf out;
 static volatile sig_atomic_t may_jump;
 static void **held;
