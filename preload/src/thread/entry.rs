@@ -214,22 +214,26 @@ pub fn alloc_aligned(size: usize, align: usize) -> *mut u8 {
 /// `size` bytes of zeros. Of a large block only what may hold something else is written: one page that did would else make
 /// all of it resident.
 pub fn alloc_zeroed(size: usize) -> *mut u8 {
-    let (block, contents) =
-        if size > SMALL_MAX { large_block(size) } else { (alloc(size), Holds::Anything) };
-    if !block.is_null() {
-        match (contents, Page::new(block as usize)) {
-            (Holds::Zeros, _) => {}
-            (Holds::Mixed, Some(page)) => {
-                zone::for_each_soiled(page, size.div_ceil(PAGE), |soiled, pages| {
-                    // SAFETY: pages of the fresh block, which is page runs.
-                    unsafe { soiled.as_ptr().write_bytes(0, pages * PAGE) };
-                })
-            }
-            // SAFETY: a fresh block of at least `size` bytes.
-            _ => unsafe { block.write_bytes(0, size) },
-        }
+    let (block, contents) = if size > SMALL_MAX { large_block(size) } else { (alloc(size), Holds::Anything) };
+    if !block.is_null() && contents != Holds::Zeros {
+        clear(block, size, contents);
     }
     block
+}
+
+/// Apart from where it came from: that stack is free again.
+#[inline(never)]
+fn clear(block: *mut u8, size: usize, contents: Holds) {
+    match (contents, Page::new(block as usize)) {
+        (Holds::Mixed, Some(page)) => {
+            zone::for_each_soiled(page, size.div_ceil(PAGE), |soiled, pages| {
+                // SAFETY: pages of the fresh block, which is page runs.
+                unsafe { soiled.as_ptr().write_bytes(0, pages * PAGE) };
+            })
+        }
+        // SAFETY: a fresh block of at least `size` bytes.
+        _ => unsafe { block.write_bytes(0, size) },
+    }
 }
 
 /// As malloc's slow path.
