@@ -12,7 +12,6 @@ use crate::os::tls;
 use crate::own_process::in_own_process;
 use crate::thread::entry::{self, When};
 use crate::thread::scan_log::Reason;
-use crate::thread::shelf::{self, Whose};
 use crate::thread::tests::{give, take};
 use crate::thread::{decay, mode, readers, reclaim, shrinker};
 use core::arch::asm;
