@@ -3,7 +3,9 @@
 //! A reader may look at a descriptor that is being retired, so the memory of a descriptor
 //! stays a descriptor of the same type for ever: each type has a [`MetaPool`] whose free list
 //! only that type feeds and eats. Fresh objects are cut one after another from *runs* of 16
-//! pages that all types share; what is not cut yet is not touched.
+//! pages that all types share; what is not cut yet is not touched. A run is never given back and keeps its unit from
+//! being so, and a heap of slabs wants 16 pages with every eighth unit: so each is as large as all before it together, and
+//! their number grows with the logarithm of the heap.
 //!
 //! A run is itself described: its first object is a [`Run`], the memdesc words of its pages
 //! (the first one included) point at it, and there the recursion ends.
@@ -18,7 +20,7 @@ use core::sync::atomic::Ordering::Relaxed;
 
 use super::memdesc::{self, Kind, Memdesc};
 use super::zone;
-use crate::constants::{META_ALIGN, META_ORDER, PAGE};
+use crate::constants::{META_ALIGN, META_ORDER, PAGE, UNIT_PAGES};
 use crate::os::lock::Lock;
 
 /// Something that lives in metadata memory.
@@ -68,7 +70,8 @@ pub struct MetaStats {
 impl Shop {
     /// Cuts `len` zero bytes, a multiple of 64.
     fn cut(&mut self, len: usize) -> Option<NonNull<u8>> {
-        let room = (PAGE << META_ORDER) - size_of::<Run>();
+        const LEAST: usize = 1 << META_ORDER;
+        let room = PAGE * LEAST - size_of::<Run>();
         if len > room / 2 {
             // Its own run, so that it does not end the current one.
             let pages = len.checked_add(size_of::<Run>())?.div_ceil(PAGE);
@@ -76,9 +79,14 @@ impl Shop {
             return self.take(run + size_of::<Run>(), len, is_zero);
         }
         if self.end - self.cursor < len {
-            let (run, is_zero) = self.run(1 << META_ORDER)?;
+            let pages = (self.bytes / PAGE).clamp(LEAST, UNIT_PAGES);
+            let larger = (pages > LEAST).then(|| Some((self.run(pages)?, pages))).flatten();
+            let ((run, is_zero), pages) = match larger {
+                Some(larger) => larger,
+                None => (self.run(LEAST)?, LEAST),
+            };
             self.cursor = run + size_of::<Run>();
-            self.end = run + (PAGE << META_ORDER);
+            self.end = run + pages * PAGE;
             self.is_zero = is_zero;
         }
         let at = self.cursor;
