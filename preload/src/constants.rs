@@ -16,6 +16,11 @@ pub const STACK_BYTES: usize = 2048 - 64;
 /// 100 ns; 64 pauses are one to three times that, far below the 5 us of sleep and wake.
 pub const LOCK_SPINS: u32 = 64;
 
+/// How long a thread that needs a lock of the heap waits for a fork that holds it, in nanoseconds, before it takes it
+/// away: longer than a fork takes that waits for nobody (its time goes with the memory to copy: 10 ms are some
+/// GiB), and short for a program whose fork waits for the very thread.
+pub const FORK_PATIENCE_NS: u64 = 10_000_000;
+
 /// Bytes read at a time from /proc/self/environ when libc has no `environ` yet.
 pub const ENV_CHUNK: usize = 512;
 

@@ -1,5 +1,6 @@
-/* A program with one thread whose timer's handler interrupts malloc and forks. The child returns
- * from the handler, into the call that was interrupted, checks everything it has and ends well. */
+/* `fork_in_signal_handler [section]`: a program with one thread, which has been in a read-side section if told
+ * so, whose timer's handler interrupts malloc and forks. The child returns from the handler, into the call that was
+ * interrupted, checks everything it has and ends well. */
 #include "victim.h"
 #include <sys/time.h>
 
@@ -26,8 +27,12 @@ static void handle(int unused) {
 static size_t size_of(unsigned i) { return i % 2 == 0 ? i % 700 + 1 : 33000 + i * 8; }
 static size_t looked_at(unsigned i) { return i % 2 == 0 ? size_of(i) : 64; }
 
-int main(void) {
+int main(int argc, char **argv) {
     CHECK(rcumalloc_present());
+    if (argc > 1 && strcmp(argv[1], "section") == 0) {
+        rcumalloc_read_lock();
+        rcumalloc_read_unlock();
+    }
     struct sigaction action = {.sa_handler = handle, .sa_flags = SA_RESTART};
     sigaction(SIGALRM, &action, NULL);
     signal(SIGPROF, handle);

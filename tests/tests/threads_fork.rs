@@ -52,6 +52,38 @@ fn fork_in_signal_handler() {
 }
 
 #[test]
+fn fork_in_handler_after_section() {
+    let outcome = Victim::new("fork_in_signal_handler").arg("section").run().success();
+    assert_eq!(outcome.number("forked"), 300, "{outcome}");
+    assert_eq!(outcome.number("concurrent"), 1, "{outcome}");
+}
+
+#[test]
+fn fork_beside_stdio() {
+    for mode in ["all", "api", "strict"] {
+        let outcome = Victim::new("fork_beside_stdio").env("RCUMALLOC_DEFER", mode).run().success();
+        assert_eq!(outcome.number("bad_calls"), 0, "{outcome}");
+    }
+}
+
+#[test]
+fn fork_pays_for_itself() {
+    const THREADS: u64 = 200;
+    let victim = || Victim::new("fork_pays_for_itself").arg(THREADS.to_string());
+    let glibc = victim().on_glibc().run().success().number("faults");
+    for mode in ["all", "api", "strict"] {
+        let outcome = victim().env("RCUMALLOC_DEFER", mode).run().success();
+        // libc writes to each thread's block once, we to its cache; and there is more of the heap than of glibc's. The rest of
+        // what a thread held was eight pages more.
+        let outcome = outcome.below("faults", glibc + 2 * THREADS + 200);
+        // And a child that needs memory finds what they held.
+        let asked = outcome.number("asked");
+        let outcome = outcome.below("grown", asked / 2);
+        assert_eq!(outcome.number("bad_calls"), 0, "{outcome}");
+    }
+}
+
+#[test]
 fn raw_clone_child() {
     for mode in ["solo", "threads"] {
         assert_eq!(Victim::new("raw_clone_child").arg(mode).run().success().number("bad_calls"), 0);

@@ -22,7 +22,7 @@ pub mod slab;
 pub mod verdict;
 pub mod waiting;
 
-/// What a lock protects, left behind torn by a thread that a raw clone did not copy.
+/// What a lock protects, left behind torn by a thread that a fork did not copy.
 pub trait Torn {
     /// Makes it consistent by forgetting what was on its lists.
     fn abandon(&mut self);

@@ -30,7 +30,7 @@ use super::map;
 use super::signals::Quiet;
 use super::syscall::{Errno, syscall};
 use super::tid::pid;
-use super::tls;
+use super::tls::{self, thread_pointer};
 use crate::constants::{HELPER_BYTES, PAGE};
 
 /// Bytes copied of the control block: itself, its self pointer, the canary and the pointer guard lie
@@ -211,13 +211,6 @@ pub fn end() -> ! {
         // SAFETY: the thread owns nothing that must be given back.
         let _ = unsafe { syscall(libc::SYS_exit, [0; 6]) };
     }
-}
-
-fn thread_pointer() -> usize {
-    let pointer: usize;
-    // SAFETY: the ABI keeps the thread pointer at fs:0.
-    unsafe { asm!("mov {}, fs:[0]", out(reg) pointer, options(pure, readonly, nostack, preserves_flags)) };
-    pointer
 }
 
 /// How far below the thread pointer our two words lie.

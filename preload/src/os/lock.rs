@@ -1,26 +1,53 @@
-//! `Lock<T>`: a mutex on one 32-bit word, for the slow paths.
+//! `Lock<T>`: a mutex on one word, for the slow paths.
 //!
-//! It never allocates and never calls libc, so it works before libc does, and a forking
-//! process can take it in the parent and let go of it in the child. It spins a little,
-//! because what it protects takes about 100 ns, then sleeps in the kernel. It is not fair
-//! and not recursive. The word: 0 free, 1 held, 2 held and somebody may be asleep.
+//! It never allocates and never calls libc, so it works before libc does. It spins a little,
+//! because what it protects takes about 100 ns, then sleeps in the kernel. It is not fair and not recursive.
+//!
+//! The word is 0, or who holds it and how: the holder's thread pointer, which no other living thread that shares this
+//! memory has, with a state in its lowest bits. So the child of a fork can tell what it was left with:
+//!
+//! - free, or *at rest*: held for the fork, so that the value is consistent ([`hold_for_fork`](Lock::hold_for_fork));
+//! - held by the very thread that forked, in a signal handler: what was interrupted goes on;
+//! - held by a thread that the child does not have: the value is torn.
+//!
+//! Holding a lock for a fork is a courtesy to the child and not an exclusion for the parent. Behind the handlers libc's fork
+//! takes locks of its own (of streams, of name services), and who holds those may want the heap: if such a
+//! thread waited for the fork, both would wait for ever. So it waits for [`FORK_PATIENCE_NS`] and then takes the
+//! lock away from the fork, whose child finds the value consistent all the same, unless it was made in that very moment.
 
 use core::cell::UnsafeCell;
 use core::ops::{Deref, DerefMut};
-use core::sync::atomic::AtomicU32;
 use core::sync::atomic::Ordering::{Acquire, Relaxed, Release};
+use core::sync::atomic::{AtomicBool, AtomicUsize};
 
-use super::syscall::{futex_wait, futex_wake};
-use crate::constants::LOCK_SPINS;
+use super::syscall::{futex_wait_low, futex_wake_low};
+use super::tls::thread_pointer;
+use crate::constants::{FORK_PATIENCE_NS, LOCK_SPINS};
 
-const FREE: u32 = 0;
-const HELD: u32 = 1;
-const WAITED: u32 = 2;
+const FREE: usize = 0;
+/// Held.
+const HELD: usize = 1;
+/// Held, and somebody may be asleep.
+const WAITED: usize = 2;
+/// Held for a fork.
+const AT_REST: usize = 3;
+/// The same, and somebody may be asleep.
+const REST_WAITED: usize = 4;
+/// The state is these bits; a thread pointer is a multiple of 8.
+const STATE: usize = 7;
+
+/// Somebody has waited for a fork for long enough: nobody else waits until the next one. Relaxed: it steers.
+static IMPATIENT: AtomicBool = AtomicBool::new(false);
+
+/// A fork begins, for which locks will be held.
+pub fn fork_begins() {
+    IMPATIENT.store(false, Relaxed);
+}
 
 /// A value and the lock that guards it.
 #[repr(C)]
 pub struct Lock<T> {
-    word: AtomicU32,
+    word: AtomicUsize,
     value: UnsafeCell<T>,
 }
 
@@ -32,18 +59,30 @@ pub struct Guard<'a, T> {
     lock: &'a Lock<T>,
 }
 
+/// In what state the only thread of a forked child finds a lock.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Left {
+    /// Nobody is changing the value.
+    Whole,
+    /// The calling thread is, in a frame that goes on.
+    Own,
+    /// A thread was that is not here.
+    Torn,
+}
+
 impl<T> Lock<T> {
     /// A free lock around `value`.
     pub const fn new(value: T) -> Lock<T> {
-        Lock { word: AtomicU32::new(FREE), value: UnsafeCell::new(value) }
+        Lock { word: AtomicUsize::new(FREE), value: UnsafeCell::new(value) }
     }
 
     /// Takes the lock, waiting for it if need be.
     #[inline]
     pub fn lock(&self) -> Guard<'_, T> {
-        // Acquire: pairs with the Release in `force_unlock`, the last holder's writes are seen.
-        if self.word.compare_exchange(FREE, HELD, Acquire, Relaxed).is_err() {
-            self.lock_slow();
+        let own = thread_pointer();
+        // Acquire: pairs with the Release in `unlock`, the last holder's writes are seen.
+        if self.word.compare_exchange(FREE, own | HELD, Acquire, Relaxed).is_err() {
+            self.lock_slow(own);
         }
         Guard { lock: self }
     }
@@ -52,24 +91,38 @@ impl<T> Lock<T> {
     #[inline]
     pub fn try_lock(&self) -> Option<Guard<'_, T>> {
         // Acquire: as in `lock`.
-        let got = self.word.compare_exchange(FREE, HELD, Acquire, Relaxed).is_ok();
+        let got = self.word.compare_exchange(FREE, thread_pointer() | HELD, Acquire, Relaxed).is_ok();
         got.then(|| Guard { lock: self }) // lazily: a guard that is dropped unlocks
     }
 
     #[cold]
-    fn lock_slow(&self) {
+    fn lock_slow(&self, own: usize) {
         for _ in 0..LOCK_SPINS {
             core::hint::spin_loop();
             if self.word.load(Relaxed) == FREE
-                && self.word.compare_exchange(FREE, HELD, Acquire, Relaxed).is_ok()
+                && self.word.compare_exchange(FREE, own | HELD, Acquire, Relaxed).is_ok()
             {
                 return;
             }
         }
         // From here on we may have slept beside others, so we take it as WAITED: our unlock
         // makes one wake call too many rather than one too few. Acquire as in `lock`.
-        while self.word.swap(WAITED, Acquire) != FREE {
-            futex_wait(&self.word, WAITED);
+        loop {
+            let seen = self.word.load(Relaxed);
+            let rests = matches!(seen & STATE, AT_REST | REST_WAITED);
+            if seen == FREE || rests && IMPATIENT.load(Relaxed) {
+                if self.word.compare_exchange(seen, own | WAITED, Acquire, Relaxed).is_ok() {
+                    return;
+                }
+                continue;
+            }
+            let waited = seen & !STATE | if rests { REST_WAITED } else { WAITED };
+            if seen == waited || self.word.compare_exchange(seen, waited, Relaxed, Relaxed).is_ok() {
+                let patience = rests.then_some(FORK_PATIENCE_NS);
+                if futex_wait_low(&self.word, waited, patience) {
+                    IMPATIENT.store(true, Relaxed);
+                }
+            }
         }
     }
 
@@ -78,25 +131,65 @@ impl<T> Lock<T> {
         self.word.load(Relaxed) != FREE
     }
 
-    /// Lets go without a guard: after a fork, or for a guard that was forgotten.
+    /// Lets go of it.
     ///
     /// # Safety
-    /// The caller holds the lock through a forgotten guard, or is the only thread left in a
-    /// forked child whose parent's forking thread held it; and the value is consistent.
-    pub unsafe fn force_unlock(&self) {
+    /// The caller holds the lock, and the value is consistent.
+    #[inline]
+    unsafe fn unlock(&self) {
         // Release: pairs with the Acquire of the next `lock`.
-        if self.word.swap(FREE, Release) == WAITED {
-            futex_wake(&self.word, 1);
+        if self.word.swap(FREE, Release) & STATE == WAITED {
+            futex_wake_low(&self.word, 1);
         }
     }
 
-    /// The value, without the lock.
-    ///
-    /// # Safety
-    /// Dereferencing is a data race unless the caller knows otherwise (a fork, a snapshot of
-    /// an atomic inside).
-    pub unsafe fn peek(&self) -> *mut T {
-        self.value.get()
+    /// Takes the lock for the time of a fork, waiting for whoever is changing the value: with it the child finds the value
+    /// consistent. Not if the caller has it, which has been interrupted and goes on. Who needs it meanwhile may take it away.
+    pub fn hold_for_fork(&self) {
+        let own = thread_pointer();
+        if self.word.load(Relaxed) & !STATE != own {
+            core::mem::forget(self.lock());
+            // A sleeper must not be forgotten; nobody but us changes it from WAITED.
+            if self.word.compare_exchange(own | HELD, own | AT_REST, Relaxed, Relaxed).is_err() {
+                self.word.store(own | REST_WAITED, Relaxed);
+                // Whoever sleeps because it was held does not know that it may take it away.
+                futex_wake_low(&self.word, i32::MAX);
+            }
+        }
+    }
+
+    /// In the parent, behind the fork: lets go of what [`hold_for_fork`](Self::hold_for_fork) took and nobody has taken away.
+    pub fn let_go_after_fork(&self) {
+        let own = thread_pointer();
+        // Release: nothing was written, but who had it before did; pairs as in `unlock`.
+        if self.word.compare_exchange(own | AT_REST, FREE, Release, Relaxed).is_err()
+            && self.word.compare_exchange(own | REST_WAITED, FREE, Release, Relaxed).is_ok()
+        {
+            futex_wake_low(&self.word, i32::MAX);
+        }
+    }
+
+    /// In the only thread of a child that shares no memory with its parent, however it was made: the lock is free
+    /// again, unless that thread holds it. A value that is torn is given to `mend` first.
+    pub fn settle_in_child(&self, mend: impl FnOnce(&mut T)) {
+        match self.left() {
+            Left::Own => return,
+            Left::Whole => {}
+            // SAFETY: whoever held the lock is not here, and nobody else is.
+            Left::Torn => mend(unsafe { &mut *self.value.get() }),
+        }
+        if self.is_locked() {
+            self.word.store(FREE, Relaxed);
+        }
+    }
+
+    fn left(&self) -> Left {
+        let word = self.word.load(Relaxed);
+        match word & STATE {
+            FREE | AT_REST | REST_WAITED => Left::Whole,
+            _ if word & !STATE == thread_pointer() => Left::Own,
+            _ => Left::Torn,
+        }
     }
 }
 
@@ -121,7 +214,7 @@ impl<T> Drop for Guard<'_, T> {
     #[inline]
     fn drop(&mut self) {
         // SAFETY: we hold it.
-        unsafe { self.lock.force_unlock() }
+        unsafe { self.lock.unlock() }
     }
 }
 
@@ -150,13 +243,46 @@ mod tests {
     }
 
     #[test]
-    fn try_lock_and_force_unlock() {
-        let lock = Lock::new(1);
-        let held = lock.lock();
-        assert!(lock.try_lock().is_none() && lock.is_locked());
-        core::mem::forget(held);
-        // SAFETY: the guard was forgotten.
-        unsafe { lock.force_unlock() };
-        assert!(lock.try_lock().is_some());
+    fn who_waits_for_a_fork_takes_it_away() {
+        static VALUE: Lock<u32> = Lock::new(1);
+        VALUE.hold_for_fork();
+        assert!(VALUE.try_lock().is_none() && VALUE.is_locked());
+        let thief = std::thread::spawn(|| {
+            *VALUE.lock() += 1;
+            VALUE.lock()
+        });
+        let theirs = thief.join().unwrap();
+        VALUE.let_go_after_fork();
+        assert_eq!((VALUE.is_locked(), *theirs), (true, 2));
+        drop(theirs);
+        // And who sleeps for it to be let go gets it.
+        VALUE.hold_for_fork();
+        let waiter = std::thread::spawn(|| *VALUE.lock());
+        std::thread::yield_now();
+        VALUE.let_go_after_fork();
+        assert_eq!(waiter.join().unwrap(), 2);
+        assert!(!VALUE.is_locked());
+    }
+
+    #[test]
+    fn a_child_tells_what_it_was_left_with() {
+        static VALUE: Lock<u32> = Lock::new(1);
+        let mended = |lock: &Lock<u32>| {
+            let mut was_torn = false;
+            lock.settle_in_child(|_| was_torn = true);
+            (was_torn, lock.is_locked())
+        };
+        assert_eq!(mended(&VALUE), (false, false));
+        VALUE.hold_for_fork();
+        assert_eq!(mended(&VALUE), (false, false));
+        let own = VALUE.lock();
+        // As in a handler.
+        VALUE.hold_for_fork();
+        assert_eq!(mended(&VALUE), (false, true));
+        VALUE.let_go_after_fork();
+        assert!(VALUE.is_locked());
+        drop(own);
+        std::thread::spawn(|| core::mem::forget(VALUE.lock())).join().unwrap();
+        assert_eq!(mended(&VALUE), (true, false));
     }
 }

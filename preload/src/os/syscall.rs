@@ -6,7 +6,7 @@
 
 use core::arch::asm;
 use core::ffi::CStr;
-use core::sync::atomic::AtomicU32;
+use core::sync::atomic::{AtomicU32, AtomicUsize};
 
 /// An error number as the kernel returned it (positive).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -27,6 +27,8 @@ impl Errno {
     pub const EFAULT: Errno = Errno(libc::EFAULT);
     /// Bad argument.
     pub const EINVAL: Errno = Errno(libc::EINVAL);
+    /// The time is up.
+    pub const ETIMEDOUT: Errno = Errno(libc::ETIMEDOUT);
     /// The kernel, or a filter, has no such call.
     pub const ENOSYS: Errno = Errno(libc::ENOSYS);
 }
@@ -59,26 +61,37 @@ pub unsafe fn syscall(nr: i64, args: [usize; 6]) -> Result<usize, Errno> {
     if (-4095..0).contains(&ret) { Err(Errno(-ret as i32)) } else { Ok(ret as usize) }
 }
 
-/// Sleeps while `word` holds `expected`. May return early for any reason: look again.
-pub fn futex_wait(word: &AtomicU32, expected: u32) {
-    let op = libc::FUTEX_WAIT | libc::FUTEX_PRIVATE_FLAG;
-    // SAFETY: the kernel only reads the word, which the reference keeps alive.
-    let _ = unsafe {
-        syscall(libc::SYS_futex, [word.as_ptr() as usize, op as usize, expected as usize, 0, 0, 0])
-    };
-}
-
-/// As [`futex_wait`], for at most `ns` nanoseconds.
+/// Sleeps while `word` holds `expected`, for at most `ns` nanoseconds. May return early for any reason: look again.
 pub fn futex_wait_timeout(word: &AtomicU32, expected: u32, ns: u64) {
     let op = libc::FUTEX_WAIT | libc::FUTEX_PRIVATE_FLAG;
     let time = [ns / 1_000_000_000, ns % 1_000_000_000];
-    // SAFETY: as above; the timespec (two 64-bit words) outlives the call.
+    // SAFETY: the kernel only reads the word, which the reference keeps alive; the timespec (two 64-bit words) outlives the
+    // call.
     let _ = unsafe {
         syscall(
             libc::SYS_futex,
             [word.as_ptr() as usize, op as usize, expected as usize, time.as_ptr() as usize, 0, 0],
         )
     };
+}
+
+/// Sleeps while the lower half of `word` is that of `expected`, at most `ns` nanoseconds if there is a bound. May return
+/// early for any reason: look again. True if the time is up.
+pub fn futex_wait_low(word: &AtomicUsize, expected: usize, ns: Option<u64>) -> bool {
+    let op = (libc::FUTEX_WAIT | libc::FUTEX_PRIVATE_FLAG) as usize;
+    let time = ns.map(|ns| [ns / 1_000_000_000, ns % 1_000_000_000]);
+    let timeout = time.as_ref().map_or(0, |time| time.as_ptr() as usize);
+    let args = [word.as_ptr() as usize, op, expected as u32 as usize, timeout, 0, 0];
+    // SAFETY: the kernel reads the word, which the reference keeps alive, and the time, which outlives the call.
+    let answer = unsafe { syscall(libc::SYS_futex, args) };
+    answer == Err(Errno::ETIMEDOUT)
+}
+
+/// Wakes up to `n` of those who sleep in [`futex_wait_low`] on `word`.
+pub fn futex_wake_low(word: &AtomicUsize, n: i32) {
+    let op = (libc::FUTEX_WAKE | libc::FUTEX_PRIVATE_FLAG) as usize;
+    // SAFETY: a wake does not dereference the address at all.
+    let _ = unsafe { syscall(libc::SYS_futex, [word.as_ptr() as usize, op, n as usize, 0, 0, 0]) };
 }
 
 /// Wakes up to `n` sleepers on `word`.

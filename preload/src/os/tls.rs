@@ -184,6 +184,16 @@ pub fn free_word() -> usize {
     word
 }
 
+/// The calling thread's pointer to its control block: no other thread has it that lives in the same memory, whatever process
+/// it belongs to.
+#[inline(always)]
+pub fn thread_pointer() -> usize {
+    let pointer: usize;
+    // SAFETY: the ABI keeps the thread pointer at fs:0.
+    unsafe { asm!("mov {}, fs:[0]", out(reg) pointer, options(pure, readonly, nostack, preserves_flags)) };
+    pointer
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -46,7 +46,7 @@ pub struct Run {
 }
 
 /// What has been cut and what is left of the newest run.
-struct Shop {
+pub(super) struct Shop {
     cursor: usize,
     end: usize,
     is_zero: bool,
@@ -212,32 +212,15 @@ pub fn run_of(addr: usize) -> Option<&'static Run> {
     (word.kind() == Kind::Meta).then(|| unsafe { &*(word.descriptor() as *const Run) })
 }
 
-/// Holds the lock over a fork.
-pub(super) fn hold() {
-    core::mem::forget(SHOP.lock());
+/// For fork: the lock.
+pub(super) fn lock() -> &'static Lock<Shop> {
+    &SHOP
 }
 
-/// # Safety
-/// After [`hold`], by the same thread or in the child.
-pub(super) unsafe fn release() {
-    // SAFETY: promised by the caller.
-    unsafe { SHOP.force_unlock() }
-}
-
-/// If somebody who is gone was cutting: the rest of the run belongs to nobody. (The pools' free
-/// lists are whole at every moment: each change is one store.)
-///
-/// # Safety
-/// The process has one thread, which does not hold the lock.
-pub(super) unsafe fn abandon_torn() {
-    if SHOP.is_locked() {
-        // SAFETY: whoever held the lock is gone, and nobody else is here.
-        unsafe {
-            let shop = &mut *SHOP.peek();
-            (shop.cursor, shop.end) = (0, 0);
-            SHOP.force_unlock();
-        }
-    }
+/// In the only thread of a forked child: if somebody who is not here was cutting, the rest of the run belongs to nobody. (The
+/// pools' free lists are whole at every moment: each change is one store.)
+pub(super) fn settle_in_child() {
+    SHOP.settle_in_child(|shop| (shop.cursor, shop.end) = (0, 0));
 }
 
 #[cfg(test)]

@@ -79,51 +79,31 @@ pub fn init() -> bool {
     zone::init()
 }
 
-/// Takes the floor's locks before a fork, so that the child finds every list whole. In a
-/// solo process nobody else can hold them and a fork handler need not call this.
+/// Holds the floor's locks for a fork, so that the child finds every list whole.
 pub fn fork_prepare() {
-    meta::hold();
-    reserve::hold();
-    watermark::hold();
-    zone::hold();
+    meta::lock().hold_for_fork();
+    reserve::lock().hold_for_fork();
+    watermark::lock().hold_for_fork();
+    zone::hold_for_fork();
 }
 
 /// Lets go of them in the parent.
-///
-/// # Safety
-/// This thread called [`fork_prepare`] and has not let go since.
-pub unsafe fn fork_parent() {
-    // SAFETY: promised by the caller.
-    unsafe {
-        zone::release();
-        watermark::release();
-        reserve::release();
-        meta::release();
-    }
+pub fn fork_parent() {
+    zone::let_go_after_fork();
+    watermark::lock().let_go_after_fork();
+    reserve::lock().let_go_after_fork();
+    meta::lock().let_go_after_fork();
 }
 
-/// Lets go of them in the child.
-///
-/// # Safety
-/// The process has one thread, the image of the one that called [`fork_prepare`].
-pub unsafe fn fork_child() {
-    // SAFETY: with one thread, whoever held the locks is the caller's image.
-    unsafe { fork_parent() }
-}
-
-/// In a child made behind our back (`_Fork`, raw `clone`): what another thread was changing at
-/// that moment is forgotten and goes to nobody; the floor goes on with fresh pages.
-///
-/// # Safety
-/// The process has one thread, and it holds none of the floor's locks.
-pub unsafe fn abandon_torn() {
-    // SAFETY: promised by the caller. The zone first: the others may ask it for pages later.
-    unsafe {
-        zone::abandon_torn();
-        watermark::abandon_torn();
-        reserve::abandon_torn();
-        meta::abandon_torn();
-    }
+/// In the only thread of a child, however it was made: the locks are free. What another thread was changing at
+/// that moment, because nobody held the locks for the fork or they were taken away, is forgotten and goes to nobody; the floor
+/// goes on with fresh pages.
+pub fn settle_in_child() {
+    // The zone first: the others may ask it for pages later.
+    zone::settle_in_child();
+    watermark::lock().settle_in_child(|_| {});
+    reserve::settle_in_child();
+    meta::settle_in_child();
 }
 
 #[cfg(test)]
@@ -176,7 +156,7 @@ mod tests {
                 unsafe {
                     let child = libc::fork();
                     if child == 0 {
-                        fork_child();
+                        settle_in_child();
                         libc::alarm(60);
                         let page = zone::alloc_run(1500, PAGE, zone::Place::Tight);
                         let whole = page.is_some() && THINGS.alloc().is_some() && reserve::top_up();

@@ -15,7 +15,7 @@ use super::memdesc::{self, Kind, Memdesc};
 use super::{Page, zone};
 use crate::os::lock::Lock;
 
-struct Stock {
+pub(super) struct Stock {
     top: Option<Page>,
     len: usize,
 }
@@ -99,31 +99,18 @@ pub unsafe fn put(page: Page) {
     }
 }
 
-/// Holds the lock over a fork.
-pub(super) fn hold() {
-    core::mem::forget(STOCK.lock());
+/// For fork: the lock.
+pub(super) fn lock() -> &'static Lock<Stock> {
+    &STOCK
 }
 
-/// # Safety
-/// After [`hold`], by the same thread or in the child.
-pub(super) unsafe fn release() {
-    // SAFETY: promised by the caller.
-    unsafe { STOCK.force_unlock() }
-}
-
-/// If somebody who is gone was changing the stock: it is empty, and its pages belong to nobody.
-///
-/// # Safety
-/// The process has one thread, which does not hold the lock.
-pub(super) unsafe fn abandon_torn() {
-    if STOCK.is_locked() {
-        // SAFETY: whoever held the lock is gone, and nobody else is here.
-        unsafe {
-            *STOCK.peek() = Stock { top: None, len: 0 };
-            STOCK.force_unlock();
-        }
+/// In the only thread of a forked child: if somebody who is not here was changing the stock, it is empty, and its pages belong
+/// to nobody.
+pub(super) fn settle_in_child() {
+    STOCK.settle_in_child(|stock| {
+        *stock = Stock { top: None, len: 0 };
         LEN.store(0, Relaxed);
-    }
+    });
 }
 
 #[cfg(test)]

@@ -38,7 +38,7 @@ static SPARE: AtomicUsize = AtomicUsize::new(0);
 static WATCHED: AtomicBool = AtomicBool::new(false);
 
 /// What is known of the last breath.
-struct Breath {
+pub(super) struct Breath {
     /// Bytes given since the heap last grew, ...
     gave: usize,
     /// ... and clean ones fetched meanwhile.
@@ -163,25 +163,9 @@ pub fn forget_breaths(idle: usize) {
     }
 }
 
-/// Holds the lock over a fork.
-pub(super) fn hold() {
-    core::mem::forget(BREATH.lock());
-}
-
-/// # Safety
-/// After [`hold`], by the same thread or in the child.
-pub(super) unsafe fn release() {
-    // SAFETY: promised by the caller; the memory is whole at any time.
-    unsafe { BREATH.force_unlock() }
-}
-
-/// # Safety
-/// The process has one thread, which does not hold the lock.
-pub(super) unsafe fn abandon_torn() {
-    if BREATH.is_locked() {
-        // SAFETY: whoever held it is gone.
-        unsafe { release() }
-    }
+/// For fork: the lock. What it guards is whole at any time.
+pub(super) fn lock() -> &'static Lock<Breath> {
+    &BREATH
 }
 
 #[cfg(test)]

@@ -638,40 +638,25 @@ pub(super) fn ensure_marks(k: u32, addr: usize, len: usize) -> bool {
     ZONE.state.lock().window.ensure_marks(k, addr, len)
 }
 
-/// Holds the lock over a fork.
-pub(super) fn hold() {
-    core::mem::forget(ZONE.purging.lock());
-    core::mem::forget(ZONE.state.lock());
+/// Holds the locks for a fork.
+pub(super) fn hold_for_fork() {
+    ZONE.purging.hold_for_fork();
+    ZONE.state.hold_for_fork();
 }
 
-/// # Safety
-/// After [`hold`], by the same thread or in the child.
-pub(super) unsafe fn release() {
-    // SAFETY: promised by the caller.
-    unsafe {
-        ZONE.state.force_unlock();
-        ZONE.purging.force_unlock();
-    }
+/// Lets go of them in the parent.
+pub(super) fn let_go_after_fork() {
+    ZONE.state.let_go_after_fork();
+    ZONE.purging.let_go_after_fork();
 }
 
-/// If somebody who is gone was changing the zone: no page below the horizon is free any more. What
-/// is given back from now on is free again; the rest belongs to nobody.
-///
-/// # Safety
-/// The process has one thread, which does not hold the lock.
-pub(super) unsafe fn abandon_torn() {
-    if ZONE.purging.is_locked() {
-        // SAFETY: as below. The stretch that was being purged belongs to nobody.
-        unsafe { ZONE.purging.force_unlock() };
-    }
-    if ZONE.state.is_locked() {
-        // SAFETY: whoever held the lock is gone, and nobody else is here.
-        unsafe {
-            let state = &mut *ZONE.state.peek();
-            state.forget_free(&ZONE);
-            ZONE.state.force_unlock();
-        }
-    }
+/// In the only thread of a forked child. If somebody who is not here was changing the zone, no page below the
+/// horizon is free any more: what is given back from now on is free again; the rest belongs to nobody. So does a
+/// stretch that was being purged.
+pub(super) fn settle_in_child() {
+    ZONE.purging.settle_in_child(|()| {});
+    // SAFETY: a change that nobody will finish.
+    ZONE.state.settle_in_child(|state| unsafe { state.forget_free(&ZONE) });
 }
 
 #[cfg(test)]

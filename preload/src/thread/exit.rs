@@ -188,7 +188,7 @@ pub fn empty(cache: &mut ThreadCache, rest: Rest) {
     cache.pages.drain(0);
 }
 
-/// As [`empty`] for the cache of a thread that the fork left behind in whatever it was doing: a
+/// As [`empty`] for the cache of a thread that a fork left behind in whatever it was doing: a
 /// block that is already in is not a double free but was on its way, and is left where it is.
 pub fn abandon(cache: &mut ThreadCache) {
     cache.shelf.close_abandoned();

@@ -1,20 +1,23 @@
 //! fork, `_Fork` and raw clone.
 //!
-//! `fork` in a concurrent process: the prepare handler takes every lock of the heap, so the child
-//! inherits a heap at rest; parent and child let go of them. In a solo process no lock is taken:
-//! the only thread that could hold one is the one that forks, perhaps from a signal handler that
-//! interrupted malloc (`fork_in_signal_handler`), and it goes on from where it was.
-//!
-//! In the child the other threads are gone. Their readers are forgotten, so no grace period waits
-//! for them; what was in their caches goes to the depots and slabs. A block that was between two
-//! places at that instant is in neither: it leaks, it is never in both, because everything is
-//! taken out of one place before it is put into the other.
+//! `fork` in a concurrent process: the prepare handler holds every lock of the heap for the fork, so the child
+//! inherits a heap at rest; parent and child let go of them. Whoever would otherwise wait for ever takes one away
+//! (`os::lock`). In a solo process no lock is taken: the only thread that could hold one is the one that forks, perhaps
+//! from a signal handler that interrupted malloc (`fork_in_signal_handler`), and it goes on from where it was. So does
+//! one that has become concurrent by a section: what the forking thread itself holds stays as it is
+//! (`fork_in_handler_after_section`).
 //!
 //! `_Fork` and raw clone run no handlers. A word on a page that the kernel wipes in such a child
-//! tells slow paths. A list whose lock another thread held at that moment may be torn: it is
-//! abandoned, and what was on it leaks in the child; the slabs of a torn class are listed anew. So is
-//! the zone's knowledge of free pages: the child goes on with fresh ones. (POSIX lets such a child
-//! call async-signal-safe functions only; programs do more.)
+//! tells slow paths. There is one way to settle in the child, however it was made: a lock that a thread held which the child
+//! does not have guards something torn. A list is abandoned then, and what was on it leaks in the child; the slabs of a torn
+//! class are listed anew. So is the zone's knowledge of free pages: the child goes on with fresh ones.
+//!
+//! In the child the other threads are gone. Their readers are forgotten, so no grace period waits for them. Their
+//! caches are left behind as they are, and the child takes one over each time it has use for one
+//! (`registry::take_over_one`): it pays for what it uses, not for what its parent's threads hold
+//! (`fork_pays_for_itself`). A block that was between two places at that instant is in neither: it leaks, it
+//! is never in both, because everything is taken out of one place before it is put into the other.
+//!
 //! Process ids do not tell a fork: the child of vfork runs on its parent's memory and thread-local
 //! storage, and there the word is not wiped, rightly. It is a guest. Only what would make a thread asks where it is
 //! ([`is_at_home`]), since a thread belongs to a process: the guest's would end in the middle of a scan when the guest does.
@@ -24,19 +27,14 @@ use crate::class::backlog::DOMAIN;
 use crate::class::size_class::{CLASSES, Class};
 use crate::class::{depot, empties, large_batch, pool};
 use crate::constants::PAGE;
-use crate::os::lock::Lock;
-use crate::os::signals::Quiet;
+use crate::os::lock::{self, Lock};
 use crate::os::{map, peers, tid, tls};
 use crate::page;
-use crate::thread::{decay, entry, exit, mode, pressure, readers, registry};
+use crate::thread::{decay, mode, pressure, readers, registry};
 use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, Ordering};
 
 #[unsafe(link_section = ".data")]
 static INSTALLED: AtomicBool = AtomicBool::new(false);
-/// Whether the prepare handler took the locks. Written and read by the forking thread, with the
-/// locks held, and by its child.
-static PREPARED: AtomicBool = AtomicBool::new(false);
-
 /// The word in a process that has no page to watch: never wiped.
 #[unsafe(link_section = ".data")]
 static NEVER_WIPED: AtomicU32 = AtomicU32::new(1);
@@ -109,68 +107,51 @@ fn for_each_lock(mut visit: impl FnMut(&dyn Bolt)) {
 
 /// A lock, whatever it protects.
 trait Bolt {
-    fn take(&self);
-    /// # Safety
-    /// The lock is held through `take`.
-    unsafe fn release(&self);
-    /// # Safety
-    /// One thread is left, and it does not hold the lock.
-    unsafe fn abandon_if_torn(&self);
+    fn hold(&self);
+    fn let_go(&self);
+    fn settle(&self);
 }
 
 impl<T: Torn> Bolt for Lock<T> {
-    fn take(&self) {
-        core::mem::forget(self.lock());
+    fn hold(&self) {
+        self.hold_for_fork();
     }
 
-    unsafe fn release(&self) {
-        // SAFETY: the caller's promise.
-        unsafe { self.force_unlock() };
+    fn let_go(&self) {
+        self.let_go_after_fork();
     }
 
     #[inline(never)]
     #[unsafe(link_section = ".text_rare")]
-    unsafe fn abandon_if_torn(&self) {
-        if self.is_locked() {
-            // SAFETY: whoever held the lock is gone, and nobody else is here.
-            unsafe {
-                (*self.peek()).abandon();
-                self.force_unlock();
-            }
-        }
+    fn settle(&self) {
+        self.settle_in_child(T::abandon);
     }
 }
 
 #[inline(never)]
 #[unsafe(link_section = ".text_rare")]
 extern "C" fn prepare() {
-    if !mode::is_concurrent() {
-        PREPARED.store(false, Ordering::Relaxed);
-        return;
+    if mode::is_concurrent() {
+        lock::fork_begins();
+        for_each_lock(|lock| lock.hold());
+        page::fork_prepare();
     }
-    // What a handler's first section would need a lock for, while we hold them all.
-    entry::current();
-    mode::admit_readers();
-    for_each_lock(|lock| lock.take());
-    page::fork_prepare();
-    PREPARED.store(true, Ordering::Relaxed);
 }
 
 #[inline(never)]
 #[unsafe(link_section = ".text_rare")]
 extern "C" fn parent() {
-    if PREPARED.swap(false, Ordering::Relaxed) {
-        // SAFETY: taken in `prepare` by this thread.
-        unsafe { page::fork_parent() };
-        // SAFETY: as above.
-        for_each_lock(|lock| unsafe { lock.release() });
+    if mode::is_concurrent() {
+        page::fork_parent();
+        for_each_lock(|lock| lock.let_go());
     }
 }
 
 extern "C" fn child() {
-    watched().store(tid::pid(), Ordering::Relaxed);
-    // A slow path in a handler that ran before ours may have done it all already.
-    if PREPARED.load(Ordering::Relaxed) {
+    // A slow path in a handler that ran before ours may have done it all already, and then the word is not wiped.
+    let never = (&raw const NEVER_WIPED).cast_mut();
+    let is_wiped = watched().swap(tid::pid(), Ordering::Relaxed) == 0;
+    if mode::is_concurrent() && (is_wiped || WATCHED.load(Ordering::Relaxed) == never) {
         settle_in_child();
     }
 }
@@ -195,33 +176,12 @@ pub fn after_raw_clone() {
 #[inline(never)]
 #[unsafe(link_section = ".text_rare")]
 fn settle_in_child() {
-    let prepared = PREPARED.swap(false, Ordering::Relaxed);
-    // SAFETY: one thread is left; whoever held these locks was the forking thread at rest, or is
-    // gone.
-    unsafe { if prepared { page::fork_child() } else { page::abandon_torn() } };
-    // SAFETY: as above.
-    for_each_lock(|lock| unsafe { if prepared { lock.release() } else { lock.abandon_if_torn() } });
+    page::settle_in_child();
+    for_each_lock(|lock| lock.settle());
     let own = readers::existing();
     // SAFETY: no other thread of this process exists.
     unsafe { DOMAIN.after_fork_in_child(own.as_deref()) };
     decay::after_fork_in_child();
     pressure::after_fork_in_child();
-    let mine = tls::alloc_table();
-    let quiet = Quiet::new();
-    for cache in registry::all() {
-        // SAFETY: the threads of all caches but ours are gone; ours is not looked into.
-        let seen = unsafe { &*cache };
-        if !registry::is_abandoned(seen) {
-            continue;
-        }
-        if cache as usize == mine {
-            seen.shelf.close_after_taker();
-            continue;
-        }
-        // SAFETY: its thread is gone and its reader was forgotten above.
-        let cache = unsafe { &mut *cache };
-        exit::abandon(cache);
-        registry::give_back(cache, &quiet);
-    }
-    registry::restore();
+    registry::settle_in_child(tls::alloc_table());
 }

@@ -15,7 +15,7 @@ use crate::os::{bell, clock};
 use crate::page::reserve;
 use crate::thread::cache::ThreadCache;
 use crate::thread::shelf::{self, Whose};
-use crate::thread::{decay, entry, fork, mode, pressure, readers, stall, vacant};
+use crate::thread::{decay, entry, fork, mode, pressure, readers, registry, stall, vacant};
 use rcu::{BarrierHooks, Reader};
 
 /// Waiting magazines of a class that a thread over budget keeps for its own next refills (tune).
@@ -55,6 +55,7 @@ impl ThreadCache {
         // First: it says when to come next, and whoever asks meanwhile says so, too.
         let due = self.look_at_clock(now_ns);
         reserve::top_up();
+        registry::take_over_one();
         shelf::note_busy(&mut self.looks);
         if self.is_asked() {
             self.answer();
@@ -159,6 +160,7 @@ pub fn barrier() {
                 cache.retire_partial();
             }
             vacant::empty(0);
+            while registry::take_over_one() {}
         }
 
         fn reclaim(&mut self) {

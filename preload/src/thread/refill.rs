@@ -19,8 +19,8 @@ use crate::constants::AFTER_SCAN;
 use crate::page::back_off;
 use crate::page::quarter::Quarter;
 use crate::thread::cache::ThreadCache;
-use crate::thread::pressure;
 use crate::thread::shelf::Open;
+use crate::thread::{pressure, registry};
 use rcu::{Demand, Stamped};
 
 /// A thread that has so many magazines of a class waiting parks whoever does not come by rather than carve more memory, and
@@ -104,6 +104,7 @@ impl ThreadCache {
     #[inline(never)]
     fn carve(&mut self, class: Class) -> Option<usize> {
         pressure::throttle();
+        registry::take_over_one();
         let kind = self.kind(class);
         self.leave_classes_if_due(class);
         let emptied = self.alloc.slot(class).remove();

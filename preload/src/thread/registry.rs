@@ -64,8 +64,14 @@ const VACANT: u32 = 2;
 const EMPTYING: u32 = 3;
 /// Its thread, or whoever found that it has none, gives it away. Its thread's words may name something else.
 const LEAVING: u32 = 4;
+/// Left behind by a thread that the child of a fork does not have, as it was in that moment.
+const ORPHAN: u32 = 5;
 /// The state is these bits of `live`; the rest counts the owners.
 const STATE: u32 = 7;
+
+/// Caches left behind, linked through `next_unused`. Taken from under the registry's lock.
+#[unsafe(link_section = ".data")]
+static ORPHANS: AtomicPtr<ThreadCache> = AtomicPtr::new(core::ptr::null_mut());
 
 /// In what state `cache` is.
 fn state(cache: &ThreadCache) -> u32 {
@@ -107,6 +113,7 @@ fn locked(_quiet: &Quiet) -> Guard<'_, Inner> {
 /// create. `None`: memory is out.
 #[cold]
 pub fn acquire(quiet: &Quiet) -> Option<&'static mut ThreadCache> {
+    take_over(quiet);
     scavenge_if_crowded(quiet);
     let (cache, was_vacant) = {
         let mut registry = locked(quiet);
@@ -230,21 +237,65 @@ pub fn evict(now_ms: u32, age_ms: u32, quiet: &Quiet) -> *mut ThreadCache {
     old
 }
 
-/// In the child of a fork, once the caches of threads that are gone have been given back: the stack of vacant
-/// caches is made again of those that were whole, and the live ones are counted.
-pub fn restore() {
+/// In the only thread of a forked child, whose cache, if it has one, is at `own`: the caches of all other threads are left
+/// behind, and the stack of vacant caches is made again of those that were whole.
+pub fn settle_in_child(own: usize) {
     vacant::forget_all();
+    ORPHANS.store(core::ptr::null_mut(), Ordering::Relaxed);
     let mut live = 0;
     for cache in all() {
         // SAFETY: type-stable; no other thread exists.
-        let cache = unsafe { &*cache };
-        match state(cache) {
-            VACANT => vacant::put_back(cache),
-            state => live += usize::from(matches!(state, LIVE | LEAVING)),
+        let seen = unsafe { &*cache };
+        match state(seen) {
+            UNUSED => {}
+            VACANT => vacant::put_back(seen),
+            _ if cache as usize == own => {
+                seen.shelf.close_after_taker();
+                live = 1;
+            }
+            // With a thread, being emptied, or left behind by an earlier fork.
+            _ => {
+                seen.shelf.leave_behind();
+                set_state(seen, ORPHAN);
+                seen.next_unused.store(ORPHANS.load(Ordering::Relaxed), Ordering::Relaxed);
+                ORPHANS.store(cache, Ordering::Relaxed);
+            }
         }
     }
     LIVE_NOW.store(live, Ordering::Relaxed);
     adjust(live);
+}
+
+/// Takes over what one of the threads held that a fork has left behind, if there is one: what may be handed out goes to the slabs,
+/// the rest waits. A child comes here when it needs fresh blocks and when it looks at the clock. False: there is none.
+pub fn take_over_one() -> bool {
+    !ORPHANS.load(Ordering::Relaxed).is_null() && take_over(&Quiet::new())
+}
+
+fn take_over(quiet: &Quiet) -> bool {
+    let Some(cache) = take_orphan(quiet) else { return false };
+    exit::abandon(cache);
+    give_back(cache, quiet);
+    true
+}
+
+fn take_orphan(quiet: &Quiet) -> Option<&'static mut ThreadCache> {
+    if ORPHANS.load(Ordering::Relaxed).is_null() {
+        return None;
+    }
+    let _registry = locked(quiet);
+    loop {
+        let first = ORPHANS.load(Ordering::Relaxed);
+        // SAFETY: null or type-stable.
+        let seen = unsafe { first.as_ref() }?;
+        ORPHANS.store(seen.next_unused.load(Ordering::Relaxed), Ordering::Relaxed);
+        // It is not one any more if the forking thread itself was giving it away in the frame that a handler interrupted.
+        if state(seen) == ORPHAN {
+            set_state(seen, EMPTYING);
+            // SAFETY: its thread is not in this process, and the change of its state under the lock made it ours.
+            return Some(unsafe { &mut *first });
+        }
+    }
 }
 
 /// Forgets a cache's TLS word: its thread is about to lose its thread-local storage.
@@ -278,11 +329,6 @@ pub fn all() -> impl Iterator<Item = *mut ThreadCache> {
         next = unsafe { (*cache).next_all.load(Ordering::Relaxed) };
         Some(cache)
     })
-}
-
-/// In the child of a fork: whether somebody was at `cache` who is gone, its thread or one that was emptying it.
-pub fn is_abandoned(cache: &ThreadCache) -> bool {
-    matches!(state(cache), LIVE | LEAVING | EMPTYING)
 }
 
 /// Whether `cache` has a thread.
@@ -369,5 +415,13 @@ pub fn lock() -> &'static Lock<Inner> {
 impl Torn for Inner {
     fn abandon(&mut self) {
         self.unused = core::ptr::null_mut();
+        for cache in all() {
+            // SAFETY: type-stable; no other thread exists.
+            let seen = unsafe { &*cache };
+            if state(seen) == UNUSED {
+                seen.next_unused.store(self.unused, Ordering::Relaxed);
+                self.unused = cache;
+            }
+        }
     }
 }

@@ -142,6 +142,8 @@ pub struct Contents {
 const CLOSED: u32 = 0;
 const BY_OWNER: u32 = 1;
 const BY_TAKER: u32 = 2;
+/// Open for somebody whom the child of a fork does not have.
+const LEFT_OPEN: u32 = 3;
 
 /// A thread's shelf. All zero bytes are an empty, closed one.
 #[repr(C)]
@@ -188,9 +190,19 @@ impl Shelf {
         }
     }
 
-    /// In the child of a fork: the shelf of a thread that is gone.
+    /// In the only thread of a forked child: the shelf of a thread that is gone. If it was open, what lies on it may be torn,
+    /// and nobody touches it but who takes the cache over.
+    pub fn leave_behind(&self) {
+        if self.open.load(Ordering::Relaxed) != CLOSED {
+            self.open.store(LEFT_OPEN, Ordering::Relaxed);
+        }
+    }
+
+    /// Whoever has taken over a cache that was left behind closes its shelf.
     pub fn close_abandoned(&self) {
-        self.open.store(CLOSED, Ordering::Release);
+        if self.open.load(Ordering::Relaxed) == LEFT_OPEN {
+            self.open.store(CLOSED, Ordering::Release);
+        }
     }
 
     /// Bytes of large blocks on it that are ready or wait, and how many it has handed out; stale figures for statistics.

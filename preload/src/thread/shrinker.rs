@@ -227,6 +227,7 @@ impl Scan<'_> {
 
     #[inline(never)]
     fn partial(&mut self) {
+        while registry::take_over_one() {}
         let own = self.own();
         if let Some(own) = &mut self.own {
             exit::empty(own, exit::Rest::ToSlabs);
