@@ -78,6 +78,7 @@ struct Measured {
 #[cfg(not(loom))]
 const _: () = assert!(size_of::<Node>() == 256);
 
+#[cfg_attr(loom, allow(unused_unsafe, reason = "a struct there"))]
 impl Node {
     /// Memory for a node that is in no map.
     #[cfg(not(loom))]
