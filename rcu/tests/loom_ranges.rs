@@ -1,7 +1,7 @@
 //! The range map's steps that can race, explored by loom on the map's own code.
 //!
-//! Run by `scripts/loom`. Nodes are small here (four slots), so a split and a join are a few ranges away; a pool
-//! of few makes each replaced node come back as soon as its grace period has passed. The content of
+//! Run by `scripts/loom`. Nodes are small here (four slots), so a split and a join are a few ranges away; a
+//! pool of few makes each replaced node come back as soon as its grace period has passed. The content of
 //! nodes is plain memory that loom watches: a node that is edited or used again under a reader fails the
 //! model whatever the values are.
 #![cfg(loom)]
@@ -66,7 +66,8 @@ fn map(domain: &'static Domain, nodes: usize, places: &[usize]) -> &'static Map 
 }
 
 fn store(map: &'static Map, domain: &'static Domain, range: Range<usize>, what: Option<u64>) {
-    // SAFETY: one domain. Where nodes are few and still waiting, the change is refused, and that is an answer.
+    // SAFETY: one domain. Where nodes are few and still waiting, the change is refused, and that is an
+    // answer.
     let _ = unsafe { map.write(domain) }.store(range, what.map(value));
 }
 
@@ -100,18 +101,17 @@ fn explore(most: usize, name: &str, model: impl Fn() + Sync + Send + 'static) {
 fn a_walk_and_leaves_that_are_replaced_and_used_again() {
     explore(2, "get/replace", || {
         let domain = domain();
-        // A leaf, the four that a change may take, and one more: the third change has to wait for the first.
-        let map = map(domain, 6, &[1]);
+        // A leaf, and the four that a change asks for: the second change can only have what the first
+        // replaced.
+        let map = map(domain, 5, &[1]);
         let reader = explicit(domain);
         let reading = thread::spawn(move || {
-            let first = get(map, &reader, 15).unwrap();
-            let second = get(map, &reader, 15).unwrap();
-            assert!(first <= second, "{second} after {first}");
+            let found = get(map, &reader, 15).unwrap();
+            assert!((1..4).contains(&found), "{found}");
             std::mem::forget(reader);
         });
-        for number in 2..5 {
-            store(map, domain, ten(1), Some(number));
-        }
+        store(map, domain, ten(1), Some(2));
+        store(map, domain, ten(1), Some(3));
         reading.join().unwrap();
     });
 }

@@ -10,7 +10,8 @@
 //! may have been replaced long ago. After each slot it reads it looks at the leaf's mark: the mark was set
 //! before the change that replaced the leaf returned, so a change that happened before the step began is
 //! never missed. A dead leaf is left and the walk begins again at the root, at the address reached. That it
-//! then finds another: see `Node::is_dead`.
+//! then finds another: see `Node::is_dead`. A walk that begins at the root and ends at one slot has no need
+//! to look.
 
 use core::marker::PhantomData;
 use core::num::NonZeroU64;
@@ -85,28 +86,24 @@ impl<'a, V: Value, M: Measure> View<'a, V, M> {
         if address == usize::MAX {
             return None; // no range reaches it
         }
-        loop {
-            let (root, mut height) = self.root.load();
-            let mut node = root?;
-            while height > 0 {
-                // SAFETY: heights above 0 are inner nodes of this map; ends of a node that can be found do
-                // not change, and the section keeps it.
-                unsafe {
-                    let index = slot_of(node.inner_ends::<M>(), address);
-                    node = child::<M>(node, index);
-                }
-                height -= 1;
+        let (root, mut height) = self.root.load();
+        let mut node = root?;
+        while height > 0 {
+            // SAFETY: heights above 0 are inner nodes of this map; ends of a node that can be found do not
+            // change, and the section keeps it.
+            unsafe {
+                let index = slot_of(node.inner_ends::<M>(), address);
+                node = child::<M>(node, index);
             }
-            // SAFETY: height 0 is a leaf; for the rest as above.
-            let bits = unsafe {
-                let leaf = node.leaf();
-                leaf.values[slot_of(&leaf.ends, address)].get()
-            };
-            if !node.is_dead() {
-                // SAFETY: what the map holds came from a `V`.
-                return NonZeroU64::new(bits).map(|bits| unsafe { V::from_bits(bits) });
-            }
+            height -= 1;
         }
+        // SAFETY: height 0 is a leaf; for the rest as above. A search in all ends gives a slot.
+        let bits = unsafe {
+            let leaf = node.leaf();
+            leaf.values.get_unchecked(slot_of(&leaf.ends, address)).get()
+        };
+        // SAFETY: what the map holds came from a `V`.
+        NonZeroU64::new(bits).map(|bits| unsafe { V::from_bits(bits) })
     }
 
     /// As [`get`](View::get), with the range.
