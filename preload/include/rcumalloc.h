@@ -197,6 +197,10 @@ struct rcumalloc_stats {
     uint64_t last_scan_bytes;
     uint64_t scans[RCUMALLOC_REASONS];         /* by reason; for AGE the ticks that gave something */
     uint64_t scanned_bytes[RCUMALLOC_REASONS]; /* given back, by reason */
+    uint64_t call_blocks_most;    /* blocks that one call gave back of what others had left, at the
+                                     most; a large one counts for four */
+    uint64_t call_purged_most;    /* bytes it gave to the system, beyond twice what it freed */
+    uint64_t call_purges_most;    /* stretches of pages it looked for to do so */
 };
 
 /* Fills as much of *stats as size_of_struct says; false for a null pointer. */

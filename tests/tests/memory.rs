@@ -246,6 +246,24 @@ fn calloc_partly_dirty() {
     }
 }
 
+/// Counted, not timed: the bounds are those of `PURGE_PAGES`, `PURGE_CALLS` and `work::MOST_BLOCKS`, and one magazine or batch.
+#[test]
+fn one_free_bounded() {
+    for mode in MODES {
+        for beside in ["solo", "idle"] {
+            let victim = Victim::new("one_free_bounded").args([beside, mode]).env("RCUMALLOC_DEFER", mode);
+            let outcome = victim.run().success();
+            if mode != "strict" {
+                assert!(outcome.number("purged_most") > 0 && outcome.number("blocks_most") > 0, "{outcome}");
+                assert!(outcome.number("deferred_percent_of_budget") < 150, "{outcome}");
+            }
+            // A stretch may be a little longer than what was left to give.
+            let outcome = outcome.below("purged_most", 5 * MIB * KIB).below("purges_most", 65);
+            outcome.below("blocks_most", 2048 + 512);
+        }
+    }
+}
+
 #[test]
 fn impossible_requests_scan_nothing() {
     let outcome = Victim::new("impossible_requests").run().success();

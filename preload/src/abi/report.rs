@@ -53,6 +53,9 @@ fn for_each_figure(s: &Stats, visit: &mut dyn FnMut(&str, u64)) {
     visit("last_scan_took_ns", s.last_scan_took_ns);
     visit("last_scan_reason", s.last_scan_reason);
     visit("last_scan_bytes", s.last_scan_bytes);
+    visit("call_blocks_most", s.call_blocks_most);
+    visit("call_purged_most", s.call_purged_most);
+    visit("call_purges_most", s.call_purges_most);
 }
 
 /// Those that have one value for each reason to give memory back.

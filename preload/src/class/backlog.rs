@@ -71,6 +71,17 @@ static AGE_LIMIT_MS: AtomicU32 = AtomicU32::new(AGE_MS);
 /// Whether anybody may expedite: not under `RCUMALLOC_DEFER=strict`.
 static EXPEDITES: AtomicBool = AtomicBool::new(true);
 
+/// A backlog over its budget was expedited, and what has elapsed has not all been given back yet.
+#[unsafe(link_section = ".data")]
+static UNFINISHED: AtomicBool = AtomicBool::new(false);
+
+/// Whether whoever stamps next is to go on with giving back what a backlog over its budget has left.
+pub fn set_unfinished(unfinished: bool) {
+    if UNFINISHED.load(Relaxed) != unfinished {
+        UNFINISHED.store(unfinished, Relaxed);
+    }
+}
+
 /// Sets what the environment asks for.
 pub fn configure(budget: Option<Size>, age_ms: Option<u32>, expedites: bool) {
     match budget {
@@ -148,8 +159,8 @@ pub fn is_over_budget() -> bool {
 pub struct Closed<B: Batch> {
     /// What waits.
     pub batch: Stamped<B>,
-    /// The backlog is over its budget and was expedited: the caller should make what has elapsed
-    /// reusable by all, once it has queued the batch.
+    /// The backlog is over its budget and was expedited, now or a while ago: the caller should make what has elapsed
+    /// reusable by all, as far as one call goes, once it has queued the batch.
     pub over_budget: bool,
 }
 
@@ -185,7 +196,7 @@ fn stamp_posting<B: Batch>(batch: B, bytes: usize, balance: isize, credit: &mut 
         *credit -= charge;
         Stamped::close(batch, &DOMAIN)
     };
-    Closed { batch, over_budget: false }
+    Closed { batch, over_budget: UNFINISHED.load(Relaxed) }
 }
 
 /// A cookie for `bytes` that are kept elsewhere: a slab's deferred bitmap takes a new one with each
@@ -229,7 +240,7 @@ impl Ledger {
         let charge = charge(&batch, bytes);
         if self.balance < posting_step() && self.credit > charge {
             self.credit -= charge;
-            return Closed { batch: Stamped::close(batch, &DOMAIN), over_budget: false };
+            return Closed { batch: Stamped::close(batch, &DOMAIN), over_budget: UNFINISHED.load(Relaxed) };
         }
         self.stamp_posting(batch, bytes)
     }

@@ -16,6 +16,7 @@ use crate::class::backlog;
 use crate::class::lists::{Queue, Stack};
 use crate::class::magazine::Magazine;
 use crate::class::size_class::{CLASSES, Class};
+use crate::class::work::Work;
 use crate::class::{empties, pool, verdict, waiting};
 use crate::os::lock::{Guard, Lock};
 use crate::page::back_off;
@@ -217,42 +218,52 @@ impl Depot {
         many
     }
 
-    /// Flushes everything that may be handed out. Returns bytes.
-    pub fn drain(&self, class: Class) -> usize {
+    /// Flushes what may be handed out, as far as there is `work` to be had. Returns bytes.
+    pub fn drain(&self, class: Class, work: &mut Work) -> usize {
         let mut bytes = 0;
-        while let Some(magazine) = self.take(class, Quarter::of(0)) {
+        while work.goes_on()
+            && let Some(magazine) = self.take(class, Quarter::of(0))
+        {
             bytes += magazine.len() * class.size();
+            work.did(magazine.len());
             flush(class, magazine);
         }
         bytes
     }
 
     /// As [`drain`](Self::drain), if nobody has come for a magazine while every thread had time for a look.
-    pub fn drain_if_left(&self, class: Class) {
+    pub fn drain_if_left(&self, class: Class, work: &mut Work) {
         let looks = LOOKS.load(Relaxed).wrapping_sub(self.taken_at.load(Relaxed));
         while looks as usize > backlog::threads()
+            && work.goes_on()
             && self.count.load(Relaxed) != 0
             && let Some(magazine) = self.take_locked(class, Quarter::of(0))
         {
+            work.did(magazine.len());
             flush(class, magazine);
         }
     }
 
     /// A tick of the decay has passed: flushes a share of what nobody came for during a whole period.
     /// Returns bytes.
-    fn age(&self, class: Class) -> usize {
+    fn age(&self, class: Class, work: &mut Work) -> usize {
         let share = {
             let mut inner = self.inner.lock();
             let level = inner.len();
-            let share = idle::share(inner.idle.tick(level), 1);
-            inner.idle.gave(share);
-            share
+            idle::share(inner.idle.tick(level), 1)
         };
-        let mut bytes = 0;
-        for _ in 0..share {
-            let Some(magazine) = self.take_locked(class, Quarter::of(0)) else { break };
+        let (mut bytes, mut gone) = (0, 0);
+        while gone < share
+            && work.goes_on()
+            && let Some(magazine) = self.take_locked(class, Quarter::of(0))
+        {
+            gone += 1;
             bytes += magazine.len() * class.size();
+            work.did(magazine.len());
             flush(class, magazine);
+        }
+        if gone != 0 {
+            self.inner.lock().idle.gave(gone);
         }
         bytes
     }
@@ -269,17 +280,17 @@ impl Depot {
     }
 }
 
-/// Flushes what may be handed out of every depot. Returns bytes.
-pub fn drain_all() -> usize {
+/// Flushes what may be handed out of every depot, as far as there is `work` to be had. Returns bytes.
+pub fn drain_all(work: &mut Work) -> usize {
     if all_bytes() == 0 {
         return 0;
     }
-    Class::all().map(|class| of(class).drain(class)).sum()
+    Class::all().map(|class| of(class).drain(class, work)).sum()
 }
 
 /// A tick of the decay: see [`Depot::age`]. Returns bytes.
-pub fn age_all() -> usize {
-    Class::all().map(|class| of(class).age(class)).sum()
+pub fn age_all(work: &mut Work) -> usize {
+    Class::all().map(|class| of(class).age(class, work)).sum()
 }
 
 /// Bytes of blocks in all depots. No lock.

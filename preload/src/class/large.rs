@@ -254,7 +254,7 @@ pub fn resize(addr: usize, size: usize, may_shrink: bool) -> bool {
         large_pages::resized(-((old - new) as isize));
         // SAFETY: the tail belongs to the live block, whose owner gives it up here.
         unsafe { zone::free_run(tail, old - new) };
-        watermark::purge_excess();
+        watermark::purge_excess((old - new) * PAGE);
     } else if new > old {
         // SAFETY: the run is the live block's, whose owner is in this call.
         if !unsafe { zone::extend_run(page, old, new - old) } {

@@ -16,9 +16,10 @@ use crate::class::backlog;
 use crate::class::large::LargeRef;
 use crate::class::large_pages;
 use crate::class::waiting;
+use crate::class::work::Work;
 use crate::os::lock::Lock;
 use crate::page::watermark;
-use core::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use core::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use rcu::{Batch, Cookie, Stamped};
 
 /// An open batch. Zero bytes are an empty one.
@@ -133,16 +134,15 @@ impl Queue {
         if elapsed { self.pop() } else { None }
     }
 
-    /// Gives what has elapsed to the zone and the rest to the queue for all threads.
-    pub fn clear(mut self) {
-        while let Some(batch) = self.pop_elapsed() {
-            if let Some(freed) = settle_and_open(batch) {
-                large_pages::release(freed);
-            }
+    /// Adds all of another, which is empty then, in one step.
+    fn append(&mut self, other: &mut Queue) {
+        let other = core::mem::replace(other, Queue::EMPTY);
+        let Some(first) = other.head.first else { return };
+        match core::mem::replace(&mut self.tail, other.tail) {
+            Some(tail) => tail.set_next_batch(Some(first)),
+            None => self.head = other.head,
         }
-        while let Some(batch) = self.pop() {
-            put(batch);
-        }
+        self.bytes = self.bytes.wrapping_add(other.bytes);
     }
 }
 
@@ -150,23 +150,47 @@ impl Queue {
 #[repr(align(64))]
 struct Shared {
     queue: Lock<Queue>,
-    /// Batches in it, for a look without the lock: a stale answer costs a lock, or leaves it to the next.
-    count: AtomicUsize,
+    /// Whether there is one in it, for a look without the lock: a stale answer costs a lock, or leaves it to the next.
+    any: AtomicBool,
 }
 
-static SHARED: Shared = Shared { queue: Lock::new(Queue::EMPTY), count: AtomicUsize::new(0) };
+static SHARED: Shared = Shared { queue: Lock::new(Queue::EMPTY), any: AtomicBool::new(false) };
+
+impl Shared {
+    /// The queue, whose lock is held, has been changed.
+    fn note(&self, queue: &Queue) {
+        let any = !queue.is_empty();
+        if self.any.load(Relaxed) != any {
+            self.any.store(any, Relaxed);
+        }
+    }
+}
 
 /// Whether anything waits.
 #[inline]
 pub fn any_waiting() -> bool {
-    SHARED.count.load(Relaxed) != 0
+    SHARED.any.load(Relaxed)
 }
 
 /// Queues a closed batch for all threads.
 pub fn put(batch: Stamped<Freed>) {
     let mut queue = SHARED.queue.lock();
     queue.push(batch);
-    SHARED.count.fetch_add(1, Relaxed);
+    SHARED.note(&queue);
+}
+
+/// Queues all of a thread's closed batches for all threads.
+pub fn put_all(mut batches: Queue) {
+    let mut queue = SHARED.queue.lock();
+    queue.append(&mut batches);
+    SHARED.note(&queue);
+}
+
+/// The same one by one, as far as they are linked: those of a thread that a fork left behind, whose list may be torn.
+pub fn put_torn(mut batches: Queue) {
+    while let Some(batch) = batches.pop() {
+        put(batch);
+    }
 }
 
 /// The oldest batch, if its grace period has passed; its bytes leave the account.
@@ -177,7 +201,7 @@ pub fn take_elapsed() -> Option<Freed> {
     let oldest = {
         let mut queue = SHARED.queue.lock();
         let oldest = queue.pop_elapsed()?;
-        SHARED.count.fetch_sub(1, Relaxed);
+        SHARED.note(&queue);
         oldest
     };
     settle_and_open(oldest)
@@ -188,16 +212,19 @@ fn settle_and_open(batch: Stamped<Freed>) -> Option<Freed> {
     waiting::open(batch)
 }
 
-/// Gives the batches whose grace period has passed to the zone. Returns bytes.
-pub fn reclaim() -> usize {
+/// Gives the batches whose grace period has passed to the zone, as far as there is `work` to be had. Returns bytes.
+pub fn reclaim(work: &mut Work) -> usize {
     let mut given = 0;
-    while let Some(batch) = take_elapsed() {
+    while work.goes_on()
+        && let Some(batch) = take_elapsed()
+    {
         given += batch.bytes();
+        work.did_large(batch.count());
         large_pages::release(batch);
     }
     if given != 0 {
         backlog::relax_mark();
-        watermark::purge_excess();
+        watermark::purge_excess(0);
     }
     given
 }
@@ -215,6 +242,6 @@ pub fn lock() -> &'static Lock<Queue> {
 impl Torn for Queue {
     fn abandon(&mut self) {
         *self = Queue::EMPTY;
-        SHARED.count.store(0, Relaxed);
+        SHARED.any.store(false, Relaxed);
     }
 }

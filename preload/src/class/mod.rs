@@ -21,6 +21,7 @@ pub mod size_class;
 pub mod slab;
 pub mod verdict;
 pub mod waiting;
+pub mod work;
 
 /// What a lock protects, left behind torn by a thread that a fork did not copy.
 pub trait Torn {

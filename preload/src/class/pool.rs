@@ -20,6 +20,9 @@ use rcu::Cookie;
 /// 8 gained nothing.
 const LOOKED_AT: usize = 8;
 
+/// Slabs whose deferred blocks one taker of blocks takes up (tune): the lock is held meanwhile.
+const SETTLED: usize = 32;
+
 /// What the lock protects.
 pub struct Inner {
     /// Slabs with something to give, by quarter; new ones and newly opened ones at the front.
@@ -35,6 +38,8 @@ pub struct Inner {
     away: usize,
     /// Blocks in deferred bitmaps.
     waiting: usize,
+    /// The slab that was kept though it was empty, last. It may have gone since; no other one is empty.
+    kept: Option<Slab>,
     /// The class, once it has given a block.
     class: Option<Class>,
     /// Ticks of the decay since a block was last taken.
@@ -76,7 +81,7 @@ impl ClassPool {
         inner.class = Some(class);
         inner.ticks = 0;
         if inner.deferred.is_some() {
-            inner.settle();
+            inner.settle(SETTLED);
         }
         while taken < out.len() {
             let Some(slab) = inner.slab_for(class, quarter, fresh != 0) else { break };
@@ -133,24 +138,18 @@ impl ClassPool {
 
     /// Moves elapsed deferred bits to the free bitmaps, and empty slabs to the zone.
     pub fn settle(&self) {
-        self.0.lock().settle();
+        self.0.lock().settle(usize::MAX);
     }
 
-    /// Gives every slab without a block away to the zone. Returns how many.
+    /// Gives the slab that was kept empty, if there is one, to the zone; and those that become so. Returns how many.
     pub fn release_empty(&self) -> usize {
         let mut inner = self.0.lock();
-        inner.settle();
-        let mut released = 0;
-        for mut next in inner.partial {
-            while let Some(mut slab) = next {
-                next = *slab.links().0;
-                if slab.is_empty() && slab.deferred_cookie().is_none() {
-                    inner.release(slab);
-                    released += 1;
-                }
-            }
+        let before = inner.slabs;
+        inner.settle(usize::MAX);
+        if let Some(slab) = inner.kept_empty() {
+            inner.release(slab);
         }
-        released
+        before - inner.slabs
     }
 
     /// A tick of the decay has passed: releases empty slabs if nobody has taken a block for a whole
@@ -164,12 +163,9 @@ impl ClassPool {
         if ticks < IDLE_TICKS { 0 } else { self.release_empty() * SLAB_BYTES }
     }
 
-    /// Bytes of the slabs it keeps though they are empty, as far as it looks.
+    /// Bytes of the slab it keeps though it is empty.
     pub fn kept_bytes(&self) -> usize {
-        let inner = self.0.lock();
-        let is_kept = |slab: &Slab| slab.is_empty() && slab.deferred_cookie().is_none();
-        let kept = inner.partial.iter().flat_map(|&first| first_few(first)).filter(is_kept);
-        kept.count() * SLAB_BYTES
+        self.0.lock().kept_empty().map_or(0, |_| SLAB_BYTES)
     }
 
     /// Its figures.
@@ -218,6 +214,11 @@ impl Inner {
         Some(slab)
     }
 
+    /// The slab that is kept though no block of it is away: it was alone when it emptied.
+    fn kept_empty(&self) -> Option<Slab> {
+        self.kept.filter(|&(mut slab)| *slab.links().2 && slab.is_empty() && slab.deferred_cookie().is_none())
+    }
+
     fn has_partial(&self) -> bool {
         self.partial.iter().any(Option::is_some)
     }
@@ -231,6 +232,7 @@ impl Inner {
             slabs: 0,
             away: 0,
             waiting: 0,
+            kept: None,
             class: None,
             ticks: 0,
         }
@@ -277,7 +279,12 @@ impl Inner {
         let alone = slab.links().0.is_none()
             && slab.links().1.is_none()
             && self.partial.iter().filter(|first| first.is_some()).count() == 1;
-        if slab.deferred_cookie().is_none() && !alone {
+        if slab.deferred_cookie().is_some() {
+            return;
+        }
+        if alone {
+            self.kept = Some(slab);
+        } else {
             self.release(slab);
         }
     }
@@ -288,9 +295,10 @@ impl Inner {
         slab.destroy(&mut self.unused);
     }
 
-    /// Moves elapsed deferred bits back, oldest slab first, up to the first that has to wait.
-    fn settle(&mut self) {
-        while let Some(mut slab) = self.deferred {
+    /// Moves elapsed deferred bits back, oldest slab first, up to the first that has to wait, of `most` slabs.
+    fn settle(&mut self, most: usize) {
+        for _ in 0..most {
+            let Some(mut slab) = self.deferred else { return };
             if let Some(cookie) = slab.deferred_cookie()
                 && !DOMAIN.poll(Cookie::from_bits(cookie))
             {

@@ -25,7 +25,7 @@
 mod dirt;
 mod unit;
 
-pub use dirt::{Holds, stretches};
+pub use dirt::{Dirt, Holds, stretches};
 pub use unit::Unit;
 use unit::{Cut, ORDERS};
 

@@ -6,6 +6,7 @@
 //!   zone     the buddy allocator and its lock; runs of pages; purging
 //!   buddy    its bookkeeping, out of line: a free page is never touched
 //!   watermark how much dirty free memory may stay
+//!   most     the most of something there ever was
 //!   idle     what of a stock nobody has used      back_off  the time after a scan
 //!   memdesc  one 8-byte word for every page: what it is
 //!   quarter  which part of all who ask somebody belongs to
@@ -29,6 +30,7 @@ pub mod idle;
 pub mod limit;
 pub mod memdesc;
 pub mod meta;
+pub mod most;
 pub mod quarter;
 pub mod reserve;
 mod side;

@@ -1,8 +1,10 @@
 //! The watermark: how much dirty free memory the heap keeps before freeing itself gives some back.
 //!
 //! Whoever frees looks at two words now and then ([`excess`]); past the high watermark, the larger of
-//! [`DIRTY_HIGH`] and a share of what is in use, what lies above half of it goes to the system at once. That
-//! is all that a process gives back which frees and then falls asleep with nobody to watch it.
+//! [`DIRTY_HIGH`] and a share of what is in use, what lies above half of it goes to the system. That
+//! is all that a process gives back which frees and then falls asleep with nobody to watch it. It goes in steps
+//! ([`zone::purge_step`]), one with each call that frees, until half of the mark is reached: a call
+//! that met all of it at once would take a tenth of a second in a heap of 20 GB.
 //!
 //! A heap that *breathes*, shrinking and growing again within [`BREATH_MS`], would pay a fault for
 //! every page of every breath. So what was given is compared with the clean pages that were fetched
@@ -34,6 +36,8 @@ static MARK: AtomicUsize = AtomicUsize::new(DIRTY_HIGH);
 static LEAST: AtomicUsize = AtomicUsize::new(DIRTY_HIGH);
 /// What may stay beside, because the heap breathes.
 static SPARE: AtomicUsize = AtomicUsize::new(0);
+/// The mark has been passed, and half of it not been reached yet.
+static GIVING: AtomicBool = AtomicBool::new(false);
 /// Somebody looks at the heap about once a second, whatever the program does.
 static WATCHED: AtomicBool = AtomicBool::new(false);
 
@@ -73,30 +77,32 @@ pub fn excess() -> usize {
 fn excess_over_mark() -> usize {
     let high = LEAST.load(Relaxed).max(zone::used_bytes() >> DIRTY_SHARE);
     let spare = SPARE.load(Relaxed);
-    let mark = high.saturating_add(spare);
+    let low = (high / 2).saturating_add(spare);
+    let mark = if GIVING.load(Relaxed) { low } else { high.saturating_add(spare) };
     MARK.store(mark, Relaxed);
     let dirty = zone::dirty_bytes();
-    if dirty > mark { dirty - high / 2 - spare } else { 0 }
+    if dirty > mark { dirty - low } else { 0 }
 }
 
-/// Gives the [`excess`] back, if there is one. Returns bytes.
+/// Gives a step of the [`excess`] back, if there is one. `own`: bytes that the program has just freed, in this call. Returns bytes.
 #[inline]
-pub fn purge_excess() -> usize {
+pub fn purge_excess(own: usize) -> usize {
     match excess() {
         0 => 0,
-        excess => purge_past_mark(excess),
+        excess => purge_past_mark(excess, own),
     }
 }
 
 #[cold]
 #[inline(never)]
-fn purge_past_mark(excess: usize) -> usize {
+fn purge_past_mark(excess: usize, own: usize) -> usize {
     // Whoever is at it already does it for all.
     let Some(mut breath) = BREATH.try_lock() else { return 0 };
     let now_ns = clock::now_coarse_ns();
     let fetched = zone::take_fetched_clean() * PAGE;
     if LEAST.load(Relaxed) != 0 && breath.inhaled(fetched, now_ns) {
         // The mark has gone up.
+        GIVING.store(false, Relaxed);
         return 0;
     }
     let excess = if WATCHED.load(Relaxed) && LEAST.load(Relaxed) != 0 {
@@ -107,15 +113,22 @@ fn purge_past_mark(excess: usize) -> usize {
     };
     if excess == 0 {
         // Asked again when it is worth it.
+        GIVING.store(false, Relaxed);
         MARK.fetch_max(zone::dirty_bytes() + PURGE_PAGES * PAGE, Relaxed);
         return 0;
     }
-    let given = zone::purge_free(excess);
+    let purged = zone::purge_step(excess, own);
+    let given = purged.bytes;
     breath.gave += given;
     breath.at_ns = now_ns;
-    if given < excess {
+    let dirty = zone::dirty_bytes();
+    let goes_on = given < excess && purged.refused == 0;
+    GIVING.store(goes_on, Relaxed);
+    if goes_on {
+        // The next call that looks meets the rest.
+        MARK.fetch_min(dirty.saturating_sub(excess - given), Relaxed);
+    } else if given < excess {
         // The system refuses: not again before there is a good deal more.
-        let dirty = zone::dirty_bytes();
         MARK.fetch_max(dirty + dirty / 8, Relaxed);
     }
     given
@@ -193,7 +206,7 @@ mod tests {
         set_watched(true);
         make_dirty();
         let began = clock::now_ns();
-        let given: usize = (0..1000).map(|_| purge_excess()).sum();
+        let given: usize = (0..1000).map(|_| purge_excess(0)).sum();
         let passed = clock::now_ns() - began;
         // The coarse clock may be up to 10 ms behind.
         let most = PURGE_PAGES * PAGE + (passed as usize / 1000 + 10_000) * (GIVE_MOST / 1_000_000);
@@ -204,12 +217,18 @@ mod tests {
         let page = zone::alloc_run(96 * 256, PAGE, zone::Place::Tight).unwrap();
         // SAFETY: ours.
         unsafe { zone::free_run(page.0, 96 * 256) };
-        assert!(zone::dirty_bytes() > LATER_MOST + DIRTY_HIGH && purge_excess() > 0);
-        assert!(zone::dirty_bytes() <= LATER_MOST + DIRTY_HIGH);
-        // Without, all at once.
+        assert!(zone::dirty_bytes() > LATER_MOST + DIRTY_HIGH && purge_excess(0) > 0);
+        while zone::dirty_bytes() > LATER_MOST + DIRTY_HIGH {
+            assert!(purge_excess(0) > 0);
+        }
+        // Without, all of it, step by step, down to half the mark.
         set_watched(false);
         MARK.store(LEAST.load(Relaxed), Relaxed);
-        assert!(purge_excess() >= LATER_MOST / 2 && zone::dirty_bytes() <= DIRTY_HIGH);
+        let (step, before) = (PURGE_PAGES * PAGE, zone::dirty_bytes());
+        assert_eq!(purge_excess(0), step);
+        assert!((2 * step..=3 * step).contains(&purge_excess(step)), "twice what the call has freed");
+        while purge_excess(0) > 0 {}
+        assert!(before > LATER_MOST && zone::dirty_bytes() <= DIRTY_HIGH / 2);
     }
 
     #[test]

@@ -9,7 +9,9 @@
 //! Dirty free pages go back to the system in three ways: all at once on request ([`purge_free`]); past a
 //! watermark, by whoever frees (`watermark`); and a share of those that a whole period left unused
 //! ([`tick`]). What is free in whole units is unmapped, clean or not, so that what the kernel charges
-//! for the heap falls with it, and becomes a [hole](super::holes); the rest is purged where it is.
+//! for the heap falls with it, and becomes a [hole](super::holes); the rest is purged where it is. What rides on a
+//! call of the program's goes in steps ([`purge_step`]), so that no call does work that grows with the heap; and
+//! whoever purges looks for dirt under the lock for `PURGE_LOOKS` stretches at a time.
 //!
 //! Every mapping call can fail. Growing is all or nothing, so a failed request leaves the
 //! zone as it was; a block that could not be purged goes back as dirty as it came.
@@ -18,14 +20,16 @@ use core::sync::atomic::Ordering::Relaxed;
 use core::sync::atomic::{AtomicU64, AtomicUsize};
 
 use super::Page;
-use super::buddy::{self, Buddy};
+use super::buddy::{self, Buddy, Dirt};
 pub use super::buddy::{Holds, Place};
 use super::limit;
 use super::memdesc::{self, Kind, Memdesc};
+use super::most;
 use super::quarter::Quarter;
 use super::window::{Grown, Window};
 use crate::constants::{
-    MAX_ORDER, PAGE, PAGE_SHIFT, PURGE_FAILURES, PURGE_ORDER, PURGE_PAGES, UNIT, UNIT_PAGES, WINDOW,
+    MAX_ORDER, PAGE, PAGE_SHIFT, PURGE_CALLS, PURGE_FAILURES, PURGE_ORDER, PURGE_PAGES, UNIT, UNIT_PAGES,
+    WINDOW,
 };
 use crate::os::lock::{Guard, Lock};
 use crate::os::map;
@@ -50,12 +54,64 @@ pub struct Want {
     pub quarter: Option<Quarter>,
 }
 
+/// How far purging goes: bytes, and stretches looked for.
+struct Bounds {
+    bytes: usize,
+    stretches: usize,
+}
+
+impl Bounds {
+    fn all(bytes: usize) -> Bounds {
+        Bounds { bytes, stretches: usize::MAX }
+    }
+
+    /// See [`purge_step`].
+    fn of_step(own: usize) -> Bounds {
+        let more = own.saturating_mul(2);
+        Bounds {
+            bytes: (PURGE_PAGES * PAGE).saturating_add(more),
+            stretches: PURGE_CALLS + more / (PAGE << PURGE_ORDER),
+        }
+    }
+}
+
+/// What came of purging.
+#[derive(Clone, Copy, Debug)]
+pub struct Purged {
+    /// Bytes given.
+    pub bytes: usize,
+    /// Stretches looked for.
+    pub stretches: usize,
+    /// Stretches that the system refused to take.
+    pub refused: usize,
+}
+
+impl Purged {
+    const NOTHING: Purged = Purged { bytes: 0, stretches: 0, refused: 0 };
+}
+
+/// Where a search for dirt has got to. Steps of purging go on where the last one stopped, or each would look through the same
+/// short stretches again.
+#[derive(Clone, Copy)]
+struct Pass {
+    end: usize,
+    least: usize,
+}
+
+impl Pass {
+    /// First those that are worth a call, from the top, ...
+    const LONG: Pass = Pass { end: usize::MAX, least: 1 << PURGE_ORDER };
+    /// ... then all.
+    const ANY: Pass = Pass { end: usize::MAX, least: 1 };
+}
+
 /// What the lock protects. All zero is a zone that has not been opened.
 struct State {
     window: Window,
     grow_calls: usize,
     grow_failures: usize,
     purged: usize,
+    pass: Pass,
     buddy: Buddy,
 }
 
@@ -66,6 +122,9 @@ static ZONE: Zone = Zone::new();
 /// Bytes in dirty free pages, to look at without the lock.
 #[unsafe(link_section = ".data")]
 static DIRTY: AtomicUsize = AtomicUsize::new(0);
+
+static MOST_BYTES: AtomicUsize = AtomicUsize::new(0);
+static MOST_STRETCHES: AtomicUsize = AtomicUsize::new(0);
 
 /// A snapshot of the zone's numbers.
 #[derive(Clone, Copy, Default, Debug)]
@@ -243,6 +302,7 @@ impl Zone {
                 grow_calls: 0,
                 grow_failures: 0,
                 purged: 0,
+                pass: Pass::LONG,
                 buddy: Buddy::new(),
             }),
             purging: Lock::new(()),
@@ -378,22 +438,29 @@ impl Zone {
         got
     }
 
-    /// Unmaps free blocks of at least 2^order pages, the highest first, with up to `max_bytes` of dirt in all. As
-    /// [`purge`](Self::purge).
+    /// Unmaps free blocks of at least 2^order pages, the highest first, up to `bounds`. As [`purge`](Self::purge).
     fn unmap(
         &self,
         _alone: &Guard<'_, ()>,
         order: u32,
-        max_bytes: usize,
+        bounds: &Bounds,
         count: impl Fn(usize, usize, usize) -> usize,
-    ) -> usize {
-        let (mut given, mut end) = (0, usize::MAX);
-        loop {
-            let most = ((max_bytes - given) / PAGE).min(PURGE_PAGES);
+    ) -> Purged {
+        let (mut all, mut end) = (Purged::NOTHING, usize::MAX);
+        while all.stretches < bounds.stretches {
+            all.stretches += 1;
+            let most = ((bounds.bytes - all.bytes) / PAGE).min(PURGE_PAGES);
             let mut state = self.state.lock();
-            let left = state.window.can_leave().then(|| state.buddy.take_blocks(end, order, most)).flatten();
-            let Some((page, pages, dirty)) = left else {
-                return given;
+            if !state.window.can_leave() {
+                break;
+            }
+            let (page, pages, dirty) = match state.buddy.take_blocks(end, order, most) {
+                Dirt::Stretch { page, pages, dirty } => (page, pages, dirty),
+                Dirt::Further(below) => {
+                    end = below;
+                    continue;
+                }
+                Dirt::Nothing => break,
             };
             let addr = state.window.base() + page * PAGE;
             drop(state);
@@ -405,60 +472,82 @@ impl Zone {
                 state.window.leave(page, pages);
                 state.buddy.idle.gave(dirty);
                 state.purged += bytes;
-                given += bytes;
+                all.bytes += bytes;
             } else {
                 state.buddy.free(page, pages, dirty != 0);
             }
             self.close(state);
             if !unmapped {
-                return given;
+                break;
             }
             end = page;
         }
+        all
     }
 
-    /// Purges up to `max_bytes`, whole units and then the highest and the longest stretches first. `count` says
+    /// Purges up to `bounds`, whole units and then the highest and the longest stretches first. `count` says
     /// how many of the pages of a stretch it gives, from how many of them are dirty.
     fn purge(
         &self,
         alone: &Guard<'_, ()>,
-        max_bytes: usize,
+        bounds: Bounds,
         count: impl Fn(usize, usize, usize) -> usize,
-    ) -> usize {
-        let (mut given, mut failures) = (self.unmap(alone, MAX_ORDER, max_bytes, &count), 0);
-        for least in [1 << PURGE_ORDER, 1] {
-            let mut end = usize::MAX;
-            while given < max_bytes {
-                let most = (max_bytes - given).div_ceil(PAGE).clamp(least, PURGE_PAGES);
-                let mut state = self.state.lock();
-                let Some((page, pages, dirty)) = state.buddy.take_dirty(end, least, most) else {
+    ) -> Purged {
+        let mut all = self.unmap(alone, MAX_ORDER, &bounds, &count);
+        let is_step = bounds.stretches != usize::MAX;
+        let mut pass = if is_step { self.state.lock().pass } else { Pass::LONG };
+        while all.bytes < bounds.bytes && all.stretches < bounds.stretches {
+            all.stretches += 1;
+            let most = (bounds.bytes - all.bytes).div_ceil(PAGE).clamp(pass.least, PURGE_PAGES);
+            let mut state = self.state.lock();
+            let (page, pages, dirty) = match state.buddy.take_dirty(pass.end, pass.least, most) {
+                Dirt::Stretch { page, pages, dirty } => (page, pages, dirty),
+                Dirt::Further(end) => {
+                    pass.end = end;
+                    continue;
+                }
+                Dirt::Nothing if pass.least > 1 => {
+                    pass = Pass::ANY;
+                    continue;
+                }
+                Dirt::Nothing => {
+                    pass = Pass::LONG;
                     break;
-                };
-                let addr = state.window.base() + page * PAGE;
-                drop(state);
-                let bytes = count(addr, pages, dirty) * PAGE;
-                // SAFETY: the stretch is out of the zone, so it is ours alone.
-                let purged = unsafe { map::purge(addr, pages * PAGE) };
-                let mut state = self.state.lock();
-                state.buddy.free(page, pages, !purged);
-                if purged {
-                    state.buddy.idle.gave(dirty);
-                    state.purged += bytes;
-                    given += bytes;
                 }
-                self.close(state);
-                failures += usize::from(!purged);
-                if failures == PURGE_FAILURES {
-                    return given;
-                }
-                end = page;
+            };
+            let addr = state.window.base() + page * PAGE;
+            drop(state);
+            let bytes = count(addr, pages, dirty) * PAGE;
+            // SAFETY: the stretch is out of the zone, so it is ours alone.
+            let purged = unsafe { map::purge(addr, pages * PAGE) };
+            let mut state = self.state.lock();
+            state.buddy.free(page, pages, !purged);
+            if purged {
+                state.buddy.idle.gave(dirty);
+                state.purged += bytes;
+                all.bytes += bytes;
+            }
+            self.close(state);
+            all.refused += usize::from(!purged);
+            pass.end = page;
+            if all.refused == PURGE_FAILURES {
+                break;
             }
         }
-        given
+        if is_step {
+            self.state.lock().pass = pass;
+        }
+        all
     }
 
     pub(super) fn purge_free(&self, max_bytes: usize) -> usize {
-        self.purge(&self.purging.lock(), max_bytes, |_, _, dirty| dirty)
+        self.purge(&self.purging.lock(), Bounds::all(max_bytes), |_, _, dirty| dirty).bytes
+    }
+
+    pub(super) fn purge_step(&self, max_bytes: usize, own: usize) -> Purged {
+        let bounds = Bounds::of_step(own);
+        let bounds = Bounds { bytes: bounds.bytes.min(max_bytes), ..bounds };
+        self.purge(&self.purging.lock(), bounds, |_, _, dirty| dirty)
     }
 
     pub(super) fn stats(&self) -> ZoneStats {
@@ -549,15 +638,30 @@ pub fn purge_free(max_bytes: usize) -> usize {
 /// `mincore` a stretch, which a strict filter may not know from a malloc: for explicit requests.
 #[inline(never)]
 pub fn purge_resident(max_bytes: usize) -> usize {
-    ZONE.purge(&ZONE.purging.lock(), max_bytes, |addr, pages, dirty| {
-        map::resident_pages(addr, pages).unwrap_or(dirty)
-    })
+    let resident = |addr, pages, dirty| map::resident_pages(addr, pages).unwrap_or(dirty);
+    ZONE.purge(&ZONE.purging.lock(), Bounds::all(max_bytes), resident).bytes
+}
+
+/// The same as [`purge_free`], but no more than one call of the program's may do on the way: [`PURGE_PAGES`] pages in
+/// [`PURGE_CALLS`] stretches, and twice the `own` bytes that this very call has freed, so that what is freed can always be paid
+/// for. The next step goes on from there.
+pub fn purge_step(max_bytes: usize, own: usize) -> Purged {
+    let purged = ZONE.purge_step(max_bytes, own);
+    let own = Bounds::of_step(own);
+    most::note(&MOST_BYTES, (purged.bytes + PURGE_PAGES * PAGE).saturating_sub(own.bytes));
+    most::note(&MOST_STRETCHES, (purged.stretches + PURGE_CALLS).saturating_sub(own.stretches));
+    purged
+}
+
+/// The most that a step has purged beyond what its call had freed: bytes, and stretches.
+pub fn most_purged() -> (usize, usize) {
+    (MOST_BYTES.load(Relaxed), MOST_STRETCHES.load(Relaxed))
 }
 
 /// Unmaps whatever is free in stretches worth a call: a mapping was refused, and what one mapping of the heap
 /// leaves another may have.
 pub fn unmap_free() {
-    ZONE.unmap(&ZONE.purging.lock(), PURGE_ORDER, usize::MAX, |_, _, dirty| dirty);
+    ZONE.unmap(&ZONE.purging.lock(), PURGE_ORDER, &Bounds::all(usize::MAX), |_, _, dirty| dirty);
 }
 
 /// Bytes in dirty free pages, as of a moment ago. No lock.

@@ -7,8 +7,8 @@
 //! that have turned no magazine since the last one lose their shelf and their page cache, and a grace period
 //! is ended for what waits.
 //!
-//! A tick rides on the slow path of whatever thread comes by when it is due, or on the watcher's
-//! loop ([`tick`], [`deadline`]). In a process that has gone idle with no watcher (a solo one has none)
+//! A tick rides on the slow path of whatever thread comes by when it is due, which does a bounded part of it and leaves the
+//! rest to the next ones, or on the watcher's loop ([`tick`], [`deadline`]). In a process that has gone idle with no watcher (a solo one has none)
 //! nothing runs, so nothing decays: there the watermark (`page::watermark`) has seen to it, on the way
 //! down, that little is left.
 //!
@@ -17,6 +17,7 @@
 
 use crate::class::backlog::{self, DOMAIN};
 use crate::class::size_class::Class;
+use crate::class::work::Work;
 use crate::class::{depot, empties, large_batch, pool};
 use crate::constants::{DECAY_MS, DIRTY_HIGH, IDLE_TICKS, PAGE, WORTH};
 use crate::os::clock;
@@ -47,6 +48,8 @@ static PERIOD_MS: AtomicU32 = AtomicU32::new(DECAY_MS);
 static NEXT: AtomicU64 = AtomicU64::new(0);
 /// Ticks so far.
 static TICKS: AtomicU32 = AtomicU32::new(0);
+/// Bytes that a slow path's tick has left to the next ones to give to the system.
+static OWED: AtomicUsize = AtomicUsize::new(0);
 /// Periods running that came to nothing.
 static FRUITLESS: AtomicU32 = AtomicU32::new(0);
 /// The last tick was a slow path's.
@@ -84,7 +87,10 @@ fn left() -> usize {
 /// What a slow path does now and then: purges past the watermark, ages, wakes the sleeper.
 #[inline]
 pub fn look(now_ns: u64) {
-    watermark::purge_excess();
+    watermark::purge_excess(0);
+    if OWED.load(Relaxed) != 0 {
+        pay(0);
+    }
     let next = NEXT.load(Relaxed);
     if now_ns >= next {
         tick_at(now_ns, next, true);
@@ -142,7 +148,9 @@ fn tick_at(now_ns: u64, next: u64, rides: bool) {
     RIDDEN.store(rides, Relaxed);
     let ticks = TICKS.fetch_add(1, Relaxed) as usize;
     let dirty = zone::dirty_bytes();
-    let mut moved = depot::age_all() + empties::age() + large_batch::reclaim();
+    // A call of the program's does its part, the watcher's thread all of it.
+    let mut work = if rides { Work::of_a_call() } else { Work::asked_for() };
+    let mut moved = depot::age_all(&mut work) + empties::age() + large_batch::reclaim(&mut work);
     for class in Class::all() {
         moved += pool::of(class).age();
     }
@@ -150,7 +158,7 @@ fn tick_at(now_ns: u64, next: u64, rides: bool) {
         if backlog::deferred_bytes() != 0 {
             backlog::expedite(DOMAIN.start_poll());
         }
-        shelf::clear_others(core::ptr::null(), Whose::Aged);
+        shelf::clear_others(core::ptr::null(), Whose::Aged, &mut work);
         vacant::empty(backlog::age_limit_ms().min(period_ms()));
         shelf::next_period();
     }
@@ -158,7 +166,11 @@ fn tick_at(now_ns: u64, next: u64, rides: bool) {
     let idle = if period_ms() == 0 { zone::dirty_bytes() } else { zone::tick() };
     let share = idle::share(idle, LEAST_PAGES * PAGE).max(if period_ms() == 0 { idle } else { 0 });
     watermark::forget_breaths(idle);
-    let given = if share + aged != 0 { zone::purge_free(share + aged) } else { 0 };
+    let given = match share + aged {
+        0 => 0,
+        due if rides => pay(due),
+        due => zone::purge_free(due),
+    };
     if given != 0 {
         scan_log::count(Reason::Age, given);
     }
@@ -167,6 +179,15 @@ fn tick_at(now_ns: u64, next: u64, rides: bool) {
     } else if ticks.is_multiple_of(IDLE_TICKS) {
         FRUITLESS.fetch_add(1, Relaxed);
     }
+}
+
+/// `more` bytes are to go to the system. Gives a step of what is owed; the next calls give the rest. Returns bytes.
+fn pay(more: usize) -> usize {
+    let owed = (OWED.load(Relaxed) + more).min(zone::dirty_bytes());
+    let purged = zone::purge_step(owed, 0);
+    let left = if purged.refused == 0 { owed - purged.bytes.min(owed) } else { 0 };
+    OWED.store(left, Relaxed);
+    purged.bytes
 }
 
 /// When the next [`tick`] should be called, on the monotonic clock; `None` when nothing worth it is left to

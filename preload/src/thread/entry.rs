@@ -25,6 +25,7 @@ use crate::class::large_pages;
 use crate::class::marks::Map;
 use crate::class::size_class::{Class, SMALL_MAX};
 use crate::class::verdict::{self, Found};
+use crate::class::work::Work;
 use crate::constants::{PAGE, WINDOW};
 use crate::os::signals::Quiet;
 use crate::os::{stack, tls};
@@ -176,7 +177,7 @@ fn alloc_large_from(
         }
         None if start::process() => {
             let _quiet = without_cache();
-            large_batch::reclaim();
+            large_batch::reclaim(&mut Work::of_a_call());
             create(size, align).or_else(|| retry_large(size, align))
         }
         None => None,

@@ -16,7 +16,7 @@
 use crate::class::backlog;
 use crate::class::depot;
 use crate::class::empties;
-use crate::class::large_batch::Queue;
+use crate::class::large_batch::{self, Queue};
 use crate::class::lists::Stack;
 use crate::class::magazine::{KINDS, Magazine};
 use crate::class::marks::Map;
@@ -192,6 +192,7 @@ pub fn empty(cache: &mut ThreadCache, rest: Rest) {
 /// block that is already in is not a double free but was on its way, and is left where it is.
 pub fn abandon(cache: &mut ThreadCache) {
     cache.shelf.close_abandoned();
+    large_batch::put_torn(core::mem::replace(&mut cache.shelf.open_waiting().large, Queue::EMPTY));
     for index in 0..CLASSES {
         let class = Class::new(index);
         let marked = cache.defer.slot(class).marked_in();

@@ -9,7 +9,7 @@
 //!
 //! What such a class is filling is stamped and waits on the shelf until the next look; what has waited goes to the
 //! slabs. The depot of a class is everybody's: it is drained when nobody has taken from it for so long that every
-//! thread might have looked.
+//! thread might have looked. What is more than one call does is there at the next look.
 //!
 //! The calling thread's own cache only, from its refill.
 
@@ -18,6 +18,7 @@ use crate::class::depot;
 use crate::class::magazine::Magazine;
 use crate::class::size_class::Class;
 use crate::class::waiting;
+use crate::class::work::Work;
 use crate::constants::LEAVE_STEP;
 use crate::thread::cache::ThreadCache;
 use crate::thread::retire;
@@ -45,20 +46,26 @@ impl ThreadCache {
                 self.empty_slots(class);
             }
         }
-        let mut waits = false;
+        let (mut waits, mut work) = (false, Work::of_a_call());
         if let Some(mut shelf) = self.shelf.open() {
             while left != 0 {
                 let class = Class::new(left.trailing_zeros() as usize);
                 left &= left - 1;
-                while let Some(oldest) = shelf.stock(class).waiting.pop_if(waiting::elapsed) {
+                while work.goes_on()
+                    && let Some(oldest) = shelf.stock(class).waiting.pop_if(waiting::elapsed)
+                {
+                    work.did(oldest.len());
                     shelf.held -= depot::flush_waiting(class, oldest);
                 }
                 waits |= !shelf.stock(class).waiting.is_empty();
-                while let Some(full) = shelf.stock(class).full.pop() {
+                while work.goes_on()
+                    && let Some(full) = shelf.stock(class).full.pop()
+                {
+                    work.did(full.len());
                     shelf.held -= full.len() * class.size();
                     depot::flush(class, full);
                 }
-                depot::of(class).drain_if_left(class);
+                depot::of(class).drain_if_left(class, &mut work);
             }
         }
         if waits {
@@ -191,11 +198,11 @@ mod tests {
             look();
             let magazine = depot::of(class).take(class, Quarter::of(0)).expect("it has waited");
             depot::of(class).put_full(class, Quarter::of(0), magazine);
-            depot::of(class).drain_if_left(class);
+            depot::of(class).drain_if_left(class, &mut Work::asked_for());
         }
         assert_ne!(depot::of(class).census().0, 0);
         (0..=backlog::threads()).for_each(|_| look());
-        depot::of(class).drain_if_left(class);
+        depot::of(class).drain_if_left(class, &mut Work::asked_for());
         assert_eq!(depot::of(class).census(), (0, 0));
     }
 }

@@ -20,6 +20,7 @@ use crate::class::large::{self, LargeRef};
 use crate::class::large_batch::{self, Freed, Queue};
 use crate::class::large_pages;
 use crate::class::waiting;
+use crate::class::work::Work;
 use crate::constants::PAGE;
 use crate::page::watermark;
 use crate::page::zone::{Holds, Place, Want};
@@ -190,7 +191,7 @@ impl ThreadCache {
         match self.ready(pages, align, &mut surplus) {
             Some(block) => {
                 block.revive(size);
-                give_back(surplus);
+                give_back(surplus, 0);
                 Some((block.base(), Holds::Anything))
             }
             None => create(surplus, size, Want { pages, align, place, quarter: Some(self.quarter()) }),
@@ -223,9 +224,14 @@ impl ThreadCache {
     #[inline(never)]
     fn take_up(&mut self, pages: usize, align: usize, surplus: &mut Freed) -> Option<LargeRef> {
         let mut shelf = self.shelf.open();
+        let mut work = Work::of_a_call();
         let block = loop {
+            if !work.goes_on() {
+                break None;
+            }
             let own = take_elapsed(shelf.as_deref_mut(), &mut self.ledger);
             let Some(mut batch) = own.or_else(large_batch::take_elapsed) else { break None };
+            work.did_large(batch.count());
             while let Some(block) = batch.pop() {
                 put_on(shelf.as_deref_mut(), block, surplus);
             }
@@ -245,9 +251,9 @@ impl ThreadCache {
 
     /// Frees a claimed block for reuse at once.
     pub fn free_large(&mut self, block: LargeRef) {
-        let mut surplus = Freed::EMPTY;
+        let (mut surplus, own) = (Freed::EMPTY, block.bytes());
         put_on(self.shelf.open().as_deref_mut(), block, &mut surplus);
-        give_back(surplus);
+        give_back(surplus, own);
     }
 
     /// Frees a claimed block behind a grace period. Only what closes a batch is a slow path.
@@ -287,24 +293,29 @@ impl ThreadCache {
             }
             None => large_batch::put(batch),
         }
+        watermark::purge_excess(bytes);
         over_budget
     }
 
     /// What the sweep by age does for large blocks.
     pub fn sweep_large(&mut self) {
         let unused = self.shelf.open().map_or(Freed::EMPTY, |mut shelf| shelf.ready.sweep());
-        self.reclaim_large();
-        large_batch::reclaim();
-        give_back(unused);
+        let mut work = Work::of_a_call();
+        self.reclaim_large(&mut work);
+        large_batch::reclaim(&mut work);
+        give_back(unused, 0);
         if any_waits(self.shelf.open().as_deref()) {
             DOMAIN.advance(Demand::Start);
         }
     }
 
-    /// Gives the batches on its own shelf whose grace period has passed to the zone.
-    pub fn reclaim_large(&mut self) {
-        while let Some(batch) = take_elapsed(self.shelf.open().as_deref_mut(), &mut self.ledger) {
-            give_back(batch);
+    /// Gives the batches on its own shelf whose grace period has passed to the zone, as far as there is `work` to be had.
+    pub fn reclaim_large(&mut self, work: &mut Work) {
+        while work.goes_on()
+            && let Some(batch) = take_elapsed(self.shelf.open().as_deref_mut(), &mut self.ledger)
+        {
+            work.did_large(batch.count());
+            give_back(batch, 0);
         }
     }
 
@@ -313,7 +324,8 @@ impl ThreadCache {
         let mut shelf = self.shelf.open_waiting();
         let waiting = core::mem::replace(&mut shelf.large, Queue::EMPTY);
         drop(shelf);
-        waiting.clear();
+        large_batch::put_all(waiting);
+        large_batch::reclaim(&mut Work::of_a_call());
     }
 }
 
@@ -340,12 +352,12 @@ fn put_on(shelf: Option<&mut Contents>, block: LargeRef, surplus: &mut Freed) {
     }
 }
 
-/// The zone gets `surplus`, and the system what is too much for the zone.
+/// The zone gets `surplus`, and the system what is too much for the zone; `own`: bytes that the program has just freed.
 #[inline]
-fn give_back(surplus: Freed) {
+fn give_back(surplus: Freed, own: usize) {
     if !surplus.is_empty() {
         large_pages::release(surplus);
-        watermark::purge_excess();
+        watermark::purge_excess(own);
     }
 }
 
@@ -355,7 +367,7 @@ fn create(surplus: Freed, size: usize, want: Want) -> Option<(usize, Holds)> {
     let any = !surplus.is_empty();
     let block = large_pages::create(surplus, size, want);
     if any {
-        watermark::purge_excess();
+        watermark::purge_excess(0);
     }
     block
 }
@@ -370,7 +382,8 @@ pub fn free_without_cache(block: LargeRef, defer: bool) {
     } else {
         large_pages::release(batch);
     }
-    large_batch::reclaim();
+    large_batch::reclaim(&mut Work::of_a_call());
+    watermark::purge_excess(bytes);
 }
 
 #[cfg(test)]
@@ -412,9 +425,9 @@ mod tests {
         assert!(DOMAIN.poll(DOMAIN.start_poll()) || backlog::expedite(DOMAIN.start_poll()));
         assert!(blocks.contains(&take(SIZE)));
         // What the first call has not made ready is still here, and goes to the zone when it is asked for.
-        cache().reclaim_large();
+        cache().reclaim_large(&mut Work::asked_for());
         assert_eq!(waits_here(), 0);
-        cache().flush_reusable(0);
+        cache().flush_reusable(0, &mut Work::asked_for());
         assert_eq!(large_pages::census().count, 2, "the two that were taken");
         assert_eq!(backlog::deferred_and(cache().ledger.balance), 0);
     }
@@ -441,12 +454,12 @@ mod tests {
         assert_eq!(waits_here() + large_batch::waiting_bytes(), count * SIZE);
         readers::unlock();
         assert!(backlog::expedite(DOMAIN.start_poll()));
-        assert_eq!(large_batch::reclaim(), count * SIZE - waits_here());
+        assert_eq!(large_batch::reclaim(&mut Work::asked_for()), count * SIZE - waits_here());
     }
 
     #[test]
     fn takers_find_it_and_a_thread_that_ends_leaves_it() {
-        let by_taker = || clear_others(core::ptr::null(), Whose::Everybody);
+        let by_taker = || clear_others(core::ptr::null(), Whose::Everybody, &mut Work::asked_for());
         let by_end = || exit::empty(cache(), exit::Rest::ToDepot);
         in_own_process!();
         for clear in [&by_taker as &dyn Fn(), &by_end] {
@@ -456,7 +469,7 @@ mod tests {
             assert_eq!((waits_here(), large_batch::waiting_bytes()), (0, 3 * SIZE));
             readers::unlock();
             assert!(backlog::expedite(DOMAIN.start_poll()));
-            assert_eq!(large_batch::reclaim(), 3 * SIZE);
+            assert_eq!(large_batch::reclaim(&mut Work::asked_for()), 3 * SIZE);
             free_in_section(3);
             readers::unlock();
             assert!(backlog::expedite(DOMAIN.start_poll()));

@@ -11,6 +11,7 @@ use crate::class::large_batch;
 use crate::class::pool;
 use crate::class::size_class::{CLASSES, Class};
 use crate::class::waiting;
+use crate::class::work::Work;
 use crate::os::{bell, clock};
 use crate::page::reserve;
 use crate::thread::cache::ThreadCache;
@@ -100,24 +101,28 @@ impl ThreadCache {
     }
 
     /// The backlog was over its budget and has been expedited: what has elapsed goes back to the
-    /// slabs, where every thread and, slab by slab, every class can use it.
+    /// slabs, where every thread and, slab by slab, every class can use it; as far as one call goes.
     #[cold]
     #[inline(never)]
     pub fn reclaim_surplus(&mut self) {
-        self.flush_reusable(KEPT);
-        depot::drain_all();
-        large_batch::reclaim();
-        if backlog::is_over_budget() {
+        let mut work = Work::of_a_call();
+        self.flush_reusable(KEPT, &mut work);
+        depot::drain_all(&mut work);
+        large_batch::reclaim(&mut work);
+        if work.goes_on() && backlog::is_over_budget() {
             // Threads that sleep may have it.
-            shelf::clear_others(self, Whose::Idle);
-            depot::drain_all();
+            shelf::clear_others(self, Whose::Idle, &mut work);
+            depot::drain_all(&mut work);
         }
-        backlog::settle_mark();
+        backlog::set_unfinished(!work.goes_on());
+        if work.goes_on() {
+            backlog::settle_mark();
+        }
     }
 
-    /// Takes up what has elapsed of this cache and gives its reusable blocks to the slabs, but
-    /// for `keep` waiting magazines of each class and, unless that is 0, its ready large blocks.
-    pub fn flush_reusable(&mut self, keep: usize) {
+    /// Takes up what has elapsed of this cache and gives its reusable blocks to the slabs, as far as there is `work` to be
+    /// had, but for `keep` waiting magazines of each class and, unless that is 0, its ready large blocks.
+    pub fn flush_reusable(&mut self, keep: usize, work: &mut Work) {
         // A taker that is at the shelf does the same.
         if let Some(mut shelf) = self.shelf.open() {
             if keep == 0 {
@@ -126,28 +131,33 @@ impl ThreadCache {
             let classes = if shelf.held == 0 { 0 } else { CLASSES };
             for class in Class::all().take(classes) {
                 while shelf.stock(class).waiting.len() > keep
+                    && work.goes_on()
                     && let Some(oldest) = shelf.stock(class).waiting.pop_if(waiting::elapsed)
                 {
+                    work.did(oldest.len());
                     shelf.held -= depot::flush_waiting(class, oldest);
                 }
-                while let Some(full) = shelf.stock(class).full.pop() {
+                while work.goes_on()
+                    && let Some(full) = shelf.stock(class).full.pop()
+                {
+                    work.did(full.len());
                     shelf.held -= full.len() * class.size();
                     depot::flush(class, full);
                 }
             }
         }
-        self.reclaim_large();
+        self.reclaim_large(work);
         backlog::relax_mark();
     }
 }
 
 /// Drains the depots into the slabs and releases empty slabs and elapsed large blocks.
-fn reclaim_shared() {
-    depot::drain_all();
+fn reclaim_shared(work: &mut Work) {
+    depot::drain_all(work);
     for class in Class::all() {
         pool::of(class).release_empty();
     }
-    large_batch::reclaim();
+    large_batch::reclaim(work);
 }
 
 /// Waits until every block freed so far, by a thread whose magazine of it has been stamped, and
@@ -164,10 +174,11 @@ pub fn barrier() {
         }
 
         fn reclaim(&mut self) {
+            let mut work = Work::asked_for();
             if let Some(cache) = entry::existing() {
-                cache.flush_reusable(0);
+                cache.flush_reusable(0, &mut work);
             }
-            reclaim_shared();
+            reclaim_shared(&mut work);
         }
     }
     let reader = readers::own_to_wait("rcumalloc_barrier");

@@ -14,11 +14,12 @@
 
 use crate::class::backlog;
 use crate::class::depot;
-use crate::class::large_batch::Queue;
+use crate::class::large_batch::{self, Queue};
 use crate::class::lists::{self, Stack};
 use crate::class::magazine::Magazine;
 use crate::class::size_class::{CLASSES, Class};
 use crate::class::waiting;
+use crate::class::work::Work;
 use crate::page::back_off;
 use crate::page::quarter::Quarter;
 use crate::thread::cache::ThreadCache;
@@ -288,12 +289,15 @@ pub enum Whose {
 }
 
 /// Clears the shelves of other threads: what is on them goes to the slabs if it may be handed
-/// out, else to the depots. Their page caches go to the zone.
+/// out, else to the depots. Their page caches go to the zone. As far as there is `work` to be had.
 #[cold]
 #[inline(never)]
 #[unsafe(link_section = ".text_rare")]
-pub fn clear_others(own: *const ThreadCache, whose: Whose) {
+pub fn clear_others(own: *const ThreadCache, whose: Whose, work: &mut Work) {
     for cache in registry::all() {
+        if !work.goes_on() {
+            return;
+        }
         if core::ptr::eq(cache, own) {
             continue;
         }
@@ -322,7 +326,7 @@ pub fn clear_others(own: *const ThreadCache, whose: Whose) {
             continue;
         }
         if shelf.held() + large != 0 {
-            clear(shelf, quarter);
+            clear(shelf, quarter, work);
         }
         pages.take_all();
         if whose == Whose::Aged && turns != 0 {
@@ -336,22 +340,33 @@ pub fn clear_others(own: *const ThreadCache, whose: Whose) {
 /// more.
 #[inline(never)]
 #[unsafe(link_section = ".text_rare")]
-fn clear(shelf: &Shelf, quarter: Quarter) {
+fn clear(shelf: &Shelf, quarter: Quarter, work: &mut Work) {
     let large = {
         let Some(mut open) = shelf.open_by(BY_TAKER) else { return };
         open.ready.empty();
         core::mem::replace(&mut open.large, Queue::EMPTY)
     };
-    large.clear();
+    large_batch::put_all(large);
+    large_batch::reclaim(work);
     for class in Class::all() {
         let found = shelf.open_by(BY_TAKER).map_or(0, |mut open| open.stock(class).magazines());
         for _ in 0..found {
+            if !work.goes_on() {
+                return;
+            }
             match shelf.open_by(BY_TAKER).and_then(|mut open| open.take(class)) {
                 Some(Taken::Waiting(magazine)) if waiting::elapsed(&magazine) => {
+                    work.did(magazine.len());
                     depot::flush_waiting(class, magazine);
                 }
-                Some(Taken::Waiting(magazine)) => depot::of(class).put_waiting(class, quarter, magazine),
-                Some(Taken::Full(magazine)) => depot::flush(class, magazine),
+                Some(Taken::Waiting(magazine)) => {
+                    work.did(0);
+                    depot::of(class).put_waiting(class, quarter, magazine);
+                }
+                Some(Taken::Full(magazine)) => {
+                    work.did(magazine.len());
+                    depot::flush(class, magazine);
+                }
                 None => break,
             }
         }

@@ -32,6 +32,7 @@
 
 use crate::class::backlog::{self, DOMAIN};
 use crate::class::size_class::Class;
+use crate::class::work::Work;
 use crate::class::{depot, empties, large_batch, pool};
 use crate::constants::PAGE;
 use crate::os::clock;
@@ -200,18 +201,18 @@ impl Scan<'_> {
 
     #[inline(never)]
     fn depots(&mut self) {
-        depot::drain_all();
+        depot::drain_all(&mut Work::asked_for());
         self.empty_slabs();
     }
 
     #[inline(never)]
     fn shelves(&mut self) {
         if let Some(own) = &mut self.own {
-            own.flush_reusable(0);
+            own.flush_reusable(0, &mut Work::asked_for());
         }
-        shelf::clear_others(self.own(), Whose::Everybody);
+        shelf::clear_others(self.own(), Whose::Everybody, &mut Work::asked_for());
         vacant::empty(0);
-        large_batch::reclaim();
+        large_batch::reclaim(&mut Work::asked_for());
         self.empty_slabs();
     }
 

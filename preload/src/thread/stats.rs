@@ -6,7 +6,7 @@ use crate::class::backlog::{self, DOMAIN};
 use crate::class::large_batch::Freed;
 use crate::class::magazine::{KINDS, capacity};
 use crate::class::size_class::{CLASSES, Class};
-use crate::class::{depot, large_pages, pool, verdict};
+use crate::class::{depot, large_pages, pool, verdict, work};
 use crate::page::{back_off, meta, zone};
 use crate::thread::scan_log::{self, REASONS};
 use crate::thread::{mode, registry, shrinker};
@@ -85,6 +85,12 @@ pub struct Stats {
     pub scans: [u64; REASONS],
     /// Bytes given by reason.
     pub scanned_bytes: [u64; REASONS],
+    /// The most blocks that one call gave back of what others had left, a large one for four.
+    pub call_blocks_most: u64,
+    /// The most bytes that one call gave to the system, beyond twice what it freed.
+    pub call_purged_most: u64,
+    /// The most stretches of pages it looked for to do so.
+    pub call_purges_most: u64,
 }
 
 /// The figures as of now.
@@ -101,6 +107,7 @@ pub fn collect() -> Stats {
     let tallies = scan_log::tallies();
     let [last_scan_ns, last_scan_took_ns, last_scan_reason, _, last_scan_bytes, _] =
         scan_log::last().unwrap_or_default();
+    let (purged_most, purges_most) = zone::most_purged();
     let (away_bytes, in_magazines, loaded, retired) = small();
     Stats {
         size: core::mem::size_of::<Stats>() as u64,
@@ -137,6 +144,9 @@ pub fn collect() -> Stats {
         last_scan_bytes,
         scans: tallies.map(|tally| tally.scans),
         scanned_bytes: tallies.map(|tally| tally.bytes),
+        call_blocks_most: work::most_done() as u64,
+        call_purged_most: purged_most as u64,
+        call_purges_most: purges_most as u64,
     }
 }
 

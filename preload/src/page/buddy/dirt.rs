@@ -2,7 +2,7 @@
 //! wants zeros clears these and no others.
 
 use super::{Buddy, Unit};
-use crate::constants::UNIT_PAGES;
+use crate::constants::{PURGE_LOOKS, UNIT_PAGES};
 
 /// The bits of word `word` of a page bitmap that lie in [from, to).
 fn bits(word: usize, from: usize, to: usize) -> u64 {
@@ -34,6 +34,24 @@ pub fn stretches(map: &[u64], from: usize, to: usize, mut visit: impl FnMut(usiz
             left &= u64::MAX.checked_shl(first + length).unwrap_or(0);
         }
     }
+}
+
+/// What a search for dirt has found.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Dirt {
+    /// A stretch: its first page, its length and how many of its pages were dirty.
+    Stretch {
+        /// Its first page.
+        page: usize,
+        /// Its length.
+        pages: usize,
+        /// How many of them were dirty.
+        dirty: usize,
+    },
+    /// Short ones only, so far. It is to go on below this page, once the lock has been let go of.
+    Further(usize),
+    /// None.
+    Nothing,
 }
 
 impl Buddy {
@@ -93,11 +111,11 @@ impl Buddy {
 
     /// Takes the highest free stretch below page `end` that holds dirt, of at least `least` pages
     /// and about `most` at the most; it counts as clean from now on: give it back with `free`, dirty if
-    /// it could not be purged. Returns its first page, its length and how many of its pages were
-    /// dirty. The highest, for the lowest are the next to be given out.
-    pub fn take_dirty(&mut self, end: usize, least: usize, most: usize) -> Option<(usize, usize, usize)> {
+    /// it could not be purged. The highest, for the lowest are the next to be given out.
+    pub fn take_dirty(&mut self, end: usize, least: usize, most: usize) -> Dirt {
         let mut end = end.min(self.known * UNIT_PAGES);
-        while let Some(last) = self.last_dirty(0, end) {
+        for _ in 0..PURGE_LOOKS {
+            let Some(last) = self.last_dirty(0, end) else { return Dirt::Nothing };
             let (stop, floor) = (last + 1, (last + 1).saturating_sub(most));
             let mut start = last;
             while start > floor
@@ -109,30 +127,32 @@ impl Buddy {
             if stop - start >= least {
                 self.claim(start, stop - start);
                 let dirty = self.dirt(start, stop - start, false);
-                return Some((start, stop - start, dirty));
+                return Dirt::Stretch { page: start, pages: stop - start, dirty };
             }
             end = start;
         }
-        None
+        Dirt::Further(end)
     }
 
     /// Takes the highest stretch below page `end` of free blocks of at least 2^order pages, so much of it that no more
-    /// than `most` pages are dirty. Returns its first page, its length and how many of its pages were dirty; they
-    /// are clean from now on, and nobody has cut their units.
-    pub fn take_blocks(&mut self, end: usize, order: u32, most: usize) -> Option<(usize, usize, usize)> {
+    /// than `most` pages are dirty, of [`PURGE_LOOKS`] blocks at the most. Its pages are clean from now on, and nobody has cut
+    /// their units.
+    pub fn take_blocks(&mut self, end: usize, order: u32, most: usize) -> Dirt {
         let mut end = end.min(self.known * UNIT_PAGES);
-        loop {
-            let (stop, mut start) = self.highest_block(end, order)?;
+        let mut looks = PURGE_LOOKS;
+        while looks > 0 {
+            let Some((stop, mut start)) = self.highest_block(end, order) else { return Dirt::Nothing };
             let (mut below, mut dirty) = (start, 0);
             start = stop;
             loop {
+                looks = looks.saturating_sub(1);
                 let more = self.count_dirty(below, start - below);
                 if dirty + more > most {
                     break;
                 }
                 (dirty, start) = (dirty + more, below);
                 match start.checked_sub(1).and_then(|last| self.block_at(last)) {
-                    Some((block, o)) if o >= order => below = block,
+                    Some((block, o)) if o >= order && looks > 0 => below = block,
                     _ => break,
                 }
             }
@@ -142,10 +162,11 @@ impl Buddy {
                 for unit in start.div_ceil(UNIT_PAGES)..stop / UNIT_PAGES {
                     self.uncut(unit);
                 }
-                return Some((start, stop - start, dirty));
+                return Dirt::Stretch { page: start, pages: stop - start, dirty };
             }
             end = below;
         }
+        Dirt::Further(end)
     }
 
     /// The highest free block of at least 2^order pages that ends at or below page `end`: its end and its first page.
