@@ -265,6 +265,25 @@ fn one_free_bounded() {
 }
 
 #[test]
+fn realloc_gives_back() {
+    for mode in MODES {
+        for beside in ["solo", "idle"] {
+            let victim = Victim::new("realloc_gives_back").arg(beside).env("RCUMALLOC_DEFER", mode);
+            let outcome = victim.run().success();
+            assert_eq!((outcome.number("moved"), outcome.number("live_large")), (0, 0), "{mode} {outcome}");
+            if mode != "api" {
+                assert_eq!(outcome.number("lost_to_reader"), 0, "{mode} {outcome}");
+            }
+            outcome
+                .below("rss_120_kib", 140 * MIB)
+                .below("rss_80_kib", 100 * MIB)
+                .below("rss_20_kib", 40 * MIB)
+                .below("hwm_kib", 220 * MIB);
+        }
+    }
+}
+
+#[test]
 fn impossible_requests_scan_nothing() {
     let outcome = Victim::new("impossible_requests").run().success();
     assert_eq!((outcome.number("granted"), outcome.number("scans")), (0, 0), "{outcome}");

@@ -19,7 +19,7 @@
 
 use crate::class::large_pages;
 use crate::class::size_class::SMALL_MAX;
-use crate::constants::PAGE;
+use crate::constants::{PAGE, WORTH};
 use crate::page::memdesc::{self, Kind, Memdesc};
 use crate::page::meta::MetaObject;
 use crate::page::{Page, watermark, window, zone};
@@ -30,7 +30,7 @@ use rcu::Cookie;
 const NOTHING: u32 = 0;
 const LIVE: u32 = 1;
 const FREED: u32 = 2;
-/// Freed by a realloc that moved.
+/// Freed by a realloc that moved, or the tail of one that shrank.
 const OUTGROWN: u32 = 3;
 
 /// Descriptor of a large block. Type-stable.
@@ -163,6 +163,25 @@ impl LargeRef {
         unsafe { memdesc::set(page, 1, Memdesc::new(Kind::Large, descriptor.as_ptr() as usize, 0)) };
     }
 
+    /// The pages of a live block past its first `keep` become a block of their own, described by `descriptor`, that is freed
+    /// already: room for what grows, like what was outgrown.
+    ///
+    /// # Safety
+    /// The descriptor is one of nothing and the caller's; the block is longer, and its owner is in this call.
+    pub(super) unsafe fn split(self, descriptor: NonNull<Descriptor>, keep: usize) -> Option<LargeRef> {
+        let start = Page::new(self.base() + keep * PAGE)?;
+        let (tail, pages) = (LargeRef(descriptor), self.pages() - keep);
+        let d = tail.get();
+        d.base.store(start.addr(), Ordering::Relaxed);
+        d.pages.store(pages, Ordering::Relaxed);
+        d.asked.store(pages * PAGE, Ordering::Relaxed);
+        d.state.store(OUTGROWN, Ordering::Relaxed);
+        self.get().pages.store(keep, Ordering::Relaxed);
+        // SAFETY: a page of the block's; `set` publishes the descriptor with Release.
+        unsafe { memdesc::set(start, 1, Memdesc::new(Kind::Large, descriptor.as_ptr() as usize, 0)) };
+        Some(tail)
+    }
+
     /// A freed block ends, and its descriptor is one of nothing, which its page still names. Returns its run. `None`: it has
     /// ended before, or was not freed.
     pub(super) fn end(self) -> Option<(Page, usize)> {
@@ -237,36 +256,60 @@ pub fn claim(addr: usize, word: Memdesc, outgrown: bool) -> Option<LargeRef> {
     state.compare_exchange(LIVE, freed, Ordering::AcqRel, Ordering::Relaxed).is_ok().then_some(large)
 }
 
-/// Makes the live block at `addr` hold `size` bytes without moving it. `may_shrink`: nobody can
-/// be reading the tail. True if it does now.
-pub fn resize(addr: usize, size: usize, may_shrink: bool) -> bool {
-    let Some(large) = LargeRef::of(addr) else { return false };
-    let Some(rounded) = size.checked_add(PAGE - 1) else { return false };
-    let (old, new) = (large.bytes() / PAGE, rounded / PAGE);
-    let Some(page) = Page::new(large.base()) else { return false };
+/// What came of resizing a block where it is.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Resized {
+    /// Nothing: it has to move.
+    Not,
+    /// It holds the size now.
+    Done,
+    /// It does, and this, its tail, has become a block of its own, freed, that is to wait for a grace period.
+    Shrunk(LargeRef),
+}
+
+/// A tail waits as a block of its own if it is more than this part of what is left of the block, as a shift, or so many
+/// pages: else the block keeps it, as malloc may give as much too much, and a block that grows again finds it there.
+const KEPT_TAIL: (u32, usize) = (3, WORTH / PAGE);
+
+/// Makes the live block at `addr` hold `size` bytes without moving it. `defers`: somebody may be reading the tail that it
+/// gives up.
+pub fn resize(addr: usize, size: usize, defers: bool) -> Resized {
+    resize_in_place(addr, size, defers).unwrap_or(Resized::Not)
+}
+
+fn resize_in_place(addr: usize, size: usize, defers: bool) -> Option<Resized> {
+    let large = LargeRef::of(addr)?;
+    let (old, new) = (large.pages(), size.checked_add(PAGE - 1)? / PAGE);
+    let page = Page::new(large.base())?;
     let d = large.get();
     if size <= SMALL_MAX {
-        return false;
+        return None;
     }
-    if new < old && may_shrink {
-        let Some(tail) = Page::new(page.addr() + new * PAGE) else { return false };
-        d.pages.store(new, Ordering::Relaxed);
-        large_pages::resized(-((old - new) as isize));
-        // SAFETY: the tail belongs to the live block, whose owner gives it up here.
-        unsafe { zone::free_run(tail, old - new) };
-        watermark::purge_excess((old - new) * PAGE);
+    let mut resized = Resized::Done;
+    if new < old {
+        let tail = old - new;
+        if !defers {
+            let start = Page::new(page.addr() + new * PAGE)?;
+            d.pages.store(new, Ordering::Relaxed);
+            large_pages::resized(-(tail as isize));
+            // SAFETY: the tail belongs to the live block, whose owner gives it up here.
+            unsafe { zone::free_run(start, tail) };
+            watermark::purge_excess(tail * PAGE);
+        } else if (tail > new >> KEPT_TAIL.0 || tail >= KEPT_TAIL.1)
+            && let Some(tail) = large_pages::split(large, new)
+        {
+            resized = Resized::Shrunk(tail);
+        }
     } else if new > old {
         // SAFETY: the run is the live block's, whose owner is in this call.
         if !unsafe { zone::extend_run(page, old, new - old) } {
-            return false;
+            return None;
         }
         d.pages.store(new, Ordering::Relaxed);
         large_pages::resized((new - old) as isize);
-    } else if new * 2 < old {
-        return false;
     }
     d.asked.store(size, Ordering::Relaxed);
-    true
+    Some(resized)
 }
 
 #[cfg(test)]
@@ -275,6 +318,28 @@ mod tests {
     use crate::class::large_batch::Freed;
     use crate::class::large_pages::{create, release};
     use crate::page::zone::{Place, Want};
+
+    #[test]
+    fn a_tail_that_waits_is_a_block_of_its_own() {
+        crate::own_process::in_own_process!();
+        const PAGES: usize = 300;
+        let want = Want { pages: PAGES, align: PAGE, place: Place::Tight, quarter: None };
+        let (start, _) = create(Freed::EMPTY, PAGES * PAGE, want).unwrap();
+        let before = large_pages::census().bytes;
+        assert!(resize(start, 290 * PAGE, true) == Resized::Done, "so little stays");
+        assert!(LargeRef::of(start).is_some_and(|block| block.pages() == PAGES));
+        let Resized::Shrunk(tail) = resize(start, 100 * PAGE, true) else { panic!("it moves") };
+        assert_eq!((tail.base(), tail.pages(), tail.is_live()), (start + 100 * PAGE, 200, false));
+        assert!(LargeRef::around(start + 99 * PAGE).is_some_and(LargeRef::is_live));
+        assert!(LargeRef::around(start + 299 * PAGE) == Some(tail));
+        assert!(claim(tail.base(), memdesc::of(tail.base()), false).is_none(), "nobody can free it");
+        assert_eq!(large_pages::census().bytes, before);
+        let mut freed = Freed::EMPTY;
+        freed.push(tail);
+        release(freed);
+        assert_eq!((large_pages::census().bytes, large_pages::census().count), (before - 200 * PAGE, 1));
+        assert!(resize(start, PAGES * PAGE, true) == Resized::Done, "room to grow into");
+    }
 
     #[test]
     fn an_interior_pointer_is_found_and_nothing_is_left_to_find() {
@@ -307,8 +372,8 @@ mod tests {
         assert!((0..PAGES).all(|page| around(page) == Some(block)));
         assert!(LargeRef::of(start + PAGE).is_none());
         assert!(around(PAGES).is_none() && LargeRef::around(start - 1).is_none());
-        assert!(resize(start, GROWN * PAGE, true) && around(GROWN - 1) == Some(block));
-        assert!(resize(start, 20 * PAGE, true));
+        assert!(resize(start, GROWN * PAGE, false) == Resized::Done && around(GROWN - 1) == Some(block));
+        assert!(resize(start, 20 * PAGE, false) == Resized::Done);
         assert!(around(19) == Some(block) && around(20).is_none());
         for anything in [0, 1, PAGE, usize::MAX, 1 << 63, window::base(), window::base() + window::horizon()]
         {

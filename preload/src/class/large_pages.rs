@@ -164,6 +164,18 @@ pub fn create(freed: Freed, size: usize, want: Want) -> Option<(usize, Holds)> {
     block
 }
 
+/// The tail of a live block past its first `keep` pages, freed: see [`LargeRef::split`]. `None`: there is no memory for what
+/// describes it, and the block stays as it is.
+#[cold]
+pub fn split(block: LargeRef, keep: usize) -> Option<LargeRef> {
+    let shard = Shard::own();
+    let descriptor = shard.take_descriptor()?;
+    // SAFETY: a descriptor of nothing, and ours; the caller resizes a block that it owns, to fewer pages.
+    let tail = unsafe { block.split(descriptor, keep) }?;
+    shard.count(1, 0);
+    Some(tail)
+}
+
 /// A block grew in place by so many pages, or shrank.
 pub fn resized(by: isize) {
     Shard::own().count(0, by);

@@ -19,7 +19,7 @@
 //! back, or cannot get one, is served from the slabs, block by block.
 
 use crate::class::backlog;
-use crate::class::large;
+use crate::class::large::{self, LargeRef, Resized};
 use crate::class::large_batch::{self, Freed};
 use crate::class::large_pages;
 use crate::class::marks::Map;
@@ -326,6 +326,20 @@ fn free_large(addr: usize, word: Memdesc, call: &str, defer: bool, outgrown: boo
     decay::note_work();
 }
 
+/// A block has shrunk: readers may be at what it has given up.
+#[cold]
+#[inline(never)]
+fn defer_tail(tail: LargeRef) {
+    match current() {
+        Some(cache) => cache.defer_large(tail),
+        None => {
+            let _quiet = without_cache();
+            ready::free_without_cache(tail, true);
+        }
+    }
+    decay::note_work();
+}
+
 fn free_small(class: Class, addr: usize, call: &str, when: When) {
     let Some(cache) = current() else {
         let _quiet = without_cache();
@@ -385,12 +399,16 @@ fn resize_or_move(addr: usize, size: usize) -> *mut u8 {
             }
             class.size()
         }
-        Kind::Large => match large::LargeRef::of(addr) {
+        Kind::Large => match LargeRef::of(addr) {
             Some(block) if block.base() == addr && block.is_live() => {
-                if large::resize(addr, size, !mode::is_concurrent()) {
-                    return addr as *mut u8;
+                match large::resize(addr, size, mode::frees_defer()) {
+                    Resized::Done => return addr as *mut u8,
+                    Resized::Shrunk(tail) => {
+                        defer_tail(tail);
+                        return addr as *mut u8;
+                    }
+                    Resized::Not => block.bytes(),
                 }
-                block.bytes()
             }
             _ => {
                 verdict::bad_address(CALL, addr);
@@ -466,7 +484,7 @@ pub fn usable_size_for(addr: usize, call: &str) -> usize {
 #[inline(never)]
 fn usable_size_slow(addr: usize, call: &str) -> usize {
     if memdesc::of(addr).kind() == Kind::Large
-        && let Some(block) = large::LargeRef::of(addr).filter(|block| block.base() == addr)
+        && let Some(block) = LargeRef::of(addr).filter(|block| block.base() == addr)
     {
         return block.bytes();
     }
