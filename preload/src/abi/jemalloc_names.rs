@@ -16,7 +16,7 @@ use crate::class::slab::Whereabouts;
 use crate::class::verdict::{self, Address};
 use crate::constants::PAGE;
 use crate::thread::entry::{self, MALLOC_ALIGN, When};
-use crate::thread::{mode, table};
+use crate::thread::table;
 use core::ffi::{c_int, c_void};
 use core::ptr::null_mut;
 
@@ -66,7 +66,7 @@ fn alloc(size: usize, real: usize, flags: Flags) -> *mut u8 {
     }
     if let Some(large) = LargeRef::of(block as usize).filter(|large| large.bytes() > real) {
         // One that was freed before may be a little larger. Nobody has seen it yet: nobody reads its tail.
-        large::resize(large.base(), size, true);
+        large::resize(large.base(), size, false);
     }
     if zeros && align > MALLOC_ALIGN {
         // SAFETY: a fresh block, all of which is the caller's.
@@ -123,7 +123,7 @@ pub unsafe extern "C" fn rallocx(block: *mut c_void, size: usize, flags: c_int) 
     let Some(old) = held(addr, CALL) else { return null_mut() };
     let Some(real) = real_size(size, flags) else { return null_mut() };
     let may_stay = addr.is_multiple_of(flags.align());
-    if may_stay && (old == real || large::resize(addr, size, !mode::is_concurrent())) {
+    if may_stay && (old == real || entry::resize_large(addr, size)) {
         clear_growth(addr, old, entry::usable_size_for(addr, CALL), flags);
         return block;
     }
@@ -151,12 +151,10 @@ pub unsafe extern "C" fn xallocx(block: *mut c_void, size: usize, extra: usize, 
         return old;
     }
     let most = size.saturating_add(extra);
-    let may_shrink = !mode::is_concurrent();
     if most > old {
-        let _ =
-            large::resize(addr, most, may_shrink) || (size > old && large::resize(addr, size, may_shrink));
+        let _ = entry::resize_large(addr, most) || (size > old && entry::resize_large(addr, size));
     } else if real_size(most, flags).is_some_and(|real| real < old) {
-        large::resize(addr, most, may_shrink);
+        entry::resize_large(addr, most);
     }
     let new = entry::usable_size_for(addr, CALL);
     clear_growth(addr, old, new, flags);

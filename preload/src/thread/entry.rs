@@ -326,6 +326,16 @@ fn free_large(addr: usize, word: Memdesc, call: &str, defer: bool, outgrown: boo
     decay::note_work();
 }
 
+/// Makes the live large block at `addr` hold `size` bytes where it is; what it gives up is freed. False if that cannot be.
+pub fn resize_large(addr: usize, size: usize) -> bool {
+    match large::resize(addr, size, mode::frees_defer()) {
+        Resized::Not => return false,
+        Resized::Done => {}
+        Resized::Shrunk(tail) => defer_tail(tail),
+    }
+    true
+}
+
 /// A block has shrunk: readers may be at what it has given up.
 #[cold]
 #[inline(never)]
@@ -401,14 +411,10 @@ fn resize_or_move(addr: usize, size: usize) -> *mut u8 {
         }
         Kind::Large => match LargeRef::of(addr) {
             Some(block) if block.base() == addr && block.is_live() => {
-                match large::resize(addr, size, mode::frees_defer()) {
-                    Resized::Done => return addr as *mut u8,
-                    Resized::Shrunk(tail) => {
-                        defer_tail(tail);
-                        return addr as *mut u8;
-                    }
-                    Resized::Not => block.bytes(),
+                if resize_large(addr, size) {
+                    return addr as *mut u8;
                 }
+                block.bytes()
             }
             _ => {
                 verdict::bad_address(CALL, addr);
