@@ -5,6 +5,7 @@
 
 pub mod at_exit;
 pub mod atfork;
+pub mod attributes;
 pub mod dlopen;
 pub mod info;
 pub mod jemalloc_names;

@@ -22,7 +22,7 @@ use crate::class::size_class::SMALL_MAX;
 use crate::constants::{PAGE, WORTH};
 use crate::page::memdesc::{self, Kind, Memdesc};
 use crate::page::meta::MetaObject;
-use crate::page::{Page, watermark, window, zone};
+use crate::page::{Page, changed, watermark, window, zone};
 use core::ptr::NonNull;
 use core::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use rcu::Cookie;
@@ -139,6 +139,12 @@ impl LargeRef {
     #[inline]
     pub fn is_outgrown(self) -> bool {
         self.get().state.load(Ordering::Relaxed) == OUTGROWN
+    }
+
+    /// Whether the program has changed what some of its pages are: they are mapped anew on their way through the zone.
+    #[inline]
+    pub fn is_changed(self) -> bool {
+        changed::kinds() != 0 && Page::new(self.base()).is_some_and(|page| changed::any(page, self.pages()))
     }
 
     /// Gives a freed block out again, for `size` bytes. The caller took it from a thread's ready ones.

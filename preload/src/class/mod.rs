@@ -8,6 +8,7 @@
 //! [batches](large_batch), with [pages](large_pages) of the zone; [`verdict`] speaks when a call is wrong.
 
 pub mod backlog;
+pub mod changed;
 pub mod depot;
 pub mod empties;
 pub mod large;

@@ -134,14 +134,31 @@ impl Slab {
         NonNull::new(word.descriptor() as *mut Head).map(Slab)
     }
 
-    /// The slab, of the class with this slot, that a page's word names, if it does. Does not read the descriptor.
+    /// The slab, of the class with this slot, that a page's word names, if it does. Does not read the descriptor, unless the
+    /// page's slot is hidden.
     #[inline(always)]
     pub fn named_by(word: Memdesc, slot: usize) -> Option<Slab> {
         // No other kind of page has a slot.
         if word.slot() as usize != slot {
+            return Slab::hidden(word).filter(|slab| slab.class().slot() == slot);
+        }
+        NonNull::new(word.descriptor() as *mut Head).map(Slab)
+    }
+
+    /// The slab that a page's word names which has no slot: see [`changed`](super::changed).
+    #[cold]
+    #[inline(never)]
+    fn hidden(word: Memdesc) -> Option<Slab> {
+        if word.kind() != Kind::Slab || word.slot() != 0 {
             return None;
         }
         NonNull::new(word.descriptor() as *mut Head).map(Slab)
+    }
+
+    /// The class of the slab that a page's word is of.
+    #[inline]
+    pub fn class_of(word: Memdesc) -> Option<Class> {
+        Class::of_slot(word.slot() as usize).or_else(|| Slab::hidden(word).map(Slab::class))
     }
 
     /// Its class.

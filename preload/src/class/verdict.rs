@@ -79,7 +79,7 @@ const RECYCLED: &str = "in a page being recycled";
 fn look(addr: usize, word: Memdesc) -> Address {
     match word.kind() {
         // The class, and with it where the block starts, is in the word itself.
-        Kind::Slab => match (Slab::of(addr), Class::of_slot(word.slot() as usize)) {
+        Kind::Slab => match (Slab::of(addr), Slab::class_of(word)) {
             (Some(slab), Some(class)) => {
                 let offset = addr % SLAB_BYTES;
                 let start = addr - offset + class.block_of(offset as u16) * class.size();

@@ -54,6 +54,112 @@ pub fn map(len: usize) -> Option<usize> {
     unsafe { syscall(libc::SYS_mmap, [0, len, RW, ANONYMOUS, NO_FD, 0]) }.ok()
 }
 
+/// Maps a range of ours that is mapped anew: zero, readable and writable, with none of what was asked of the old mapping.
+///
+/// # Safety
+/// The contents of the range are the caller's to lose.
+pub unsafe fn map_anew(addr: usize, len: usize) -> bool {
+    if inject::fails() {
+        return false;
+    }
+    let flags = ANONYMOUS | libc::MAP_FIXED as usize;
+    // SAFETY: promised by the caller.
+    unsafe { syscall(libc::SYS_mmap, [addr, len, RW, flags, NO_FD, 0]) }.is_ok()
+}
+
+/// What a program may change of a page beside its contents.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u8)]
+pub enum Attribute {
+    /// mprotect.
+    Access,
+    /// MADV_DONTFORK.
+    Fork,
+    /// MADV_WIPEONFORK.
+    Wipe,
+    /// MADV_DONTDUMP.
+    Dump,
+    /// MADV_MERGEABLE.
+    Merge,
+    /// MADV_RANDOM and MADV_SEQUENTIAL.
+    Order,
+    /// Guard regions (MADV_GUARD_INSTALL).
+    Guard,
+    /// mlock.
+    Lock,
+    /// mbind.
+    Place,
+    /// pkey_mprotect.
+    Key,
+    /// MADV_HUGEPAGE, MADV_NOHUGEPAGE, and advice that this does not know: only a new mapping is without.
+    Other,
+}
+
+const MADV_GUARD_INSTALL: i32 = 102;
+const MADV_GUARD_REMOVE: i32 = 103;
+
+impl Attribute {
+    /// Its bit in a set of kinds.
+    pub const fn bit(self) -> u32 {
+        1 << self as u32
+    }
+
+    /// What `advice` changes for good, if it does.
+    pub fn of_advice(advice: i32) -> Option<Attribute> {
+        match advice {
+            libc::MADV_DONTFORK => Some(Attribute::Fork),
+            libc::MADV_WIPEONFORK => Some(Attribute::Wipe),
+            libc::MADV_DONTDUMP => Some(Attribute::Dump),
+            libc::MADV_MERGEABLE => Some(Attribute::Merge),
+            libc::MADV_RANDOM | libc::MADV_SEQUENTIAL => Some(Attribute::Order),
+            MADV_GUARD_INSTALL => Some(Attribute::Guard),
+            libc::MADV_NORMAL
+            | libc::MADV_WILLNEED
+            | libc::MADV_DONTNEED
+            | libc::MADV_FREE
+            | libc::MADV_REMOVE
+            | libc::MADV_DOFORK
+            | libc::MADV_UNMERGEABLE
+            | libc::MADV_DODUMP
+            | libc::MADV_KEEPONFORK
+            | libc::MADV_COLD
+            | libc::MADV_PAGEOUT
+            | libc::MADV_POPULATE_READ
+            | libc::MADV_POPULATE_WRITE
+            | libc::MADV_COLLAPSE
+            | MADV_GUARD_REMOVE => None,
+            _ => Some(Attribute::Other),
+        }
+    }
+}
+
+/// Undoes changes of these kinds in a range of ours, whatever was changed of it, without loss of contents. True if nothing
+/// of them is left.
+#[cold]
+pub fn undo(addr: usize, len: usize, kinds: u32) -> bool {
+    let advice = |advice: i32| (libc::SYS_madvise, [addr, len, advice as usize, 0, 0, 0]);
+    let undoing = [
+        (Attribute::Key, (libc::SYS_pkey_mprotect, [addr, len, RW, 0, 0, 0])),
+        (Attribute::Access, (libc::SYS_mprotect, [addr, len, RW, 0, 0, 0])),
+        (Attribute::Fork, advice(libc::MADV_DOFORK)),
+        (Attribute::Wipe, advice(libc::MADV_KEEPONFORK)),
+        (Attribute::Dump, advice(libc::MADV_DODUMP)),
+        (Attribute::Merge, advice(libc::MADV_UNMERGEABLE)),
+        (Attribute::Order, advice(libc::MADV_NORMAL)),
+        (Attribute::Guard, advice(MADV_GUARD_REMOVE)),
+        (Attribute::Lock, (libc::SYS_munlock, [addr, len, 0, 0, 0, 0])),
+        (Attribute::Place, (libc::SYS_mbind, [addr, len, libc::MPOL_DEFAULT as usize, 0, 0, 0])),
+    ];
+    let mut is_undone = kinds & Attribute::Other.bit() == 0;
+    for (kind, (number, args)) in undoing {
+        if kinds & kind.bit() != 0 {
+            // SAFETY: gives a range of ours back what it had; none of these changes what it holds.
+            is_undone &= unsafe { syscall(number, args) }.is_ok();
+        }
+    }
+    is_undone
+}
+
 /// Takes a mapping away. Whole or not at all: it fails where the process has all the mappings it may have.
 ///
 /// # Safety

@@ -1,8 +1,8 @@
 //! The memdesc: one 8-byte word for every page of the window, that says what the page is.
 //!
 //! ```text
-//!   63 ......... 48 47 ........................... 4 3 ... 0
-//!   slot (Slab only) descriptor's address, 16-aligned  kind
+//!   63 ......... 48    47   46 ........................... 4 3 ... 0
+//!   slot (Slab only) changed  descriptor's address, 16-aligned  kind
 //! ```
 //!
 //! It is the kernel's memdesc (Wilcox): a 4-bit type and a pointer to a descriptor that lies
@@ -11,6 +11,9 @@
 //! the slot is 0, the dummy that is always full: an unexpected page falls into the slow path
 //! without a test of its own. *Every word with a slot other than 0 belongs to a live slab*;
 //! the zone overwrites the words of what it takes back, so that this holds.
+//!
+//! The bit *changed* says that the program has changed what the page is beside its contents (`changed.rs`); while it has, a
+//! page of a slab has slot 0.
 //!
 //! Who writes: the owner of the page, nobody else; while a page is free, the zone under its
 //! lock. Who reads: anybody, any time, with any address. A reader that holds a live block of
@@ -60,7 +63,9 @@ const KINDS: [Kind; 8] = [
 ];
 
 const KIND_MASK: u64 = 0xf;
-const DESCRIPTOR_MASK: u64 = 0x0000_ffff_ffff_fff0;
+const DESCRIPTOR_MASK: u64 = 0x0000_7fff_ffff_fff0;
+/// No address of a process has this bit.
+const CHANGED: u64 = 1 << 47;
 const SLOT_SHIFT: u32 = 48;
 
 /// The word.
@@ -93,6 +98,17 @@ impl Memdesc {
     #[inline]
     pub const fn descriptor(self) -> usize {
         (self.0 & DESCRIPTOR_MASK) as usize
+    }
+
+    /// Whether the program has changed what the page is.
+    #[inline]
+    pub const fn is_changed(self) -> bool {
+        self.0 & CHANGED != 0
+    }
+
+    /// Whether both say the same of their pages, whatever the program has made of these.
+    pub fn agrees(self, other: Memdesc) -> bool {
+        self.kind() == other.kind() && self.descriptor() == other.descriptor()
     }
 
     /// Byte offset of the class's slot; 0 unless the page is part of a slab.
@@ -172,6 +188,43 @@ pub unsafe fn set(page: Page, pages: usize, memdesc: Memdesc) {
     debug_assert!(window::contains(page.addr() + (pages - 1) * PAGE));
     // SAFETY: pages that have been given out lie below the horizon; the caller owns all of them.
     unsafe { fill(word(page), pages, memdesc) };
+}
+
+/// The program is about to change what the page is.
+///
+/// # Safety
+/// The page lies below the horizon.
+pub unsafe fn mark_changed(page: Page) {
+    // SAFETY: promised by the caller.
+    // Relaxed, here and below: the page's owner reads it, or whoever has a fence for it (`class/changed.rs`).
+    unsafe { word(page) }.fetch_or(CHANGED, Relaxed);
+}
+
+/// What the program changed of the page is undone.
+///
+/// # Safety
+/// The page lies below the horizon.
+pub unsafe fn unmark_changed(page: Page) {
+    // SAFETY: promised by the caller.
+    unsafe { word(page) }.fetch_and(!CHANGED, Relaxed);
+}
+
+/// Frees of what is in a slab's page take the slow path.
+///
+/// # Safety
+/// A page of a slab that cannot go meanwhile.
+pub unsafe fn hide_slot(page: Page) {
+    // SAFETY: promised by the caller.
+    unsafe { word(page) }.fetch_and(!(u64::MAX << SLOT_SHIFT), Relaxed);
+}
+
+/// They do not.
+///
+/// # Safety
+/// A page of a slab that cannot go meanwhile, whose class has this slot.
+pub unsafe fn show_slot(page: Page, slot: u16) {
+    // SAFETY: promised by the caller.
+    unsafe { word(page) }.fetch_or((slot as u64) << SLOT_SHIFT, Relaxed);
 }
 
 /// From how many words on one instruction writes them faster than a loop (tune).

@@ -8,6 +8,7 @@
 //!   watermark how much dirty free memory may stay
 //!   most     the most of something there ever was
 //!   idle     what of a stock nobody has used      back_off  the time after a scan
+//!   changed  pages that the program has made something else of
 //!   memdesc  one 8-byte word for every page: what it is
 //!   quarter  which part of all who ask somebody belongs to
 //!   window   the range of addresses all of it lies in, and how it grows
@@ -25,6 +26,7 @@ use crate::constants::PAGE;
 pub mod back_off;
 mod buddy;
 pub mod cache;
+pub mod changed;
 mod holes;
 pub mod idle;
 pub mod limit;

@@ -104,8 +104,8 @@ pub fn for_each_slab(slot: u16, mut visit: impl FnMut(usize, usize)) {
     for first in (0..pages).step_by(PAGES) {
         let found = word(first);
         if found.kind() == Kind::Slab
-            && found.slot() == slot
-            && (first..first + PAGES).all(|page| word(page) == found)
+            && (first..first + PAGES).all(|page| word(page).agrees(found))
+            && (first..first + PAGES).any(|page| word(page).slot() == slot)
         {
             visit(found.descriptor(), base + first * PAGE);
         }

@@ -13,6 +13,8 @@
 //! call of the program's goes in steps ([`purge_step`]), so that no call does work that grows with the heap; and
 //! whoever purges looks for dirt under the lock for `PURGE_LOOKS` stretches at a time.
 //!
+//! Pages that the program has changed are mapped anew as they come back (`changed.rs`).
+//!
 //! Every mapping call can fail. Growing is all or nothing, so a failed request leaves the
 //! zone as it was; a block that could not be purged goes back as dirty as it came.
 
@@ -22,6 +24,7 @@ use core::sync::atomic::{AtomicU64, AtomicUsize};
 use super::Page;
 use super::buddy::{self, Buddy, Dirt};
 pub use super::buddy::{Holds, Place};
+use super::changed;
 use super::limit;
 use super::memdesc::{self, Kind, Memdesc};
 use super::most;
@@ -354,6 +357,10 @@ impl Zone {
     ) -> Option<(Page, Holds)> {
         let mut state = self.state()?;
         for (page, pages) in runs {
+            if core::ptr::eq(self, &ZONE) {
+                // SAFETY: promised by the caller.
+                unsafe { changed::restore(page, pages) };
+            }
             let index = state.index(page);
             // SAFETY: promised by the caller. As in `undescribe`.
             unsafe { memdesc::fill(state.window.word(index), 1, Memdesc::of_kind(Kind::Free)) };
@@ -383,6 +390,10 @@ impl Zone {
     /// # Safety
     /// The caller owns the pages and gives them up.
     pub(super) unsafe fn free(&self, page: Page, pages: usize) {
+        if core::ptr::eq(self, &ZONE) {
+            // SAFETY: promised by the caller.
+            unsafe { changed::restore(page, pages) };
+        }
         // SAFETY: promised by the caller.
         unsafe { self.undescribe(page, pages) };
         let mut state = self.state.lock();

@@ -19,11 +19,13 @@
 //! back, or cannot get one, is served from the slabs, block by block.
 
 use crate::class::backlog;
+use crate::class::changed;
 use crate::class::large::{self, LargeRef, Resized};
 use crate::class::large_batch::{self, Freed};
 use crate::class::large_pages;
 use crate::class::marks::Map;
 use crate::class::size_class::{Class, SMALL_MAX};
+use crate::class::slab::Slab;
 use crate::class::verdict::{self, Found};
 use crate::class::work::Work;
 use crate::constants::{PAGE, WINDOW};
@@ -290,9 +292,12 @@ pub fn free_block(addr: usize, call: &str, when: When) {
     let word = memdesc::of(addr);
     match word.kind() {
         Kind::Slab => {
-            let Some(class) = Class::of_slot(word.slot() as usize) else { return };
+            let Some(class) = Slab::class_of(word) else { return };
             if !class.starts_at(addr as u16) {
                 return verdict::bad_address(call, addr);
+            }
+            if word.slot() == 0 {
+                changed::undo(class, addr);
             }
             free_small(class, addr, call, when);
         }
@@ -402,10 +407,13 @@ fn resize_or_move(addr: usize, size: usize) -> *mut u8 {
     let word = memdesc::of(addr);
     let held = match word.kind() {
         Kind::Slab => {
-            let Some(class) = Class::of_slot(word.slot() as usize) else { return null_mut() };
+            let Some(class) = Slab::class_of(word) else { return null_mut() };
             if !class.starts_at(addr as u16) || !is_out(class, addr) {
                 verdict::bad_address(CALL, addr);
                 return null_mut();
+            }
+            if word.slot() == 0 && class.serves(size) {
+                return addr as *mut u8;
             }
             class.size()
         }
@@ -489,7 +497,11 @@ pub fn usable_size_for(addr: usize, call: &str) -> usize {
 #[cold]
 #[inline(never)]
 fn usable_size_slow(addr: usize, call: &str) -> usize {
-    if memdesc::of(addr).kind() == Kind::Large
+    let word = memdesc::of(addr);
+    if let Some(class) = Slab::class_of(word).filter(|class| class.starts_at(addr as u16)) {
+        return class.size();
+    }
+    if word.kind() == Kind::Large
         && let Some(block) = LargeRef::of(addr).filter(|block| block.base() == addr)
     {
         return block.bytes();

@@ -343,11 +343,12 @@ fn take_elapsed(shelf: Option<&mut Contents>, ledger: &mut Ledger) -> Option<Fre
     waiting::open(batch)
 }
 
-/// Makes `block` ready on an open shelf. Surplus is this one, where a taker has the shelf, or another, to make room.
+/// Makes `block` ready on an open shelf. Surplus is this one, where a taker has the shelf or the program has changed what its
+/// pages are, or another, to make room.
 #[inline]
 fn put_on(shelf: Option<&mut Contents>, block: LargeRef, surplus: &mut Freed) {
     match shelf {
-        Some(shelf) if !block.is_outgrown() => shelf.ready.put(block, surplus),
+        Some(shelf) if !block.is_outgrown() && !block.is_changed() => shelf.ready.put(block, surplus),
         _ => surplus.push(block),
     }
 }

@@ -1,0 +1,136 @@
+//! libc's names by which a program changes what its pages are: the call itself, and before it a note of it if the pages are the
+//! heap's (`page/changed.rs`).
+//!
+//! Each makes the system call that libc's would, and answers as it would; none is a cancellation point. Any thread, signal
+//! handlers too. What a program does by `syscall(2)`, or maps over its blocks, is not seen here.
+
+use crate::class::changed;
+use crate::os::map::Attribute;
+use crate::os::syscall::{Errno, syscall};
+use crate::thread::entry;
+use core::ffi::{c_int, c_long, c_uint, c_ulong, c_void};
+
+/// Answers as libc does: -1 and errno for an error.
+fn answer(result: Result<usize, Errno>) -> c_int {
+    match result {
+        Ok(value) => value as c_int,
+        Err(Errno(error)) => {
+            entry::set_errno(error);
+            -1
+        }
+    }
+}
+
+/// Notes a change of `kind`, if it is one.
+fn note(addr: *mut c_void, len: usize, kind: Option<Attribute>) {
+    if let Some(kind) = kind {
+        changed::note(addr as usize, len, kind);
+    }
+}
+
+/// What a page of the heap may be used for is changed by `protection`, unless it is what it was.
+fn access(protection: c_int) -> Option<Attribute> {
+    (protection != libc::PROT_READ | libc::PROT_WRITE).then_some(Attribute::Access)
+}
+
+/// `mprotect(addr, len, protection)`.
+///
+/// # Safety
+/// As libc's.
+#[cfg_attr(feature = "preload", unsafe(no_mangle))]
+pub unsafe extern "C" fn mprotect(addr: *mut c_void, len: usize, protection: c_int) -> c_int {
+    note(addr, len, access(protection));
+    // SAFETY: the caller's promise.
+    answer(unsafe { syscall(libc::SYS_mprotect, [addr as usize, len, protection as usize, 0, 0, 0]) })
+}
+
+/// `pkey_mprotect(addr, len, protection, key)`.
+///
+/// # Safety
+/// As libc's.
+#[cfg_attr(feature = "preload", unsafe(no_mangle))]
+pub unsafe extern "C" fn pkey_mprotect(
+    addr: *mut c_void,
+    len: usize,
+    protection: c_int,
+    key: c_int,
+) -> c_int {
+    if key == -1 {
+        // SAFETY: the caller's promise.
+        return unsafe { mprotect(addr, len, protection) };
+    }
+    note(addr, len, access(protection));
+    note(addr, len, (key != 0).then_some(Attribute::Key));
+    let args = [addr as usize, len, protection as usize, key as usize, 0, 0];
+    // SAFETY: the caller's promise.
+    answer(unsafe { syscall(libc::SYS_pkey_mprotect, args) })
+}
+
+/// `madvise(addr, len, advice)`.
+///
+/// # Safety
+/// As libc's.
+#[cfg_attr(feature = "preload", unsafe(no_mangle))]
+pub unsafe extern "C" fn madvise(addr: *mut c_void, len: usize, advice: c_int) -> c_int {
+    note(addr, len, Attribute::of_advice(advice));
+    // SAFETY: the caller's promise.
+    answer(unsafe { syscall(libc::SYS_madvise, [addr as usize, len, advice as usize, 0, 0, 0]) })
+}
+
+/// `posix_madvise(addr, len, advice)`: returns the error; DONTNEED, which would lose contents, does nothing.
+///
+/// # Safety
+/// As libc's.
+#[cfg_attr(feature = "preload", unsafe(no_mangle))]
+pub unsafe extern "C" fn posix_madvise(addr: *mut c_void, len: usize, advice: c_int) -> c_int {
+    if advice == libc::POSIX_MADV_DONTNEED {
+        return 0;
+    }
+    note(addr, len, Attribute::of_advice(advice));
+    // SAFETY: the caller's promise.
+    match unsafe { syscall(libc::SYS_madvise, [addr as usize, len, advice as usize, 0, 0, 0]) } {
+        Ok(_) => 0,
+        Err(Errno(error)) => error,
+    }
+}
+
+/// `mlock(addr, len)`.
+///
+/// # Safety
+/// As libc's.
+#[cfg_attr(feature = "preload", unsafe(no_mangle))]
+pub unsafe extern "C" fn mlock(addr: *const c_void, len: usize) -> c_int {
+    note(addr.cast_mut(), len, Some(Attribute::Lock));
+    // SAFETY: the caller's promise.
+    answer(unsafe { syscall(libc::SYS_mlock, [addr as usize, len, 0, 0, 0, 0]) })
+}
+
+/// `mlock2(addr, len, flags)`.
+///
+/// # Safety
+/// As libc's.
+#[cfg_attr(feature = "preload", unsafe(no_mangle))]
+pub unsafe extern "C" fn mlock2(addr: *const c_void, len: usize, flags: c_uint) -> c_int {
+    note(addr.cast_mut(), len, Some(Attribute::Lock));
+    // SAFETY: the caller's promise.
+    answer(unsafe { syscall(libc::SYS_mlock2, [addr as usize, len, flags as usize, 0, 0, 0]) })
+}
+
+/// `mbind(addr, len, mode, nodes, most, flags)`, libnuma's.
+///
+/// # Safety
+/// As libnuma's.
+#[cfg_attr(feature = "preload", unsafe(no_mangle))]
+pub unsafe extern "C" fn mbind(
+    addr: *mut c_void,
+    len: c_ulong,
+    mode: c_int,
+    nodes: *const c_ulong,
+    most: c_ulong,
+    flags: c_uint,
+) -> c_long {
+    note(addr, len as usize, (mode != libc::MPOL_DEFAULT).then_some(Attribute::Place));
+    let args = [addr as usize, len as usize, mode as usize, nodes as usize, most as usize, flags as usize];
+    // SAFETY: the caller's promise.
+    c_long::from(answer(unsafe { syscall(libc::SYS_mbind, args) }))
+}
