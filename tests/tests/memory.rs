@@ -284,6 +284,22 @@ fn realloc_gives_back() {
 }
 
 #[test]
+fn advice_dies_with_block() {
+    for mode in MODES {
+        for beside in ["solo", "idle"] {
+            let victim = Victim::new("advice_dies_with_block").arg(beside).env("RCUMALLOC_DEFER", mode);
+            let outcome = victim.run().success();
+            // Locks and merging may be more than this kernel has; the others every one has.
+            assert!(outcome.number("tried") >= 72 && outcome.number("reowned") >= 36, "{outcome}");
+            for figure in ["met", "hidden", "lost_to_reader", "bad_calls"] {
+                assert_eq!(outcome.number(figure), 0, "{figure} {mode} {outcome}");
+            }
+            outcome.below("mappings_growth", 20);
+        }
+    }
+}
+
+#[test]
 fn impossible_requests_scan_nothing() {
     let outcome = Victim::new("impossible_requests").run().success();
     assert_eq!((outcome.number("granted"), outcome.number("scans")), (0, 0), "{outcome}");
