@@ -33,6 +33,10 @@ pub const SLOTS: usize = 65;
 /// 64-bit words of a thread's table.
 pub const TABLE_WORDS: usize = SLOTS * SLOT_BYTES / 8;
 
+/// The same with the word behind it, where a thread cache names its reader's cell, and the tables of threads without one
+/// name none.
+pub const TABLE_AND_READER_WORDS: usize = TABLE_WORDS + 1;
+
 // ---- page --------------------------------------------------------------------------------
 
 /// log2 of the page: the only page size supported, checked at start.

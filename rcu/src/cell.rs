@@ -1,45 +1,39 @@
 //! Readers' cells: one record a thread, its announcements and its read-side sections.
 //!
-//! A [`ReaderCell`] is memory that the embedder gives and that stays a `ReaderCell` for ever
-//! (type-stable): a scanner may look at the cell of a thread that is just exiting. A thread's cell is
-//! registered by its creator before the thread runs, and may be registered again after
-//! [`Reader::exit`](crate::Reader::exit). [`Reader`](crate::Reader) is the safe handle on a registered cell.
+//! A [`ReaderCell`] lies in a block (`block.rs`) and stays a `ReaderCell` for ever (type-stable): a scanner may
+//! look at the cell of a thread that is just exiting. [`Reader`](crate::Reader) is the safe handle on one that
+//! has a reader.
 //!
-//! Who writes what:
+//! A cell is two cache lines, a pair that no other cell shares. Who writes what:
 //!
-//! | word | owner | others |
-//! |---|---|---|
-//! | `nest`, `turn` | plain increments (`arch.rs`) | read them, after a heavy barrier |
-//! | `state` | announcements, going on- and offline, first lock | compare-and-swap a lagging value: park an implicit reader, announce for an explicit one |
-//! | `seen_*` | – | the expediter, under its lock (`questions.rs`) |
-//! | `claimed` | exit | register |
+//! | line | word | owner | others |
+//! |---|---|---|---|
+//! | owner's | `nest`, `turn` | plain increments at every section (`arch.rs`) | read them, after a heavy barrier |
+//! | | `domain`, `said_offline` | on- and offline | – |
+//! | others' | `announced` | raises it: announcements, coming online | an expediter raises it for an explicit reader |
+//! | | `parked` | lowers it when it comes back | an expediter raises it, having cleared the active bit |
+//! | | `seen`, `looked_at`, `ran_ns` | – | expediters: what they found (`expedite.rs`, `asleep.rs`) |
+//! | | `reached` | – | scanners: all cells before this one need not be waited for (`readers.rs`) |
+//! | | `block`, `index`, `tid` | – | who registers the reader |
 //!
-//! `state` is the sequence last announced, shifted up by three, with three flags. A reader is
-//! *settled* for period `s`, that is, `s` need not wait for it, if it is offline or parked or has
-//! announced `s` or later. Once settled for `s` it may be seen unsettled again only through a signal
-//! handler that announced in between; that costs time, never safety.
+//! A reader is *settled* for period `s`, that is, `s` need not wait for it, if its active bit in the block is
+//! clear or it has announced `s` or later. What is announced only grows: `announced` is changed by taking the
+//! maximum, so an announcement that a signal handler or an expediter overtook takes nothing back.
 //!
 //! Everything a reader does outside `lock`/`unlock` is a slow path. It may all be interrupted by a
-//! signal handler that opens sections of its own.
+//! signal handler that opens sections of its own. (A handler must not call `offline` or `online`.)
 
 use crate::arch;
+use crate::block::ReaderBlock;
 use crate::cookie::in_flight;
 use crate::domain::Domain;
 use crate::misuse::Misuse;
 use crate::sync::{
-    AtomicBool, AtomicI32, AtomicPtr, AtomicU32, AtomicU64,
+    AtomicBool, AtomicI32, AtomicPtr, AtomicU64,
     Ordering::{AcqRel, Acquire, Relaxed, Release, SeqCst},
     const_unless_loom, fence,
 };
-
-/// The thread has called `read_lock` at least once: it is never parked.
-pub(crate) const EXPLICIT: u64 = 1;
-/// The reader announced that it holds nothing and will hold nothing until it says so.
-pub(crate) const OFFLINE: u64 = 2;
-/// An expedite found this implicit reader lagging; nobody waits for it until it announces again.
-pub(crate) const PARKED: u64 = 4;
-pub(crate) const FLAGS: u64 = 7;
-pub(crate) const STATE_SHIFT: u32 = 3;
+use core::sync::atomic::{AtomicPtr as PlainPtr, AtomicU32 as PlainU32, AtomicU64 as PlainU64};
 
 /// What `nest` idles at in the cold mode. Half of the range lies on either side of it.
 const BIAS: i32 = i32::MIN / 2;
@@ -48,11 +42,7 @@ const MAX_NESTING: i32 = 1 << 29;
 /// Outermost unlocks between two announcements that a reader makes of its own accord, so that periods
 /// end without a membarrier even where a thread does nothing but read. 1024 spread the cost of one
 /// announcement (tens of ns) below what a clock can see.
-const TURN: i32 = if cfg!(loom) { 2 } else { 1024 };
-
-/// `claimed` of a cell without a reader. Otherwise it is the generation of the domain (1 and up, counting
-/// forks) that the reader was registered in.
-const FREE: u32 = 0;
+pub(crate) const TURN: i32 = if cfg!(loom) { 2 } else { 1024 };
 
 /// The depth of the section that a value of `nest` stands for.
 pub(crate) const fn depth(nest: i32) -> i32 {
@@ -64,35 +54,38 @@ pub(crate) const fn is_cold(nest: i32) -> bool {
     nest < 0
 }
 
-/// The record of one reader. The embedder provides the memory, for ever; see [`Domain::register`].
-#[repr(C, align(64))]
+/// The record of one reader. Zero bytes are a valid one without a reader.
+#[repr(C, align(128))]
 pub struct ReaderCell {
     pub(crate) nest: AtomicI32,
     pub(crate) turn: AtomicI32,
-    pub(crate) state: AtomicU64,
     domain: AtomicPtr<Domain>,
-    /// The owner said `offline`, from just before it shows in `state` until `online`: a section opened
+    /// The owner said `offline`, from just before its bit is cleared until `online`: a section opened
     /// meanwhile stays in the cold mode and goes back offline at its end. Owner only.
     said_offline: AtomicBool,
-    // What scanners and the expediter write lies on the second cache line.
-    pub(crate) second_line: SecondLine,
+    pub(crate) others: OthersLine,
 }
 
 #[repr(C, align(64))]
-pub(crate) struct SecondLine {
-    next: AtomicPtr<ReaderCell>,
-    claimed: AtomicU32,
-    linked: AtomicBool,
-    id: AtomicU32,
-    tid: AtomicU32,
-    /// The period for which `seen_turn` was read, after that period's heavy barrier; 0: none.
-    pub(crate) seen_period: AtomicU64,
-    pub(crate) seen_turn: AtomicI32,
+pub(crate) struct OthersLine {
+    pub(crate) announced: AtomicU64,
+    pub(crate) parked: AtomicBool,
+    /// How far the reader's sections had come when an expediter looked, and in which period.
+    pub(crate) seen: AtomicU64,
+    /// The period in which every cell before this one was found settled.
+    pub(crate) reached: AtomicU64,
+    // What follows orders nothing by itself and is not loom's.
+    pub(crate) ran_ns: PlainU64,
+    pub(crate) looked_at: PlainU64,
+    block: PlainPtr<ReaderBlock>,
+    index: PlainU32,
+    tid: PlainU32,
 }
 
 const _: () = {
     assert!(core::mem::offset_of!(ReaderCell, nest) == 0);
     assert!(core::mem::offset_of!(ReaderCell, turn) == 4 || cfg!(loom));
+    assert!(core::mem::offset_of!(ReaderCell, others) == 64 || cfg!(loom));
     assert!(core::mem::size_of::<ReaderCell>() == 128 || cfg!(loom));
 };
 
@@ -108,19 +101,20 @@ impl ReaderCell {
         #[must_use]
         pub fn new() -> ReaderCell {
             ReaderCell {
-                nest: AtomicI32::new(BIAS),
-                turn: AtomicI32::new(-TURN),
-                state: AtomicU64::new(OFFLINE),
+                nest: AtomicI32::new(0),
+                turn: AtomicI32::new(0),
                 domain: AtomicPtr::new(core::ptr::null_mut()),
                 said_offline: AtomicBool::new(false),
-                second_line: SecondLine {
-                    next: AtomicPtr::new(core::ptr::null_mut()),
-                    claimed: AtomicU32::new(FREE),
-                    linked: AtomicBool::new(false),
-                    id: AtomicU32::new(0),
-                    tid: AtomicU32::new(0),
-                    seen_period: AtomicU64::new(0),
-                    seen_turn: AtomicI32::new(0),
+                others: OthersLine {
+                    announced: AtomicU64::new(0),
+                    parked: AtomicBool::new(false),
+                    seen: AtomicU64::new(0),
+                    reached: AtomicU64::new(0),
+                    ran_ns: PlainU64::new(0),
+                    looked_at: PlainU64::new(0),
+                    block: PlainPtr::new(core::ptr::null_mut()),
+                    index: PlainU32::new(0),
+                    tid: PlainU32::new(0),
                 },
             }
         }
@@ -132,8 +126,19 @@ impl ReaderCell {
         unsafe { &*self.domain.load(Relaxed) }
     }
 
+    /// The block it lies in.
+    pub(crate) fn block(&self) -> &'static ReaderBlock {
+        // SAFETY: as `domain`; the value never changes once it is set.
+        unsafe { &*self.others.block.load(Relaxed) }
+    }
+
+    /// Its number in the block.
+    pub(crate) fn index(&self) -> usize {
+        self.others.index.load(Relaxed) as usize
+    }
+
     /// The light half of the heavy barrier where it has to be spelled out; see `arch.rs`.
-    #[cfg(any(loom, miri, rcu_tsan))]
+    #[cfg(any(miri, rcu_tsan))]
     pub(crate) fn light_barrier(&self) {
         if !self.domain().is_fenced() {
             fence(SeqCst);
@@ -142,85 +147,62 @@ impl ReaderCell {
 
     // ---- registration ----
 
-    /// Takes the cell for a new reader; false if it has one. The rest is the domain's business.
-    pub(crate) fn claim(&self, domain: &'static Domain, tid: u32, generation: u32) -> bool {
-        let claimed = &self.second_line.claimed;
-        let seen = claimed.load(Relaxed);
-        // Acquire pairs with the release store in `release_claim`: the previous owner's last
-        // writes are behind us.
-        if seen == generation || claimed.compare_exchange(seen, generation, Acquire, Relaxed).is_err() {
-            return false;
-        }
-        if seen != FREE {
-            // A fork cut the registration off before the cell was in the list, where
-            // `after_fork_in_child` would have found it.
-            self.second_line.linked.store(false, Relaxed);
-        }
+    /// Makes the cell ready for a new reader. By whoever has taken it from its block.
+    pub(crate) fn claim(&self, domain: &'static Domain, block: &'static ReaderBlock, index: usize, tid: u32) {
         self.domain.store(core::ptr::from_ref(domain).cast_mut(), Relaxed);
+        self.others.block.store(core::ptr::from_ref(block).cast_mut(), Relaxed);
+        self.others.index.store(index as u32, Relaxed);
         self.nest.store(BIAS, Relaxed);
         self.turn.store(-TURN, Relaxed);
-        // Still offline, but no longer explicit: that was the previous owner.
-        self.state.store(OFFLINE, Relaxed);
         self.said_offline.store(false, Relaxed);
-        self.second_line.tid.store(tid, Relaxed);
-        true
-    }
-
-    fn release_claim(&self) {
-        self.second_line.claimed.store(FREE, Release); // pairs with `claim`
-    }
-
-    /// The first call links the cell into its domain's list; later ones return false.
-    pub(crate) fn link_once(&self, id: impl FnOnce() -> u32) -> bool {
-        // Only the claimer comes here, and `claim`/`release_claim` order one claimer after the other.
-        if self.second_line.linked.load(Relaxed) {
-            return false;
-        }
-        self.second_line.linked.store(true, Relaxed);
-        self.second_line.id.store(id(), Relaxed);
-        true
-    }
-
-    pub(crate) fn next(&self) -> &AtomicPtr<ReaderCell> {
-        &self.second_line.next
-    }
-
-    pub(crate) fn id(&self) -> u32 {
-        self.second_line.id.load(Relaxed)
-    }
-
-    pub(crate) fn tid(&self) -> u32 {
-        self.second_line.tid.load(Relaxed)
-    }
-
-    /// In the only thread of a forked child: forgets the thread that owned this cell.
-    pub(crate) fn forget_owner(&self) {
-        self.nest.store(BIAS, Relaxed);
-        self.state.store(OFFLINE, Relaxed);
-        self.release_claim();
-    }
-
-    /// In the only thread of a forked child: this reader is the one that lives on.
-    pub(crate) fn survive(&self, generation: u32, tid: u32) {
-        self.second_line.claimed.store(generation, Relaxed);
+        self.others.parked.store(false, Relaxed);
+        self.others.looked_at.store(0, Relaxed);
         self.set_tid(tid);
     }
 
+    pub(crate) fn id(&self) -> u32 {
+        self.block().first() + self.others.index.load(Relaxed)
+    }
+
+    pub(crate) fn tid(&self) -> u32 {
+        self.others.tid.load(Relaxed)
+    }
+
     pub(crate) fn set_tid(&self, tid: u32) {
-        self.second_line.tid.store(tid, Relaxed);
+        self.others.tid.store(tid, Relaxed);
     }
 
     // ---- what scanners ask ----
 
+    /// True if the reader has announced `period` or a later one.
+    pub(crate) fn has_announced(&self, period: u64) -> bool {
+        // Acquire pairs with the releases of `raise`: whatever the reader did in sections before
+        // that announcement happened before.
+        self.others.announced.load(Acquire) >= period
+    }
+
     /// True if period `period` need not wait for this reader.
+    ///
+    /// The bit is read first. A reader that goes offline and comes back clears its bit, raises its announcement and
+    /// sets its bit; read the other way round, with that in between, it would look as if it lagged, to a scan
+    /// that is perhaps the last one.
     pub(crate) fn settled(&self, period: u64) -> bool {
-        // Acquire pairs with the release stores of `announce`, `go_offline` and `announce_for`:
-        // whatever the reader did in sections before that announcement happened before.
-        is_settled(self.state.load(Acquire), period)
+        !self.is_active() || self.has_announced(period)
+    }
+
+    pub(crate) fn is_active(&self) -> bool {
+        self.block().is_active(self.index())
     }
 
     pub(crate) fn depth(&self) -> u32 {
         depth(self.nest.load(Relaxed)).max(0) as u32
+    }
+
+    /// Announces `period`, by the owner or for it. A maximum: what was announced is not taken back.
+    pub(crate) fn raise(&self, period: u64) {
+        // Release: the sections that ended happened before, and those of which an expediter knows by the
+        // acquire loads in `is_quiet`; pairs with `has_announced`.
+        self.others.announced.fetch_max(period, AcqRel);
     }
 
     // ---- the owner's slow paths ----
@@ -229,16 +211,15 @@ impl ReaderCell {
     #[cold]
     #[inline(never)]
     pub(crate) fn lock_slow(&self) {
-        let domain = self.domain();
-        let state = self.state.load(Relaxed);
-        if state & EXPLICIT == 0 {
-            domain.on_first_lock();
+        let (domain, block, index) = (self.domain(), self.block(), self.index());
+        if !block.is_explicit_and_active(index) {
+            if !block.is_explicit(index) {
+                domain.on_first_lock();
+            }
+            self.come_online(true);
         }
-        if state & (EXPLICIT | OFFLINE) != EXPLICIT {
-            self.come_online(EXPLICIT);
-        }
-        // The cold mode's own fence, between the stores to `nest` and `state` and the section's
-        // accesses. Pairs with the fences of scanners, at the head of `try_complete` and `expedite`:
+        // The cold mode's own fence, between the store to `nest` and the active bit, and the section's
+        // accesses. Pairs with the fences of scanners, in `laggard_of` and `Barrier::heavy`:
         // either the scan sees this reader, or the section sees what was unlinked before the period.
         fence(SeqCst);
         if domain.is_fenced() || self.said_offline.load(Relaxed) {
@@ -247,10 +228,17 @@ impl ReaderCell {
         // Leave the cold mode. A signal handler may come in between and do it for us.
         loop {
             let nest = self.nest.load(Relaxed);
-            if !is_cold(nest) || self.nest.compare_exchange(nest, nest - BIAS, Relaxed, Relaxed).is_ok() {
-                return;
+            if is_cold(nest) && self.nest.compare_exchange(nest, nest - BIAS, Relaxed, Relaxed).is_err() {
+                continue;
             }
+            break;
         }
+        // Between the swap and what this section and those of the fast mode behind it read. Where membarrier
+        // is lost at this moment, an expediter goes by its own fence and judges cold readers. Either it
+        // sees that this one is not cold any more, or its fence came first, and we see what was unlinked. (A
+        // handler's section between the swap and this fence leans on the swap being a locked instruction, which
+        // on x86 is a full fence itself.)
+        fence(SeqCst);
     }
 
     /// Behind a decrement of `nest` that did not come out as 0.
@@ -265,6 +253,8 @@ impl ReaderCell {
         }
         match nest.wrapping_sub(BIAS) {
             0 => {
+                // A handler's sections between the two lines are not counted. That makes an expediter ask once
+                // more, and never take an open section for one that has ended: none is open here.
                 let turn = self.turn.load(Relaxed) + 1;
                 self.turn.store(turn, Release); // as the increment in `arch::unlock`
                 if self.said_offline.load(Relaxed) {
@@ -300,27 +290,31 @@ impl ReaderCell {
     #[inline]
     pub(crate) fn quiescent_state(&self) {
         // That later sections see what was unlinked before the period began is the work of the fence
-        // behind the announcement, in `try_complete`.
+        // behind the announcement, in `laggard_of`.
         let sequence = self.domain().sequence(Acquire);
-        let state = self.state.load(Relaxed);
-        let nothing_to_say = !in_flight(sequence) || is_settled(state, sequence);
-        if nothing_to_say && state & PARKED == 0 {
+        let nothing_to_say = !in_flight(sequence) || self.others.announced.load(Relaxed) >= sequence;
+        if nothing_to_say && !self.others.parked.load(Relaxed) {
             return;
         }
-        self.announce(sequence, state);
+        self.announce(sequence);
     }
 
     #[cold]
     #[inline(never)]
-    fn announce(&self, sequence: u64, state: u64) {
-        if state & OFFLINE != 0 || self.depth() != 0 {
+    fn announce(&self, sequence: u64) {
+        if self.said_offline.load(Relaxed) || self.depth() != 0 {
             return;
         }
         if self.domain().is_fenced() {
             self.enter_cold_mode();
         }
-        self.set_state(sequence << STATE_SHIFT);
-        // `try_complete` begins with a full fence. It stands between this store and its scan, so of
+        self.raise(sequence);
+        if self.others.parked.load(Relaxed) {
+            // First: an expediter parks and then says so. One that does both in between is heard next time.
+            self.others.parked.store(false, Relaxed);
+            self.block().arrive(self.index(), false);
+        }
+        // `laggard_of` begins with a full fence. It stands between this store and its scan, so of
         // two readers announcing at once one sees the other's store; and between the load of the
         // sequence and later sections, which therefore see what was unlinked before that period.
         if in_flight(sequence) {
@@ -334,27 +328,17 @@ impl ReaderCell {
         let _ = self.nest.compare_exchange(0, BIAS, Release, Relaxed);
     }
 
-    /// Says that the reader may hold references from now on.
-    pub(crate) fn come_online(&self, flags: u64) {
-        let sequence = self.domain().sequence(Acquire);
-        let _ = self.state.fetch_update(AcqRel, Relaxed, |seen| {
-            // A thread's first lock finds it online: what it has not announced it must still announce,
-            // for an announcement without a scan may be the last one, and nobody would end the period.
-            let announced =
-                if seen & (OFFLINE | PARKED) != 0 { sequence << STATE_SHIFT } else { seen & !FLAGS };
-            Some(announced | seen & EXPLICIT | flags)
-        });
+    /// Says that the reader may hold references from now on; `locks`: and that it is explicit.
+    pub(crate) fn come_online(&self, locks: bool) {
+        // A thread's first lock finds it online: what it has not announced it must still announce,
+        // for an announcement without a scan may be the last one, and nobody would end the period.
+        if !self.is_active() {
+            // Before the bit: who sees it waits for no period that did not wait so far.
+            self.raise(self.domain().sequence(Acquire));
+        }
+        self.block().arrive(self.index(), locks);
         // No fence: a reader that was not waited for is in the cold mode, and the fence of its first
-        // section, in `lock_slow`, stands between this store and what that section reads.
-    }
-
-    /// The owner's change of its own `state`. EXPLICIT is taken over from the word itself: a copy read
-    /// earlier may be older than a signal handler's first lock, and a reader that has left the cold mode
-    /// without EXPLICIT would be parked inside its sections.
-    fn set_state(&self, state: u64) {
-        // Release: the sections that ended happened before; pairs with `settled`. A swap and not a
-        // store also because `park` and `announce_for` may be under way.
-        let _ = self.state.fetch_update(AcqRel, Relaxed, |seen| Some(state | seen & EXPLICIT));
+        // section, in `lock_slow`, stands between the bit and what that section reads.
     }
 
     fn go_offline(&self) {
@@ -362,8 +346,8 @@ impl ReaderCell {
         // sections in the fast mode do not come online. The release in `enter_cold_mode` keeps the order.
         self.said_offline.store(true, Relaxed);
         self.enter_cold_mode();
-        self.set_state(OFFLINE);
-        // Pairs with the fence in `try_complete` of whoever starts a period: either that scan sees
+        self.block().depart(self.index());
+        // Pairs with the fence in `laggard_of` of whoever starts a period: either that scan sees
         // us offline, or we see its period and complete it.
         fence(SeqCst);
         let domain = self.domain();
@@ -386,21 +370,21 @@ impl ReaderCell {
     pub(crate) fn online(&self) {
         // First, and also inside a section that was opened while offline: it stays online then.
         self.said_offline.store(false, Relaxed);
-        if self.state.load(Relaxed) & (OFFLINE | PARKED) != 0 {
-            self.come_online(0);
+        if !self.is_active() {
+            self.come_online(false);
         }
     }
 
     pub(crate) fn is_explicit(&self) -> bool {
-        self.state.load(Relaxed) & EXPLICIT != 0
+        self.block().is_explicit(self.index())
     }
 
     pub(crate) fn is_offline(&self) -> bool {
-        self.state.load(Relaxed) & OFFLINE != 0
+        self.said_offline.load(Relaxed) && !self.is_active()
     }
 
     pub(crate) fn is_parked(&self) -> bool {
-        self.state.load(Relaxed) & PARKED != 0
+        !self.said_offline.load(Relaxed) && !self.is_active()
     }
 
     /// `read_lock` for callers that cannot hold a guard, such as a C interface.
@@ -455,10 +439,6 @@ impl ReaderCell {
             self.nest.store(BIAS, Release);
         }
         self.go_offline();
-        self.release_claim();
+        self.block().free(self.index());
     }
-}
-
-fn is_settled(state: u64, period: u64) -> bool {
-    state & (OFFLINE | PARKED) != 0 || state >> STATE_SHIFT >= period
 }

@@ -120,8 +120,10 @@ impl Recorder {
         count(&self.expedited);
     }
 
-    pub(crate) fn parked(&self) {
-        count(&self.parked);
+    pub(crate) fn parked(&self, readers: u32) {
+        if readers != 0 {
+            self.parked.fetch_add(readers.into(), Relaxed);
+        }
     }
 
     pub(crate) fn membarrier(&self) {

@@ -6,69 +6,92 @@
 //!
 //! **Why a scan that ends a period cannot miss a reader.** A writer unlinks a block, executes a full
 //! fence (in `snapshot`) and reads the sequence; the period that its cookie needs starts later. A
-//! scanner of that period reads the sequence, then executes a full fence (head of `try_complete`
-//! and `expedite`), then looks at the readers. A reader that registers, comes online or is unparked
-//! writes its record, executes a full fence in its first section's `lock_slow`, then reads. Fences
-//! are totally ordered: if the reader's comes first, the scanner sees the reader; if the writer's comes
-//! first, the reader does not find the block. The writer's comes before the scanner's, so one of the two
-//! holds.
+//! scanner of that period reads the sequence, then executes a full fence (head of `laggard_of`), then looks at
+//! the readers. A reader that registers, comes online or was parked sets its bit, executes a full fence in its
+//! first section's `lock_slow`, then reads. Fences are totally ordered: if the reader's comes first, the
+//! scanner sees the reader; if the writer's comes first, the reader does not find the block. The writer's comes
+//! before the scanner's, so one of the two holds. It holds for each look by itself, so a scan may go on where
+//! another thread's of the same period stopped (`readers.rs`).
 //!
 //! **Why the last announcement always ends the period.** Every announcer stores its announcement,
-//! executes the fence at the head of `try_complete`, and scans until the first reader that is not
+//! executes the fence at the head of `laggard_of`, and scans until the first reader that is not
 //! settled. Order the announcers by their fences: the last one sees the stores of all the others, so
 //! its scan runs to the end. Going offline, exiting, parking and announcing for another follow
-//! the same rule. The reader at which a scan stopped is kept as a *laggard hint*: looked at first next
-//! time, it makes an announcement that cannot be the last one cost two loads instead of a scan. A
-//! wrong hint costs a scan, never a mistake.
+//! the same rule: the bit or the announcement first, then the fence, then the scan. Where a scan begins makes no
+//! difference to this: it begins late only where those before were settled, and who is settled for a period stays it
+//! or arrives anew, and then announces itself once more.
 //!
-//! The list of readers is in `readers.rs`, what the embedder installs in `hooks.rs`.
+//! The readers are in `readers.rs`, waiting in `wait.rs`.
 
 use core::sync::atomic::AtomicPtr as PlainPtr;
-use core::sync::atomic::AtomicU32 as PlainU32;
 use core::sync::atomic::AtomicU64 as PlainU64;
 
+use crate::block::{ReaderBlock, SLOTS, Summary};
 use crate::cell::ReaderCell;
 use crate::clock;
 use crate::cookie::{Cookie, in_flight};
 use crate::counters::{Recorder, TIMED};
 use crate::demand::Demand;
-use crate::expedite::Asks;
-use crate::hooks::BarrierHooks;
+use crate::expedite::{Asks, Gate};
 use crate::membarrier::Barrier;
 use crate::misuse::Misuse;
-use crate::reader::Reader;
 use crate::stall::Stalled;
 use crate::sync::{
-    AtomicBool, AtomicPtr, AtomicU32, AtomicU64, Ordering,
-    Ordering::{AcqRel, Acquire, Relaxed, Release, SeqCst},
+    AtomicPtr, AtomicU32, AtomicU64, Ordering,
+    Ordering::{AcqRel, Acquire, Relaxed, SeqCst},
     const_unless_loom, fence,
 };
-use crate::wait;
 
 /// One independent set of readers and grace periods. Make it a `static`.
-#[repr(align(64))]
+#[repr(C, align(64))]
 pub struct Domain {
-    /// See `cookie.rs`. Alone with what is as hot on its cache line: every slow path reads it.
+    /// See `cookie.rs`. Alone on its cache line: every slow path of every thread reads it.
     sequence: AtomicU64,
+    pub(crate) edges: Edges,
+    pub(crate) scans: Scans,
+    /// Read by every scan, written when a reader comes or goes.
+    pub(crate) summary: Summary,
+    pub(crate) blocks: [AtomicPtr<ReaderBlock>; SLOTS],
+    pub(crate) settings: Settings,
+    pub(crate) recorder: Recorder,
+}
+
+/// Written about once a period, by those who begin and end it.
+#[repr(C, align(64))]
+pub(crate) struct Edges {
     /// The largest cookie sequence that `start_poll` promised. At most one period beyond the next.
     pub(crate) needed: AtomicU64,
-    pub(crate) readers: AtomicPtr<ReaderCell>,
-    /// The reader at which the last scan stopped, or null. Never relied on, so not a loom atomic.
-    laggard: PlainPtr<ReaderCell>,
-    tag: u8,
-    pub(crate) next_id: AtomicU32,
-    /// Counts the forks that led to this process, from 1. Written only where there is one thread, so not
-    /// a loom atomic.
-    pub(crate) generation: PlainU32,
     /// When the youngest period began, or somebody last tried to begin one: ns of the monotonic clock, to the tick
     /// of the coarse one unless the period is timed.
     started_at: PlainU64,
-    pub(crate) expediting: AtomicBool,
+}
+
+/// Written by scans and expedites that find something new.
+#[repr(C, align(64))]
+pub(crate) struct Scans {
+    /// The reader at which the last scan stopped, or null. Never relied on, so not a loom atomic.
+    pub(crate) laggard: PlainPtr<ReaderCell>,
+    /// The youngest period in which every thread has executed a heavy barrier.
+    pub(crate) barrier_in: AtomicU64,
+    pub(crate) gate: Gate,
+}
+
+/// Read by slow paths, hardly ever written.
+#[repr(C, align(64))]
+pub(crate) struct Settings {
     pub(crate) barrier: Barrier,
-    pub(crate) recorder: Recorder,
+    tag: u8,
     pub(crate) misuse_handler: PlainPtr<()>,
     pub(crate) first_lock_hook: PlainPtr<()>,
 }
+
+const _: () = {
+    assert!(core::mem::offset_of!(Domain, sequence) == 0);
+    assert!(core::mem::offset_of!(Domain, edges) == 64 || cfg!(loom));
+    assert!(core::mem::offset_of!(Domain, scans) == 128 || cfg!(loom));
+    assert!(core::mem::offset_of!(Domain, summary) == 192 || cfg!(loom));
+    assert!(core::mem::offset_of!(Domain, blocks) == 256 || cfg!(loom));
+};
 
 impl Domain {
     const_unless_loom! {
@@ -79,18 +102,21 @@ impl Domain {
             assert!(tag != 0, "tag 0 is what a cookie that nobody handed out would carry");
             Domain {
                 sequence: AtomicU64::new(0),
-                needed: AtomicU64::new(0),
-                readers: AtomicPtr::new(core::ptr::null_mut()),
-                laggard: PlainPtr::new(core::ptr::null_mut()),
-                tag,
-                next_id: AtomicU32::new(0),
-                generation: PlainU32::new(1),
-                started_at: PlainU64::new(0),
-                expediting: AtomicBool::new(false),
-                barrier: Barrier::new(),
+                edges: Edges { needed: AtomicU64::new(0), started_at: PlainU64::new(0) },
+                scans: Scans {
+                    laggard: PlainPtr::new(core::ptr::null_mut()),
+                    barrier_in: AtomicU64::new(0),
+                    gate: Gate(AtomicU32::new(0)),
+                },
+                summary: Summary::new(),
+                blocks: nothing(),
+                settings: Settings {
+                    barrier: Barrier::new(),
+                    tag,
+                    misuse_handler: PlainPtr::new(core::ptr::null_mut()),
+                    first_lock_hook: PlainPtr::new(core::ptr::null_mut()),
+                },
                 recorder: Recorder::new(),
-                misuse_handler: PlainPtr::new(core::ptr::null_mut()),
-                first_lock_hook: PlainPtr::new(core::ptr::null_mut()),
             }
         }
     }
@@ -98,19 +124,19 @@ impl Domain {
     /// Tests whether membarrier can be trusted and registers for it. Until then, and where it
     /// cannot, readers execute a fence at every outermost lock. Idempotent; any thread, any time.
     pub fn init(&self) {
-        self.barrier.probe();
+        self.settings.barrier.probe();
     }
 
     /// As [`init`](Domain::init), for a process that must not use membarrier.
     pub fn init_without_membarrier(&self) {
-        self.barrier.give_up();
+        self.settings.barrier.give_up();
     }
 
     /// True where readers execute a fence at every outermost lock because membarrier is absent,
     /// refused, found lying, or not probed yet.
     #[must_use]
     pub fn is_fenced(&self) -> bool {
-        self.barrier.is_fenced()
+        self.settings.barrier.is_fenced()
     }
 
     // ---- cookies ----
@@ -127,7 +153,7 @@ impl Domain {
         // What the caller unlinked before, no section that begins in a period that starts after the
         // load below can find. Pairs with the fences listed at the head of this file.
         fence(SeqCst);
-        Cookie::after(self.sequence(Acquire), self.tag)
+        Cookie::after(self.sequence(Acquire), self.settings.tag)
     }
 
     /// A cookie that elapses when a whole grace period has passed, and the promise that this
@@ -138,10 +164,10 @@ impl Domain {
         // `ensure` would need one. A need that is read here and a period still in flight behind the
         // fence mean that whoever ends this period, with a fence between its swap and its look at
         // `needed`, sees the need. (Idle, it would prove nothing: who wrote it may not have looked yet.)
-        let promised = self.needed.load(Relaxed);
+        let promised = self.edges.needed.load(Relaxed);
         fence(SeqCst); // as in `snapshot`
         let sequence = self.sequence(Acquire);
-        let cookie = Cookie::after(sequence, self.tag);
+        let cookie = Cookie::after(sequence, self.settings.tag);
         if !in_flight(sequence) || promised < cookie.sequence() {
             self.ensure(cookie);
         }
@@ -156,7 +182,7 @@ impl Domain {
     pub fn poll(&self, cookie: Cookie) -> bool {
         // Acquire pairs with the release in `complete`: every section that the period waited for
         // happened before the caller reuses the memory.
-        if cookie.tag() == self.tag && self.sequence(Acquire) >= cookie.sequence() {
+        if cookie.tag() == self.settings.tag && self.sequence(Acquire) >= cookie.sequence() {
             return true;
         }
         self.check(cookie);
@@ -165,14 +191,14 @@ impl Domain {
 
     /// True if this domain may have handed `cookie` out.
     pub(crate) fn issued(&self, cookie: Cookie) -> bool {
-        let newest = Cookie::after(self.sequence(Acquire), self.tag);
-        cookie.tag() == self.tag && cookie.sequence() <= newest.sequence() && cookie.is_even()
+        let newest = Cookie::after(self.sequence(Acquire), self.settings.tag);
+        cookie.tag() == self.settings.tag && cookie.sequence() <= newest.sequence() && cookie.is_even()
     }
 
     #[cold]
     fn check(&self, cookie: Cookie) {
         if !self.issued(cookie) {
-            self.misuse(Misuse::StrangeCookie { cookie, tag: self.tag });
+            self.misuse(Misuse::StrangeCookie { cookie, tag: self.settings.tag });
         }
     }
 
@@ -181,8 +207,8 @@ impl Domain {
     /// Makes sure that a period that fulfils `cookie` is in flight or will start by itself.
     pub(crate) fn ensure(&self, cookie: Cookie) {
         let target = cookie.sequence();
-        if self.needed.load(Relaxed) < target {
-            self.needed.fetch_max(target, Relaxed);
+        if self.edges.needed.load(Relaxed) < target {
+            self.edges.needed.fetch_max(target, Relaxed);
         }
         // Between the store to `needed` and the load of the sequence; pairs with the second fence of
         // `try_complete`, between the store to the sequence and the load of `needed`: either whoever
@@ -205,8 +231,8 @@ impl Domain {
         // Before the swap, or `stalled` could see the new period with the age of the one before; a
         // maximum, or a thread that is late with an old time could make a young period look stalled.
         let now = if is_timed(sequence) { clock::now_ns() } else { clock::coarse_ns() };
-        if self.started_at.load(Relaxed) < now {
-            self.started_at.fetch_max(now, Relaxed);
+        if self.edges.started_at.load(Relaxed) < now {
+            self.edges.started_at.fetch_max(now, Relaxed);
         }
         // Nothing is handed over here: the fences do that. The acquire half keeps what ended the periods
         // so far behind us, the release half passes it and `started_at` on.
@@ -218,40 +244,23 @@ impl Domain {
         let mut period = period;
         let mut ended = false;
         loop {
-            // See the head of this file: behind the caller's announcement and behind the load that
-            // found `period` in flight, before the scan.
-            fence(SeqCst);
+            // Begins with a fence; see the head of this file: behind the caller's announcement and behind the
+            // load that found `period` in flight, before the scan.
             if self.laggard_of(period).is_some() || !self.complete(period) {
                 return ended;
             }
             ended = true;
             // Pairs with the fence in `ensure`.
             fence(SeqCst);
-            if self.needed.load(Relaxed) <= period + 1 || !self.begin(period + 1) {
+            if self.edges.needed.load(Relaxed) <= period + 1 || !self.begin(period + 1) {
                 return ended;
             }
             period += 2;
         }
     }
 
-    /// A reader that `period` has to wait for.
-    fn laggard_of(&self, period: u64) -> Option<&ReaderCell> {
-        let hint = self.laggard.load(Acquire);
-        // SAFETY: the hint is null or a cell of the list, and cells are never unmapped.
-        if let Some(cell) = unsafe { hint.as_ref() }
-            && !cell.settled(period)
-        {
-            return Some(cell);
-        }
-        let laggard = self.readers().find(|cell| !cell.settled(period));
-        if let Some(cell) = laggard {
-            self.laggard.store(core::ptr::from_ref(cell).cast_mut(), Release);
-        }
-        laggard
-    }
-
     fn complete(&self, period: u64) -> bool {
-        let started_at = self.started_at.load(Relaxed);
+        let started_at = self.edges.started_at.load(Relaxed);
         // Release pairs with `poll`; acquire is the scan's: each settled reader's sections happened
         // before, through the acquire load of its state.
         if self.sequence.compare_exchange(period, period + 1, AcqRel, Relaxed).is_err() {
@@ -285,38 +294,6 @@ impl Domain {
         }
     }
 
-    /// Waits until a whole grace period has passed. `me` is the calling thread's reader in this
-    /// domain, if it has one; it goes offline for the wait. Waits for announcements first; where
-    /// readers do not announce within [`PATIENCE_NS`](crate::PATIENCE_NS) it expedites.
-    ///
-    /// Inside a section of the calling thread this would wait for ever: misuse, and the process ends.
-    pub fn synchronize(&self, me: Option<&Reader>) {
-        self.cond_synchronize(self.snapshot(), me);
-    }
-
-    /// As [`synchronize`](Domain::synchronize), expediting from the beginning.
-    pub fn synchronize_expedited(&self, me: Option<&Reader>) {
-        self.cond_synchronize_expedited(self.snapshot(), me);
-    }
-
-    /// Waits until `cookie` has elapsed; returns at once if it has.
-    pub fn cond_synchronize(&self, cookie: Cookie, me: Option<&Reader>) {
-        wait::until_elapsed(self, cookie, me, wait::Urgency::Patient);
-    }
-
-    /// As [`cond_synchronize`](Domain::cond_synchronize), expediting from the beginning.
-    pub fn cond_synchronize_expedited(&self, cookie: Cookie, me: Option<&Reader>) {
-        wait::until_elapsed(self, cookie, me, wait::Urgency::Expedited);
-    }
-
-    /// Waits until everything that the embedder has batched so far is reusable: seal, wait, reclaim.
-    /// The wait is expedited: whoever asks for a barrier is waiting for memory.
-    pub fn barrier(&self, me: Option<&Reader>, hooks: &mut dyn BarrierHooks) {
-        hooks.seal();
-        self.synchronize_expedited(me);
-        hooks.reclaim();
-    }
-
     // ---- looking ----
 
     /// The readers that have held the period in flight up for at least `limit_ns` at `now_ns` (both ns
@@ -327,9 +304,9 @@ impl Domain {
         let sequence = self.sequence(Acquire);
         // A lower bound: the coarse clock may have been a tick late.
         let late = if is_timed(sequence) { 0 } else { clock::LONGEST_TICK_NS };
-        let age_ns = now_ns.saturating_sub(self.started_at.load(Relaxed) + late);
+        let age_ns = now_ns.saturating_sub(self.edges.started_at.load(Relaxed) + late);
         let held_up = in_flight(sequence) && age_ns >= limit_ns;
-        Stalled::new(held_up.then(|| self.readers()), sequence, age_ns)
+        Stalled::new(held_up.then(|| self.lagging(sequence, None)), age_ns)
     }
 
     /// What has been counted so far.
@@ -344,6 +321,16 @@ impl Domain {
     pub fn latency(&self, fraction: f64) -> Option<u64> {
         self.recorder.quantile(fraction)
     }
+}
+
+#[cfg(not(loom))]
+const fn nothing() -> [AtomicPtr<ReaderBlock>; SLOTS] {
+    [const { AtomicPtr::new(core::ptr::null_mut()) }; SLOTS]
+}
+
+#[cfg(loom)]
+fn nothing() -> [AtomicPtr<ReaderBlock>; SLOTS] {
+    core::array::from_fn(|_| AtomicPtr::new(core::ptr::null_mut()))
 }
 
 /// Whether the period that begins behind `sequence`, or that `sequence` is, is timed.

@@ -6,14 +6,16 @@
 //! family blocks: it is made for callers who *are* the allocator.
 //!
 //! ```
-//! use rcu::{Domain, ReaderCell};
+//! use rcu::{Domain, ReaderBlock, ReaderCell, ReaderWord};
 //!
 //! static DOMAIN: Domain = Domain::new(1);
-//! static CELL: ReaderCell = ReaderCell::new();
+//! static CELLS: [ReaderCell; 32] = [const { ReaderCell::new() }; 32];
+//! static WORDS: [ReaderWord; 1] = [const { ReaderWord::new() }; 1];
+//! static BLOCK: ReaderBlock = ReaderBlock::new(&WORDS, &CELLS);
 //!
 //! DOMAIN.init();
-//! // SAFETY: this cell is used with this domain only.
-//! let reader = unsafe { DOMAIN.register(&CELL, 0) }.expect("the cell is new");
+//! assert!(DOMAIN.add_block(&BLOCK));
+//! let reader = DOMAIN.register(0).expect("there is room for 32");
 //!
 //! let section = reader.read_lock();
 //! let cookie = DOMAIN.start_poll(); // somebody unlinks something
@@ -50,7 +52,9 @@
 #![cfg_attr(not(any(test, loom)), no_std)]
 
 mod arch;
+mod asleep;
 mod batch;
+mod block;
 mod cell;
 mod clock;
 mod cookie;
@@ -58,11 +62,9 @@ mod counters;
 mod demand;
 mod domain;
 mod expedite;
-mod hooks;
 mod membarrier;
 mod misuse;
 mod page;
-mod questions;
 pub mod range_map;
 mod reader;
 mod readers;
@@ -71,16 +73,16 @@ mod sync;
 mod wait;
 
 pub use batch::{Batch, Leaked, Stamped};
+pub use block::{CELLS_PER_BLOCK, CELLS_PER_WORD, ReaderBlock, ReaderWord};
 pub use cell::ReaderCell;
 pub use clock::now_ns;
 pub use cookie::{ACTIVE_COOKIES, Cookie};
 pub use counters::{BUCKETS, Counters, Latencies};
 pub use demand::{Demand, Marks};
 pub use domain::Domain;
-pub use hooks::BarrierHooks;
 pub use misuse::{Misuse, MisuseHandler};
 pub use page::PageOfPointers;
 pub use reader::{Guard, Reader};
-pub use readers::AlreadyRegistered;
+pub use readers::NoRoom;
 pub use stall::{Stall, Stalled};
-pub use wait::PATIENCE_NS;
+pub use wait::{BarrierHooks, PATIENCE_NS};

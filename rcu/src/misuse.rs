@@ -7,6 +7,8 @@
 use core::fmt::{self, Write};
 
 use crate::cookie::Cookie;
+use crate::domain::Domain;
+use crate::sync::Ordering::{Acquire, Release};
 
 /// Called with what went wrong, on the thread that did it, possibly in a signal handler.
 pub type MisuseHandler = fn(&Misuse);
@@ -34,11 +36,6 @@ pub enum Misuse {
         /// The thread that did it.
         tid: u32,
     },
-    /// A cell was registered that has a reader. Refused.
-    RegisteredTwice {
-        /// The thread that the cell belongs to.
-        tid: u32,
-    },
     /// A cookie of another domain, or one that lies further ahead than any that this domain has handed
     /// out. Does not elapse now. (A made-up one that lies in the past has elapsed.)
     StrangeCookie {
@@ -57,7 +54,7 @@ impl Misuse {
     }
 
     #[cold]
-    pub(crate) fn report_and_abort(&self) -> ! {
+    fn report_and_abort(&self) -> ! {
         let mut line = Line { bytes: [0; 256], len: 0 };
         let _ = writeln!(line, "rcu: {self}");
         line.write_to_stderr();
@@ -87,9 +84,6 @@ impl fmt::Display for Misuse {
                 f,
                 "waiting for a grace period inside a read-side section of the same thread {tid} would never end"
             ),
-            Misuse::RegisteredTwice { tid } => {
-                write!(f, "a reader record was registered twice: it belongs to thread {tid}")
-            }
             Misuse::StrangeCookie { cookie, tag } if cookie.tag() != tag => write!(
                 f,
                 "cookie {:#x} of domain {} was given to domain {tag}",
@@ -99,6 +93,29 @@ impl fmt::Display for Misuse {
             Misuse::StrangeCookie { cookie, .. } => {
                 write!(f, "cookie {:#x} was never handed out", cookie.to_bits())
             }
+        }
+    }
+}
+
+impl Domain {
+    /// Installs what is called when the domain is used wrongly; see [`Misuse`]. Without one, a line is
+    /// written to standard error and the process aborts.
+    pub fn set_misuse_handler(&self, handler: MisuseHandler) {
+        // Release pairs with the acquire in `misuse`, which may run in any thread, in a signal handler too.
+        self.settings.misuse_handler.store(handler as *mut (), Release);
+    }
+
+    #[cold]
+    pub(crate) fn misuse(&self, what: Misuse) {
+        let handler = self.settings.misuse_handler.load(Acquire);
+        if handler.is_null() {
+            what.report_and_abort();
+        }
+        // SAFETY: stored by `set_misuse_handler` from a function pointer of this type.
+        let handler: MisuseHandler = unsafe { core::mem::transmute(handler) };
+        handler(&what);
+        if what.is_fatal() {
+            what.report_and_abort();
         }
     }
 }

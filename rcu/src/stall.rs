@@ -3,13 +3,12 @@
 //! Reading this takes no lock and stops nobody, so it is a picture of a moving thing: a reader it
 //! names may have settled by the time the caller prints it.
 
-use crate::cell::ReaderCell;
-use crate::readers::Readers;
+use crate::readers::Lagging;
 
 /// One reader that a period has been waiting for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Stall {
-    /// The number of the reader's record, counted from 0 in the order of first registration.
+    /// The number of the reader's cell, counted from 0 over the domain's blocks.
     pub id: u32,
     /// The thread, as given to [`register`](crate::Domain::register).
     pub tid: u32,
@@ -23,14 +22,13 @@ pub struct Stall {
 /// Iterator over the readers that hold the period in flight up; see
 /// [`Domain::stalled`](crate::Domain::stalled).
 pub struct Stalled<'a> {
-    readers: Option<Readers<'a>>,
-    period: u64,
+    lagging: Option<Lagging<'a>>,
     age_ns: u64,
 }
 
 impl<'a> Stalled<'a> {
-    pub(crate) fn new(readers: Option<Readers<'a>>, period: u64, age_ns: u64) -> Stalled<'a> {
-        Stalled { readers, period, age_ns }
+    pub(crate) fn new(lagging: Option<Lagging<'a>>, age_ns: u64) -> Stalled<'a> {
+        Stalled { lagging, age_ns }
     }
 }
 
@@ -38,8 +36,7 @@ impl Iterator for Stalled<'_> {
     type Item = Stall;
 
     fn next(&mut self) -> Option<Stall> {
-        let (period, age_ns) = (self.period, self.age_ns);
-        let cell: &ReaderCell = self.readers.as_mut()?.find(|cell| !cell.settled(period))?;
-        Some(Stall { id: cell.id(), tid: cell.tid(), age_ns, nesting: cell.depth() })
+        let cell = self.lagging.as_mut()?.next()?;
+        Some(Stall { id: cell.id(), tid: cell.tid(), age_ns: self.age_ns, nesting: cell.depth() })
     }
 }

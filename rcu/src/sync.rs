@@ -152,22 +152,27 @@ mod model {
             step();
             self.0.fetch_add(value, order)
         }
+        pub(crate) fn fetch_sub(&self, value: u32, order: Ordering) -> u32 {
+            step();
+            self.0.fetch_sub(value, order)
+        }
+        pub(crate) fn fetch_or(&self, value: u32, order: Ordering) -> u32 {
+            step();
+            self.0.fetch_or(value, order)
+        }
+        pub(crate) fn fetch_and(&self, value: u32, order: Ordering) -> u32 {
+            step();
+            self.0.fetch_and(value, order)
+        }
     }
     impl AtomicU64 {
-        pub(crate) fn fetch_update(
-            &self,
-            success: Ordering,
-            failure: Ordering,
-            mut update: impl FnMut(u64) -> Option<u64>,
-        ) -> Result<u64, u64> {
-            let mut seen = self.load(Ordering::Relaxed);
-            while let Some(next) = update(seen) {
-                match self.compare_exchange(seen, next, success, failure) {
-                    Ok(_) => return Ok(seen),
-                    Err(now) => seen = now,
-                }
-            }
-            Err(seen)
+        pub(crate) fn fetch_or(&self, value: u64, order: Ordering) -> u64 {
+            step();
+            self.0.fetch_or(value, order)
+        }
+        pub(crate) fn fetch_and(&self, value: u64, order: Ordering) -> u64 {
+            step();
+            self.0.fetch_and(value, order)
         }
         pub(crate) fn fetch_max(&self, value: u64, order: Ordering) -> u64 {
             step();

@@ -25,13 +25,55 @@ const SPINS: u32 = 200;
 const SHORTEST_SLEEP_NS: u64 = 20_000;
 const LONGEST_SLEEP_NS: u64 = 1_000_000;
 
+/// What an embedder does on either side of the wait in [`Domain::barrier`].
+pub trait BarrierHooks {
+    /// Close every open batch, so that its cookie is taken before the wait.
+    fn seal(&mut self);
+    /// Every cookie taken by `seal` or earlier has elapsed: make the blocks reusable.
+    fn reclaim(&mut self);
+}
+
+impl Domain {
+    /// Waits until a whole grace period has passed. `me` is the calling thread's reader in this
+    /// domain, if it has one; it goes offline for the wait. Waits for announcements first; where
+    /// readers do not announce within [`PATIENCE_NS`](PATIENCE_NS) it expedites.
+    ///
+    /// Inside a section of the calling thread this would wait for ever: misuse, and the process ends.
+    pub fn synchronize(&self, me: Option<&Reader>) {
+        self.cond_synchronize(self.snapshot(), me);
+    }
+
+    /// As [`synchronize`](Domain::synchronize), expediting from the beginning.
+    pub fn synchronize_expedited(&self, me: Option<&Reader>) {
+        self.cond_synchronize_expedited(self.snapshot(), me);
+    }
+
+    /// Waits until `cookie` has elapsed; returns at once if it has.
+    pub fn cond_synchronize(&self, cookie: Cookie, me: Option<&Reader>) {
+        until_elapsed(self, cookie, me, Urgency::Patient);
+    }
+
+    /// As [`cond_synchronize`](Domain::cond_synchronize), expediting from the beginning.
+    pub fn cond_synchronize_expedited(&self, cookie: Cookie, me: Option<&Reader>) {
+        until_elapsed(self, cookie, me, Urgency::Expedited);
+    }
+
+    /// Waits until everything that the embedder has batched so far is reusable: seal, wait, reclaim.
+    /// The wait is expedited: whoever asks for a barrier is waiting for memory.
+    pub fn barrier(&self, me: Option<&Reader>, hooks: &mut dyn BarrierHooks) {
+        hooks.seal();
+        self.synchronize_expedited(me);
+        hooks.reclaim();
+    }
+}
+
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Urgency {
+enum Urgency {
     Patient,
     Expedited,
 }
 
-pub(crate) fn until_elapsed(domain: &Domain, cookie: Cookie, me: Option<&Reader>, urgency: Urgency) {
+fn until_elapsed(domain: &Domain, cookie: Cookie, me: Option<&Reader>, urgency: Urgency) {
     if domain.poll(cookie) {
         return;
     }

@@ -52,7 +52,8 @@ in_both_modes! {
         me.quiescent_state();
         forked(domain, Some(&me), || {
             assert!(domain.poll(cookie), "the period in flight waited for the other only");
-            let heir = register(domain, other.cell());
+            let heir = reader(domain);
+            assert!(std::ptr::eq(heir.cell(), other.cell()), "the lowest free cell");
             assert!(!heir.is_explicit());
             assert_eq!(heir.nesting(), 0);
             let _section = heir.read_lock();

@@ -12,8 +12,7 @@ use rcu::{Cookie, Demand, Domain, Misuse, Reader, ReaderCell};
 const TID: u32 = 77;
 
 fn named_reader(domain: &'static Domain) -> Reader {
-    // SAFETY: a new cell.
-    unsafe { domain.register(leak(ReaderCell::new()), TID) }.expect("a new cell")
+    register(domain, TID)
 }
 
 fn unlock_without_section(domain: &'static Domain) {
@@ -49,12 +48,6 @@ fn expedite_in_section(domain: &'static Domain) {
     let reader = named_reader(domain);
     reader.lock();
     domain.synchronize_expedited(Some(&reader));
-}
-
-fn register_twice(domain: &'static Domain) {
-    let reader = named_reader(domain);
-    // SAFETY: the cell is this domain's.
-    assert!(unsafe { domain.register(reader.cell(), 5) }.is_err());
 }
 
 fn strangers_cookie(domain: &'static Domain) {
@@ -98,7 +91,6 @@ abort_with_one_line! {
     exit_in_section: "rcu: thread 77 ended inside a read-side section";
     synchronize_in_section: "rcu: waiting for a grace period inside a read-side section of the same thread 77 would never end";
     expedite_in_section: "rcu: waiting for a grace period inside a read-side section of the same thread 77 would never end";
-    register_twice: "rcu: a reader record was registered twice: it belongs to thread 77";
     strangers_cookie: "rcu: cookie 0xc800000000000002 of domain 200 was given to domain 1";
     invented_cookie: "rcu: cookie 0x100000000000102 was never handed out";
 }
@@ -140,16 +132,11 @@ in_both_modes! {
     fn exit_in_a_section_ends_it(domain) {
         assert_eq!(reported(domain, exit_in_section), Misuse::ExitInSection { tid: TID });
         let reader = explicit_reader(domain);
-        let cell = reader.cell();
         reader.lock();
         let cookie = domain.start_poll();
         reader.exit();
         assert!(domain.poll(cookie));
-        assert_eq!(register(domain, cell).nesting(), 0);
-    }
-
-    fn a_second_registration_is_refused(domain) {
-        assert_eq!(reported(domain, register_twice), Misuse::RegisteredTwice { tid: TID });
+        assert_eq!(register(domain, 0).nesting(), 0);
     }
 
     fn a_strangers_cookie_never_elapses(domain) {

@@ -13,7 +13,7 @@ use std::collections::HashSet;
 
 use common::*;
 use proptest::prelude::*;
-use rcu::{ACTIVE_COOKIES, Cookie, Demand, Domain, Reader, ReaderCell};
+use rcu::{ACTIVE_COOKIES, Cookie, Demand, Domain, Reader};
 
 const READERS: usize = 4;
 
@@ -61,7 +61,6 @@ struct Promise {
 
 struct Model {
     domain: &'static Domain,
-    cells: [&'static ReaderCell; READERS],
     readers: [Option<Reader>; READERS],
     /// When the outermost section of each reader began, and how deep it is.
     sections: [Option<(usize, u32)>; READERS],
@@ -71,16 +70,8 @@ struct Model {
 
 impl Model {
     fn new(domain: &'static Domain) -> Model {
-        let cells = std::array::from_fn(|_| leak(ReaderCell::new()) as &'static ReaderCell);
-        let readers = std::array::from_fn(|who| Some(register(domain, cells[who])));
-        Model {
-            domain,
-            cells,
-            readers,
-            sections: [None; READERS],
-            offline: [false; READERS],
-            promises: vec![],
-        }
+        let readers = std::array::from_fn(|_| Some(reader(domain)));
+        Model { domain, readers, sections: [None; READERS], offline: [false; READERS], promises: vec![] }
     }
 
     fn present(&self) -> HashSet<usize> {
@@ -160,7 +151,7 @@ impl Model {
             }
             Step::Register(who) => {
                 if self.readers[who].is_none() {
-                    self.readers[who] = Some(register(self.domain, self.cells[who]));
+                    self.readers[who] = Some(reader(self.domain));
                     self.offline[who] = false;
                 }
             }

@@ -6,7 +6,7 @@ mod common;
 use std::thread;
 
 use common::*;
-use rcu::{AlreadyRegistered, Demand, Reader, ReaderCell};
+use rcu::{Demand, NoRoom, Reader};
 
 in_both_modes! {
     fn a_reader_counts_from_its_registration_not_from_its_first_step(domain) {
@@ -28,9 +28,8 @@ in_both_modes! {
     }
 
     fn a_cell_serves_one_reader_after_the_other(domain) {
-        let cell = leak(ReaderCell::new());
         for _ in 0..1000 {
-            let reader = register(domain, cell);
+            let reader = reader(domain);
             assert!(!reader.is_explicit() && !reader.is_offline() && !reader.is_parked());
             assert_eq!(reader.nesting(), 0);
             let section = reader.read_lock();
@@ -42,14 +41,30 @@ in_both_modes! {
         }
     }
 
-    fn a_cell_with_a_reader_is_refused(domain) {
-        record_misuse(domain);
-        let reader = reader(domain);
-        // SAFETY: the cell is this domain's.
-        assert_eq!(unsafe { domain.register(reader.cell(), 0) }.err(), Some(AlreadyRegistered));
-        assert_eq!(take_misuse().len(), 1);
-        let _section = reader.read_lock();
-        assert!(held_up(domain), "the owner did not notice");
+    fn a_block_holds_as_many_readers_as_it_has_cells(domain) {
+        assert_eq!(domain.register(0).err(), Some(NoRoom), "a domain begins without room");
+        for cells in [1, 33] {
+            let block = block(cells);
+            assert!(domain.add_block(block));
+            assert!(!domain.add_block(block), "one block in two places");
+        }
+        let mut readers: Vec<Reader> = (0..34).map(|_| domain.register(0).expect("room for 34")).collect();
+        assert_eq!(domain.register(0).err(), Some(NoRoom));
+        for holder in [0, 1, 32, 33] {
+            let _section = readers[holder].read_lock();
+            assert!(held_up(domain));
+        }
+        let freed = readers.remove(7);
+        let cell = freed.cell();
+        drop(freed);
+        readers.pop();
+        assert!(std::ptr::eq(domain.register(0).expect("two are free").cell(), cell), "the lowest");
+    }
+
+    fn a_block_is_one_domains(domain) {
+        let block = block(1);
+        assert!(domain.add_block(block));
+        assert!(!fast_domain().add_block(block));
     }
 
     fn readers_without_an_owner_are_never_waited_for(domain) {
@@ -75,9 +90,8 @@ in_both_modes! {
 
     fn threads_register_and_exit_at_the_same_time(domain) {
         let threads: Vec<_> = (0..4).map(|_| thread::spawn(move || {
-            let cells: Vec<&'static ReaderCell> = (0..4).map(|_| leak(ReaderCell::new())).collect();
-            for round in 0..500 {
-                let reader = register(domain, cells[round % 4]);
+            for _ in 0..500 {
+                let reader = reader(domain);
                 let section = reader.read_lock();
                 let cookie = domain.start_poll();
                 domain.advance(Demand::Expedite);

@@ -151,11 +151,10 @@ in_both_modes! {
 
     fn first_locks_under_fire(domain) {
         under_fire(move || {
-            let cell: &'static ReaderCell = leak(ReaderCell::new());
             let began = Instant::now();
             while !enough(began, 300) {
-                let reader = register(domain, cell);
-                CELL.set(Some(cell));
+                let reader = reader(domain);
+                CELL.set(Some(reader.cell()));
                 let section = reader.read_lock();
                 assert_eq!(reader.nesting(), 1);
                 drop(section);

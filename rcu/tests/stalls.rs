@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
 use std::thread;
 
 use common::*;
-use rcu::{Demand, ReaderCell, Stall, now_ns};
+use rcu::{Demand, Stall, now_ns};
 
 const SECOND: u64 = 1_000_000_000;
 
@@ -20,8 +20,7 @@ in_both_modes! {
 
     fn the_one_in_a_section_is_named_with_its_depth(domain) {
         let _idle = explicit_reader(domain);
-        // SAFETY: a new cell.
-        let holder = unsafe { domain.register(leak(ReaderCell::new()), 4242) }.unwrap();
+        let holder = register(domain, 4242);
         holder.lock();
         holder.lock();
         domain.advance(Demand::Expedite);

@@ -198,20 +198,20 @@ fn a_cell_whose_registration_a_fork_cut_off_is_free() {
     on_signal(libc::SIGTRAP, on_trap);
     let forked_while_registering = |&step: &u32| {
         let domain = fast_domain();
-        let cell: &'static ReaderCell = leak(ReaderCell::new());
+        assert!(domain.add_block(block(1)));
         let child = move || {
             forget_the_others(domain);
-            let heir = ManuallyDrop::new(register(domain, cell));
+            let heir = ManuallyDrop::new(domain.register(0).expect("the only cell is free"));
             assert!(!held_up(domain));
             let section = heir.read_lock();
-            assert!(held_up(domain), "the heir is not in the list");
+            assert!(held_up(domain), "the heir is not looked at");
             drop(section);
-            forget_the_others(domain); // now it is in the list
-            let heir = register(domain, cell);
+            forget_the_others(domain);
+            let heir = domain.register(0).expect("it is free again");
             let _section = heir.read_lock();
             assert!(held_up(domain));
         };
-        forked_at(step, || drop(register(domain, cell)), child)
+        forked_at(step, || drop(domain.register(0)), child)
     };
     (1..).take_while(forked_while_registering).for_each(drop);
 }

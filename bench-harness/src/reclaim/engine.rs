@@ -7,7 +7,7 @@
 use super::{Dispose, Local, Scheme};
 use core::ffi::c_void;
 use core::ptr::NonNull;
-use rcu::{Demand, Domain, PageOfPointers, Reader, ReaderCell, Stamped};
+use rcu::{Demand, Domain, PageOfPointers, Reader, ReaderBlock, ReaderCell, ReaderWord, Stamped};
 use std::collections::VecDeque;
 use std::sync::{Mutex, PoisonError};
 
@@ -17,8 +17,10 @@ const PAGE: usize = 507;
 const WAITING: usize = 4;
 
 static DOMAIN: Domain = Domain::new(0x42);
-/// Cells of threads that have left.
-static CELLS: Mutex<Vec<&'static ReaderCell>> = Mutex::new(Vec::new());
+/// Room for more threads than a benchmark has.
+static CELLS: [ReaderCell; 1024] = [const { ReaderCell::new() }; 1024];
+static WORDS: [ReaderWord; 32] = [const { ReaderWord::new() }; 32];
+static BLOCK: ReaderBlock = ReaderBlock::new(&WORDS, &CELLS);
 /// What threads that have left had waiting.
 static LEFT: Mutex<Vec<Waiting>> = Mutex::new(Vec::new());
 
@@ -56,13 +58,12 @@ impl Scheme for Engine {
 
     fn start() -> Result<Self, String> {
         DOMAIN.init();
+        DOMAIN.add_block(&BLOCK);
         Ok(Engine)
     }
 
     fn join(&self) -> Thread {
-        let cell = locked(&CELLS).pop().unwrap_or_else(|| Box::leak(Box::new(ReaderCell::new())));
-        // SAFETY: these cells are used with this domain only.
-        let reader = unsafe { DOMAIN.register(cell, 0) }.expect("the cell is free");
+        let reader = DOMAIN.register(0).expect("there is room for 1024 threads");
         Thread {
             reader: Some(reader),
             filling: new_page(),
@@ -173,9 +174,7 @@ impl Drop for Thread {
         }
         drop_page(core::mem::replace(&mut self.filling, new_page()));
         if let Some(reader) = self.reader.take() {
-            let cell = reader.cell();
             reader.exit();
-            locked(&CELLS).push(cell);
         }
     }
 }

@@ -1,9 +1,8 @@
 //! What is tortured, behind one trait: the engine linked in, or the preloaded library's C interface.
 
 use core::ffi::{CStr, c_void};
-use rcu::{Demand, Domain, PageOfPointers, ReaderCell};
+use rcu::{Demand, Domain, PageOfPointers, ReaderBlock, ReaderCell, ReaderWord};
 use std::ptr::NonNull;
-use std::sync::{Mutex, PoisonError};
 
 /// Grace periods to torture.
 pub trait Flavor: Sized + Send + Sync + 'static {
@@ -71,7 +70,11 @@ pub trait Reader {
 // ---- the engine ----
 
 static DOMAIN: Domain = Domain::new(0x74);
-static CELLS: Mutex<Vec<&'static ReaderCell>> = Mutex::new(Vec::new());
+/// Two blocks, so that scans cross from one to the other; more room than there are threads.
+static CELLS: [ReaderCell; 1026] = [const { ReaderCell::new() }; 1026];
+static WORDS: [ReaderWord; 33] = [const { ReaderWord::new() }; 33];
+static FEW: ReaderBlock = ReaderBlock::new(WORDS.split_at(1).0, CELLS.split_at(2).0);
+static MANY: ReaderBlock = ReaderBlock::new(WORDS.split_at(1).1, CELLS.split_at(2).1);
 
 /// The crate `rcu`.
 pub struct Engine;
@@ -120,9 +123,7 @@ impl Reader for EngineReader {
 impl Drop for EngineReader {
     fn drop(&mut self) {
         if let Some(reader) = self.0.take() {
-            let cell = reader.cell();
             reader.exit();
-            CELLS.lock().unwrap_or_else(PoisonError::into_inner).push(cell);
         }
     }
 }
@@ -134,14 +135,13 @@ impl Flavor for Engine {
 
     fn start() -> Result<Self, String> {
         DOMAIN.init();
+        DOMAIN.add_block(&FEW);
+        DOMAIN.add_block(&MANY);
         Ok(Engine)
     }
 
     fn join(&self) -> EngineReader {
-        let cell = CELLS.lock().unwrap_or_else(PoisonError::into_inner).pop();
-        let cell = cell.unwrap_or_else(|| Box::leak(Box::new(ReaderCell::new())));
-        // SAFETY: these cells are used with this domain only.
-        EngineReader(Some(unsafe { DOMAIN.register(cell, 0) }.expect("the cell is free")))
+        EngineReader(Some(DOMAIN.register(0).expect("there is room for a thousand threads")))
     }
 
     fn start_poll(&self) -> u64 {

@@ -4,6 +4,7 @@ use crate::abi::report;
 use crate::class::backlog::{self, DOMAIN};
 use crate::class::slab::Whereabouts;
 use crate::class::verdict::{self, Address};
+use crate::os::tid;
 use crate::thread::entry::{self, When};
 use crate::thread::shrinker::{self, Reason};
 use crate::thread::stats::{self, Stats};
@@ -41,6 +42,9 @@ pub extern "C" fn rcumalloc_reader_self() -> &'static ReaderCell {
 /// `cell` is what [`rcumalloc_reader_self`] gave this thread, which has just incremented its first word.
 #[cfg_attr(feature = "preload", unsafe(no_mangle))]
 pub unsafe extern "C" fn rcumalloc_reader_lock_rare(cell: &ReaderCell) {
+    if !readers::is_own(cell) {
+        verdict::strange_reader("rcumalloc_reader_lock", tid::tid() as u32);
+    }
     // SAFETY: the caller's promise.
     unsafe { cell.lock_rare_raw() }
 }
@@ -52,6 +56,9 @@ pub unsafe extern "C" fn rcumalloc_reader_lock_rare(cell: &ReaderCell) {
 /// incremented the second: `outermost`.
 #[cfg_attr(feature = "preload", unsafe(no_mangle))]
 pub unsafe extern "C" fn rcumalloc_reader_unlock_rare(cell: &ReaderCell, outermost: bool) {
+    if !readers::is_own(cell) {
+        verdict::strange_reader("rcumalloc_reader_unlock", tid::tid() as u32);
+    }
     // SAFETY: the caller's promise.
     unsafe { cell.unlock_rare_raw(outermost) }
 }

@@ -254,9 +254,6 @@ fn say_misuse(what: &Misuse) {
             line.str("an rcumalloc_read_lock without its rcumalloc_read_unlock");
         }
         Misuse::SynchronizeInSection { .. } => {}
-        Misuse::RegisteredTwice { tid } => {
-            line.str("internal: the reader's record of thread ").dec(tid.into()).str(" was registered twice");
-        }
         Misuse::StrangeCookie { cookie, .. } => {
             line.str("rcumalloc_poll, _cond_synchronize: cookie ").hex(cookie.to_bits());
             line.str(" was never handed out by rcumalloc_start_poll");
@@ -273,6 +270,19 @@ pub fn never_ends(call: &str, tid: u32) {
     line.str(call).str(": waiting for a grace period inside a read-side section of the same thread ");
     line.dec(tid.into()).str(" would never end").emit();
     syscall::abort();
+}
+
+/// A section was opened or closed in a reader that is not the calling thread's: nobody would see it, so no effect is
+/// safe, and this ends the process whatever `RCUMALLOC_ON_ERROR` says.
+#[cold]
+pub fn strange_reader(call: &str, tid: u32) -> ! {
+    let mut line = Line::new();
+    line.str(call)
+        .str(" by thread ")
+        .dec(tid.into())
+        .str(" with the reader of another thread, or of one that has ended");
+    line.emit();
+    syscall::abort()
 }
 
 fn finish(line: &mut Line) {

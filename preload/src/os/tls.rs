@@ -12,11 +12,11 @@
 
 use core::arch::{asm, global_asm};
 
-use crate::constants::TABLE_WORDS;
+use crate::constants::TABLE_AND_READER_WORDS;
 
 /// The table of a thread that has none. All zero, hence top = low (nothing to pop) and top =
-/// high (no room to push) in every slot. Never written.
-pub static EMPTY_TABLE: [u64; TABLE_WORDS] = [0; TABLE_WORDS];
+/// high (no room to push) in every slot, and no reader behind. Never written.
+pub static EMPTY_TABLE: [u64; TABLE_AND_READER_WORDS] = [0; TABLE_AND_READER_WORDS];
 
 global_asm!(
     ".pushsection .tdata,\"awT\",@progbits",

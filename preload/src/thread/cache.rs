@@ -1,8 +1,7 @@
 //! The thread cache: everything of the heap that belongs to one thread.
 //!
 //! Type-stable memory, reused by another thread when its own has ended. The allocation table is
-//! at its start, so TLS word 0 is the cache's address too. Zero bytes are a valid unused cache
-//! except for the reader's cell, which the registry writes.
+//! at its start, so TLS word 0 is the cache's address too. Zero bytes are a valid unused cache.
 //!
 //! Where the blocks of a class can be, in this cache:
 //!
@@ -26,6 +25,7 @@ use crate::class::large_batch::Freed;
 use crate::class::lists::Stack;
 use crate::class::magazine::{KINDS, Magazine, largest_kind};
 use crate::class::size_class::{CLASSES, Class};
+use crate::constants::TABLE_WORDS;
 use crate::os::tls;
 use crate::page::cache::PageCache;
 use crate::page::quarter::Quarter;
@@ -63,9 +63,11 @@ pub struct ClassState {
 pub struct ThreadCache {
     /// What malloc pops from. First: its address is the cache's.
     pub alloc: Table,
+    /// The thread as the grace-period engine sees it: its cell, which lies among other threads' and apart from all
+    /// caches, so that scans touch no cache. Null while the cache has no thread; behind the table, where the tables of
+    /// threads without a cache have a zero.
+    pub reader: AtomicPtr<ReaderCell>,
     // What a thread that hardly allocates touches shares the first page with the first slots.
-    /// The thread as the grace-period engine sees it.
-    pub reader: ReaderCell,
     /// Empty magazines by kind.
     pub spares: [Stack; KINDS],
     /// Order-0 pages.
@@ -126,6 +128,7 @@ pub struct ThreadCache {
 
 const _: () = {
     assert!(core::mem::offset_of!(ThreadCache, alloc) == 0);
+    assert!(core::mem::offset_of!(ThreadCache, reader) == TABLE_WORDS * 8);
     assert!(core::mem::size_of::<ThreadCache>() <= 3 * 4096);
 };
 
@@ -147,11 +150,21 @@ impl ThreadCache {
         &mut self.classes[class.index()]
     }
 
-    /// The thread's reader's record.
+    /// The cell of the thread's reader. The cache has a thread.
     #[inline(always)]
     pub fn cell(&self) -> &'static ReaderCell {
-        // SAFETY: caches are type-stable; all of the record that others touch is atomic.
-        unsafe { &*core::ptr::from_ref(&self.reader) }
+        // SAFETY: set while the cache has a thread, or is about to; cells are type-stable.
+        unsafe { &*self.reader.load(Ordering::Relaxed) }
+    }
+
+    /// Ends the thread's reader. By its thread, or for one that is gone.
+    pub fn leave_domain(&mut self) {
+        let cell = core::mem::replace(self.reader.get_mut(), core::ptr::null_mut());
+        // SAFETY: null or type-stable.
+        if let Some(cell) = unsafe { cell.as_ref() } {
+            // SAFETY: registered with the cache, whose thread uses it no more.
+            unsafe { cell.exit_raw() };
+        }
     }
 
     /// From whose slabs it carves.

@@ -22,7 +22,7 @@ use crate::class::magazine::{KINDS, Magazine};
 use crate::class::marks::Map;
 use crate::class::size_class::{CLASSES, Class};
 use crate::class::verdict;
-use crate::constants::TABLE_WORDS;
+use crate::constants::TABLE_AND_READER_WORDS;
 use crate::os::signals::Quiet;
 use crate::os::tls;
 use crate::page::quarter::Quarter;
@@ -36,7 +36,7 @@ use core::sync::atomic::{AtomicU32, Ordering};
 const ROUNDS: u32 = 2;
 
 /// The table of a thread that has given its cache back: zeros, as the empty table, but telling.
-static EXITED_TABLE: [u64; TABLE_WORDS] = [0; TABLE_WORDS];
+static EXITED_TABLE: [u64; TABLE_AND_READER_WORDS] = [0; TABLE_AND_READER_WORDS];
 
 /// The key, plus one; 0 while there is none.
 #[unsafe(link_section = ".data")]
@@ -106,8 +106,7 @@ pub fn leave(cache: &mut ThreadCache) {
         // Until the switch is complete, the thread's word has to be taken from whoever makes it.
         Some(room) if mode::is_switched() => {
             tls::set_tables(exited_table(), exited_table());
-            // SAFETY: the reader was registered with the cache and its thread uses it no more.
-            unsafe { cache.reader.exit_raw() };
+            cache.leave_domain();
             cache.mark_in();
             registry::vacate(cache, room);
         }
@@ -128,8 +127,7 @@ pub fn release(cache: &mut ThreadCache, quiet: &Quiet) {
     if backlog::is_over_budget() {
         cache.reclaim_surplus();
     }
-    // SAFETY: the reader was registered with the cache and its thread uses it no more.
-    unsafe { cache.reader.exit_raw() };
+    cache.leave_domain();
     registry::give_back(cache, quiet);
 }
 

@@ -39,7 +39,10 @@ pub enum Defer {
 static DEFER: AtomicU8 = AtomicU8::new(Defer::All as u8);
 #[unsafe(link_section = ".data")]
 static CONCURRENT: AtomicBool = AtomicBool::new(false);
-/// Every thread's word has been set.
+/// Every thread's word has been set. Under the registry's lock.
+#[unsafe(link_section = ".data")]
+static RETARGETED: AtomicBool = AtomicBool::new(false);
+/// And every free that began before has ended.
 #[unsafe(link_section = ".data")]
 static ADMITTED: AtomicBool = AtomicBool::new(false);
 /// The switch is complete: ends of threads and forks are watched, too.
@@ -101,10 +104,16 @@ pub fn admit_readers() {
     CONCURRENT.store(true, Ordering::Release);
     let own = tls::alloc_table();
     let mut others = false;
-    registry::for_each_live(|cache| {
-        retarget(cache);
+    let visit = |cache: &ThreadCache| {
+        // Once, by the first who holds the lock: the second of two that admit at once might find a thread whose
+        // word is set and which, seeing the switch complete, ends without the lock, and its word with it. (Who has
+        // adopted a cache since `CONCURRENT` was set, has the right table.)
+        if !RETARGETED.load(Ordering::Relaxed) {
+            retarget(cache);
+        }
         others |= core::ptr::from_ref(cache) as usize != own;
-    });
+    };
+    registry::for_each_live(visit, || RETARGETED.store(true, Ordering::Relaxed));
     // Frees that began before are behind this barrier or saw the new table. The solo thread's own
     // switch needs none, and makes no call that a filter might forbid (`seccomp_strict`).
     if others {

@@ -10,18 +10,22 @@ use crate::os::signals::Quiet;
 use crate::os::{tid, tls};
 use crate::thread::cache::ThreadCache;
 use crate::thread::{entry, exit, registry, start};
-use core::mem::ManuallyDrop;
+use core::mem::{ManuallyDrop, offset_of};
+use core::sync::atomic::{AtomicPtr, Ordering};
 use rcu::{Cookie, Misuse, Reader, ReaderCell};
 
-/// The calling thread's cell, if it has one: TLS word 0 is the cache's address.
+/// The calling thread's cell, if it has one: TLS word 0 is the cache's address, or that of a static table, behind
+/// which nothing is named.
 #[inline(always)]
 fn cell() -> Option<&'static ReaderCell> {
-    let table = tls::alloc_table();
-    if table == tls::empty_table() || exit::has_exited() {
-        return None;
-    }
-    // SAFETY: neither static table, so it is this thread's cache, which is type-stable.
-    Some(unsafe { &(*(table as *const ThreadCache)).reader })
+    let cell = (tls::alloc_table() + offset_of!(ThreadCache, reader)) as *const AtomicPtr<ReaderCell>;
+    // SAFETY: the cache is type-stable and so is the cell; both static tables are as long as this.
+    unsafe { (*cell).load(Ordering::Relaxed).as_ref() }
+}
+
+/// Whether `cell` is the calling thread's.
+pub fn is_own(cell: &ReaderCell) -> bool {
+    self::cell().is_some_and(|own| core::ptr::eq(own, cell))
 }
 
 /// The calling thread's reader, made if need be. `None`: no memory for a cache.

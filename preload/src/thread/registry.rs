@@ -25,7 +25,7 @@ use crate::thread::cache::ThreadCache;
 use crate::thread::vacant::{self, Room};
 use crate::thread::{exit, mode, shelf};
 use core::sync::atomic::{AtomicPtr, AtomicUsize, Ordering};
-use rcu::{Reader, ReaderCell};
+use rcu::{NoRoom, Reader, ReaderBlock, ReaderCell, ReaderWord};
 
 /// Pages the reserve for `free` holds per live thread, up to [`RESERVE_MOST`] in all.
 const RESERVE_PER_THREAD: usize = 1;
@@ -33,6 +33,10 @@ const RESERVE_PER_THREAD: usize = 1;
 const RESERVE_MOST: usize = 16;
 /// Live caches from which on a registration looks for abandoned ones; doubles with each search.
 const SCAVENGE_FROM: usize = 64;
+/// Readers of the first block of cells. Those behind it hold so many times as many as all before them, up to
+/// what a block can: few blocks, and what is not used is not touched.
+const FIRST_BLOCK: usize = 32;
+const BLOCKS_GROW: usize = 7;
 
 /// What the lock protects, beside the taking of vacant caches.
 pub struct Inner {
@@ -50,6 +54,8 @@ static REGISTRY: Lock<Inner> = Lock::new(Inner { unused: core::ptr::null_mut(), 
 static ALL: AtomicPtr<ThreadCache> = AtomicPtr::new(core::ptr::null_mut());
 #[unsafe(link_section = ".data")]
 static MOST_LIVE: AtomicUsize = AtomicUsize::new(0);
+/// Readers there is room for. Relaxed: a number that steers.
+static READERS: AtomicUsize = AtomicUsize::new(0);
 /// Live caches. Relaxed: a number that steers.
 #[unsafe(link_section = ".data")]
 static LIVE_NOW: AtomicUsize = AtomicUsize::new(0);
@@ -115,6 +121,7 @@ fn locked(_quiet: &Quiet) -> Guard<'_, Inner> {
 pub fn acquire(quiet: &Quiet) -> Option<&'static mut ThreadCache> {
     take_over(quiet);
     scavenge_if_crowded(quiet);
+    let reader = new_reader()?;
     let (cache, was_vacant) = {
         let mut registry = locked(quiet);
         let vacant = vacant::pop();
@@ -136,14 +143,46 @@ pub fn acquire(quiet: &Quiet) -> Option<&'static mut ThreadCache> {
     if was_vacant {
         cache.mark_out();
     }
-    let cell = cache.cell();
-    // SAFETY: the cell is used with this domain only. An unused cache's reader has exited, so it cannot be registered.
-    match unsafe { DOMAIN.register(cell, 0) } {
-        // The cell stays registered; the cache, not a handle, owns it.
-        Ok(reader) => core::mem::forget(reader),
-        Err(_) => return None,
-    }
+    cache.reader.store(core::ptr::from_ref(reader.cell()).cast_mut(), Ordering::Relaxed);
+    // The cell stays registered; the cache, not a handle, owns it.
+    core::mem::forget(reader);
     Some(cache)
+}
+
+/// A reader in the lowest free cell of the domain. `None`: memory is out.
+fn new_reader() -> Option<Reader> {
+    loop {
+        match DOMAIN.register(0) {
+            Ok(reader) => return Some(reader),
+            // Two threads that come here at once make more room than they need.
+            Err(NoRoom) => {
+                let cells =
+                    (READERS.load(Ordering::Relaxed) * BLOCKS_GROW).clamp(FIRST_BLOCK, rcu::CELLS_PER_BLOCK);
+                let block = block_of(cells).or_else(|| block_of(FIRST_BLOCK))?;
+                READERS.fetch_add(block.capacity(), Ordering::Relaxed);
+                DOMAIN.add_block(block);
+            }
+        }
+    }
+}
+
+/// A block with room for `cells` readers in fresh metadata.
+fn block_of(cells: usize) -> Option<&'static ReaderBlock> {
+    // In this order in one piece, which begins at a cache line; the cells begin at a pair of them.
+    let words = cells.div_ceil(rcu::CELLS_PER_WORD);
+    let pair = align_of::<ReaderCell>();
+    let before_cells = size_of::<ReaderBlock>() + words * size_of::<ReaderWord>() + pair;
+    let memory = meta::bytes(before_cells + cells * size_of::<ReaderCell>())?.as_ptr();
+    // SAFETY: fresh zeroed metadata, ours for ever; zero bytes are valid words and cells, and the lengths add up.
+    unsafe {
+        let first_word = memory.add(size_of::<ReaderBlock>());
+        let behind_words = first_word.add(words * size_of::<ReaderWord>());
+        let first_cell = behind_words.add(behind_words.align_offset(pair));
+        let words = core::slice::from_raw_parts(first_word.cast(), words);
+        let cells = core::slice::from_raw_parts(first_cell.cast(), cells);
+        memory.cast::<ReaderBlock>().write(ReaderBlock::new(words, cells));
+        Some(&*memory.cast())
+    }
 }
 
 fn unused_or_new(registry: &mut Inner) -> Option<*mut ThreadCache> {
@@ -154,9 +193,8 @@ fn unused_or_new(registry: &mut Inner) -> Option<*mut ThreadCache> {
         return Some(unused);
     }
     let cache = meta::bytes(core::mem::size_of::<ThreadCache>())?.cast::<ThreadCache>().as_ptr();
-    // SAFETY: fresh zeroed metadata; the cell is the one part for which zero is wrong.
+    // SAFETY: fresh zeroed metadata, which is a valid unused cache.
     unsafe {
-        (&raw mut (*cache).reader).write(ReaderCell::new());
         let last = ALL.load(Ordering::Relaxed);
         (*cache).number = last.as_ref().map_or(0, |last| last.number + 1);
         (*cache).next_all.store(last, Ordering::Relaxed);
@@ -200,6 +238,8 @@ pub fn begin_to_leave(cache: &ThreadCache) {
 /// gone from it already.
 pub fn give_back(cache: &mut ThreadCache, quiet: &Quiet) {
     cache.ledger.close();
+    // In the child of a fork the thread's reader was forgotten with it; else it has left.
+    cache.reader.store(core::ptr::null_mut(), Ordering::Relaxed);
     let mut registry = locked(quiet);
     cache.free_word.store(0, Ordering::Relaxed);
     let was = set_state(cache, UNUSED);
@@ -304,8 +344,8 @@ pub fn forget_word(cache: &ThreadCache, quiet: &Quiet) {
     cache.free_word.store(0, Ordering::Relaxed);
 }
 
-/// Calls `visit` for each cache that has a thread, under the registry's lock.
-pub fn for_each_live(mut visit: impl FnMut(&ThreadCache)) {
+/// Calls `visit` for each cache that has a thread and then `finish`, under the registry's lock.
+pub fn for_each_live(mut visit: impl FnMut(&ThreadCache), finish: impl FnOnce()) {
     let quiet = Quiet::new();
     let _registry = locked(&quiet);
     for cache in all() {
@@ -315,6 +355,7 @@ pub fn for_each_live(mut visit: impl FnMut(&ThreadCache)) {
             visit(cache);
         }
     }
+    finish();
 }
 
 /// Every cache there is, used or not.

@@ -1,35 +1,34 @@
-//! 4096 registered readers: what a period costs because they exist.
+//! Thousands of registered readers: what a period costs because they exist, or did.
 //!
-//! The cells belong to one thread, for a scan does not ask who owns them. `flushed`: every line of
+//! The cells belong to one thread, for a scan does not ask who owns them; so the figures are those of the work, and
+//! neither of the scheduler nor of the way between two processors. `flushed`: every line of
 //! every cell was flushed from the caches before the period, as if other processors had written it.
 
 use core::arch::x86_64::{_mm_clflush, _mm_mfence};
 
 use rcu::{Domain, Reader, ReaderCell};
 
-use crate::new_domain;
-use crate::rounds::{Limit, Measure, Plan, Subject, time_each};
+use crate::rounds::{Limit, Measure, Plan, Subject, time_each, time_loop};
+use crate::{new_domain, new_readers};
 
 /// Readers registered, from the issue.
 const CROWD: usize = 4096;
 const CACHE_LINE: usize = 64;
 
+/// Periods among two running readers may cost so many times what they cost without a crowd, from the issue.
+const BESIDE_A_CROWD: f64 = 1.2;
+/// ns for a period of a crowd that announces in the worst order, from the issue.
+const WORST_ORDER_NS: f64 = 2_000_000.0;
+
 struct Crowd {
     domain: &'static Domain,
-    cells: &'static [ReaderCell],
     readers: Vec<Reader>,
 }
 
 impl Crowd {
     fn new() -> Crowd {
         let domain = new_domain();
-        let cells: &'static [ReaderCell] =
-            Box::leak((0..CROWD).map(|_| ReaderCell::new()).collect::<Vec<_>>().into_boxed_slice());
-        let register = |cell| {
-            // SAFETY: the cell is new, so no other domain has seen it.
-            unsafe { domain.register(cell, 0) }.expect("a new cell has no reader")
-        };
-        Crowd { domain, cells, readers: cells.iter().map(register).collect() }
+        Crowd { domain, readers: new_readers(domain, CROWD) }
     }
 
     fn explicit() -> Crowd {
@@ -52,14 +51,85 @@ impl Crowd {
     }
 
     fn flush(&self) {
-        let first = self.cells.as_ptr().cast::<u8>();
-        for offset in (0..size_of_val(self.cells)).step_by(CACHE_LINE) {
-            // SAFETY: within the slice; flushing changes no value.
-            unsafe { _mm_clflush(first.add(offset)) };
+        for reader in &self.readers {
+            let cell = core::ptr::from_ref(reader.cell()).cast::<u8>();
+            for offset in (0..size_of::<ReaderCell>()).step_by(CACHE_LINE) {
+                // SAFETY: within the cell; flushing changes no value.
+                unsafe { _mm_clflush(cell.add(offset)) };
+            }
         }
         // SAFETY: SSE2 is part of x86-64.
         unsafe { _mm_mfence() };
     }
+}
+
+/// A passive period among two readers that run, beside others that have ended or sleep.
+#[must_use]
+pub fn beside_a_crowd(plan: &Plan) -> Measure {
+    let two_among = |ended: usize, idle: usize| {
+        let domain = new_domain();
+        let crowd = new_readers(domain, ended);
+        crowd.iter().for_each(|reader| drop(reader.read_lock()));
+        drop(crowd);
+        let sleeping = new_readers(domain, idle);
+        domain.synchronize_expedited(None); // parks them
+        let running = new_readers(domain, 2);
+        running.iter().for_each(|reader| drop(reader.read_lock()));
+        move |round| {
+            let _ = &sleeping;
+            time_loop(round, |count| {
+                for _ in 0..count {
+                    let cookie = domain.start_poll();
+                    for reader in &running {
+                        drop(reader.read_lock());
+                        reader.quiescent_state();
+                    }
+                    assert!(domain.poll(cookie), "both have announced");
+                }
+            })
+        }
+    };
+    let beside = |what: &str, ended, idle| {
+        let setting = format!("beside {} {what}", ended + idle);
+        Subject::new("rcu start_poll, two announcements", setting, two_among(ended, idle)).limited()
+    };
+    let subjects = vec![
+        beside("others", 0, 0),
+        beside("that have ended", 1000, 0),
+        beside("that have ended", 10_000, 0),
+        beside("idle threads", 0, 1000),
+        beside("idle threads", 0, 4096),
+    ];
+    let limit = Limit::Times(0, BESIDE_A_CROWD);
+    plan.measure("a period of two running readers beside a crowd", "ns", limit, subjects)
+}
+
+/// A passive period of readers that all announce, in orders that are good and bad for a scan.
+#[must_use]
+pub fn everybody_announces(plan: &Plan) -> Measure {
+    let crowd = Crowd::explicit();
+    let announce = |order: Vec<usize>| {
+        let crowd = &crowd;
+        move |round| {
+            time_each(
+                round,
+                || (),
+                || {
+                    let cookie = crowd.domain.start_poll();
+                    order.iter().for_each(|&who| crowd.readers[who].quiescent_state());
+                    assert!(crowd.domain.poll(cookie), "all have announced");
+                },
+            )
+        }
+    };
+    // A full cycle with a stride that has no factor in common with their number.
+    let scattered = (0..CROWD).map(|n| n * 1237 % CROWD).collect();
+    let subjects = vec![
+        Subject::new("rcu", "oldest first", announce((0..CROWD).collect())).limited(),
+        Subject::new("rcu", "newest first", announce((0..CROWD).rev().collect())).limited(),
+        Subject::new("rcu", "scattered", announce(scattered)).limited(),
+    ];
+    plan.measure("a period of 4096 readers that all announce", "ns", Limit::Fixed(WORST_ORDER_NS), subjects)
 }
 
 /// The cost of a scan.
@@ -135,7 +205,7 @@ pub fn measure(plan: &Plan) -> Measure {
     measure.notes.push(format!(
         "A cell is {} bytes; {CROWD} are {} KiB.",
         size_of::<ReaderCell>(),
-        size_of_val(parked.cells) >> 10
+        CROWD * size_of::<ReaderCell>() >> 10
     ));
     measure
 }

@@ -53,7 +53,7 @@ enum What {
     Periods,
     /// Periods among sleeping readers
     Expedited,
-    /// 4096 readers
+    /// Thousands of readers that sleep, have ended, or all announce
     Crowd,
 }
 
@@ -128,6 +128,8 @@ fn run(arguments: &Arguments) -> Result<Run, String> {
         measures.push(expedited::measure(&plan, true));
     }
     if wanted(What::Crowd) {
+        measures.push(crowd::beside_a_crowd(&plan));
+        measures.push(crowd::everybody_announces(&plan));
         measures.push(crowd::measure(&plan));
     }
     let others = spent.by_others_since();

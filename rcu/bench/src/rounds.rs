@@ -72,6 +72,8 @@ pub enum Limit {
     Fixed(f64),
     /// So much more than the median of the subject with this index, measured in the same run.
     Above(usize, f64),
+    /// So many times the median of the subject with this index, measured in the same run.
+    Times(usize, f64),
 }
 
 /// The outcome of one subject.
@@ -168,6 +170,7 @@ impl Plan {
             Limit::None => None,
             Limit::Fixed(bound) => Some(bound),
             Limit::Above(index, more) => Some(median(&rounds[index]) + more),
+            Limit::Times(index, factor) => Some(median(&rounds[index]) * factor),
         };
         let rows = subjects
             .into_iter()

@@ -8,7 +8,9 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::{Command, Output};
 use std::sync::atomic::{AtomicU8, Ordering::Relaxed};
 
-use rcu::{Cookie, Demand, Domain, Misuse, Reader, ReaderCell};
+use rcu::{
+    CELLS_PER_WORD, Cookie, Demand, Domain, Misuse, NoRoom, Reader, ReaderBlock, ReaderCell, ReaderWord,
+};
 
 pub fn leak<T>(value: T) -> &'static T {
     Box::leak(Box::new(value))
@@ -34,9 +36,9 @@ pub fn fenced_domain() -> &'static Domain {
     domain
 }
 
-/// A reader that has never locked, on a cell of its own.
+/// A reader that has never locked.
 pub fn reader(domain: &'static Domain) -> Reader {
-    register(domain, leak(ReaderCell::new()))
+    register(domain, 0)
 }
 
 /// A reader that has locked once: an explicit one.
@@ -46,9 +48,23 @@ pub fn explicit_reader(domain: &'static Domain) -> Reader {
     reader
 }
 
-pub fn register(domain: &'static Domain, cell: &'static ReaderCell) -> Reader {
-    // SAFETY: no test gives one cell to two domains.
-    unsafe { domain.register(cell, 0) }.expect("a cell without a reader")
+/// A block with room for so many readers.
+pub fn block(cells: usize) -> &'static ReaderBlock {
+    let words = (0..cells.div_ceil(CELLS_PER_WORD)).map(|_| ReaderWord::new()).collect::<Vec<_>>().leak();
+    let cells = (0..cells).map(|_| ReaderCell::new()).collect::<Vec<_>>().leak();
+    leak(ReaderBlock::new(words, cells))
+}
+
+/// A reader of this name, in the lowest free cell. Blocks grow, as an embedder's do.
+pub fn register(domain: &'static Domain, tid: u32) -> Reader {
+    let mut cells = 3;
+    loop {
+        match domain.register(tid) {
+            Ok(reader) => return reader,
+            Err(NoRoom) => assert!(domain.add_block(block(cells)), "a new block"),
+        }
+        cells = (cells * 5).min(2048);
+    }
 }
 
 /// Asks for the period in flight to end now, more often than any reader needs.

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use rcu::{Demand, Domain, Reader, ReaderCell};
 
-use super::{explicit_reader, leak, on_signal, reader, register};
+use super::{explicit_reader, leak, on_signal, reader};
 
 /// Grace periods that a removed element waits before it is used again, in rcutorture.
 pub const PIPE: u32 = 10;
@@ -174,11 +174,10 @@ impl Torture {
         })
     }
 
-    /// Registers, reads a little, exits, and again, always on the same few cells.
+    /// Registers, reads a little, exits, and again.
     pub fn passing_reader(&'static self) -> JoinHandle<()> {
-        let cells: [&'static ReaderCell; 3] = std::array::from_fn(|_| leak(ReaderCell::new()));
         self.spawn(move |torture, dice| {
-            let reader = register(torture.domain, cells[dice.roll(3) as usize]);
+            let reader = reader(torture.domain);
             for _ in 0..dice.roll(20) {
                 torture.read(&reader, std::hint::spin_loop);
             }
@@ -190,8 +189,8 @@ impl Torture {
     /// Reads, announces, and is interrupted all the time by a handler that reads as well.
     pub fn interrupted_reader(&'static self) -> JoinHandle<()> {
         on_signal(libc::SIGUSR1, read_in_handler);
-        let cell: &'static ReaderCell = leak(ReaderCell::new());
-        let reader = register(self.domain, cell);
+        let reader = reader(self.domain);
+        let cell = reader.cell();
         self.spawn(move |torture, dice| {
             INTERRUPTED.set(Some((torture, cell)));
             for _ in 0..20 {

@@ -1,0 +1,387 @@
+//! Blocks of readers' cells, and the summary above them that says whom a scan has to look at.
+//!
+//! A [`ReaderBlock`] is memory that the embedder gives to a domain for ever: cells, dense and apart from
+//! everything else, and a [`ReaderWord`] for each 32 of them. A domain's blocks only become more, so they are
+//! walked without protection; a free cell is taken again lowest first, so the blocks in use stay few.
+//!
+//! ```text
+//!   Summary       in_slot: how many bits of a block are set, or about to be   0: a scan skips the block
+//!   ReaderBlock   in_group: how many of each eight words                      0: the eight words
+//!   ReaderWord    32 bits "active" and 32 bits "explicit"                     bit clear: the cell
+//!   ReaderCell    announced: the youngest period that need not wait           read for active cells only
+//! ```
+//!
+//! The [`Summary`] is one cache line of the domain: a scan of two readers beside ten thousand that are gone or
+//! sleep reads that line, and what belongs to the two.
+//!
+//! *The active bit is the truth*, not a hint: no period waits for a reader whose bit is clear. A reader that was
+//! not waited for announces the sequence, then sets its bit ([`ReaderBlock::arrive`]), and its first section
+//! executes a fence before it reads anything; the argument at the head of `domain.rs` needs no more. Three may
+//! clear a bit: its owner, going offline; its owner, exiting; and an expediter, but that of an *implicit* reader
+//! only. The question whether it is one and the answer are one compare-and-swap of one word, so a thread's
+//! first lock cannot fall between them: an explicit reader's bit is its owner's alone, and an
+//! expediter that lost its processor in the middle harms nobody when it goes on.
+//!
+//! The words above are counts and no bits, because a bit above cannot be cleared safely: between the look at the word
+//! below and the store above somebody may arrive. Additions commute. Who sets a bit counts first, who clears one
+//! counts afterwards, so a count may be too great for a moment and is never too small.
+//!
+//! Traffic: who announces writes to its own cell only. The words are written when somebody comes or goes, is
+//! parked or comes back; scanners of running readers read them and do not write.
+
+use crate::cell::ReaderCell;
+use crate::sync::{
+    AtomicBool, AtomicPtr, AtomicU32, AtomicU64,
+    Ordering::{AcqRel, Acquire, Relaxed, Release},
+    const_unless_loom,
+};
+use core::sync::atomic::{AtomicPtr as PlainPtr, AtomicU32 as PlainU32};
+
+/// Readers' cells to a [`ReaderWord`].
+pub const CELLS_PER_WORD: usize = 32;
+/// Most cells of a block.
+pub const CELLS_PER_BLOCK: usize = GROUPS * WORDS_PER_GROUP * CELLS_PER_WORD;
+/// Counts of a block.
+const GROUPS: usize = 8;
+const WORDS_PER_GROUP: usize = 8;
+
+/// What a word says of its cell number `index`: whether periods wait for it.
+const fn active(index: usize) -> u64 {
+    1 << (index % CELLS_PER_WORD)
+}
+
+/// Whether the thread has called `read_lock` at least once: it is never parked.
+const fn explicit(index: usize) -> u64 {
+    active(index) << CELLS_PER_WORD
+}
+
+/// How many readers are waited for in each block of a domain.
+#[repr(C, align(64))]
+pub(crate) struct Summary {
+    /// Two slots to a word. The last one is for all the blocks that the others do not take.
+    in_slots: [AtomicU64; SLOTS / 2],
+}
+
+/// Blocks with a count of their own.
+pub(crate) const SLOTS: usize = if cfg!(loom) { 2 } else { 16 };
+
+impl Summary {
+    const_unless_loom! {
+        pub(crate) fn new() -> Summary {
+            Summary { in_slots: zeros() }
+        }
+    }
+
+    fn add(&self, slot: usize, readers: u32) {
+        self.in_slots[slot / 2].fetch_add(u64::from(readers) << (slot % 2 * 32), AcqRel);
+    }
+
+    fn take(&self, slot: usize, readers: u32) {
+        // Release pairs with the acquire in `next_slot`, as in `ReaderBlock::count_out`.
+        self.in_slots[slot / 2].fetch_sub(u64::from(readers) << (slot % 2 * 32), AcqRel);
+    }
+
+    /// The first slot from `slot` on in which somebody is waited for, or [`SLOTS`].
+    pub(crate) fn next_slot(&self, slot: usize) -> usize {
+        let mut slot = slot;
+        while slot < SLOTS {
+            let both = self.in_slots[slot / 2].load(Acquire) >> (slot % 2 * 32);
+            if both as u32 != 0 {
+                return slot;
+            }
+            if both != 0 {
+                return slot + 1;
+            }
+            slot = (slot | 1) + 1;
+        }
+        SLOTS
+    }
+
+    /// In the only thread of a forked child, which is nobody's reader.
+    pub(crate) fn clear(&self) {
+        self.in_slots.iter().for_each(|both| both.store(0, Relaxed));
+    }
+}
+
+/// The summary of 32 cells, and which of them have a reader. Zero bytes are a valid one.
+#[repr(C)]
+pub struct ReaderWord {
+    bits: AtomicU64,
+    taken: AtomicU32,
+}
+
+impl Default for ReaderWord {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl ReaderWord {
+    const_unless_loom! {
+        /// The word of 32 cells without readers.
+        #[must_use]
+        pub fn new() -> ReaderWord {
+            ReaderWord { bits: AtomicU64::new(0), taken: AtomicU32::new(0) }
+        }
+    }
+}
+
+/// Memory for readers; see [`Domain::add_block`](crate::Domain::add_block).
+#[repr(C, align(64))]
+pub struct ReaderBlock {
+    in_group: [AtomicU32; GROUPS],
+    shape: Shape,
+}
+
+/// Written when the block joins its domain, then read only.
+#[repr(C, align(64))]
+struct Shape {
+    /// The block behind it, if they share a slot.
+    next: AtomicPtr<ReaderBlock>,
+    given: AtomicBool,
+    // Not loom's: written before the block is published.
+    /// Its domain's summary, and its slot there.
+    summary: PlainPtr<Summary>,
+    slot: PlainU32,
+    /// The number of the first cell, counted over all blocks before it.
+    first: PlainU32,
+    words: &'static [ReaderWord],
+    cells: &'static [ReaderCell],
+}
+
+impl ReaderBlock {
+    const_unless_loom! {
+        /// A block of `cells` with their `words`, one for each [`CELLS_PER_WORD`], the last perhaps for fewer.
+        ///
+        /// # Panics
+        /// If there are more words or fewer, or more than [`CELLS_PER_BLOCK`] cells.
+        #[must_use]
+        pub fn new(words: &'static [ReaderWord], cells: &'static [ReaderCell]) -> ReaderBlock {
+            assert!(cells.len() <= CELLS_PER_BLOCK, "a block holds at most 2048 cells");
+            assert!(words.len() == cells.len().div_ceil(CELLS_PER_WORD), "one word for each 32 cells");
+            ReaderBlock {
+                in_group: counts(),
+                shape: Shape {
+                    next: AtomicPtr::new(core::ptr::null_mut()),
+                    given: AtomicBool::new(false),
+                    summary: PlainPtr::new(core::ptr::null_mut()),
+                    slot: PlainU32::new(0),
+                    first: PlainU32::new(0),
+                    words,
+                    cells,
+                },
+            }
+        }
+    }
+
+    /// How many readers find room in it.
+    #[must_use]
+    pub const fn capacity(&self) -> usize {
+        self.shape.cells.len()
+    }
+
+    pub(crate) fn next(&self) -> &AtomicPtr<ReaderBlock> {
+        &self.shape.next
+    }
+
+    /// Marks the block as some domain's; false if it was one's already.
+    pub(crate) fn give(&self) -> bool {
+        !self.shape.given.swap(true, AcqRel)
+    }
+
+    pub(crate) fn first(&self) -> u32 {
+        self.shape.first.load(Relaxed)
+    }
+
+    pub(crate) fn slot(&self) -> usize {
+        self.shape.slot.load(Relaxed) as usize
+    }
+
+    /// Before it is published: where it will be.
+    pub(crate) fn place(&self, summary: &'static Summary, slot: usize, first: u32) {
+        self.shape.summary.store(core::ptr::from_ref(summary).cast_mut(), Relaxed);
+        self.shape.slot.store(slot as u32, Relaxed);
+        self.shape.first.store(first, Relaxed);
+    }
+
+    fn summary(&self) -> &'static Summary {
+        // SAFETY: set by `place` before anybody could come here.
+        unsafe { &*self.shape.summary.load(Relaxed) }
+    }
+
+    pub(crate) fn cell(&self, index: usize) -> &'static ReaderCell {
+        &self.shape.cells[index]
+    }
+
+    fn word(&self, index: usize) -> &ReaderWord {
+        &self.shape.words[index / CELLS_PER_WORD]
+    }
+
+    fn in_group(&self, index: usize) -> &AtomicU32 {
+        &self.in_group[index / CELLS_PER_WORD / WORDS_PER_GROUP]
+    }
+
+    fn count_in(&self, index: usize) {
+        self.summary().add(self.slot(), 1);
+        self.in_group(index).fetch_add(1, AcqRel);
+    }
+
+    fn count_out(&self, index: usize, readers: u32) {
+        // Release pairs with the acquire in `next_active`: what the readers did is passed on with their bits.
+        self.in_group(index).fetch_sub(readers, AcqRel);
+        self.summary().take(self.slot(), readers);
+    }
+
+    // ---- whose cell ----
+
+    /// Takes the lowest free cell for a new reader.
+    pub(crate) fn take(&'static self) -> Option<usize> {
+        for (number, word) in self.shape.words.iter().enumerate() {
+            let first = number * CELLS_PER_WORD;
+            let mut taken = word.taken.load(Relaxed);
+            loop {
+                let index = first + taken.trailing_ones() as usize;
+                if index >= self.capacity().min(first + CELLS_PER_WORD) {
+                    break;
+                }
+                // Acquire pairs with the release in `free`: the last owner's writes are behind us.
+                let seen = word.taken.fetch_or(1 << (index - first), Acquire);
+                if seen & 1 << (index - first) == 0 {
+                    return Some(index);
+                }
+                taken = seen;
+            }
+        }
+        None
+    }
+
+    /// Gives a cell back whose reader has departed.
+    pub(crate) fn free(&self, index: usize) {
+        let word = self.word(index);
+        word.bits.fetch_and(!explicit(index), AcqRel);
+        word.taken.fetch_and(!(1 << (index % CELLS_PER_WORD)), Release); // pairs with `take`
+    }
+
+    // ---- who is waited for ----
+
+    /// The reader of cell `index` is waited for from now on; `locks`: and is explicit from now on.
+    pub(crate) fn arrive(&self, index: usize, locks: bool) {
+        // Before the bit: the count is never too small. A handler may come in anywhere and arrive, too.
+        self.count_in(index);
+        let bits = if locks { active(index) | explicit(index) } else { active(index) };
+        // Release pairs with the acquire in `active_in`: who sees the bit sees what was announced before.
+        let seen = self.word(index).bits.fetch_or(bits, AcqRel);
+        if seen & active(index) != 0 {
+            self.count_out(index, 1);
+        }
+    }
+
+    /// The reader of cell `index` holds nothing and is not waited for. By its owner.
+    pub(crate) fn depart(&self, index: usize) {
+        // Release pairs with the acquires in `active_in` and `next_active`, also through the changes that
+        // others make behind it, which are read-modify-writes all: the sections that ended happened before.
+        if self.word(index).bits.fetch_and(!active(index), AcqRel) & active(index) != 0 {
+            self.count_out(index, 1);
+        }
+    }
+
+    /// Clears the bits of those implicit readers among `these` (of the cells from `first` on); which they were.
+    pub(crate) fn park(&self, first: usize, these: u32) -> u32 {
+        let word = self.word(first);
+        let mut seen = word.bits.load(Relaxed);
+        loop {
+            let parked = these & seen as u32 & !((seen >> CELLS_PER_WORD) as u32);
+            if parked == 0 {
+                return 0;
+            }
+            match word.bits.compare_exchange(seen, seen & !u64::from(parked), AcqRel, Relaxed) {
+                Ok(_) => {
+                    self.count_out(first, parked.count_ones());
+                    return parked;
+                }
+                Err(now) => seen = now,
+            }
+        }
+    }
+
+    /// The first word from number `word` on with anybody who is waited for: its number, its bits, and how many words
+    /// and counts were looked at.
+    pub(crate) fn next_active(&self, word: usize) -> (Option<(usize, u32)>, u32) {
+        let mut looks = 0;
+        let words = self.shape.words.len();
+        let mut word = word;
+        while word < words {
+            looks += 1;
+            // Acquire pairs with `count_out`.
+            if word.is_multiple_of(WORDS_PER_GROUP)
+                && self.in_group[word / WORDS_PER_GROUP].load(Acquire) == 0
+            {
+                word += WORDS_PER_GROUP;
+                continue;
+            }
+            let bits = self.active_in(word * CELLS_PER_WORD);
+            if bits != 0 {
+                return (Some((word, bits)), looks);
+            }
+            word += 1;
+        }
+        (None, looks)
+    }
+
+    /// Which readers are waited for, of the cells from `first` on.
+    pub(crate) fn active_in(&self, first: usize) -> u32 {
+        self.word(first).bits.load(Acquire) as u32 // pairs with `arrive` and `depart`
+    }
+
+    /// Whether the reader of cell `index` is waited for.
+    pub(crate) fn is_active(&self, index: usize) -> bool {
+        self.word(index).bits.load(Acquire) & active(index) != 0
+    }
+
+    /// Whether the reader of cell `index` has locked.
+    pub(crate) fn is_explicit(&self, index: usize) -> bool {
+        self.word(index).bits.load(Relaxed) & explicit(index) != 0
+    }
+
+    /// Whether it has, and is waited for: what a section's first access needs.
+    pub(crate) fn is_explicit_and_active(&self, index: usize) -> bool {
+        let both = active(index) | explicit(index);
+        self.word(index).bits.load(Relaxed) & both == both
+    }
+
+    /// In the only thread of a forked child: nobody but the reader of cell `survivor` is left.
+    pub(crate) fn forget_all_but(&self, survivor: Option<usize>) {
+        for (number, word) in self.shape.words.iter().enumerate() {
+            let own = survivor.filter(|index| index / CELLS_PER_WORD == number);
+            let bits = own.map_or(0, |index| active(index) | explicit(index));
+            let gone = word.bits.fetch_and(bits, Relaxed) & !bits;
+            word.taken.fetch_and(bits as u32, Relaxed);
+            // Not the number of bits that are left: the survivor may have forked in a handler that interrupted
+            // it while it arrived. What others had counted and not set stays counted, which costs a look.
+            self.count_out(number * CELLS_PER_WORD, (gone as u32).count_ones());
+        }
+        if survivor.is_none() {
+            self.in_group.iter().for_each(|count| count.store(0, Relaxed));
+        }
+    }
+}
+
+#[cfg(not(loom))]
+const fn zeros() -> [AtomicU64; SLOTS / 2] {
+    [const { AtomicU64::new(0) }; SLOTS / 2]
+}
+
+#[cfg(loom)]
+fn zeros() -> [AtomicU64; SLOTS / 2] {
+    core::array::from_fn(|_| AtomicU64::new(0))
+}
+
+#[cfg(not(loom))]
+const fn counts() -> [AtomicU32; GROUPS] {
+    [const { AtomicU32::new(0) }; GROUPS]
+}
+
+#[cfg(loom)]
+fn counts() -> [AtomicU32; GROUPS] {
+    core::array::from_fn(|_| AtomicU32::new(0))
+}
