@@ -9,10 +9,12 @@
 //! ```
 //! use core::num::NonZeroU64;
 //! use rcu::range_map::{Node, RangeMap};
-//! use rcu::{Domain, ReaderCell};
+//! use rcu::{Domain, ReaderBlock, ReaderCell, ReaderWord};
 //!
 //! static DOMAIN: Domain = Domain::new(1);
-//! static CELL: ReaderCell = ReaderCell::new();
+//! static CELLS: [ReaderCell; 32] = [const { ReaderCell::new() }; 32];
+//! static WORDS: [ReaderWord; 1] = [const { ReaderWord::new() }; 1];
+//! static BLOCK: ReaderBlock = ReaderBlock::new(&WORDS, &CELLS);
 //!
 //! /// Memory for nodes: a program that has no heap would take it from a page of its own.
 //! fn node() -> Option<&'static mut Node> {
@@ -21,8 +23,8 @@
 //! static MAP: RangeMap<NonZeroU64, fn() -> Option<&'static mut Node>> = RangeMap::new(node);
 //!
 //! DOMAIN.init();
-//! // SAFETY: this cell is used with this domain only.
-//! let reader = unsafe { DOMAIN.register(&CELL, 0) }.expect("the cell is new");
+//! assert!(DOMAIN.add_block(&BLOCK));
+//! let reader = DOMAIN.register(0).expect("there is room for 32");
 //! let value = |number| NonZeroU64::new(number).expect("not zero");
 //!
 //! // SAFETY: this map is used with this domain only, here and below.
