@@ -48,7 +48,7 @@ fn cpu_time_ns(tid: u32) -> Option<u64> {
     const SCHEDULED: i32 = 2;
     let tid = i32::try_from(tid).ok().filter(|&tid| tid != 0)?;
     let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-    let clock = !tid << 3 | PER_THREAD | SCHEDULED;
+    let clock = (!tid << 3) | PER_THREAD | SCHEDULED;
     let result: isize;
     // SAFETY: clock_gettime writes one timespec; the kernel clobbers rcx and r11 only. The call itself and not
     // libc's: that may be interposed, and sets errno, which a malloc must leave alone.

@@ -205,7 +205,7 @@ pub fn measure(plan: &Plan) -> Measure {
     measure.notes.push(format!(
         "A cell is {} bytes; {CROWD} are {} KiB.",
         size_of::<ReaderCell>(),
-        CROWD * size_of::<ReaderCell>() >> 10
+        (CROWD * size_of::<ReaderCell>()) >> 10
     ));
     measure
 }
