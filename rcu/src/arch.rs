@@ -79,17 +79,22 @@ mod fast {
     pub(crate) fn lock(cell: &ReaderCell) {
         let nest = cell.nest.load(Relaxed) + 1;
         cell.nest.store(nest, Relaxed);
+        #[cfg(loom)]
+        crate::model::at(crate::model::Point::Locking);
         if nest <= 0 {
             cell.lock_slow();
         }
-        // There is no membarrier here. A heavy barrier paired with compiler barriers orders what two
-        // full fences order, so where it is in force both sides are fences.
+        // There is no membarrier for Miri and the sanitizer. A heavy barrier paired with compiler barriers orders
+        // what two full fences order, so where it is in force both sides are fences. loom has one (`model.rs`).
+        #[cfg(not(loom))]
         cell.light_barrier();
     }
 
     pub(crate) fn unlock(cell: &ReaderCell) {
         let nest = cell.nest.load(Relaxed) - 1;
         cell.nest.store(nest, Release);
+        #[cfg(loom)]
+        crate::model::at(crate::model::Point::Unlocking);
         if nest != 0 {
             cell.unlock_inner();
             return;

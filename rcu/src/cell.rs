@@ -256,6 +256,8 @@ impl ReaderCell {
                 // A handler's sections between the two lines are not counted. That makes an expediter ask once
                 // more, and never take an open section for one that has ended: none is open here.
                 let turn = self.turn.load(Relaxed) + 1;
+                #[cfg(loom)]
+                crate::model::at(crate::model::Point::Counting);
                 self.turn.store(turn, Release); // as the increment in `arch::unlock`
                 if self.said_offline.load(Relaxed) {
                     if turn >= 0 {

@@ -64,6 +64,9 @@ mod domain;
 mod expedite;
 mod membarrier;
 mod misuse;
+#[cfg(loom)]
+#[doc(hidden)]
+pub mod model;
 mod page;
 pub mod range_map;
 mod reader;

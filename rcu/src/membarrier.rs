@@ -151,10 +151,13 @@ mod kernel {
     }
 }
 
-/// loom's readers execute full fences (`arch.rs`); the expediter's fence is their heavy half.
+/// Miri's readers execute full fences (`arch.rs`), of which the expediter's is the heavy half; loom has a barrier.
 #[cfg(any(loom, miri))]
 mod kernel {
     pub(super) fn execute_or_register() -> bool {
+        #[cfg(loom)]
+        return crate::model::barrier();
+        #[cfg(not(loom))]
         true
     }
     pub(super) fn probe() -> bool {

@@ -94,6 +94,7 @@ mod model {
 
     fn step() {
         STEP.fetch_add(1, Ordering::Relaxed);
+        crate::model::answer();
     }
 
     pub(crate) fn fence(order: Ordering) {
@@ -173,6 +174,14 @@ mod model {
         pub(crate) fn fetch_and(&self, value: u64, order: Ordering) -> u64 {
             step();
             self.0.fetch_and(value, order)
+        }
+        pub(crate) fn fetch_add(&self, value: u64, order: Ordering) -> u64 {
+            step();
+            self.0.fetch_add(value, order)
+        }
+        pub(crate) fn fetch_sub(&self, value: u64, order: Ordering) -> u64 {
+            step();
+            self.0.fetch_sub(value, order)
         }
         pub(crate) fn fetch_max(&self, value: u64, order: Ordering) -> u64 {
             step();

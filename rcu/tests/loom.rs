@@ -15,8 +15,8 @@ use std::sync::atomic::{AtomicUsize as Plain, Ordering as PlainOrdering};
 
 use loom::cell::UnsafeCell;
 use loom::sync::atomic::{AtomicBool, Ordering::Relaxed};
-use loom::thread;
-use rcu::{Cookie, Demand, Domain, Reader, ReaderCell};
+use rcu::model::{self as thread, Point};
+use rcu::{Cookie, Demand, Domain, Reader, ReaderBlock, ReaderCell, ReaderWord};
 
 /// A block that readers can find while `linked`.
 struct Block {
@@ -57,19 +57,26 @@ fn leak<T>(value: T) -> &'static T {
 
 fn domain() -> &'static Domain {
     let domain = leak(Domain::new(1));
+    domain.add_block(block_of(3));
     domain.init(); // under loom: membarrier works, readers leave the cold mode
     domain
 }
 
 fn fenced_domain() -> &'static Domain {
     let domain = leak(Domain::new(1));
+    domain.add_block(block_of(3));
     domain.init_without_membarrier();
     domain
 }
 
+/// A block with room for so many readers, at most 32.
+fn block_of(cells: usize) -> &'static ReaderBlock {
+    let cells = (0..cells).map(|_| ReaderCell::new()).collect::<Vec<_>>().leak();
+    leak(ReaderBlock::new(vec![ReaderWord::new()].leak(), cells))
+}
+
 fn implicit(domain: &'static Domain) -> Reader {
-    // SAFETY: the cell is new.
-    unsafe { domain.register(leak(ReaderCell::new()), 1) }.unwrap()
+    domain.register(1).unwrap()
 }
 
 fn explicit(domain: &'static Domain) -> Reader {
@@ -97,6 +104,11 @@ fn explore(name: &str, model: impl Fn() + Sync + Send + 'static) {
 
 /// For models whose executions grow so fast with preemptions that more than `most` take hours.
 fn explore_up_to(most: usize, name: &str, model: impl Fn() + Sync + Send + 'static) {
+    explore_failing(usize::MAX, most, name, model);
+}
+
+/// As `explore_up_to`; membarrier is refused from its call number `working` on, counted from 0.
+fn explore_failing(working: usize, most: usize, name: &str, model: impl Fn() + Sync + Send + 'static) {
     static EXECUTIONS: Plain = Plain::new(0);
     EXECUTIONS.store(0, PlainOrdering::Relaxed);
     let started = std::time::Instant::now();
@@ -105,6 +117,7 @@ fn explore_up_to(most: usize, name: &str, model: impl Fn() + Sync + Send + 'stat
     let bound = builder.preemption_bound.unwrap_or(usize::MAX);
     builder.check(move || {
         EXECUTIONS.fetch_add(1, PlainOrdering::Relaxed);
+        thread::begin(working);
         model();
     });
     println!(
@@ -217,15 +230,12 @@ fn register_and_scan(domain: &'static Domain) {
 }
 
 fn unregister_and_scan(domain: &'static Domain) {
-    let (block, cell) = (Block::new(), leak(ReaderCell::new()));
-    // SAFETY: the cell is used with this domain only, here and below.
-    let reader = unsafe { domain.register(cell, 1) }.unwrap();
+    let (block, reader) = (Block::new(), implicit(domain));
     race(domain, block, &[Demand::Expedite], move || {
         visit(&reader, block);
         reader.exit();
         // The cell's next owner.
-        // SAFETY: as above.
-        let reader = unsafe { domain.register(cell, 2) }.unwrap();
+        let reader = implicit(domain);
         visit(&reader, block);
         std::mem::forget(reader);
     });
@@ -458,5 +468,239 @@ fn a_promise_does_not_lean_on_one_half_made() {
         reader.quiescent_state();
         assert!(domain.poll(cookie) && domain.poll(other), "a promise was forgotten");
         std::mem::forget(reader);
+    });
+}
+
+// ---- membarrier that fails from some call on, and the change from the fast mode to the cold one ----
+
+/// The expediter is neither the reader, who leaves the cold mode meanwhile, nor the writer.
+fn change_over(domain: &'static Domain, passes: usize) {
+    let (block, reader) = (Block::new(), implicit(domain));
+    let reading = thread::spawn(move || {
+        visit(&reader, block);
+        visit(&reader, block);
+        std::mem::forget(reader);
+    });
+    block.unlink();
+    let cookie = domain.start_poll();
+    let expediting = thread::spawn(move || {
+        for _ in 0..passes {
+            domain.advance(Demand::Expedite);
+        }
+    });
+    reuse_if_elapsed(domain, block, cookie);
+    reading.join().unwrap();
+    expediting.join().unwrap();
+}
+
+#[test]
+fn change_over_by_a_third_thread() {
+    for working in [0, 1] {
+        explore_failing(working, 2, "change-over/third expediter", || change_over(domain(), 2));
+    }
+    explore_up_to(2, "change-over/third expediter, fenced", || change_over(fenced_domain(), 2));
+}
+
+#[test]
+fn cold_to_hot_while_membarrier_is_lost() {
+    for passes in [1, 2] {
+        explore_failing(0, 2, "cold to hot/membarrier lost", move || {
+            let (domain, block) = (domain(), Block::new());
+            let reader = implicit(domain);
+            race(domain, block, &[Demand::Expedite; 2][..passes], move || {
+                visit(&reader, block);
+                visit(&reader, block);
+                std::mem::forget(reader);
+            });
+        });
+    }
+}
+
+#[test]
+fn what_is_remembered_outlives_membarrier() {
+    // The first pass has a barrier and remembers; the second may be another thread's, and has none.
+    explore_failing(1, 2, "snapshot/membarrier lost", || {
+        let (domain, block) = (domain(), Block::new());
+        let reader = explicit(domain);
+        race(domain, block, &[Demand::Expedite; 2], move || {
+            visit(&reader, block);
+            visit(&reader, block);
+            std::mem::forget(reader);
+        });
+    });
+}
+
+#[test]
+fn two_expediters_of_one_period() {
+    explore_up_to(2, "two expediters", || {
+        let (domain, block) = (domain(), Block::new());
+        let reader = explicit(domain);
+        block.unlink();
+        let cookie = domain.start_poll();
+        let reading = thread::spawn(move || {
+            visit(&reader, block);
+            visit(&reader, block);
+            std::mem::forget(reader);
+        });
+        let other = thread::spawn(move || domain.advance(Demand::Expedite));
+        domain.advance(Demand::Expedite);
+        reuse_if_elapsed(domain, block, cookie);
+        other.join().unwrap();
+        reading.join().unwrap();
+    });
+}
+
+// ---- the summary, and scans that go on where another stopped ----
+
+#[test]
+fn going_away_and_coming_back_while_another_announces() {
+    explore("offline and online/announce", || {
+        let domain = domain();
+        let (one, two) = (implicit(domain), implicit(domain));
+        let cookie = domain.start_poll();
+        let thread = thread::spawn(move || {
+            one.offline();
+            one.online();
+            std::mem::forget(one);
+        });
+        two.quiescent_state();
+        std::mem::forget(two);
+        thread.join().unwrap();
+        assert!(domain.poll(cookie), "one was away, the other announced, the period is still in flight");
+    });
+}
+
+#[test]
+fn a_scan_goes_on_behind_a_newcomer() {
+    // The newcomer takes the lowest cell, which the scan has passed already.
+    explore_up_to(2, "register/resumed scan", || {
+        let (domain, block) = (domain(), Block::new());
+        domain.add_block(block_of(1));
+        let (gone, one, two, three) =
+            (implicit(domain), implicit(domain), implicit(domain), implicit(domain));
+        gone.exit();
+        block.unlink();
+        let cookie = domain.start_poll(); // stops at `one`
+        let reading = thread::spawn(move || {
+            let reader = implicit(domain);
+            visit(&reader, block);
+            std::mem::forget(reader);
+        });
+        for reader in [one, two, three] {
+            reader.quiescent_state();
+            std::mem::forget(reader);
+        }
+        assert!(domain.poll(cookie) || reading_in_the_way(domain));
+        reuse_if_elapsed(domain, block, cookie);
+        reading.join().unwrap();
+    });
+}
+
+/// The newcomer may be waited for, if it read the sequence before the period began.
+fn reading_in_the_way(domain: &Domain) -> bool {
+    domain.stalled(u64::MAX, 0).next().is_some()
+}
+
+#[test]
+fn a_scan_does_not_go_on_where_one_of_an_older_period_stopped() {
+    explore_up_to(2, "old resume point", || {
+        let (domain, block) = (domain(), Block::new());
+        let (low, high) = (explicit(domain), explicit(domain));
+        let first = domain.start_poll();
+        low.quiescent_state(); // the scan stops at `high`
+        high.quiescent_state();
+        assert!(domain.poll(first));
+        let reading = thread::spawn(move || {
+            visit(&low, block);
+            std::mem::forget(low);
+        });
+        block.unlink();
+        let cookie = domain.start_poll();
+        high.quiescent_state();
+        reuse_if_elapsed(domain, block, cookie);
+        std::mem::forget(high);
+        reading.join().unwrap();
+    });
+}
+
+#[test]
+fn three_announcers_resume_each_other() {
+    explore_up_to(2, "announce/announce/announce", || {
+        let domain = domain();
+        let readers = [implicit(domain), implicit(domain), implicit(domain)];
+        let cookie = domain.start_poll();
+        let [one, two, three] = readers;
+        let threads = [two, three].map(|reader| {
+            thread::spawn(move || {
+                reader.quiescent_state();
+                std::mem::forget(reader);
+            })
+        });
+        one.quiescent_state();
+        std::mem::forget(one);
+        for thread in threads {
+            thread.join().unwrap();
+        }
+        assert!(domain.poll(cookie), "all announced, the period is still in flight");
+    });
+}
+
+#[test]
+fn a_younger_demand_is_taken_over() {
+    explore_up_to(2, "expedite/younger expedite", || {
+        let domain = domain();
+        let reader = explicit(domain);
+        let thread = thread::spawn(move || domain.advance(Demand::Expedite));
+        domain.advance(Demand::Expedite);
+        thread.join().unwrap();
+        let counters = domain.counters();
+        assert_eq!(counters.started, counters.completed, "a period was left to nobody");
+        std::mem::forget(reader);
+    });
+}
+
+// ---- a handler between the steps of the fast path, against two passes ----
+
+fn handler_at(point: Point, domain: &'static Domain) {
+    let (block, reader) = (Block::new(), explicit(domain));
+    let cell = reader.cell();
+    race(domain, block, &[Demand::Expedite; 2], move || {
+        thread::interrupt(point, move || {
+            // SAFETY: a handler of the thread that owns the cell.
+            let handlers = unsafe { Reader::borrow_cell(cell) };
+            visit(&handlers, block);
+        });
+        visit(&reader, block);
+        visit(&reader, block);
+        std::mem::forget(reader);
+    });
+}
+
+#[test]
+fn a_handler_between_two_steps() {
+    for point in [Point::Locking, Point::Unlocking] {
+        explore_up_to(2, "handler/turn/snapshot", move || handler_at(point, domain()));
+    }
+}
+
+#[test]
+fn a_handler_between_two_steps_fenced() {
+    for point in [Point::Locking, Point::Unlocking, Point::Counting] {
+        explore_up_to(2, "handler/turn/snapshot, fenced", move || handler_at(point, fenced_domain()));
+    }
+}
+
+#[test]
+fn an_inner_section_does_not_count() {
+    explore_up_to(2, "inner section/snapshot", || {
+        let (domain, block) = (domain(), Block::new());
+        let reader = explicit(domain);
+        race(domain, block, &[Demand::Expedite; 2], move || {
+            let outer = reader.read_lock();
+            drop(reader.read_lock());
+            block.visit();
+            drop(outer);
+            std::mem::forget(reader);
+        });
     });
 }

@@ -11,9 +11,9 @@ use std::ops::Range;
 use std::sync::atomic::{AtomicUsize as Plain, Ordering as PlainOrdering};
 
 use loom::sync::atomic::{AtomicBool, AtomicU64, Ordering::*};
-use loom::thread;
+use rcu::model as thread;
 use rcu::range_map::{Futex, Held, Mapped, Mapping, Measure, Node, NodeSource, RangeMap, Stages, Unmeasured};
-use rcu::{Domain, Reader, ReaderCell};
+use rcu::{Domain, Reader, ReaderBlock, ReaderCell, ReaderWord};
 
 fn leak<T>(value: T) -> &'static T {
     Box::leak(Box::new(value))
@@ -21,13 +21,15 @@ fn leak<T>(value: T) -> &'static T {
 
 fn domain() -> &'static Domain {
     let domain = leak(Domain::new(1));
+    let words = vec![ReaderWord::new()].leak();
+    let cells = (0..3).map(|_| ReaderCell::new()).collect::<Vec<_>>().leak();
+    domain.add_block(leak(ReaderBlock::new(words, cells)));
     domain.init();
     domain
 }
 
 fn explicit(domain: &'static Domain) -> Reader {
-    // SAFETY: the cell is new.
-    let reader = unsafe { domain.register(leak(ReaderCell::new()), 1) }.unwrap();
+    let reader = domain.register(1).unwrap();
     drop(reader.read_lock());
     reader
 }
@@ -88,6 +90,7 @@ fn explore(most: usize, name: &str, model: impl Fn() + Sync + Send + 'static) {
     let bound = builder.preemption_bound.unwrap_or(usize::MAX);
     builder.check(move || {
         EXECUTIONS.fetch_add(1, PlainOrdering::Relaxed);
+        thread::begin(usize::MAX);
         model();
     });
     println!(
