@@ -19,6 +19,7 @@ use crate::output::plot::{Bar, Line, Plot};
 use crate::output::progress;
 use crate::output::table::{Table, kib, short};
 use crate::peers::Allocator;
+use crate::suite;
 use crate::workload::choose;
 
 #[derive(clap::Args)]
@@ -38,8 +39,14 @@ pub struct Arguments {
     /// A run that takes longer is ended
     #[arg(long, value_name = "SECONDS", default_value_t = 600.0)]
     pub timeout: f64,
+    /// The harness's own list of real programs, in place of one
+    #[arg(long, value_enum, conflicts_with = "program")]
+    pub suite: Option<suite::Which>,
+    /// Of a suite only these, separated by commas
+    #[arg(long, value_delimiter = ',', value_name = "PROGRAMS", requires = "suite")]
+    pub only: Vec<String>,
     /// The program and its arguments, after `--`
-    #[arg(last = true, required = true)]
+    #[arg(last = true, required_unless_present = "suite")]
     pub program: Vec<String>,
 }
 
@@ -70,6 +77,9 @@ impl Side {
 }
 
 pub fn run(arguments: &Arguments, common: &Common) -> Result<Outcome, Refusal> {
+    if let Some(which) = arguments.suite {
+        return suite::run(which, &arguments.only, &arguments.with, &arguments.base, common);
+    }
     let (program, rest) =
         arguments.program.split_first().ok_or_else(|| Refusal("compare needs a program".to_owned()))?;
     let choice = choose(&arguments.with, Some(&arguments.base), common)?;

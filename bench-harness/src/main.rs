@@ -8,6 +8,7 @@
 //! Exit status: 0 good, 1 a verdict is bad, 2 usage or cannot run, with one line on stderr.
 
 mod compare;
+mod deferral;
 mod family;
 mod inner;
 mod machine;
@@ -16,6 +17,7 @@ mod outcome;
 mod output;
 mod peers;
 mod pressure;
+mod programs;
 mod rcuscale;
 mod reclaim;
 mod refscale;
@@ -23,6 +25,7 @@ mod report;
 mod self_test;
 mod setup;
 mod smr;
+mod suite;
 mod torture;
 mod trace;
 mod workload;
@@ -50,6 +53,8 @@ enum Command {
     Compare(compare::Arguments),
     /// Run allocation patterns under several allocators in turn
     Workload(workload::Arguments),
+    /// What holding back costs: the library with and without deferral, over families and real programs
+    Deferral(deferral::Arguments),
     /// Record the malloc calls of a real program, for `workload replay`
     Record(trace::Arguments),
     /// Free blocks as the kernel's kfree_rcu_test does, over each reclamation scheme
@@ -87,6 +92,7 @@ fn dispatch(cli: &Cli) -> Result<Outcome, Refusal> {
         Command::Setup(arguments) => setup::run(arguments, common),
         Command::Compare(arguments) => compare::run(arguments, common),
         Command::Workload(arguments) => workload::run(arguments, common),
+        Command::Deferral(arguments) => deferral::run(arguments, common),
         Command::Record(arguments) => trace::run(arguments, common),
         Command::Rcuscale(arguments) => rcuscale::run(arguments, common),
         Command::Refscale(arguments) => refscale::run(arguments, common),

@@ -17,7 +17,8 @@ fn programs(json: &Value) -> &Vec<Value> {
     json["results"]["programs"].as_array().expect("a list")
 }
 
-/// A run of a program says a sum of its calls; sums that differ between allocators or rounds make the exit status 1.
+/// A run of a program says a sum of its calls; sums that differ between allocators or rounds make the exit
+/// status 1.
 #[test]
 fn every_family_makes_the_same_calls_under_glibc_and_under_ours() {
     let json = run(&[
@@ -107,5 +108,69 @@ fn what_is_no_family_is_one_line() {
     assert!(
         refusal(&["workload", "family", "mixed", "--threads", "3"]).starts_with("a family draws its threads")
     );
+    assert!(refusal(&["pressure", "family", "--family", "nosuch"]).starts_with("no family 'nosuch'"));
+    assert!(refusal(&["deferral", "--families", "nosuch"]).starts_with("no family 'nosuch'"));
+    assert!(refusal(&["compare", "--suite", "nosuch"]).contains("--suite"));
+    assert!(refusal(&["compare", "--suite", "single", "--", "true"]).contains("--suite"));
     assert!(refusal(&["workload", "fifo", "mixed"]).starts_with("a second name"));
+}
+
+/// One library against itself with another environment, its noise beside it, and the difference by function or by
+/// misses, whichever this machine allows.
+#[test]
+fn deferral_is_measured_beside_its_own_noise() {
+    let library = library().to_string_lossy();
+    let line = ["deferral", "--families", "owners", "--seed", "7300", "--count", "2", "--rounds", "1"];
+    let more = ["--seconds", "0.02", "--no-programs", "--cycles", "1", "--library", &library, "--json", "-"];
+    let output = bench(&[&line[..], &more].concat());
+    assert!(output.status.success(), "{} {}", out(&output), String::from_utf8_lossy(&output.stderr));
+    let json: Value = serde_json::from_str(&out(&output)).expect("JSON");
+    for row in ["rcumalloc", "api again"] {
+        let row = &json["results"]["families"][row];
+        assert!(row["time"]["count"] == 2 && row["peak"]["mean"].as_f64().unwrap_or(0.0) > 0.1, "{row}");
+    }
+    let inside = json["results"]["inside"].as_array().expect("a list");
+    let explained = json["notes"].to_string().contains("no misses:");
+    assert!(inside.len() == 1 || explained, "{inside:?} {}", json["notes"]);
+}
+
+/// Where control groups may be made, a limit is found that is enough; where not, one line says why.
+#[test]
+fn the_smallest_group_of_a_program_is_found_or_refused() {
+    let line =
+        ["pressure", "family", "--family", "single", "--seed", "7400", "--count", "1", "--with", "glibc"];
+    let output = bench(&[&line[..], &["--rounds", "1", "--seconds", "0.01", "--json", "-"]].concat());
+    if output.status.code() == Some(2) {
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(said.contains("no control group may be made") && said.lines().count() == 1, "{said}");
+        return;
+    }
+    let json: Value = serde_json::from_str(&out(&output)).expect("JSON");
+    let side = &json["results"]["family"]["programs"][0]["sides"][0];
+    let smallest = side["smallest_bytes"].as_u64().expect("a limit");
+    assert!(smallest > 1 << 20 && smallest.is_multiple_of(256 << 10), "{side}");
+}
+
+#[test]
+fn a_suite_of_real_programs_is_compared() {
+    let library = library().to_string_lossy();
+    let output = bench(&[
+        "compare",
+        "--suite",
+        "single",
+        "--only",
+        "gawk,perl",
+        "--rounds",
+        "1",
+        "--library",
+        &library,
+        "--json",
+        "-",
+    ]);
+    assert!(output.status.success(), "{} {}", out(&output), String::from_utf8_lossy(&output.stderr));
+    let json: Value = serde_json::from_str(&out(&output)).expect("JSON");
+    let runs = json["results"]["programs"].as_array().expect("a list");
+    let missing = json["notes"].to_string().matches("apt-get install").count();
+    assert_eq!(runs.len() + missing, 2, "{}", json["notes"]);
+    assert!(json["results"]["means"]["rcumalloc"]["time"]["mean"].as_f64().unwrap_or(0.0) > 0.0, "{json}");
 }

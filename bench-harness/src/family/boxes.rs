@@ -1,10 +1,11 @@
 //! How blocks go from one worker to another, so that who gets which block does not depend on who is faster.
 //!
-//! In round r a worker sends a batch and receives the one that was sent to it in round r - lag. Every receiver has 2 lag boxes in a
-//! ring, and each box counts its turns: a batch put in, the batch taken out, and so on. A send waits for its turn, which comes with
-//! round r - lag of the receiver; a receive waits for the sender's round r - lag. (That a box is empty is not enough: a
-//! sender that is far ahead would be before one of an earlier round.) All waiting is for earlier rounds, so it ends. The results are those of a network of Kahn's:
-//! each worker's calls are the same however the threads are scheduled.
+//! In round r a worker sends a batch and receives the one that was sent to it in round r - lag. Every
+//! receiver has 2 lag boxes in a ring, and each box counts its turns: a batch put in, the batch taken out,
+//! and so on. A send waits for its turn, which comes with round r - lag of the receiver; a receive waits for
+//! the sender's round r - lag. (That a box is empty is not enough: a sender that is far ahead would be before
+//! one of an earlier round.) All waiting is for earlier rounds, so it ends. The results are those of a
+//! network of Kahn's: each worker's calls are the same however the threads are scheduled.
 
 use std::sync::{Condvar, Mutex, PoisonError};
 

@@ -38,6 +38,11 @@ pub static ALL: &[Family] = &[
     Family { name: "idle", about: "8 to 200 threads sleep, a few work", draft: idle },
     Family { name: "crowd", about: "8 to 32 threads, most with little to do", draft: crowd },
     Family { name: "shift", about: "sizes shift, some blocks stay", draft: shift },
+    Family {
+        name: "phases",
+        about: "several threads, 4 to 48 MiB, all written; sizes change, blocks change owner",
+        draft: phases,
+    },
     Family { name: "large", about: "large blocks in between, pages written", draft: large },
     Family { name: "single", about: "one thread, everything else at random", draft: single },
     Family {
@@ -147,6 +152,27 @@ fn shift(dice: &mut Dice) -> Draft {
     Draft { threads: dice.of(&[1, 1, 2, 4]), habits, small, survivors: true, ..Draft::any(dice) }
 }
 
+fn phases(dice: &mut Dice) -> Draft {
+    let small = |dice: &mut Dice| {
+        let least = dice.scaled(32, 64 << 10);
+        if dice.share(700) { Small::Uniform(least - least / 4, least) } else { draw::many(dice) }
+    };
+    let lifetime = |dice: &mut Dice| if dice.share(512) { Lifetime::Random } else { draw::bursts(dice) };
+    let exchange = |dice: &mut Dice| if dice.share(512) { draw::owners(dice) } else { draw::none(dice) };
+    Draft {
+        threads: dice.of(&[1, 2, 4, 4, 8, 8, 16]),
+        live: dice.scaled(4 << 20, 48 << 20),
+        habits: dice.between(3, 10),
+        small,
+        lifetime,
+        exchange,
+        survivors: dice.share(300),
+        touch: Touch::All,
+        visits: 0,
+        ..Draft::any(dice)
+    }
+}
+
 fn large(dice: &mut Dice) -> Draft {
     let touch = dice.of(&[Touch::Pages, Touch::Pages, Touch::All]);
     let live = dice.scaled(4 << 20, 64 << 20);
@@ -157,7 +183,8 @@ fn single(dice: &mut Dice) -> Draft {
     Draft { threads: 1, survivors: dice.share(300), ..Draft::any(dice) }
 }
 
-/// Shapes of programs that papers measure allocators with: what is known of their sizes and lifetimes, at random within it.
+/// Shapes of programs that papers measure allocators with: what is known of their sizes and lifetimes, at
+/// random within it.
 fn interpreters(dice: &mut Dice) -> Draft {
     let one = Draft {
         threads: 1,
@@ -192,7 +219,13 @@ fn interpreters(dice: &mut Dice) -> Draft {
         // Text processing: strings for the length of a record, few that stay, a table that grows.
         2 => Draft {
             live: dice.scaled(256 << 10, 8 << 20),
-            small: |dice| Small::Scaled(8, dice.scaled(64, 512)),
+            small: |dice| {
+                if dice.share(512) {
+                    draw::as_in(&["gawk"], dice)
+                } else {
+                    Small::Scaled(8, dice.scaled(64, 512))
+                }
+            },
             lifetime: |dice| Lifetime::Generations { survive: dice.of(&[4, 16, 64]) },
             calls: calls(20, dice.of(&[50, 120])),
             large: 300,
@@ -201,7 +234,13 @@ fn interpreters(dice: &mut Dice) -> Draft {
         // A table of strings whose entries come and go.
         3 => Draft {
             live: dice.scaled(1 << 20, 16 << 20),
-            small: |dice| Small::Falling(16, dice.scaled(256, 4096)),
+            small: |dice| {
+                if dice.share(700) {
+                    draw::as_in(&["perl", "php", "git"], dice)
+                } else {
+                    Small::Falling(16, 4096)
+                }
+            },
             lifetime: draw::random,
             calls: calls(50, 80),
             ..one
@@ -220,7 +259,13 @@ fn interpreters(dice: &mut Dice) -> Draft {
         _ => Draft {
             live: dice.scaled(2 << 20, 32 << 20),
             habits: dice.between(2, 6),
-            small: |dice| Small::Falling(16, dice.scaled(512, 8192)),
+            small: |dice| {
+                if dice.share(512) {
+                    draw::as_in(&["cc1"], dice)
+                } else {
+                    Small::Falling(16, dice.scaled(512, 8192))
+                }
+            },
             lifetime: |dice| Lifetime::Bursts { order: Order::Forward, short: dice.of(&[100, 400]) },
             calls: calls(100, 30),
             large: 300,

@@ -1,5 +1,5 @@
-//! The numbers that a program is drawn from and runs on: the same for the same seed on every machine and with every
-//! version of every library, for a seed that was recorded is to mean the same program in ten years.
+//! The numbers that a program is drawn from and runs on: the same for the same seed on every machine and with
+//! every version of every library, for a seed that was recorded is to mean the same program in ten years.
 
 /// See the module. SplitMix64.
 #[derive(Clone, Debug)]

@@ -3,6 +3,7 @@
 
 use super::dice::Dice;
 use super::program::{Calls, Exchange, Habit, Lifetime, Order, Program, Sleepers, Worker};
+use super::recorded;
 use super::sizes::{LARGE, Sizes, Small};
 use crate::workload::Touch;
 
@@ -191,16 +192,24 @@ pub fn pipeline(dice: &mut Dice) -> Exchange {
 }
 
 pub fn any_small(dice: &mut Dice) -> Small {
-    match dice.below(5) {
+    match dice.below(6) {
         0 => few(dice),
-        1 => {
+        1 => Small::Recorded(&recorded::ALL[dice.below(recorded::ALL.len())]),
+        2 => {
             let least = dice.scaled(8, 512);
             Small::Uniform(least, least + dice.scaled(8, 4096))
         }
-        2 => Small::Scaled(dice.scaled(8, 64), dice.scaled(128, 16 << 10)),
-        3 => Small::Falling(dice.scaled(8, 32), dice.scaled(512, 32 << 10)),
+        3 => Small::Scaled(dice.scaled(8, 64), dice.scaled(128, 16 << 10)),
+        4 => Small::Falling(dice.scaled(8, 32), dice.scaled(512, 32 << 10)),
         _ => Small::Uniform(8, dice.scaled(64, 1024)),
     }
+}
+
+/// What programs of that name asked for.
+pub fn as_in(programs: &[&str], dice: &mut Dice) -> Small {
+    let name = dice.of(programs);
+    let found = recorded::ALL.iter().find(|recorded| recorded.program == name);
+    found.map_or(Small::Uniform(8, 512), Small::Recorded)
 }
 
 pub fn few(dice: &mut Dice) -> Small {

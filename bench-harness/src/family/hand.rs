@@ -1,5 +1,5 @@
-//! A worker at work: the blocks it holds, the numbers it draws, and the calls it makes. It is passed from thread to
-//! thread where threads end and hand on.
+//! A worker at work: the blocks it holds, the numbers it draws, and the calls it makes. It is passed from
+//! thread to thread where threads end and hand on.
 
 use std::hint::black_box;
 

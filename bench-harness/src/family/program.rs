@@ -1,5 +1,5 @@
-//! What a seed stands for: a program, as parameters. Everything that its threads do follows from these and from the
-//! seed; nothing follows from time, or from where a block lies.
+//! What a seed stands for: a program, as parameters. Everything that its threads do follows from these and
+//! from the seed; nothing follows from time, or from where a block lies.
 
 use super::sizes::Sizes;
 use crate::workload::Touch;
@@ -12,7 +12,8 @@ pub struct Program {
     /// Threads that work a little, then sleep to the end.
     pub sleepers: Option<Sleepers>,
     pub exchange: Exchange,
-    /// Threads that a worker is, one after the other: each ends and starts its successor. 1: it is one thread.
+    /// Threads that a worker is, one after the other: each ends and starts its successor. 1: it is one
+    /// thread.
     pub generations: usize,
     /// Whether the successor gets its predecessor's blocks; else they are freed before the thread ends.
     pub hands_on: bool,
@@ -52,7 +53,8 @@ pub enum Lifetime {
     Queue,
     /// Any.
     Random,
-    /// An eighth are young and leave in order; of 1024 of those, so many grow old and are then replaced at random.
+    /// An eighth are young and leave in order; of 1024 of those, so many grow old and are then replaced at
+    /// random.
     Generations { survive: u32 },
     /// All at once, when there are enough, in this order. Of 1024, so many are freed at once.
     Bursts { order: Order, short: u32 },
@@ -70,7 +72,8 @@ pub enum Order {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Exchange {
     None,
-    /// So many live blocks of each worker, for as many of another one; the receiver is the next, the one after that, and so on.
+    /// So many live blocks of each worker, for as many of another one; the receiver is the next, the one
+    /// after that, and so on.
     Owners {
         given: usize,
         lag: usize,

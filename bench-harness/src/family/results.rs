@@ -1,7 +1,8 @@
-//! What a family's programs said: ratios of each program, their distribution over the seeds, and where we are behind.
+//! What a family's programs said: ratios of each program, their distribution over the seeds, and where we are
+//! behind.
 //!
-//! A ratio of a program is the median over rounds of ratios within a round. Time is CPU time of a fixed piece of work,
-//! memory the process's peak: less is better in both.
+//! A ratio of a program is the median over rounds of ratios within a round. Time is CPU time of a fixed piece
+//! of work, memory the process's peak: less is better in both.
 
 use serde::Serialize;
 use serde_json::json;
@@ -98,12 +99,27 @@ impl Case {
         self
     }
 
+    /// What failed, and whether calls differed.
+    pub fn complaints(&self) -> Vec<String> {
+        let (family, seed) = (&self.job.family, self.job.seed);
+        let failed = |side: &Side| {
+            side.failed.as_ref().map(|why| format!("FAILED: {family} {seed} under {}: {why}", side.name))
+        };
+        let different = self.different.then(|| format!("DIFFERENT calls in {family} {seed}"));
+        self.sides.iter().filter_map(failed).chain(different).collect()
+    }
+
+    /// CPU seconds of a side, median of the rounds.
+    pub fn cpu_seconds(&self, name: &str) -> Option<f64> {
+        Some(Spread::of(self.side(name)?.cpu_seconds.iter().copied())?.median)
+    }
+
     fn side(&self, name: &str) -> Option<&Side> {
         self.sides.iter().find(|side| side.name == name && side.failed.is_none())
     }
 
     /// Time and peak of one against another, medians of the rounds.
-    fn between(&self, one: &str, other: &str) -> Option<(f64, f64)> {
+    pub fn between(&self, one: &str, other: &str) -> Option<(f64, f64)> {
         let (one, other) = (self.side(one)?, self.side(other)?);
         let time = Spread::of_ratios(&one.cpu_seconds, &other.cpu_seconds)?;
         Some((time.median, Spread::of_ratios(&one.peak_kib, &other.peak_kib)?.median))
@@ -157,10 +173,10 @@ impl Distribution {
 }
 
 /// What is compared with what: a name and each program's time and memory.
-type Pairs = (String, Vec<(f64, f64)>);
+pub type Pairs = (String, Vec<(f64, f64)>);
 
 /// Rows of time and memory.
-fn table(title: String, note: &str, rows: &[Pairs]) -> Table {
+pub fn table(title: String, note: &str, rows: &[Pairs]) -> Table {
     let head = [
         "",
         "programs",
@@ -187,12 +203,14 @@ fn table(title: String, note: &str, rows: &[Pairs]) -> Table {
     table
 }
 
-fn figures(pairs: &[(f64, f64)]) -> [Option<Distribution>; 3] {
+/// Of time, of memory and of their product.
+pub fn figures(pairs: &[(f64, f64)]) -> [Option<Distribution>; 3] {
     let of = |figure: fn(&(f64, f64)) -> f64| Distribution::of(&pairs.iter().map(figure).collect::<Vec<_>>());
     [of(|pair| pair.0), of(|pair| pair.1), of(|pair| pair.0 * pair.1)]
 }
 
-fn json_of(rows: &[Pairs]) -> serde_json::Value {
+/// The same for programs.
+pub fn json_of(rows: &[Pairs]) -> serde_json::Value {
     let row = |(name, pairs): &Pairs| {
         let [time, peak, both] = figures(pairs);
         (name.clone(), json!({ "time": time, "peak": peak, "time_x_peak": both }))
@@ -217,12 +235,15 @@ pub fn outcome(cases: &[Case], choice: &Choice, base: &str, rounds: u32) -> Outc
     let to_base: Vec<Pairs> = others.map(|name| ((*name).to_owned(), of(name, base))).collect();
     let mut tables = vec![table(
         format!("{title}, against {base}"),
-        "CPU time and peak RSS of the same programs, ratios within rounds, their median a program; geometric mean over the \
-         programs; behind: above 1.03",
+        "CPU time and peak RSS of the same programs, ratios within rounds, their median a program; \
+         geometric mean over the programs; behind: above 1.03",
         &to_base,
     )];
     let mut notes: Vec<String> = choice.missing.iter().map(ToString::to_string).collect();
-    notes.push(format!("{title}; {rounds} rounds of {seconds} s nominal; each program made the same calls under every allocator"));
+    notes.push(format!(
+        "{title}; {rounds} rounds of {seconds} s nominal; \
+         each program made the same calls under every allocator"
+    ));
     let mut results = json!({ "against_base": json_of(&to_base) });
     let ours = "rcumalloc";
     if names.contains(&ours) {
@@ -265,26 +286,14 @@ pub fn outcome(cases: &[Case], choice: &Choice, base: &str, rounds: u32) -> Outc
     if names.contains(&ours) && base != ours {
         tables.extend(behind(cases, ours, base));
     }
-    let failures = cases.iter().flat_map(|case| {
-        let one = |side: &Side| {
-            side.failed
-                .as_ref()
-                .map(|why| format!("FAILED {} {} under {}: {why}", case.job.family, case.job.seed, side.name))
-        };
-        case.sides.iter().filter_map(one).collect::<Vec<_>>()
-    });
-    notes.extend(failures);
-    let different: Vec<_> = cases.iter().filter(|case| case.different).collect();
-    notes.extend(
-        different.iter().map(|case| format!("DIFFERENT calls in {} {}", case.job.family, case.job.seed)),
-    );
+    notes.extend(cases.iter().flat_map(Case::complaints));
     let ours_failed =
         cases.iter().flat_map(|case| &case.sides).any(|side| side.failed.is_some() && is_ours(&side.name));
     results["programs"] = json!(cases);
     results["missing"] = json!(choice.missing);
     Outcome {
         command: "family".into(),
-        good: different.is_empty() && !ours_failed,
+        good: !ours_failed && cases.iter().all(|case| !case.different),
         plots: plots(cases, &names, base),
         targets: targets(cases, base, rounds),
         results,

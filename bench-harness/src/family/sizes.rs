@@ -1,7 +1,9 @@
-//! Sizes of blocks: a distribution, and the table of 1024 sizes that a program draws from. A draw is then one look into a
-//! table for every distribution, so that programs differ in what they ask for and not in what asking costs.
+//! Sizes of blocks: a distribution, and the table of 1024 sizes that a program draws from. A draw is then one
+//! look into a table for every distribution, so that programs differ in what they ask for and not in what
+//! asking costs.
 
 use super::dice::Dice;
+use super::recorded::Recorded;
 
 /// A distribution of sizes, bytes.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -22,6 +24,8 @@ pub enum Small {
     Scaled(usize, usize),
     /// Each doubling half as likely as the one below.
     Falling(usize, usize),
+    /// What a program asked for.
+    Recorded(&'static Recorded),
 }
 
 /// Least size of a large block.
@@ -72,6 +76,7 @@ impl Sizes {
             Small::Uniform(least, most) => format!("even {least}-{most}"),
             Small::Scaled(least, most) => format!("log {least}-{most}"),
             Small::Falling(least, most) => format!("falling {least}-{most}"),
+            Small::Recorded(recorded) => format!("as {}", recorded.program),
         };
         match self.large {
             None => format!("{small} B"),
@@ -94,6 +99,16 @@ impl Small {
                 let doublings = (dice.next() | 1 << 40).trailing_zeros();
                 let floor = (least.max(&1) << doublings.min(30)).min(*most);
                 dice.between(floor.min(*most), (2 * floor).min(*most))
+            }
+            Small::Recorded(recorded) => {
+                let mut part = dice.below(64);
+                for &(size, parts) in recorded.sizes {
+                    match part.checked_sub(parts.into()) {
+                        Some(rest) => part = rest,
+                        None => return size.into(),
+                    }
+                }
+                unreachable!("a recording has 64 parts")
             }
         }
     }
@@ -122,6 +137,7 @@ mod tests {
             Small::Uniform(8, 1000),
             Small::Scaled(16, 9000),
             Small::Falling(8, 16_384),
+            Small::Recorded(&super::super::recorded::ALL[2]),
         ];
         for small in all {
             let sizes = Sizes { small, large: Some((64, 1 << 20)) };

@@ -7,12 +7,11 @@
 
 use std::ffi::c_void;
 use std::sync::Barrier;
-use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::group::{Group, Kind};
-use crate::measure::child::{Child, End};
+use super::group::Kind;
+use super::search::Search;
 use crate::outcome::{Common, Outcome, Refusal, Target};
 use crate::output::plot::{Bar, Plot};
 use crate::output::progress;
@@ -20,7 +19,8 @@ use crate::output::table::Table;
 use crate::peers::{self, Allocator};
 
 /// The allocators one compares with, unless one says otherwise.
-pub const USUAL: &str = "rcumalloc,glibc,mimalloc,mimalloc2,jemalloc,jemalloc5.3,tcmalloc";
+pub const USUAL: [&str; 7] =
+    ["rcumalloc", "glibc", "mimalloc", "mimalloc2", "jemalloc", "jemalloc5.3", "tcmalloc"];
 
 const THREADS: usize = 8;
 /// Bytes all threads hold together at the end of a phase's first half.
@@ -45,7 +45,18 @@ pub fn run(kind: Kind, with: &[String], common: &Common, outcome: &mut Outcome) 
     let bar = progress::bar(choice.present.len() as u64);
     let mut found = Vec::new();
     for allocator in &choice.present {
-        found.push((allocator, smallest(kind, allocator, &job, tries)?));
+        let search = Search {
+            groups: kind,
+            measured: "pressure",
+            job: &job,
+            tries,
+            least: LEAST,
+            most: MOST,
+            step: STEP,
+            patience: PATIENCE,
+        };
+        let found_one = search.smallest(allocator)?;
+        found.push((allocator, (found_one.limit, found_one.seconds)));
         bar.inc(1);
     }
     bar.finish_and_clear();
@@ -90,47 +101,6 @@ fn judge(found: &[Found<'_>]) -> Option<Target> {
         seen: format!("{} MiB, {} {} MiB", mib(ours), best.name, mib(Some(least))),
         met: Some(ours.unwrap_or(u64::MAX) <= least),
     })
-}
-
-/// The smallest limit, if there is one, and the seconds without any.
-fn smallest(
-    kind: Kind,
-    allocator: &Allocator,
-    job: &Value,
-    tries: u32,
-) -> Result<(Option<u64>, f64), Refusal> {
-    let free = Child::inner("pressure", job)?.under(allocator).run_well()?;
-    let enough = |limit: u64| -> Result<bool, Refusal> {
-        for _ in 0..tries {
-            let group = Group::new(kind, limit)?;
-            let ended = group.inner(job, allocator)?.timeout(Duration::from_secs(PATIENCE)).run()?;
-            if ended.end != End::Status(0) {
-                return Ok(false);
-            }
-        }
-        Ok(true)
-    };
-    let (mut too_small, mut known) = (LEAST, None);
-    // Upwards from what it needed at its peak: most of the range is never tried.
-    let mut guess = (free.peak_kib * 1024).next_multiple_of(STEP).clamp(LEAST + STEP, MOST);
-    while known.is_none() {
-        if enough(guess)? {
-            known = Some(guess);
-        } else if guess >= MOST {
-            return Ok((None, free.wall_seconds));
-        } else {
-            (too_small, guess) = (guess, (guess * 2).min(MOST));
-        }
-    }
-    let mut enough_at = known.unwrap_or(MOST);
-    while enough_at - too_small > STEP {
-        let middle = (too_small + (enough_at - too_small) / 2).next_multiple_of(STEP);
-        if middle == enough_at {
-            break;
-        }
-        if enough(middle)? { enough_at = middle } else { too_small = middle }
-    }
-    Ok((Some(enough_at), free.wall_seconds))
 }
 
 /// One thread's blocks, for the next thread to free.

@@ -155,7 +155,7 @@ fn once(
     let job = json!({
         "kind": "flood", "limit": bytes, "work": work, "threads": sizes.threads, "flooding": sizes.flooding,
     });
-    let mut child = group.inner(&job, ours)?.timeout(Duration::from_secs(PATIENCE));
+    let mut child = group.inner("pressure", &job, ours)?.timeout(Duration::from_secs(PATIENCE));
     if !back_off.is_empty() {
         child = child.env("RCUMALLOC_BACKOFF_MS", back_off);
     }

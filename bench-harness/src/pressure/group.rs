@@ -94,12 +94,12 @@ impl Group {
         Ok(group)
     }
 
-    /// The measured side of `job`, under `allocator`, in this group.
-    pub fn inner(&self, job: &Value, allocator: &Allocator) -> Result<Child, Refusal> {
+    /// The measured side `kind` of `job`, under `allocator`, in this group.
+    pub fn inner(&self, kind: &str, job: &Value, allocator: &Allocator) -> Result<Child, Refusal> {
         let own = std::env::current_exe().map_err(Refusal::of("cannot find my own binary"))?;
         let enter = format!("echo $$ > '{}/cgroup.procs' && exec \"$0\" \"$@\"", self.0.display());
         let child = Child::new("/bin/sh").args(["-c", &enter]).args([own.as_os_str()]);
-        Ok(child.args(["inner", "pressure", &job.to_string()]).under(allocator))
+        Ok(child.args(["inner", kind, &job.to_string()]).under(allocator))
     }
 }
 

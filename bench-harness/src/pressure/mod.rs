@@ -1,15 +1,17 @@
 //! `pressure`: what becomes of a program in a control group that is too small for it.
 //!
-//! Two measurements. [`flood`]: 64 freeing threads, 16 of them flooding, in groups of 512, 128 and 64 MiB, with the
+//! Three measurements. [`flood`]: 64 freeing threads, 16 of them flooding, in groups of 512, 128 and 64 MiB, with the
 //! back-off after a scan and without: does it survive, how long does it take, how often do scan and
 //! refill undo each other. [`churn`]: the smallest limit at which each allocator completes one and the same
-//! piece of work, by bisection.
+//! piece of work, by bisection ([`search`]). [`family`]: the same for programs at random, which nobody can have tuned for.
 //!
 //! The groups are made below the one the harness runs in ([`group`]) and taken away again.
 
 mod churn;
+mod family;
 mod flood;
 mod group;
+mod search;
 
 use clap::ValueEnum;
 use serde_json::{Value, json};
@@ -25,9 +27,18 @@ pub struct Arguments {
     #[arg(long, value_delimiter = ',', default_value = "512,128,64",
         value_parser = clap::value_parser!(u32).range(16..=65_536))]
     limits: Vec<u32>,
-    /// Allocators of the churn, separated by commas: names of `setup`, or NAME=PATH
-    #[arg(long, value_delimiter = ',', default_value = churn::USUAL)]
+    /// Allocators of churn and family, separated by commas: names of `setup`, or NAME=PATH
+    #[arg(long, value_delimiter = ',')]
     with: Vec<String>,
+    /// Of `family`: whose programs
+    #[arg(long, default_value = "phases")]
+    family: String,
+    /// Of `family`: the first seed
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// Of `family`: programs, one a seed
+    #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    count: u32,
     /// Freeing threads of the flood
     #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u16).range(2..=1024))]
     threads: u16,
@@ -40,6 +51,9 @@ pub struct Arguments {
 enum What {
     Flood,
     Churn,
+    /// Programs at random; not part of all
+    Family,
+    /// Flood and churn
     All,
 }
 
@@ -47,16 +61,24 @@ pub fn run(arguments: &Arguments, common: &Common) -> Result<Outcome, Refusal> {
     if arguments.flooding > arguments.threads {
         return Err(Refusal("--flooding: more than --threads".to_owned()));
     }
+    crate::family::job(&arguments.family, arguments.seed, 1.0)?;
     let kind = group::Kind::find()?;
     let mut outcome = Outcome { command: "pressure".to_owned(), good: true, ..Outcome::default() };
     outcome.notes.push(format!("control groups of {kind}, below our own"));
     let mut results = json!({ "groups": kind.to_string() });
-    if arguments.what != What::Churn {
+    if matches!(arguments.what, What::Flood | What::All) {
         let job = flood::Sizes { threads: arguments.threads, flooding: arguments.flooding };
         results["flood"] = flood::run(kind, &arguments.limits, job, common, &mut outcome)?;
     }
-    if arguments.what != What::Flood {
-        results["churn"] = churn::run(kind, &arguments.with, common, &mut outcome)?;
+    if matches!(arguments.what, What::Churn | What::All) {
+        let usual = || churn::USUAL.iter().map(|&name| name.to_owned()).collect();
+        let with: Vec<String> = if arguments.with.is_empty() { usual() } else { arguments.with.clone() };
+        results["churn"] = churn::run(kind, &with, common, &mut outcome)?;
+    }
+    if arguments.what == What::Family {
+        let seeds =
+            family::Seeds { family: &arguments.family, first: arguments.seed, count: arguments.count };
+        results["family"] = family::run(kind, &arguments.with, &seeds, common, &mut outcome)?;
     }
     outcome.results = results;
     outcome.good = outcome.targets.iter().all(|target| target.met != Some(false));
