@@ -103,7 +103,8 @@ unsafe fn memalign_here(align: usize, size: usize) -> *mut c_void {
     }
 }
 
-/// `posix_memalign(out, align, size)`: returns the error, leaves errno and, on failure, `out`.
+/// `posix_memalign(out, align, size)`: returns the error and leaves, on failure, `out`. As in glibc, no memory sets errno, too, which
+/// POSIX leaves open and programs look at; an alignment that is none does not.
 ///
 /// # Safety
 /// `out` is writable.
@@ -119,11 +120,8 @@ unsafe fn posix_memalign_here(out: *mut *mut c_void, align: usize, size: usize) 
     if !align.is_power_of_two() || align < size_of::<usize>() {
         return libc::EINVAL;
     }
-    // SAFETY: libc gives the address of the calling thread's errno.
-    let errno = unsafe { *libc::__errno_location() };
     let block = aligned(align, size);
     if block.is_null() {
-        entry::set_errno(errno);
         return libc::ENOMEM;
     }
     // SAFETY: the caller's promise.
