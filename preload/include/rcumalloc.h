@@ -53,7 +53,9 @@ RCUMALLOC_WEAK bool rcumalloc_read_held(void);
  *
  * Ask once a thread for its reader: the first time takes a microsecond, and where there is no memory for
  * it the process ends with a line, as in rcumalloc_read_lock. It is valid until the thread ends, in the
- * child of its fork too, but not in destructors that run at the thread's end, and in no other thread.
+ * child of its fork too, but not in destructors that run at the thread's end, and in no other thread: there the
+ * process ends with a line, unless the place has a new thread already, whose sections it would upset. A signal
+ * handler that switches fibres must not leave a section open across the switch.
  * Both kinds of sections nest in each other. Async-signal-safe. x86-64, GCC 6 or Clang. */
 typedef struct rcumalloc_reader {
     int32_t nest, turn; /* the library's: for the two functions below only */

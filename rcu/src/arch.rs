@@ -16,7 +16,9 @@
 //!
 //! The pair is six instructions: `inc; jle` and `dec; jnz; inc; jz`. Each increment is one
 //! instruction on memory, so a signal handler that locks and unlocks in between leaves the words as it
-//! found them. There is no fence: the asm block is a compiler barrier, and the store to `nest` is
+//! found them. A handler that switches fibres between `dec` and `inc` and leaves a section of the other fibre open
+//! breaks that: the first fibre's `inc`, whenever it runs on, looks to an expediter like the end of the open section.
+//! Nothing here can see it; sections must not be open across such a switch. There is no fence: the asm block is a compiler barrier, and the store to `nest` is
 //! made visible to a scanner by the scanner's membarrier (`membarrier.rs`), or by the fence that the
 //! cold mode executes in `lock_slow`. An x86 store is a release store, which is what the end of a
 //! section needs.

@@ -25,25 +25,57 @@
 //! assert!(DOMAIN.poll(cookie));
 //! ```
 //!
-//! # How a period ends
+//! # The concepts, one by one
 //!
-//! - *Passively.* A reader announces a quiescent state with one fenced store, at points its embedder
-//!   chooses (an allocator: its slow paths), when it goes offline, when it exits, and every 1024th
-//!   section. Whoever announces last ends the period. No thread is needed, nobody is woken.
-//! - *Expedited.* One `membarrier` makes every reader's nesting visible. Readers outside a section are
-//!   announced for; those inside are remembered and cost no second barrier.
-//! - *Parked.* A thread that never called `read_lock` holds nothing this crate protects. An expedite
-//!   that finds it lagging stops waiting for it until its next announcement, so a thread that sleeps
-//!   for hours costs one expedite. [`Demand::Park`] does this alone and pays no barrier.
+//! A *section* is what lies between `read_lock` and the drop of its guard: what it finds stays valid until it ends.
+//! A section belongs to its thread; a handler that switches fibres must not leave one open across the switch (`arch.rs`).
+//!
+//! A *reader* is a thread as the engine sees it, with a *cell* in a *block* that the embedder gave. It is *implicit*
+//! until its first `read_lock`, *explicit* from then on.
+//!
+//! A *period* is an odd value of the domain's *sequence*. It ends when every reader is *settled* for it: has announced
+//! it or a later one, or is not *active*: offline, parked, or gone.
+//!
+//! An *announcement* is a reader's statement that it holds nothing at this point: one fenced store, at points its
+//! embedder chooses (an allocator: its slow paths), and every 1024th section. Whoever announces last ends the
+//! period. No thread is needed, nobody is woken.
+//!
+//! A *scan* is a look at the active readers. It stops at the first that is not settled, and the next one goes on there.
+//!
+//! A *cookie* is the value that the sequence must reach until what was unlinked before may be reused.
+//!
+//! An *expedite* ends a period by asking: one *heavy barrier* (`membarrier`) makes every reader's nesting visible, readers
+//! outside a section are announced for, those inside are remembered and cost no second barrier. An implicit reader is
+//! *parked*: nobody waits for it until its next announcement, so a thread that sleeps for hours costs one expedite.
+//! [`Demand::Park`] does this alone and pays no barrier.
+//!
+//! The *cold mode* is how a reader locks with a fence of its own: where membarrier is not to be had, before its first
+//! section, and offline.
+//!
+//! # One cookie, from free to reuse
+//!
+//! 1. A writer unlinks a block and calls [`Domain::start_poll`]: a fence, the sequence, `Cookie::after`.
+//! 2. `ensure` notes in `needed` what was promised; where no period is in flight, `start` calls `begin`.
+//! 3. `begin` swaps the sequence from even to odd: readers that come by see a period in flight.
+//! 4. `try_complete` calls `laggard_of`, which begins with a fence and walks `lagging`.
+//! 5. The first reader that has not announced is kept as the laggard; the writer goes on.
+//! 6. A reader passes `quiescent_state`, finds the period, and `announce`s it with `raise`.
+//! 7. Its own `try_complete` looks at the laggard, and goes on behind it where `reached` names the period.
+//! 8. One that sleeps is parked or announced for, if somebody calls [`Domain::advance`] and so `expedite`.
+//! 9. When `laggard_of` finds nobody, `complete` swaps the sequence from odd to even.
+//! 10. If `needed` asks for more, the same thread begins the next period at once.
+//! 11. [`Domain::poll`] compares the sequence with the cookie and says true.
+//! 12. [`Stamped::open`] asks once more and gives the batch out.
 //!
 //! The proofs are loom models (`tests/loom.rs`, `scripts/loom`) of every pair that can race, and a
 //! Promela model (`rcu/model`, `scripts/spin`) of the algorithm under total store order.
 //!
 //! # Reading order
 //!
-//! `cookie` (arithmetic), `cell` with `arch` (one thread's side), `reader` (its handle), `domain` (periods)
-//! with `readers` (their list), `expedite` with `questions` (what it asks of a cell), `membarrier`; then, leaves all: `wait`, `batch`, `page`, `hooks`, `demand`, `stall`, `counters`, `misuse`, `clock`,
-//! `sync`. Beside them [`range_map`], which stands on them.
+//! `cookie` (arithmetic), `cell` with `arch` (one thread's side), `block` (where cells lie, and the summary), `reader` (its
+//! handle), `domain` (periods) with `readers` (scans), `expedite` with `asleep`, `membarrier`; then, leaves all: `wait`,
+//! `batch`, `page`, `demand`, `stall`, `counters`, `misuse`, `clock`, `sync`. The [`range_map`] of large mappings
+//! stands beside them.
 //!
 //! Borrowed ideas: grace-period sequences and cookies from the kernel's RCU (`rcu_seq_snap`,
 //! `start_poll_synchronize_rcu`); quiescent-state-based readers and membarrier from liburcu; pages of

@@ -169,6 +169,30 @@ in_a_process_of_their_own! {
         works(domain);
     }
 
+    fn fails_later_beside_a_sleeper() {
+        let domain = fast_domain();
+        let (tell, told) = std::sync::mpsc::channel();
+        thread::spawn(move || {
+            // SAFETY: gettid has no arguments and cannot fail.
+            let reader = register(domain, unsafe { libc::gettid() } as u32);
+            drop(reader.read_lock()); // in the fast mode from here on
+            tell.send(()).expect("somebody waits");
+            loop {
+                thread::park();
+            }
+        });
+        told.recv().expect("it says so");
+        refuse(Commands::All, libc::EPERM);
+        let cookie = domain.start_poll();
+        assert!(!expedites_to_end(domain, cookie), "nothing tells a sleeper from one in a section yet");
+        assert!(domain.is_fenced());
+        let judged = (0..10_000).any(|_| {
+            thread::sleep(Duration::from_millis(1));
+            expedites_to_end(domain, cookie)
+        });
+        assert!(judged, "it sleeps outside any section and holds the period up for ever");
+    }
+
     fn fails_later_while_a_section_is_remembered() {
         let domain = fast_domain();
         let reader = explicit_reader(domain);
