@@ -218,7 +218,8 @@ fn wait_for_server() {
     }
 }
 
-/// What a slow path does now and then; `now_ms` is the coarse clock.
+/// What a slow path does now and then; `now_ms` is the coarse clock. Not inlined: its caller jumps here, its stack free again.
+#[inline(never)]
 pub fn tend(now_ms: u32) {
     watcher::consider(now_ms);
     if SOURCES.load(Relaxed) & NAMED != 0 && !mode::is_concurrent() {
@@ -242,21 +243,26 @@ static SOLO: Lock<Solo> =
 #[inline(never)]
 #[unsafe(link_section = ".text_rare")]
 fn glance(now_ms: u32) {
-    let (level, reason) = {
-        let Some(mut solo) = SOLO.try_lock() else { return };
-        if now_ms.wrapping_sub(solo.looked_ms) < SOLO_MS {
-            return;
-        }
-        solo.looked_ms = now_ms;
-        let now_us = u64::from(now_ms) * 1000;
-        let psi = if heeds_psi() { solo.psi.glance(c"/proc/pressure/memory", now_us) } else { 0 };
-        let Solo { group, space, .. } = &mut *solo;
-        let group = if heeds_cgroup() { group.level(space, now_us) } else { 0 };
-        if group > psi { (group, Reason::Cgroup) } else { (psi, Reason::Psi) }
-    };
+    let (level, reason) = look(now_ms);
     if level != 0 {
         shrinker::pressure(level, reason);
     }
+}
+
+/// Apart from the scan that may follow: its stack is free again.
+#[inline(never)]
+#[unsafe(link_section = ".text_rare")]
+fn look(now_ms: u32) -> (u32, Reason) {
+    let Some(mut solo) = SOLO.try_lock() else { return (0, Reason::Psi) };
+    if now_ms.wrapping_sub(solo.looked_ms) < SOLO_MS {
+        return (0, Reason::Psi);
+    }
+    solo.looked_ms = now_ms;
+    let now_us = u64::from(now_ms) * 1000;
+    let psi = if heeds_psi() { solo.psi.glance(c"/proc/pressure/memory", now_us) } else { 0 };
+    let Solo { group, space, .. } = &mut *solo;
+    let group = if heeds_cgroup() { group.level(space, now_us) } else { 0 };
+    if group > psi { (group, Reason::Cgroup) } else { (psi, Reason::Psi) }
 }
 
 /// In the child of a fork: whoever was serving is not here.
