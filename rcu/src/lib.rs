@@ -74,8 +74,8 @@
 //!
 //! `cookie` (arithmetic), `cell` with `arch` (one thread's side), `block` (where cells lie, and the summary), `reader` (its
 //! handle), `domain` (periods) with `readers` (scans), `expedite` with `asleep`, `membarrier`; then, leaves all: `wait`,
-//! `batch`, `page`, `demand`, `stall`, `counters`, `misuse`, `clock`, `sync`. The [`range_map`] of large mappings
-//! stands beside them.
+//! `batch`, `page`, `demand`, `stall`, `counters`, `misuse`, `clock` with `kernel`, `sync`. The [`range_map`] of
+//! large mappings stands beside them.
 //!
 //! Borrowed ideas: grace-period sequences and cookies from the kernel's RCU (`rcu_seq_snap`,
 //! `start_poll_synchronize_rcu`); quiescent-state-based readers and membarrier from liburcu; pages of
@@ -94,6 +94,7 @@ mod counters;
 mod demand;
 mod domain;
 mod expedite;
+mod kernel;
 mod membarrier;
 mod misuse;
 #[cfg(loom)]
@@ -110,7 +111,7 @@ mod wait;
 pub use batch::{Batch, Leaked, Stamped};
 pub use block::{CELLS_PER_BLOCK, CELLS_PER_WORD, ReaderBlock, ReaderWord};
 pub use cell::ReaderCell;
-pub use clock::now_ns;
+pub use clock::{coarse_ns, now_ns};
 pub use cookie::{ACTIVE_COOKIES, Cookie};
 pub use counters::{BUCKETS, Counters, Latencies};
 pub use demand::{Demand, Marks};

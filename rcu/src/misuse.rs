@@ -60,11 +60,8 @@ impl Misuse {
         line.write_to_stderr();
         #[cfg(any(loom, miri))]
         panic!("{self}");
-        // SAFETY: abort is async-signal-safe and does not return.
         #[cfg(not(any(loom, miri)))]
-        unsafe {
-            libc::abort()
-        }
+        crate::kernel::abort()
     }
 }
 
@@ -129,7 +126,7 @@ struct Line {
 impl Line {
     fn write_to_stderr(&self) {
         // SAFETY: the first `len` bytes are initialised. Nothing can be done if the write fails.
-        unsafe { libc::write(2, self.bytes.as_ptr().cast(), self.len) };
+        unsafe { crate::kernel::call(libc::SYS_write, [2, self.bytes.as_ptr() as usize, self.len, 0]) };
     }
 }
 

@@ -130,11 +130,7 @@ impl Pause {
         if self.rounds <= SPINS || cfg!(any(loom, miri)) {
             relax();
         } else {
-            let pause = libc::timespec { tv_sec: 0, tv_nsec: self.sleep_ns as i64 };
-            // SAFETY: reads one timespec; an interruption by a signal only shortens the pause.
-            unsafe {
-                libc::clock_nanosleep(libc::CLOCK_MONOTONIC, 0, &raw const pause, core::ptr::null_mut())
-            };
+            crate::kernel::sleep(self.sleep_ns);
             self.sleep_ns = (self.sleep_ns * 2).min(LONGEST_SLEEP_NS);
         }
     }

@@ -316,3 +316,51 @@ fn libc_prefixed_names() {
         assert!(ours.contains(&format!("__libc_{name}")), "__libc_{name} is libc's");
     }
 }
+
+/// What the library takes from others, each with the reason why that may be another preloaded library's: nothing here is called
+/// by a thread of ours (`os/helper.rs`), but for the first group.
+const TAKEN: [(&str, &[&str]); 6] = [
+    (
+        "works on its arguments alone; compilers turn copies into it",
+        &["memcpy", "memmove", "memset", "bcmp", "memcmp", "strlen"],
+    ),
+    (
+        "data, or a look into a table that the kernel made; at the start, and at the first look at the clock",
+        &["environ", "getauxval"],
+    ),
+    (
+        "errno of a program's thread whose call fails; its address for a helper, by the thread that makes it",
+        &["__errno_location"],
+    ),
+    (
+        "the way to what we stand in front of, in that call; a program's thread, with its tables set",
+        &["dlsym", "dlclose", "dladdr"],
+    ),
+    (
+        "a program's thread is to be told of its end, with its tables set",
+        &["pthread_key_create", "pthread_key_delete", "pthread_setspecific"],
+    ),
+    (
+        "what the program asks for: malloc_info writes to its stream, new calls its handler",
+        &["fwrite", "_ZSt15get_new_handlerv"],
+    ),
+];
+
+#[test]
+fn only_these_may_be_called() {
+    let output =
+        std::process::Command::new("nm").args(["-D", "--undefined-only"]).arg(build::library()).output();
+    let output = output.expect("binutils are installed");
+    assert!(output.status.success(), "{output:?}");
+    let text = String::from_utf8(output.stdout).expect("names are ASCII");
+    let names: Vec<&str> = text.lines().filter_map(|line| line.split_whitespace().nth(1)).collect();
+    assert!(names.iter().any(|name| name.starts_with("memcpy")), "nm shows something else:\n{text}");
+    for name in names {
+        let plain = name.split('@').next().unwrap_or(name);
+        let is_known = TAKEN.iter().any(|(_, known)| known.contains(&plain));
+        assert!(
+            is_known,
+            "{plain} is new: may it be called where another library has it? Add it with the reason"
+        );
+    }
+}

@@ -84,6 +84,26 @@ fn fork_pays_for_itself() {
 }
 
 #[test]
+fn clock_interposed() {
+    let interposer = build::program("clock_interposer");
+    let faketime = std::path::Path::new("/usr/lib/x86_64-linux-gnu/faketime/libfaketimeMT.so.1");
+    for mode in ["all", "api", "strict"] {
+        for library in [interposer.as_path(), faketime] {
+            if !library.exists() {
+                skipped("in part: faketime is not installed (scripts/setup)");
+                continue;
+            }
+            let victim = Victim::new("clock_interposed").env("RCUMALLOC_DEFER", mode).env("FAKETIME", "+1d");
+            let outcome = victim.preload(&[library, build::library()]).run().success();
+            assert_eq!(outcome.number("bad_calls"), 0, "{outcome}");
+            assert_eq!(outcome.number("watched"), 1, "{outcome}");
+            // The heap does not come by: whoever calls the clock does so for himself.
+            assert_eq!(outcome.number("calls"), 0, "{outcome}");
+        }
+    }
+}
+
+#[test]
 fn raw_clone_child() {
     for mode in ["solo", "threads"] {
         assert_eq!(Victim::new("raw_clone_child").arg(mode).run().success().number("bad_calls"), 0);

@@ -8,13 +8,19 @@
 //!
 //! A cloned thread without a thread pointer of its own would run on its creator's thread-local
 //! storage and take its creator's cache for its own. So the mapping that holds the stack ends in a
-//! block of thread-local storage as libc lays it out: what this library and `errno` need, zeros
+//! block of thread-local storage as libc lays it out: what this library needs, zeros
 //! but for the pointer to itself, the stack protector's canary and our two words, which
 //! say "a thread that has given its cache back".
 //!
 //! ```text
 //!   guard page | stack, grows down ... | thread-local storage | control block <- fs
 //! ```
+//!
+//! What it may call: raw system calls, the vDSO's clock (`rcu::now_ns`), and of libc nothing but what the
+//! compiler itself may turn a copy or a comparison into, which works on its arguments alone (`memcpy` and its
+//! kind). Any other function may be a preloaded library's, which finds no thread of libc's here: no dynamic
+//! thread-local storage, no locale, no stack that it knows. `only_these_may_be_called` checks the undefined
+//! symbols of the shared object.
 //!
 //! One helper at a time. Its number lies in [`Helper::tid`]: written by the kernel before `clone`
 //! returns, set to 0 and woken by the kernel when it is off its stack for good, however it ends.
@@ -107,7 +113,7 @@ impl Helper {
     ///
     /// # Safety
     /// There is none, and one thread at a time calls this. `run` touches no thread-local storage
-    /// but ours and `errno`, and ends with [`end`].
+    /// but ours, calls nothing but what the head of this file allows, and ends with [`end`].
     pub unsafe fn start(&'static self, run: extern "C" fn() -> !, table: usize) -> Result<u32, Errno> {
         let mapping = self.mapping.get_or_try_init(map_stack)?.get();
         let pointer = mapping + HELPER_BYTES - CONTROL_ROOM;
@@ -174,7 +180,8 @@ impl Helper {
     }
 }
 
-/// Whether the kernel still counts the helper `tid`, off its stack already, among the caller's process's threads. If the
+/// Whether the kernel still counts the helper `tid`, off its stack already, among the caller's process's
+/// threads. If the
 /// number has been used again, it may say yes; nothing but the length of a wait depends on it.
 fn is_remembered(tid: u32) -> bool {
     // SAFETY: a signal 0, which only asks.
@@ -218,13 +225,9 @@ fn own_words_depth() -> usize {
     thread_pointer() - (tls::free_word() - 8)
 }
 
-/// How far below the thread pointer the lowest thing lies that a helper may touch: our words, `errno`.
+/// How far below the thread pointer the lowest thing lies that a helper may touch: our words.
 fn thread_local_depth() -> usize {
-    // SAFETY: libc gives the address of the calling thread's errno.
-    let errno = thread_pointer().wrapping_sub(unsafe { libc::__errno_location() } as usize);
-    // Initial-exec, as in every glibc; if not, errno is not ours to place.
-    let errno = if errno < HELPER_BYTES { errno } else { 0 };
-    (own_words_depth().max(errno) + 64).next_multiple_of(64)
+    (own_words_depth() + 64).next_multiple_of(64)
 }
 
 #[cfg(test)]
@@ -241,8 +244,6 @@ mod tests {
         SEEN[0].store(tls::alloc_table(), Relaxed);
         SEEN[1].store(tls::free_table(), Relaxed);
         SEEN[2].store(thread_pointer(), Relaxed);
-        // SAFETY: errno of the helper's own block.
-        unsafe { *libc::__errno_location() = 77 };
         end()
     }
 
@@ -250,8 +251,6 @@ mod tests {
     fn has_words_of_its_own_and_ends() {
         let _alone = ALONE.lock().unwrap();
         let here = (tls::alloc_table(), thread_pointer());
-        // SAFETY: errno's location is always valid.
-        unsafe { *libc::__errno_location() = 5 };
         for _ in 0..100 {
             // SAFETY: one at a time, and `look` keeps to the rules.
             let tid = unsafe { HELPER.start(look, 48) }.unwrap();
@@ -261,8 +260,6 @@ mod tests {
             assert_ne!(SEEN[2].load(Relaxed), here.1);
             assert_eq!((tls::alloc_table(), thread_pointer()), here);
         }
-        // SAFETY: as above.
-        assert_eq!(unsafe { *libc::__errno_location() }, 5);
     }
 
     extern "C" fn sleep() -> ! {

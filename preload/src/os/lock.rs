@@ -3,17 +3,22 @@
 //! It never allocates and never calls libc, so it works before libc does. It spins a little,
 //! because what it protects takes about 100 ns, then sleeps in the kernel. It is not fair and not recursive.
 //!
-//! The word is 0, or who holds it and how: the holder's thread pointer, which no other living thread that shares this
+//! The word is 0, or who holds it and how: the holder's thread pointer, which no other living thread that
+//! shares this
 //! memory has, with a state in its lowest bits. So the child of a fork can tell what it was left with:
 //!
-//! - free, or *at rest*: held for the fork, so that the value is consistent ([`hold_for_fork`](Lock::hold_for_fork));
+//! - free, or *at rest*: held for the fork, so that the value is consistent
+//! ([`hold_for_fork`](Lock::hold_for_fork));
 //! - held by the very thread that forked, in a signal handler: what was interrupted goes on;
 //! - held by a thread that the child does not have: the value is torn.
 //!
-//! Holding a lock for a fork is a courtesy to the child and not an exclusion for the parent. Behind the handlers libc's fork
+//! Holding a lock for a fork is a courtesy to the child and not an exclusion for the parent. Behind the
+//! handlers libc's fork
 //! takes locks of its own (of streams, of name services), and who holds those may want the heap: if such a
-//! thread waited for the fork, both would wait for ever. So it waits for [`FORK_PATIENCE_NS`] and then takes the
-//! lock away from the fork, whose child finds the value consistent all the same, unless it was made in that very moment.
+//! thread waited for the fork, both would wait for ever. So it waits for [`FORK_PATIENCE_NS`] and then takes
+//! the
+//! lock away from the fork, whose child finds the value consistent all the same, unless it was made in that
+//! very moment.
 
 use core::cell::UnsafeCell;
 use core::ops::{Deref, DerefMut};
@@ -143,8 +148,10 @@ impl<T> Lock<T> {
         }
     }
 
-    /// Takes the lock for the time of a fork, waiting for whoever is changing the value: with it the child finds the value
-    /// consistent. Not if the caller has it, which has been interrupted and goes on. Who needs it meanwhile may take it away.
+    /// Takes the lock for the time of a fork, waiting for whoever is changing the value: with it the child
+    /// finds the value
+    /// consistent. Not if the caller has it, which has been interrupted and goes on. Who needs it meanwhile
+    /// may take it away.
     pub fn hold_for_fork(&self) {
         let own = thread_pointer();
         if self.word.load(Relaxed) & !STATE != own {
@@ -158,7 +165,8 @@ impl<T> Lock<T> {
         }
     }
 
-    /// In the parent, behind the fork: lets go of what [`hold_for_fork`](Self::hold_for_fork) took and nobody has taken away.
+    /// In the parent, behind the fork: lets go of what [`hold_for_fork`](Self::hold_for_fork) took and
+    /// nobody has taken away.
     pub fn let_go_after_fork(&self) {
         let own = thread_pointer();
         // Release: nothing was written, but who had it before did; pairs as in `unlock`.
@@ -169,7 +177,8 @@ impl<T> Lock<T> {
         }
     }
 
-    /// In the only thread of a child that shares no memory with its parent, however it was made: the lock is free
+    /// In the only thread of a child that shares no memory with its parent, however it was made: the lock is
+    /// free
     /// again, unless that thread holds it. A value that is torn is given to `mend` first.
     pub fn settle_in_child(&self, mend: impl FnOnce(&mut T)) {
         match self.left() {

@@ -1,7 +1,9 @@
 //! Questions about others in the same address space that only the kernel answers.
 //!
-//! None of them is about a process or a thread by its number. The child of `vfork`, or of `clone` with CLONE_VM, runs
-//! on this heap with a process number of its own, perhaps in another namespace of such numbers, where no thread of its
+//! None of them is about a process or a thread by its number. The child of `vfork`, or of `clone` with
+//! CLONE_VM, runs
+//! on this heap with a process number of its own, perhaps in another namespace of such numbers, where no
+//! thread of its
 //! parent's exists; and numbers are used again. What they share, and what is asked about, is memory.
 
 use core::sync::atomic::AtomicU32;
@@ -18,10 +20,12 @@ pub fn barrier_everywhere() {
     let _ = unsafe { syscall(libc::SYS_membarrier, [PRIVATE_EXPEDITED, 0, 0, 0, 0, 0]) };
 }
 
-/// Whether the 32 bits at `address`, a multiple of 4, certainly differ from `value`, or are in no mapping any more.
+/// Whether the 32 bits at `address`, a multiple of 4, certainly differ from `value`, or are in no mapping
+/// any more.
 /// The address may be anybody's: the kernel looks at it. Where a filter refuses the question: not certain.
 ///
-/// A futex call, which every program with threads makes: a request to move none of those who wait at one word to
+/// A futex call, which every program with threads makes: a request to move none of those who wait at one
+/// word to
 /// another, if the first one has that value.
 pub fn differs(address: usize, value: u32) -> bool {
     static NOWHERE: AtomicU32 = AtomicU32::new(0);

@@ -1,5 +1,7 @@
-//! The calling thread's number as the kernel and `ps -L` show it, and its process's. Numbers of the dead are used again,
-//! and one means another thread in another namespace: so the first is for messages only, the second for the one
+//! The calling thread's number as the kernel and `ps -L` show it, and its process's. Numbers of the dead are
+//! used again,
+//! and one means another thread in another namespace: so the first is for messages only, the second for the
+//! one
 //! question that is about processes and not about memory (`fork::is_at_home`).
 
 use super::syscall::syscall;

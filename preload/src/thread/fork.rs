@@ -1,26 +1,35 @@
 //! fork, `_Fork` and raw clone.
 //!
-//! `fork` in a concurrent process: the prepare handler holds every lock of the heap for the fork, so the child
-//! inherits a heap at rest; parent and child let go of them. Whoever would otherwise wait for ever takes one away
-//! (`os::lock`). In a solo process no lock is taken: the only thread that could hold one is the one that forks, perhaps
-//! from a signal handler that interrupted malloc (`fork_in_signal_handler`), and it goes on from where it was. So does
+//! `fork` in a concurrent process: the prepare handler holds every lock of the heap for the fork, so the
+//! child
+//! inherits a heap at rest; parent and child let go of them. Whoever would otherwise wait for ever takes one
+//! away
+//! (`os::lock`). In a solo process no lock is taken: the only thread that could hold one is the one that
+//! forks, perhaps
+//! from a signal handler that interrupted malloc (`fork_in_signal_handler`), and it goes on from where it
+//! was. So does
 //! one that has become concurrent by a section: what the forking thread itself holds stays as it is
 //! (`fork_in_handler_after_section`).
 //!
 //! `_Fork` and raw clone run no handlers. A word on a page that the kernel wipes in such a child
-//! tells slow paths. There is one way to settle in the child, however it was made: a lock that a thread held which the child
-//! does not have guards something torn. A list is abandoned then, and what was on it leaks in the child; the slabs of a torn
+//! tells slow paths. There is one way to settle in the child, however it was made: a lock that a thread held
+//! which the child
+//! does not have guards something torn. A list is abandoned then, and what was on it leaks in the child; the
+//! slabs of a torn
 //! class are listed anew. So is the zone's knowledge of free pages: the child goes on with fresh ones.
 //!
-//! In the child the other threads are gone. Their readers are forgotten, so no grace period waits for them. Their
+//! In the child the other threads are gone. Their readers are forgotten, so no grace period waits for them.
+//! Their
 //! caches are left behind as they are, and the child takes one over each time it has use for one
 //! (`registry::take_over_one`): it pays for what it uses, not for what its parent's threads hold
 //! (`fork_pays_for_itself`). A block that was between two places at that instant is in neither: it leaks, it
 //! is never in both, because everything is taken out of one place before it is put into the other.
 //!
 //! Process ids do not tell a fork: the child of vfork runs on its parent's memory and thread-local
-//! storage, and there the word is not wiped, rightly. It is a guest. Only what would make a thread asks where it is
-//! ([`is_at_home`]), since a thread belongs to a process: the guest's would end in the middle of a scan when the guest does.
+//! storage, and there the word is not wiped, rightly. It is a guest. Only what would make a thread asks
+//! where it is
+//! ([`is_at_home`]), since a thread belongs to a process: the guest's would end in the middle of a scan when
+//! the guest does.
 
 use crate::class::Torn;
 use crate::class::backlog::DOMAIN;
@@ -38,7 +47,8 @@ static INSTALLED: AtomicBool = AtomicBool::new(false);
 /// The word in a process that has no page to watch: never wiped.
 #[unsafe(link_section = ".data")]
 static NEVER_WIPED: AtomicU32 = AtomicU32::new(1);
-/// The word that reads 0 in the child of a raw clone. Else the number of the process that the heap's threads belong to, once
+/// The word that reads 0 in the child of a raw clone. Else the number of the process that the heap's threads
+/// belong to, once
 /// it has been switched to concurrent.
 #[unsafe(link_section = ".data")]
 static WATCHED: AtomicPtr<AtomicU32> = AtomicPtr::new((&raw const NEVER_WIPED).cast_mut());
@@ -52,7 +62,8 @@ pub fn install_handlers() {
     }
 }
 
-/// Begins to watch for children that run no handlers. Without a lock: it would stay taken in the child of a fork that
+/// Begins to watch for children that run no handlers. Without a lock: it would stay taken in the child of a
+/// fork that
 /// another thread makes meanwhile. Of two threads that come at once, one keeps its page.
 pub fn watch_raw_clones() {
     let never = (&raw const NEVER_WIPED).cast_mut();
@@ -83,8 +94,10 @@ pub fn was_cloned() -> bool {
     watched().load(Ordering::Relaxed) == 0
 }
 
-/// Whether the calling thread belongs to the process whose heap this is, and is not the child of a vfork or of a clone
-/// that shares memory. In doubt, no: numbers agree by accident only in a child that is the first of a namespace of its own
+/// Whether the calling thread belongs to the process whose heap this is, and is not the child of a vfork or
+/// of a clone
+/// that shares memory. In doubt, no: numbers agree by accident only in a child that is the first of a
+/// namespace of its own
 /// and was made by a parent that is the first of its own.
 pub fn is_at_home() -> bool {
     watched().load(Ordering::Relaxed) == tid::pid()
@@ -148,7 +161,8 @@ extern "C" fn parent() {
 }
 
 extern "C" fn child() {
-    // A slow path in a handler that ran before ours may have done it all already, and then the word is not wiped.
+    // A slow path in a handler that ran before ours may have done it all already, and then the word is not
+    // wiped.
     let never = (&raw const NEVER_WIPED).cast_mut();
     let is_wiped = watched().swap(tid::pid(), Ordering::Relaxed) == 0;
     if mode::is_concurrent() && (is_wiped || WATCHED.load(Ordering::Relaxed) == never) {
@@ -156,7 +170,8 @@ extern "C" fn child() {
     }
 }
 
-/// What a call of ours that is no malloc and no free begins with, where it goes through other threads' caches.
+/// What a call of ours that is no malloc and no free begins with, where it goes through other threads'
+/// caches.
 #[inline]
 pub fn settle_if_cloned() {
     if was_cloned() {

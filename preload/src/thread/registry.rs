@@ -4,11 +4,16 @@
 //! runs, or by a thread itself on its first call; it is given back when the thread ends, or found
 //! left behind (by a raw clone that ran no destructor).
 //!
-//! Whether a cache has lost its thread is a question about memory, not about numbers of threads or processes, which
-//! mean something else in the child of a vfork, in another namespace and after they were used again: as long as
-//! a thread lives, the first of its two thread-local words names its cache. So where that word lay and does not name it any more,
-//! because the storage has gone or is another thread's, the owner has gone, too. It is told from an owner that is just leaving, or
-//! from the next one in the same place, by the cache's state and the count of its owners. What a thread that has gone
+//! Whether a cache has lost its thread is a question about memory, not about numbers of threads or
+//! processes, which
+//! mean something else in the child of a vfork, in another namespace and after they were used again: as long
+//! as
+//! a thread lives, the first of its two thread-local words names its cache. So where that word lay and does
+//! not name it any more,
+//! because the storage has gone or is another thread's, the owner has gone, too. It is told from an owner
+//! that is just leaving, or
+//! from the next one in the same place, by the cache's state and the count of its owners. What a thread that
+//! has gone
 //! held stays with it until its storage is used again: a leak while its stack is one, and never more.
 //!
 //! One lock, held with signals blocked, so that a handler's first `read_lock` can take it, or by a thread
@@ -88,7 +93,8 @@ fn state(cache: &ThreadCache) -> u32 {
 /// Whoever has it says so; returns the state it was in.
 fn set_state(cache: &ThreadCache, state: u32) -> u32 {
     let was = cache.live.load(Ordering::Relaxed);
-    // SeqCst, a locked instruction: a thread that leaves changes its words after its state, in everybody's eyes.
+    // SeqCst, a locked instruction: a thread that leaves changes its words after its state, in everybody's
+    // eyes.
     cache.live.swap(was & !STATE | state, Ordering::SeqCst) & STATE
 }
 
@@ -215,7 +221,8 @@ pub fn adopt(cache: &mut ThreadCache, quiet: &Quiet) {
     drop(registry);
 }
 
-/// As [`adopt`], in a process that has been switched, for a thread that has no cache unless a handler comes in
+/// As [`adopt`], in a process that has been switched, for a thread that has no cache unless a handler comes
+/// in
 /// and gives it one: then nothing, and false.
 pub fn adopt_unless_handled(cache: &ThreadCache) -> bool {
     debug_assert!(mode::is_switched());
@@ -250,7 +257,8 @@ pub fn give_back(cache: &mut ThreadCache, quiet: &Quiet) {
     }
 }
 
-/// Leaves the cache of a thread that will not use it again to the next one, as it is; its reader is gone from it
+/// Leaves the cache of a thread that will not use it again to the next one, as it is; its reader is gone
+/// from it
 /// already. No lock: a handler that comes in may need the registry's.
 pub fn vacate(cache: &mut ThreadCache, room: Room) {
     cache.ledger.close();
@@ -277,7 +285,8 @@ pub fn evict(now_ms: u32, age_ms: u32, quiet: &Quiet) -> *mut ThreadCache {
     old
 }
 
-/// In the only thread of a forked child, whose cache, if it has one, is at `own`: the caches of all other threads are left
+/// In the only thread of a forked child, whose cache, if it has one, is at `own`: the caches of all other
+/// threads are left
 /// behind, and the stack of vacant caches is made again of those that were whole.
 pub fn settle_in_child(own: usize) {
     vacant::forget_all();
@@ -306,8 +315,10 @@ pub fn settle_in_child(own: usize) {
     adjust(live);
 }
 
-/// Takes over what one of the threads held that a fork has left behind, if there is one: what may be handed out goes to the slabs,
-/// the rest waits. A child comes here when it needs fresh blocks and when it looks at the clock. False: there is none.
+/// Takes over what one of the threads held that a fork has left behind, if there is one: what may be handed
+/// out goes to the slabs,
+/// the rest waits. A child comes here when it needs fresh blocks and when it looks at the clock. False:
+/// there is none.
 pub fn take_over_one() -> bool {
     !ORPHANS.load(Ordering::Relaxed).is_null() && take_over(&Quiet::new())
 }
@@ -329,10 +340,12 @@ fn take_orphan(quiet: &Quiet) -> Option<&'static mut ThreadCache> {
         // SAFETY: null or type-stable.
         let seen = unsafe { first.as_ref() }?;
         ORPHANS.store(seen.next_unused.load(Ordering::Relaxed), Ordering::Relaxed);
-        // It is not one any more if the forking thread itself was giving it away in the frame that a handler interrupted.
+        // It is not one any more if the forking thread itself was giving it away in the frame that a handler
+        // interrupted.
         if state(seen) == ORPHAN {
             set_state(seen, EMPTYING);
-            // SAFETY: its thread is not in this process, and the change of its state under the lock made it ours.
+            // SAFETY: its thread is not in this process, and the change of its state under the lock made it
+            // ours.
             return Some(unsafe { &mut *first });
         }
     }

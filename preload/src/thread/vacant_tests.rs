@@ -191,7 +191,8 @@ fn the_child_of_a_fork_has_them_all_once() {
     threads.into_iter().for_each(|thread| thread.join().unwrap());
     let (count, held) = (COUNT.load(Relaxed), bytes());
     assert_eq!(count, 3);
-    // Two are on their way while the fork happens, to the stack or from it, and to be emptied. Nobody else needs the lock.
+    // Two are on their way while the fork happens, to the stack or from it, and to be emptied. Nobody else
+    // needs the lock.
     let (torn, emptied) = (pop().expect("one"), registry::evict(now_ms(), 0, &Quiet::new()));
     let left = linked(emptied).count();
     assert_eq!(left, 2);
@@ -240,7 +241,8 @@ fn what_was_freed_twice_is_found() {
     assert!(verdict::reported() >= 1);
 }
 
-/// What an earlier owner freed is marked in and stays so: the next owner's turn marks its own blocks only, and finds one
+/// What an earlier owner freed is marked in and stays so: the next owner's turn marks its own blocks only,
+/// and finds one
 /// that both freed.
 #[test]
 fn what_an_earlier_owner_freed_is_marked_in_once() {
@@ -281,7 +283,8 @@ fn what_an_earlier_owner_freed_is_marked_in_once() {
     assert_eq!(verdict::reported(), 1);
 }
 
-/// In the child of a fork, what a thread had that moved into a vacant cache comes back with what was in there.
+/// In the child of a fork, what a thread had that moved into a vacant cache comes back with what was in
+/// there.
 #[test]
 fn the_child_of_a_fork_keeps_what_an_earlier_owner_freed() {
     in_own_process!();
@@ -374,8 +377,10 @@ fn trapped_at(step: u32, operation: impl FnOnce()) -> bool {
     STEPS_LEFT.get() == 0
 }
 
-/// A thread moves in and leaves, and a handler opens a section in the middle of it: the thread has one cache then,
-/// or none, and both of its words say so. The handler comes in at every instruction near the one that changes the
+/// A thread moves in and leaves, and a handler opens a section in the middle of it: the thread has one cache
+/// then,
+/// or none, and both of its words say so. The handler comes in at every instruction near the one that
+/// changes the
 /// words, and now and then elsewhere.
 #[test]
 fn a_handler_may_come_in_anywhere() {
@@ -415,7 +420,8 @@ fn a_handler_may_come_in_anywhere() {
                 assert!(leaves || has_cache);
                 (hit, STEPS.get())
             });
-            // A section behind the exit has made one that only the search finds, once the thread's stack, and with it
+            // A section behind the exit has made one that only the search finds, once the thread's stack,
+            // and with it
             // its words, is another's.
             let patience = Instant::now() + Duration::from_secs(10);
             while registry::census().0 != before && Instant::now() < patience {
