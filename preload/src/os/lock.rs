@@ -8,7 +8,7 @@
 //! memory has, with a state in its lowest bits. So the child of a fork can tell what it was left with:
 //!
 //! - free, or *at rest*: held for the fork, so that the value is consistent
-//! ([`hold_for_fork`](Lock::hold_for_fork));
+//!   ([`hold_for_fork`](Lock::hold_for_fork));
 //! - held by the very thread that forked, in a signal handler: what was interrupted goes on;
 //! - held by a thread that the child does not have: the value is torn.
 //!
