@@ -18,6 +18,7 @@ mod output;
 mod peers;
 mod pressure;
 mod programs;
+mod ranges;
 mod rcuscale;
 mod reclaim;
 mod refscale;
@@ -63,6 +64,8 @@ enum Command {
     Refscale(refscale::Arguments),
     /// A concurrent map over each reclamation scheme
     Smr(smr::Arguments),
+    /// The range map beside other maps that are read by many: the cost of a look-up
+    Ranges(ranges::Arguments),
     /// rcutorture's scheme: no reader may see an element that was reused too early
     Torture(torture::Arguments),
     /// Many freeing threads in a small cgroup
@@ -97,6 +100,7 @@ fn dispatch(cli: &Cli) -> Result<Outcome, Refusal> {
         Command::Rcuscale(arguments) => rcuscale::run(arguments, common),
         Command::Refscale(arguments) => refscale::run(arguments, common),
         Command::Smr(arguments) => smr::run(arguments, common),
+        Command::Ranges(arguments) => ranges::run(arguments, common),
         Command::Torture(arguments) => torture::run(arguments, common),
         Command::Pressure(arguments) => pressure::run(arguments, common),
         Command::Report(arguments) => report::run(arguments, common),
