@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use arc_swap::ArcSwap;
 use crossbeam_skiplist::SkipMap;
 use rcu::range_map::{Node, RangeMap};
-use rcu::{Domain, Reader, ReaderCell};
+use rcu::{Domain, Reader, ReaderBlock, ReaderCell, ReaderWord};
 
 /// Range `index` of all.
 pub fn range(index: usize) -> (usize, usize, u64) {
@@ -49,17 +49,18 @@ impl Map for Ours {
     type Local = Reader;
 
     fn new(ranges: usize) -> Ours {
-        let domain = Box::leak(Box::new(Domain::new(77)));
+        let domain: &'static Domain = Box::leak(Box::new(Domain::new(77)));
         domain.init();
+        let cells: &'static [ReaderCell; 32] = Box::leak(Box::new([const { ReaderCell::new() }; 32]));
+        let words: &'static [ReaderWord; 1] = Box::leak(Box::new([const { ReaderWord::new() }; 1]));
+        assert!(domain.add_block(Box::leak(Box::new(ReaderBlock::new(words, cells)))), "a new block");
         let ours = Ours { domain, map: Box::leak(Box::new(RangeMap::new(node as Nodes))) };
         (0..ranges).for_each(|index| ours.insert(index));
         ours
     }
 
     fn join(&self) -> Reader {
-        let cell: &'static ReaderCell = Box::leak(Box::new(ReaderCell::new()));
-        // SAFETY: the cell is new.
-        unsafe { self.domain.register(cell, 0) }.expect("the cell is new")
+        self.domain.register(0).expect("there is room for 32")
     }
 
     #[inline]
