@@ -1,5 +1,6 @@
-"""Language runtimes that bring a world of their own (collectors, coroutines, plug-ins, signal handlers), and programs with
-something else in the process: an interposed clock, a debugger. `heavy` where the packages are large."""
+"""Language runtimes that bring a world of their own (collectors, coroutines, plug-ins, signal handlers), and
+programs with something else in the process: an interposed clock, a debugger. `heavy` where the packages are
+large."""
 
 import os
 import pathlib
@@ -15,17 +16,22 @@ echo count($words), " ", md5(implode(",", $words)), "\n";
 echo mb_strtoupper("größer"), " ", preg_replace_callback('/\d+/', fn($m) => $m[0] * 2, "a1b22c333"), "\n";
 $document = new DOMDocument();
 $root = $document->appendChild($document->createElement("r"));
-for ($i = 0; $i < 3000; $i++) { $root->appendChild($document->createElement("e", "t$i"))->setAttribute("n", (string) $i); }
+for ($i = 0; $i < 3000; $i++) {
+    $root->appendChild($document->createElement("e", "t$i"))->setAttribute("n", (string) $i);
+}
 echo md5($document->saveXML()), " ", (new DOMXPath($document))->query("//e[@n mod 7 = 3]")->length, "\n";
 $base = new PDO("sqlite::memory:");
 $base->exec("create table t (a integer, b text)");
 $insert = $base->prepare("insert into t values (?, ?)");
 for ($i = 0; $i < 5000; $i++) { $insert->execute([$i % 97, "row $i"]); }
-echo json_encode($base->query("select a, count(*), max(b) from t group by a order by a limit 5")->fetchAll(PDO::FETCH_NUM)), "\n";
+$groups = $base->query("select a, count(*), max(b) from t group by a order by a limit 5");
+echo json_encode($groups->fetchAll(PDO::FETCH_NUM)), "\n";
 function numbers() { for ($i = 0; $i < 20000; $i++) { yield [$i, "x$i"]; } }
 echo array_sum(array_map(fn($pair) => strlen($pair[1]), iterator_to_array(numbers()))), "\n";
 class Node { public ?Node $other = null; public string $text = ""; }
-for ($i = 0; $i < 30000; $i++) { $a = new Node(); $b = new Node(); $a->other = $b; $b->other = $a; $a->text = str_repeat("n", $i % 50); }
+for ($i = 0; $i < 30000; $i++) {
+    $a = new Node(); $b = new Node(); $a->other = $b; $b->other = $a; $a->text = str_repeat("n", $i % 50);
+}
 echo gc_collect_cycles() >= 0 ? "collected" : "", "\n";
 $collator = new Collator("de_DE");
 $list = ["Zebra", "Äpfel", "apfel", "ähnlich"];
@@ -59,8 +65,8 @@ print(sorted(done)[:5], len(done), {year for _, _, year in done})
 
 @case("faketime before threads", ["faketime", "python3"])
 def faketime(run):
-    # -m: the library for programs with threads. It joins what is preloaded already. No wait with a time limit: those it
-    # breaks itself.
+    # -m: the library for programs with threads. It joins what is preloaded already. No wait with a time
+    # limit: those it breaks itself.
     run("faketime", "-m", "2020-02-03 04:05:06", find("python3"), run.write("faked.py", FAKED))
 
 
@@ -92,15 +98,20 @@ int main(void) {
 @case("gdb attaching", ["gdb", "cc"], note="process ids, addresses")
 def gdb(run):
     run.beside("cc", "-g", "-pthread", "-o", "sleeper", run.write("sleeper.c", SLEEPER))
-    with run.server(run.dir / "sleeper", ready=(run.dir / "ready").exists, stop=lambda: None, status=-9) as pid:
-        asks = ['print (int)strlen("abcdef")', 'print $_strlen("abc")', 'print *(char (*)[6])strdup("hello")', "info threads"]
-        script = run.write("ask.gdb", "\n".join(["set print thread-events off", "set width 0", "set confirm off", *asks, "kill"]))
-        said = run.beside("gdb", "-nx", "-q", "-batch", "-p", pid, "-x", script, compare=False).decode(errors="replace")
+    ready = (run.dir / "ready").exists
+    with run.server(run.dir / "sleeper", ready=ready, stop=lambda: None, status=-9) as pid:
+        settings = ["set print thread-events off", "set width 0", "set confirm off"]
+        asks = ['print (int)strlen("abcdef")', 'print $_strlen("abc")', 'print *(char (*)[6])strdup("hello")']
+        script = run.write("ask.gdb", "\n".join([*settings, *asks, "info threads", "kill"]))
+        said = run.beside("gdb", "-nx", "-q", "-batch", "-p", pid, "-x", script, compare=False)
+        said = said.decode(errors="replace")
         run.note("what gdb says", [line for line in said.splitlines() if line.startswith("$")])
     # The debugger itself, in C++ and Python, with the library in it and in what it debugs.
-    run("gdb", "-nx", "-q", "-batch", "-ex", "break churn", "-ex", "run", "-ex", 'print (int)strlen("abcdef")', "-ex", "info line main",
-        "-ex", "ptype struct _IO_FILE", "-ex", 'python print(len(gdb.selected_inferior().threads()), sum(range(10**6)))', "-ex", "kill",
-        run.dir / "sleeper", forget=[(r"0x[0-9a-f]+", "0x"), (r"process \d+|LWP \d+", "")])  # fmt: skip
+    python = "python print(len(gdb.selected_inferior().threads()), sum(range(10**6)))"
+    asks = ["break churn", "run", asks[0], "info line main", "ptype struct _IO_FILE", python, "kill"]
+    commands = [word for ask in asks for word in ("-ex", ask)]
+    forget = [(r"0x[0-9a-f]+", "0x"), (r"process \d+|LWP \d+", "")]
+    run("gdb", "-nx", "-q", "-batch", *commands, run.dir / "sleeper", forget=forget)
 
 
 RUBY = """
@@ -144,7 +155,8 @@ PANDAS = """
 import concurrent.futures, io
 import numpy as np, pandas as pd
 r = np.random.default_rng(1)
-d = pd.DataFrame({"k": r.integers(0, 100, 200_000), "v": r.integers(0, 10**6, 200_000), "s": [f"s{i % 977}" for i in range(200_000)]})
+names = [f"s{i % 977}" for i in range(200_000)]
+d = pd.DataFrame({"k": r.integers(0, 100, 200_000), "v": r.integers(0, 10**6, 200_000), "s": names})
 print(d.groupby("k").v.agg(["sum", "max", "count"]).head())
 print(d.merge(d.groupby("s").v.max().rename("m"), on="s").m.sum())
 print(d.pivot_table(index="k", columns=d.v % 5, values="v", aggfunc="max").sum().to_string())
@@ -157,7 +169,8 @@ with concurrent.futures.ThreadPoolExecutor(4) as pool:
     print(list(pool.map(work, range(12))))
 m = np.random.default_rng(3).random((400, 400))
 print(np.allclose(np.linalg.inv(m) @ m, np.eye(400)), np.linalg.matrix_rank(m))
-print(pd.date_range("2020-01-01", periods=100_000, freq="min").tz_localize("UTC").tz_convert("Europe/Berlin")[-1])
+minutes = pd.date_range("2020-01-01", periods=100_000, freq="min")
+print(minutes.tz_localize("UTC").tz_convert("Europe/Berlin")[-1])
 """
 
 
@@ -250,23 +263,35 @@ select table_name, engine from information_schema.tables where table_schema = 't
 """
 
 
-@case("MariaDB", ["mariadbd", "mariadb", "mysqlslap", "mariadb-install-db"], heavy=True, rounds=1, note="what mysqlslap measures")  # no space: its script does not quote
+# No space in the name: its script does not quote.
+@case(
+    "MariaDB",
+    ["mariadbd", "mariadb", "mysqlslap", "mariadb-install-db"],
+    heavy=True,
+    rounds=1,
+    note="what mysqlslap measures",
+)
 def mariadb(run):
     data, socket = run.dir / "data", pathlib.Path(f"/tmp/rcumalloc-matrix-{os.getpid()}.sock")
     own = ["--no-defaults", f"--datadir={data}", f"--socket={socket}"]
-    run.beside("mariadb-install-db", *own[:2], "--auth-root-authentication-method=normal", "--skip-test-db", "--user=root", compare=False)
+    new = ["--auth-root-authentication-method=normal", "--skip-test-db", "--user=root"]
+    run.beside("mariadb-install-db", *own[:2], *new, compare=False)
     client = ["--no-defaults", f"--socket={socket}", "-u", "root"]
-    options = ["--user=root", "--skip-networking", f"--pid-file={run.dir / 'pid'}", "--innodb-buffer-pool-size=64M",
-               "--innodb-flush-log-at-trx-commit=0", "--group-concat-max-len=10000000", "--thread-handling=pool-of-threads"]  # fmt: skip
+    options = ["--user=root", "--skip-networking", f"--pid-file={run.dir / 'pid'}",
+               "--innodb-buffer-pool-size=64M", "--innodb-flush-log-at-trx-commit=0",
+               "--group-concat-max-len=10000000", "--thread-handling=pool-of-threads"]  # fmt: skip
     try:
-        with run.server("mariadbd", *own, *options, ready=lambda: answered(run, ["mariadb-admin", *client, "ping"])):
-            load = ["--concurrency=8", "--auto-generate-sql", "--auto-generate-sql-load-type=mixed", "--number-of-queries=4000",
-                    "--number-char-cols=4", "--number-int-cols=3", "--auto-generate-sql-add-autoincrement"]  # fmt: skip
-            run.beside("mysqlslap", *client, *load, compare=False)
+        ping = ["mariadb-admin", *client, "ping"]
+        with run.server("mariadbd", *own, *options, ready=lambda: answered(run, ping)):
+            load = ["--concurrency=8", "--auto-generate-sql", "--number-of-queries=4000"]
+            mixed = ["--auto-generate-sql-load-type=mixed", "--number-char-cols=4", "--number-int-cols=3",
+                     "--auto-generate-sql-add-autoincrement"]  # fmt: skip
+            run.beside("mysqlslap", *client, *load, *mixed, compare=False)
             run.beside("mariadb", *client, "-e", "create database test", compare=False)
             # The client is a program of its own, and runs under this side, too.
-            run("mariadb", *client, "-t", "test", stdin=run.write("work.sql", SQL), forget=[(r"^.*sock.*$", "")])
-            run.beside("mysqlslap", *client, *load[:2], "--auto-generate-sql-load-type=read", "--number-of-queries=4000", compare=False)
+            work = run.write("work.sql", SQL)
+            run("mariadb", *client, "-t", "test", stdin=work, forget=[(r"^.*sock.*$", "")])
+            run.beside("mysqlslap", *client, *load, "--auto-generate-sql-load-type=read", compare=False)
     finally:
         socket.unlink(missing_ok=True)
 
@@ -330,14 +355,18 @@ count(leaf) -> 1;
 count({node, _, L, R}) -> count(L) + count(R).
 main() ->
     Self = self(),
-    Pids = [spawn(fun() -> Self ! {self(), count(tree(12)), erlang:phash2(lists:seq(1, I * 100))} end) || I <- lists:seq(1, 200)],
+    Work = fun(I) -> Self ! {self(), count(tree(12)), erlang:phash2(lists:seq(1, I * 100))} end,
+    Pids = [spawn(fun() -> Work(I) end) || I <- lists:seq(1, 200)],
     io:format("~p~n", [lists:sum([receive {P, C, H} -> C + H end || P <- Pids])]),
     T = ets:new(t, [public, {write_concurrency, true}]),
-    Writers = [spawn_monitor(fun() -> [ets:insert(T, {{W, I}, <<I:32, 0:(I rem 700)/unit:8>>}) || I <- lists:seq(1, 3000)] end) || W <- lists:seq(1, 8)],
+    Row = fun(W, I) -> {{W, I}, <<I:32, 0:(I rem 700)/unit:8>>} end,
+    Write = fun(W) -> [ets:insert(T, Row(W, I)) || I <- lists:seq(1, 3000)] end,
+    Writers = [spawn_monitor(fun() -> Write(W) end) || W <- lists:seq(1, 8)],
     [receive {'DOWN', R, process, _, normal} -> ok end || {_, R} <- Writers],
     io:format("~p ~p~n", [ets:info(T, size), erlang:md5(term_to_binary(lists:sort(ets:tab2list(T))))]),
     B = binary:copy(<<"0123456789">>, 300000),
-    io:format("~p ~p~n", [byte_size(zlib:uncompress(zlib:compress(B))), length(binary:matches(B, <<"789">>))]),
+    io:format("~p ", [byte_size(zlib:uncompress(zlib:compress(B)))]),
+    io:format("~p~n", [length(binary:matches(B, <<"789">>))]),
     io:format("~s", [os:cmd("echo child")]),
     ets:delete(T),
     halt(0).
