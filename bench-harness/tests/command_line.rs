@@ -257,7 +257,7 @@ fn a_report_goes_on_where_it_stopped() {
         "report",
         "--quick",
         "--only",
-        "perl",
+        "record-perl",
         "--rounds",
         "1",
         "--library",
@@ -267,7 +267,7 @@ fn a_report_goes_on_where_it_stopped() {
     ];
     let first = bench(&line);
     assert!(first.status.success(), "{} {}", out(&first), String::from_utf8_lossy(&first.stderr));
-    let part = Path::new(&directory).join("parts/perl.json");
+    let part = Path::new(&directory).join("parts/record-perl.json");
     let written = |part: &Path| part.metadata().and_then(|data| data.modified()).expect("it is there");
     let before = written(&part);
     assert!(bench(&line).status.success());
@@ -276,5 +276,5 @@ fn a_report_goes_on_where_it_stopped() {
     assert_ne!(written(&part), before, "--fresh repeats");
     let report = std::fs::read(Path::new(&directory).join("report.json")).expect("written");
     let report: Value = serde_json::from_slice(&report).expect("JSON");
-    assert_eq!(report["results"][0]["part"], "perl");
+    assert_eq!(report["results"][0]["part"], "record-perl");
 }
