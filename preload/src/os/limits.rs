@@ -56,8 +56,10 @@ mod tests {
     fn peaks() {
         let before = peak_rss();
         assert!(before > 100 * 1024 && before < 1 << 40);
-        let touched = vec![1u8; 32 << 20];
-        assert!(peak_rss() >= before.max(touched.len()));
+        // The compiler leaves out what nobody looks at.
+        let touched = std::hint::black_box(vec![1u8; 32 << 20]);
+        // The kernel counts pages by processor, and adds up when there are some.
+        assert!(peak_rss() + (1 << 20) >= before.max(touched.len()));
     }
 
     #[test]
