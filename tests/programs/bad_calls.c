@@ -108,14 +108,14 @@ static void bad(const char *kind) {
     }
     KIND("double_long_after") {
         join(start(nothing, NULL));
-        char *block = announce(malloc(16000));
+        char *block = announce(malloc(200));
         free(block);
-        for (int i = 0; i < 8; i++) {
-            free(malloc(16000)); /* fills the magazine: these wait for a grace period */
+        for (int i = 0; i < 40; i++) {
+            free(malloc(200)); /* fills the magazine: these wait for a grace period */
         }
         free(block);
-        for (int i = 0; i < 8; i++) {
-            free(malloc(16000));
+        for (int i = 0; i < 600; i++) {
+            free(malloc(200));
         }
     }
     KIND("double_huge") {

@@ -74,7 +74,8 @@ int main(void) {
         CHECK(rcumalloc_shrink_count() >= (40 << 20));
         long rest = scan_kib(SIZE_MAX);
         CHECK(rest > 40 * MIB && some + rest < 76 * MIB);
-        CHECK(mappings() <= before);
+        /* A whole unit of 4 MiB that has gone is a hole, and nothing else is. */
+        CHECK(mappings() <= before + 64 / 4);
         CHECK(rcumalloc_shrink_count() < (1 << 20));
     }
     use(1 << 20, 64 << 20, false);

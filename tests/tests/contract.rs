@@ -105,8 +105,8 @@ fn double_free_of_a_small_block() {
         reported(kind, |address| line(address, 64));
     }
     let (outcome, address) = bad_call("double_long_after");
-    outcome.aborted_saying(&line(&address, 16384));
-    reported("double_long_after", |address| line(address, 16384));
+    outcome.aborted_saying(&line(&address, 208));
+    reported("double_long_after", |address| line(address, 208));
 }
 
 #[test]

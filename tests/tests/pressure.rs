@@ -48,13 +48,13 @@ fn environment() {
         let said = verbose(name, bad);
         let line = format!("rcumalloc: {name}={bad}: not understood; the default is in force");
         assert!(said.len() == 2 && said[0] == line, "{said:?}");
-        assert!(said[1].contains(" pressure=psi,cgroup limit=none "), "{said:?}");
+        assert!(said[1].contains(" pressure=psi,cgroup limit=none"), "{said:?}");
     }
     for (name, good, shown) in [
-        ("RCUMALLOC_PRESSURE", "psi", " pressure=psi limit=none "),
-        ("RCUMALLOC_PRESSURE", "cgroup,signal:USR2", " pressure=cgroup,signal:12 limit=none "),
-        ("RCUMALLOC_PRESSURE", "off", " pressure=off limit=none "),
-        ("RCUMALLOC_LIMIT", "48M", " pressure=psi,cgroup limit=50331648 bytes "),
+        ("RCUMALLOC_PRESSURE", "psi", " pressure=psi limit=none"),
+        ("RCUMALLOC_PRESSURE", "cgroup,signal:USR2", " pressure=cgroup,signal:12 limit=none"),
+        ("RCUMALLOC_PRESSURE", "off", " pressure=off limit=none"),
+        ("RCUMALLOC_LIMIT", "48M", " pressure=psi,cgroup limit=50331648 bytes"),
     ] {
         let said = verbose(name, good);
         assert!(said.len() == 1 && said[0].contains(shown), "{said:?}");

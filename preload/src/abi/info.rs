@@ -105,6 +105,8 @@ pub extern "C" fn malloc_stats() {
 /// # Safety
 /// `stream` is an open stream.
 #[cfg_attr(feature = "preload", unsafe(no_mangle))]
+#[inline(never)]
+#[unsafe(link_section = ".text_rare")]
 pub unsafe extern "C" fn malloc_info(options: c_int, stream: *mut libc::FILE) -> c_int {
     if options != 0 {
         return libc::EINVAL;

@@ -49,6 +49,8 @@ fn real_size(size: usize, flags: Flags) -> Option<usize> {
 }
 
 /// A block of `size` bytes whose real size is `real`, all zeros if so asked; or null.
+#[inline(never)]
+#[unsafe(link_section = ".text_rare")]
 fn alloc(size: usize, real: usize, flags: Flags) -> *mut u8 {
     // SAFETY: libc gives the address of the calling thread's errno.
     let errno = unsafe { *libc::__errno_location() };

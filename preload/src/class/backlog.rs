@@ -1,11 +1,10 @@
 //! The backlog: how many bytes wait for a grace period, and what is done about it.
 //!
-//! One domain for the whole heap and one account of deferred bytes. A thread enters its magazines in
+//! One domain for the whole heap and one account of deferred bytes. A thread enters its groups in
 //! a [`Ledger`] of its own and posts the balance when it has grown to a [step](posting_step): two
 //! threads that each reuse what they free would else pass the account's cache line to and fro with
-//! every magazine. While the backlog is under its budget nobody hurries: a
-//! period is started when a thread has stamped about [`START_BYTES`] since the last one it started, and
-//! ends when the readers come by. Past the budget, or when something has waited longer than the
+//! every group. While the backlog is under its budget nobody hurries: a period is started when a group is
+//! sealed and none is in flight, and ends when the readers come by. Past the budget, or when something has waited longer than the
 //! age limit, whoever stamps next expedites, without ever blocking (G3, G4). If that did not help,
 //! because explicit readers hold the blocks, the next attempt waits until the backlog has grown by
 //! another eighth of the budget: no storm of membarriers.
@@ -22,13 +21,6 @@ use rcu::{Batch, Cookie, Demand, Domain, Stamped};
 /// The grace periods every block of the heap waits for.
 pub static DOMAIN: Domain = Domain::new(0x72);
 
-/// Bytes a thread stamps before it makes sure that a period is under way (tune). On a larson-like run
-/// of two threads 256 KiB were 4 % faster than 128 KiB, and 512 KiB no faster than that but twice as
-/// often over the budget.
-pub const START_BYTES: usize = 256 * 1024;
-/// What the smallest blocks count for in that, in bytes each: 2048 of them make a period worth its cost (tune), and
-/// less memory is on its way than if only bytes counted.
-const LEAST_CHARGE: usize = 128;
 /// Least budget, in bytes (G3). 2 MiB (tune): on a larson-like run 8 MiB were no faster and cost
 /// 6 MiB more; 1 MiB the same speed again, and a shorter quarantine.
 const LEAST_BUDGET: usize = 2 << 20;
@@ -164,39 +156,21 @@ pub struct Closed<B: Batch> {
     pub over_budget: bool,
 }
 
-/// What `batch` counts for on the way to the next period.
-#[inline(always)]
-fn charge<B: Batch>(batch: &B, bytes: usize) -> usize {
-    bytes.max(batch.entries() as usize * LEAST_CHARGE)
-}
-
-/// Closes a batch of `bytes` behind a cookie taken here, after its last block. `credit` is the caller's
-/// count down to starting a period.
+/// Closes a batch of `bytes` behind a cookie taken here, after its last block, and sees to it that its
+/// grace period will come.
 #[inline]
-pub fn stamp<B: Batch>(batch: B, bytes: usize, credit: &mut usize) -> Closed<B> {
-    stamp_posting(batch, bytes, bytes as isize, credit)
+pub fn stamp<B: Batch>(batch: B, bytes: usize) -> Closed<B> {
+    stamp_posting(batch, bytes as isize)
 }
 
 /// As [`stamp`], with `balance` of the caller's posted on the occasion.
-fn stamp_posting<B: Batch>(batch: B, bytes: usize, balance: isize, credit: &mut usize) -> Closed<B> {
+fn stamp_posting<B: Batch>(batch: B, balance: isize) -> Closed<B> {
     let posted = ACCOUNT.deferred.fetch_add(balance, Relaxed) + balance;
-    if posted > ACCOUNT.expedite_at.load(Relaxed) as isize {
-        // The cookie must be taken before the periods that are to fulfil it.
-        let batch = Stamped::close_and_start(batch, &DOMAIN);
-        *credit = START_BYTES;
-        let over_budget = relieve(batch.cookie());
-        return Closed { batch, over_budget };
-    }
-    let charge = charge(&batch, bytes);
-    let batch = if *credit <= charge {
-        *credit = START_BYTES;
-        note_peak();
-        Stamped::close_and_start(batch, &DOMAIN)
-    } else {
-        *credit -= charge;
-        Stamped::close(batch, &DOMAIN)
-    };
-    Closed { batch, over_budget: UNFINISHED.load(Relaxed) }
+    // The cookie must be taken before the periods that are to fulfil it.
+    let batch = Stamped::close_and_start(batch, &DOMAIN);
+    let is_over = posted > ACCOUNT.expedite_at.load(Relaxed) as isize;
+    let over_budget = if is_over { relieve(batch.cookie()) } else { UNFINISHED.load(Relaxed) };
+    Closed { batch, over_budget }
 }
 
 /// A cookie for `bytes` that are kept elsewhere: a slab's deferred bitmap takes a new one with each
@@ -214,7 +188,7 @@ pub fn cookie_for(bytes: usize) -> Cookie {
             self.0 = cookie;
         }
     }
-    stamp(Elsewhere(Cookie::from_bits(0)), bytes, &mut 0).batch.cookie()
+    stamp(Elsewhere(Cookie::from_bits(0)), bytes).batch.cookie()
 }
 
 /// `bytes` that were stamped are reusable again.
@@ -228,8 +202,6 @@ pub fn settle(bytes: usize) {
 pub struct Ledger {
     /// Bytes stamped less bytes settled since the last posting. Statistics read other threads'.
     pub balance: isize,
-    /// Bytes left to stamp before this thread starts a period.
-    credit: usize,
 }
 
 impl Ledger {
@@ -237,18 +209,18 @@ impl Ledger {
     #[inline]
     pub fn stamp<B: Batch>(&mut self, batch: B, bytes: usize) -> Closed<B> {
         self.balance += bytes as isize;
-        let charge = charge(&batch, bytes);
-        if self.balance < posting_step() && self.credit > charge {
-            self.credit -= charge;
-            return Closed { batch: Stamped::close(batch, &DOMAIN), over_budget: UNFINISHED.load(Relaxed) };
+        if self.balance < posting_step() {
+            let batch = Stamped::close_and_start(batch, &DOMAIN);
+            return Closed { batch, over_budget: UNFINISHED.load(Relaxed) };
         }
-        self.stamp_posting(batch, bytes)
+        self.stamp_posting(batch)
     }
 
     #[cold]
     #[inline(never)]
-    fn stamp_posting<B: Batch>(&mut self, batch: B, bytes: usize) -> Closed<B> {
-        stamp_posting(batch, bytes, core::mem::take(&mut self.balance), &mut self.credit)
+    fn stamp_posting<B: Batch>(&mut self, batch: B) -> Closed<B> {
+        note_peak();
+        stamp_posting(batch, core::mem::take(&mut self.balance))
     }
 
     /// As [`settle`].
@@ -265,12 +237,6 @@ impl Ledger {
     #[inline(never)]
     pub fn post(&mut self) {
         ACCOUNT.deferred.fetch_add(core::mem::take(&mut self.balance), Relaxed);
-    }
-
-    /// Posts, and lets the thread's next period start after [`START_BYTES`].
-    pub fn close(&mut self) {
-        self.post();
-        self.credit = START_BYTES;
     }
 }
 

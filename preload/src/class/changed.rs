@@ -43,6 +43,7 @@ fn hide(page: Page) {
 /// The block of `class` at `addr` is being freed, and its page's slot is hidden.
 #[cold]
 #[inline(never)]
+#[unsafe(link_section = ".text_rare")]
 pub fn undo(class: Class, addr: usize) {
     let (end, kinds) = (addr + class.size(), changed::kinds());
     let pages = || (addr & !(PAGE - 1)..end).step_by(PAGE).filter_map(Page::new);

@@ -1,24 +1,23 @@
 //! The depot: where magazines of a class change hands.
 //!
-//! Two lists per class and quarter ([`Quarter`]) under one lock: *full* magazines, whose blocks may be handed out now, and
-//! *waiting* ones, stamped, first in first out. A producer/consumer pair trades whole magazines
-//! here, one shared operation a magazine. The waiting list holds cookies of several threads, not
-//! quite in order, so each is polled when it gets to the head, which is early enough. A thread gets its own quarter's first,
-//! whose blocks share no cache lines with another's, and anybody's before a slab is asked.
+//! A list per class and quarter ([`Quarter`]) under one lock, of magazines whose blocks may be handed out; they are marked in. A
+//! thread gets its own quarter's first, whose blocks share no cache lines with another's, and anybody's before a slab is
+//! asked. What still waits for its grace period waits in [groups](crate::class::group).
 //!
-//! Past its bound of bytes the depot flushes its oldest elapsed magazine to the slabs, whose bitmaps are
+//! Past its bound of bytes the depot flushes its youngest magazine to the slabs, whose bitmaps are
 //! in address order (the cold drain): whole-magazine exchange keeps no per-slab counts, so without this
 //! nothing would ever go back to other classes or to the system. The flush runs outside the
 //! depot's lock. Lock order: depot, then nothing; the slabs are locked on their own.
 
 use crate::class::Torn;
 use crate::class::backlog;
-use crate::class::lists::{Queue, Stack};
+use crate::class::group::{self, Group};
+use crate::class::lists::Stack;
 use crate::class::magazine::Magazine;
 use crate::class::size_class::{CLASSES, Class};
 use crate::class::work::Work;
 use crate::class::{empties, pool, verdict, waiting};
-use crate::os::lock::{Guard, Lock};
+use crate::os::lock::Lock;
 use crate::page::back_off;
 use crate::page::idle::{self, Idle};
 use crate::page::quarter::Quarter;
@@ -28,10 +27,8 @@ use rcu::Stamped;
 /// Bytes of blocks a class's depot keeps before it flushes (tune). Enough for sixteen magazines
 /// of the largest blocks; small blocks are bounded by `DEPOT_MAGAZINES` first.
 const DEPOT_BYTES: usize = 1 << 20;
-/// Full magazines a class's depot keeps before it flushes, and waiting ones before it collects (tune).
+/// Magazines a class's depot keeps before it flushes (tune).
 const DEPOT_MAGAZINES: usize = 64;
-/// With more that wait than that, so many come in before it collects again: explicit readers may hold them all.
-const COLLECT_EVERY: usize = 32;
 /// Bytes a class keeps in any case, though all depots together are past their share of the budget
 /// (many classes must not add up): a few magazines to trade (tune).
 const SPARED_BYTES: usize = 128 * 1024;
@@ -48,34 +45,20 @@ pub fn look() {
 
 /// What the lock protects.
 pub struct Inner {
-    parts: [Part; Quarter::COUNT],
+    /// What the threads of each quarter have left.
+    parts: [Stack; Quarter::COUNT],
     bytes: usize,
     /// Of the magazines, those nobody came for.
     idle: Idle,
 }
 
-/// What the threads of one quarter have left.
-struct Part {
-    full: Stack,
-    waiting: Queue,
-}
-
 impl Inner {
     const fn new() -> Inner {
-        const EMPTY: Part = Part { full: Stack::new(), waiting: Queue::new() };
-        Inner { parts: [EMPTY; Quarter::COUNT], bytes: 0, idle: Idle::new() }
-    }
-
-    fn full(&self) -> usize {
-        self.parts.iter().map(|part| part.full.len()).sum()
-    }
-
-    fn waiting(&self) -> usize {
-        self.parts.iter().map(|part| part.waiting.len()).sum()
+        Inner { parts: [const { Stack::new() }; Quarter::COUNT], bytes: 0, idle: Idle::new() }
     }
 
     fn len(&self) -> usize {
-        self.full() + self.waiting()
+        self.parts.iter().map(Stack::len).sum()
     }
 }
 
@@ -104,44 +87,19 @@ impl Depot {
 
     /// A magazine of blocks that may be handed out, for a thread of `quarter`; they are marked in.
     #[inline]
-    pub fn take(&self, class: Class, quarter: Quarter) -> Option<Magazine> {
+    pub fn take(&self, quarter: Quarter) -> Option<Magazine> {
         if self.count.load(Relaxed) == 0 {
             return None;
         }
         self.taken_at.store(LOOKS.load(Relaxed), Relaxed);
-        self.take_locked(class, quarter)
+        self.take_locked(quarter)
     }
 
-    fn take_locked(&self, class: Class, quarter: Quarter) -> Option<Magazine> {
+    fn take_locked(&self, quarter: Quarter) -> Option<Magazine> {
         let mut inner = self.inner.lock();
-        for part in quarter.first() {
-            if let Some(magazine) = inner.parts[part].full.pop() {
-                self.removed(&mut inner, magazine.len() * class.size());
-                return Some(magazine);
-            }
-            if let Some(oldest) = inner.parts[part].waiting.pop_if(waiting::elapsed) {
-                return self.take_up(inner, class, oldest);
-            }
-        }
-        None
-    }
-
-    fn take_elapsed(&self, mut inner: Guard<'_, Inner>, class: Class) -> Option<Magazine> {
-        let oldest = inner.parts.iter_mut().find_map(|part| part.waiting.pop_if(waiting::elapsed))?;
-        self.take_up(inner, class, oldest)
-    }
-
-    fn take_up(
-        &self,
-        mut inner: Guard<'_, Inner>,
-        class: Class,
-        oldest: Stamped<Magazine>,
-    ) -> Option<Magazine> {
-        let bytes = oldest.len() * class.size();
-        self.removed(&mut inner, bytes);
-        drop(inner);
-        backlog::settle(bytes);
-        waiting::open(oldest)
+        let magazine = quarter.first().find_map(|part| inner.parts[part].pop())?;
+        self.removed(&mut inner, magazine.bytes());
+        Some(magazine)
     }
 
     fn removed(&self, inner: &mut Inner, bytes: usize) {
@@ -152,101 +110,61 @@ impl Depot {
         inner.idle.fell_to(level);
     }
 
-    /// Takes a stamped magazine in.
-    pub fn put_waiting(&self, class: Class, quarter: Quarter, waiting: Stamped<Magazine>) {
-        if self.put(class, quarter, waiting.len(), |part| part.waiting.push(waiting)) {
-            self.collect(class, quarter);
-        }
-    }
-
-    /// Makes few magazines of many: threads that end leave some of a block or two. Their grace periods are
-    /// ended, and what has elapsed is poured together.
-    #[cold]
-    #[inline(never)]
-    fn collect(&self, class: Class, quarter: Quarter) {
-        let oldest = {
-            let inner = self.inner.lock();
-            inner.parts.each_ref().map(|part| part.waiting.front().map(Stamped::cookie))
-        };
-        for cookie in oldest.into_iter().flatten() {
-            backlog::expedite(cookie);
-        }
-        let mut collected: Option<Magazine> = None;
-        for _ in 0..DEPOT_MAGAZINES {
-            let Some(mut next) = self.take_elapsed(self.inner.lock(), class) else { break };
-            if let Some(into) = &mut collected
-                && into.pour(&mut next, class)
-            {
-                empties::put(next);
-            } else if let Some(done) = collected.replace(next) {
-                self.put_full(class, quarter, done);
-            }
-        }
-        if let Some(done) = collected {
-            self.put_full(class, quarter, done);
-        }
-    }
-
     /// Takes a magazine whose blocks may be handed out; they are marked in.
-    pub fn put_full(&self, class: Class, quarter: Quarter, magazine: Magazine) {
-        self.put(class, quarter, magazine.len(), |part| part.full.push(magazine));
-    }
-
-    /// Files a magazine. True: so many wait that they should be [collected](Self::collect).
-    fn put(&self, class: Class, quarter: Quarter, blocks: usize, file: impl FnOnce(&mut Part)) -> bool {
-        let many;
-        let excess = {
+    pub fn put(&self, quarter: Quarter, magazine: Magazine) {
+        let bytes = magazine.bytes();
+        let (excess, emptied) = {
             let mut inner = self.inner.lock();
-            let bytes = blocks * class.size();
             inner.bytes += bytes;
             let all = ALL_BYTES.fetch_add(bytes, Relaxed) + bytes;
-            self.count.fetch_add(1, Relaxed);
-            file(&mut inner.parts[quarter.index()]);
-            let waiting = inner.waiting();
-            many = waiting > DEPOT_MAGAZINES && waiting.is_multiple_of(COLLECT_EVERY);
-            inner.bytes > DEPOT_BYTES
-                || inner.full() > DEPOT_MAGAZINES
-                || inner.bytes > SPARED_BYTES && (all > backlog::last_budget() / 2 || back_off::is_on())
+            let emptied = group::stack(&mut inner.parts[quarter.index()], magazine);
+            self.count.fetch_add(u32::from(emptied.is_none()), Relaxed);
+            let excess = inner.bytes > DEPOT_BYTES
+                || inner.len() > DEPOT_MAGAZINES
+                || inner.bytes > SPARED_BYTES && (all > backlog::last_budget() / 2 || back_off::is_on());
+            (excess, emptied)
         };
+        if let Some(emptied) = emptied {
+            empties::put(emptied);
+        }
         if excess {
             // Two out for one in, so that a depot that is over its bound gets under it again.
             for _ in 0..2 {
-                let Some(magazine) = self.take_locked(class, quarter) else { break };
-                flush(class, magazine);
+                let Some(magazine) = self.take_locked(quarter) else { break };
+                flush(magazine);
             }
         }
-        many
     }
 
     /// Flushes what may be handed out, as far as there is `work` to be had. Returns bytes.
-    pub fn drain(&self, class: Class, work: &mut Work) -> usize {
+    pub fn drain(&self, work: &mut Work) -> usize {
         let mut bytes = 0;
         while work.goes_on()
-            && let Some(magazine) = self.take(class, Quarter::of(0))
+            && let Some(magazine) = self.take(Quarter::of(0))
         {
-            bytes += magazine.len() * class.size();
+            bytes += magazine.bytes();
             work.did(magazine.len());
-            flush(class, magazine);
+            flush(magazine);
         }
         bytes
     }
 
     /// As [`drain`](Self::drain), if nobody has come for a magazine while every thread had time for a look.
-    pub fn drain_if_left(&self, class: Class, work: &mut Work) {
+    pub fn drain_if_left(&self, work: &mut Work) {
         let looks = LOOKS.load(Relaxed).wrapping_sub(self.taken_at.load(Relaxed));
         while looks as usize > backlog::threads()
             && work.goes_on()
             && self.count.load(Relaxed) != 0
-            && let Some(magazine) = self.take_locked(class, Quarter::of(0))
+            && let Some(magazine) = self.take_locked(Quarter::of(0))
         {
             work.did(magazine.len());
-            flush(class, magazine);
+            flush(magazine);
         }
     }
 
     /// A tick of the decay has passed: flushes a share of what nobody came for during a whole period.
     /// Returns bytes.
-    fn age(&self, class: Class, work: &mut Work) -> usize {
+    fn age(&self, work: &mut Work) -> usize {
         let share = {
             let mut inner = self.inner.lock();
             let level = inner.len();
@@ -255,12 +173,12 @@ impl Depot {
         let (mut bytes, mut gone) = (0, 0);
         while gone < share
             && work.goes_on()
-            && let Some(magazine) = self.take_locked(class, Quarter::of(0))
+            && let Some(magazine) = self.take_locked(Quarter::of(0))
         {
             gone += 1;
-            bytes += magazine.len() * class.size();
+            bytes += magazine.bytes();
             work.did(magazine.len());
-            flush(class, magazine);
+            flush(magazine);
         }
         if gone != 0 {
             self.inner.lock().idle.gave(gone);
@@ -281,16 +199,18 @@ impl Depot {
 }
 
 /// Flushes what may be handed out of every depot, as far as there is `work` to be had. Returns bytes.
+#[inline(never)]
+#[unsafe(link_section = ".text_rare")]
 pub fn drain_all(work: &mut Work) -> usize {
     if all_bytes() == 0 {
         return 0;
     }
-    Class::all().map(|class| of(class).drain(class, work)).sum()
+    Class::all().map(|class| of(class).drain(work)).sum()
 }
 
 /// A tick of the decay: see [`Depot::age`]. Returns bytes.
 pub fn age_all(work: &mut Work) -> usize {
-    Class::all().map(|class| of(class).age(class, work)).sum()
+    Class::all().map(|class| of(class).age(work)).sum()
 }
 
 /// Bytes of blocks in all depots. No lock.
@@ -300,20 +220,20 @@ pub fn all_bytes() -> usize {
 
 /// The cold drain: the blocks of `magazine`, marked in and reusable, go back to their slabs; the
 /// magazine becomes an empty one.
-pub fn flush(class: Class, mut magazine: Magazine) {
-    give_blocks(class, magazine.blocks());
+pub fn flush(mut magazine: Magazine) {
+    give_blocks(magazine.class(), magazine.blocks());
     magazine.set_len(0);
     empties::put(magazine);
 }
 
-/// As [`flush`], for one that has waited long enough. Returns the bytes of its blocks.
-pub fn flush_waiting(class: Class, waiting: Stamped<Magazine>) -> usize {
-    let bytes = waiting.len() * class.size();
+/// As [`flush`], for a group that has waited long enough, of `bytes`.
+pub fn flush_group(group: Stamped<Group>, bytes: usize, work: &mut Work) {
     backlog::settle(bytes);
-    if let Some(magazine) = waiting::open(waiting) {
-        flush(class, magazine);
+    let Some(mut group) = waiting::open(group) else { return };
+    while let Some(magazine) = group.pop() {
+        work.did(magazine.len());
+        flush(magazine);
     }
-    bytes
 }
 
 /// As [`flush`], and the magazine stays with the caller.

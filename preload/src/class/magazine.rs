@@ -13,10 +13,8 @@
 //! Pages of pointers are type-stable: once cut they stay magazines.
 
 use crate::class::size_class::{CLASSES, Class};
-use crate::constants::LINE;
-use core::arch::asm;
 use core::ptr::NonNull;
-use rcu::{Batch, Cookie};
+use rcu::Cookie;
 
 /// How many kinds (array lengths) there are.
 pub const KINDS: usize = 6;
@@ -34,6 +32,11 @@ const MAGAZINE_BYTES: usize = 32 * 1024;
 /// and producer/consumer 1.1 times; with 124 in place of 252 it is 0.93.
 const USED_UP_TO: [usize; KINDS] = [usize::MAX, usize::MAX, usize::MAX, usize::MAX, 128, 64];
 
+/// Blocks that a busy class's magazine may take whatever their size (tune): with two or three blocks a turn, turning
+/// costs more than all the rest.
+const LEAST_BUSY: usize = 12;
+/// Bytes of blocks in the first magazine of a class.
+const FIRST_BYTES: usize = 1024;
 /// Blocks of any magazine under the fuzzer, whose inputs are short.
 const FUZZED: usize = 4;
 
@@ -44,13 +47,16 @@ struct Head {
     next: Option<Magazine>,
     /// Grace-period cookie, valid while it waits.
     cookie: Cookie,
-    /// When it was stamped, in milliseconds of the coarse clock (wraps after 49 days).
+    /// When its group was sealed, in milliseconds of the coarse clock (wraps after 49 days).
     stamped_ms: u32,
     /// Blocks inside, valid while in no table slot.
     len: u16,
     kind: u8,
-    /// The word before the first block: never equal to a block's address.
-    _fence: u64,
+    /// Index of the class whose blocks it holds; any, while it is empty.
+    class: u8,
+    /// The group behind this one, of the first magazine of a group that is in a queue. The word before the first
+    /// block must never equal a block's address, and a magazine's never does.
+    next_group: Option<Magazine>,
 }
 
 /// A handle on one magazine: whoever holds it owns it. What `&self` allows is harmless while the
@@ -78,7 +84,8 @@ impl Magazine {
                 stamped_ms: 0,
                 len: 0,
                 kind: kind as u8,
-                _fence: 0,
+                class: 0,
+                next_group: None,
             });
         }
         Magazine(head)
@@ -113,10 +120,28 @@ impl Magazine {
         self.head().kind as usize
     }
 
-    /// How many blocks of `class` it takes.
+    /// How many blocks its array takes.
     #[inline(always)]
-    pub fn capacity(&self, class: Class) -> usize {
-        capacity(self.kind(), class)
+    pub fn capacity(&self) -> usize {
+        array_len(self.kind())
+    }
+
+    /// The class whose blocks it holds.
+    #[inline(always)]
+    pub fn class(&self) -> Class {
+        Class::new(self.head().class as usize % CLASSES)
+    }
+
+    /// From now on it holds blocks of `class`.
+    #[inline(always)]
+    pub fn set_class(&mut self, class: Class) {
+        self.head_mut().class = class.index() as u8;
+    }
+
+    /// Bytes of the blocks inside.
+    #[inline(always)]
+    pub fn bytes(&self) -> usize {
+        self.len() * self.class().size()
     }
 
     /// Blocks inside (while it is in no slot).
@@ -144,36 +169,22 @@ impl Magazine {
         unsafe { core::slice::from_raw_parts_mut(self.low(), self.len()) }
     }
 
-    /// Asks for the first line of every block, which the program is about to write: what has waited for a
-    /// grace period is cold, and asking at once costs one miss instead of one a block. Blocks that lie
-    /// two and more to a line come by themselves.
-    #[inline(always)]
-    pub fn fetch_ahead(&mut self, class: Class) {
-        if class.size() <= LINE {
-            return;
-        }
-        for &block in &*self.blocks() {
-            // SAFETY: a hint that changes nothing, never faults and, on a processor that does not know it, does nothing.
-            unsafe { asm!("prefetchw byte ptr [{}]", in(reg) block, options(nostack, preserves_flags)) };
-        }
-    }
-
     /// Takes all the blocks of `from`, of the same class, if they fit; says whether they did.
-    pub fn pour(&mut self, from: &mut Magazine, class: Class) -> bool {
+    #[inline]
+    pub fn pour(&mut self, from: &mut Magazine) -> bool {
         let (have, more) = (self.len(), from.len());
-        let Some(free) = self.room(class).get_mut(have..have + more) else { return false };
+        let Some(free) = self.room().get_mut(have..have + more) else { return false };
         free.copy_from_slice(from.blocks());
         self.set_len(have + more);
         from.set_len(0);
         true
     }
 
-    /// The whole array, as room for blocks of `class`.
+    /// The whole array, as room for blocks.
     #[inline(always)]
-    pub fn room(&mut self, class: Class) -> &mut [usize] {
-        // SAFETY: the capacity never exceeds the array; pages of pointers are always
-        // initialised memory (zero or an old address).
-        unsafe { core::slice::from_raw_parts_mut(self.low(), self.capacity(class)) }
+    pub fn room(&mut self) -> &mut [usize] {
+        // SAFETY: the array follows the head; pages of pointers are always initialised memory (zero or an old address).
+        unsafe { core::slice::from_raw_parts_mut(self.low(), self.capacity()) }
     }
 
     /// Notes when it is stamped.
@@ -186,6 +197,36 @@ impl Magazine {
     #[inline(always)]
     pub fn stamped_ms(&self) -> u32 {
         self.head().stamped_ms
+    }
+
+    /// What is linked behind it, to look at.
+    #[inline(always)]
+    pub(super) fn next(&self) -> Option<&Magazine> {
+        self.head().next.as_ref()
+    }
+
+    /// Takes the group that is linked behind it.
+    #[inline(always)]
+    pub(super) fn take_next_group(&mut self) -> Option<Magazine> {
+        self.head_mut().next_group.take()
+    }
+
+    /// Links a group behind it.
+    #[inline(always)]
+    pub(super) fn set_next_group(&mut self, next: Option<Magazine>) {
+        self.head_mut().next_group = next;
+    }
+
+    /// The cookie of the group that begins with it.
+    #[inline(always)]
+    pub(super) fn cookie(&self) -> Cookie {
+        self.head().cookie
+    }
+
+    /// Keeps the cookie of the group that begins with it.
+    #[inline(always)]
+    pub(super) fn set_cookie(&mut self, cookie: Cookie) {
+        self.head_mut().cookie = cookie;
     }
 
     /// Takes what is linked behind it.
@@ -219,59 +260,62 @@ impl Magazine {
     }
 }
 
-impl Batch for Magazine {
-    #[inline(always)]
-    fn entries(&self) -> u32 {
-        self.len() as u32
-    }
-
-    #[inline(always)]
-    fn cookie(&self) -> Cookie {
-        self.head().cookie
-    }
-
-    #[inline(always)]
-    fn set_cookie(&mut self, cookie: Cookie) {
-        self.head_mut().cookie = cookie;
-    }
-}
-
-/// Blocks of `class` a magazine of `kind` takes: its array, at most [`MAGAZINE_BYTES`] of them,
-/// and at least two.
+/// Blocks that a magazine of `kind` takes.
 #[inline(always)]
-pub const fn capacity(kind: usize, class: Class) -> usize {
-    CAPACITIES[class.index()][kind] as usize
+pub const fn array_len(kind: usize) -> usize {
+    KIND_WORDS[kind] - HEAD_WORDS
 }
 
-/// [`capacity`], computed: a division at each turn would be felt.
-static CAPACITIES: [[u16; KINDS]; CLASSES] = {
-    let mut capacities = [[0; KINDS]; CLASSES];
+/// Most blocks of `class` that one magazine is to take.
+#[inline(always)]
+pub const fn most(class: Class) -> usize {
+    MOST[class.index()] as usize
+}
+
+/// Blocks of `class` in a thread's first magazine of it, and in those of classes that a thread seldom uses.
+#[inline(always)]
+pub const fn least(class: Class) -> usize {
+    LEAST[class.index()] as usize
+}
+
+static MOST: [u16; CLASSES] = {
+    let mut most = [0; CLASSES];
     let mut index = 0;
     while index < CLASSES {
         let size = Class::new(index).size();
-        let by_bytes = MAGAZINE_BYTES / size;
-        let most = if cfg!(fuzzing) && FUZZED < by_bytes { FUZZED } else { by_bytes };
-        let most = if most < 2 { 2 } else { most };
-        let (mut kind, mut words) = (0, 0);
-        while kind < KINDS {
-            if size <= USED_UP_TO[kind] {
-                words = KIND_WORDS[kind] - HEAD_WORDS;
-            }
-            capacities[index][kind] = if most < words { most } else { words } as u16;
-            kind += 1;
+        let mut kind = KINDS - 1;
+        while size > USED_UP_TO[kind] {
+            kind -= 1;
+        }
+        let by_bytes = if MAGAZINE_BYTES / size > LEAST_BUSY { MAGAZINE_BYTES / size } else { LEAST_BUSY };
+        let by_array = if cfg!(fuzzing) { FUZZED } else { array_len(kind) };
+        most[index] = if by_bytes < by_array { by_bytes } else { by_array } as u16;
+        index += 1;
+    }
+    most
+};
+
+static LEAST: [u16; CLASSES] = {
+    let mut least = [0; CLASSES];
+    let mut index = 0;
+    while index < CLASSES {
+        let by_bytes = FIRST_BYTES / Class::new(index).size();
+        let by_bytes = if by_bytes == 0 { 1 } else { by_bytes };
+        least[index] = if by_bytes < array_len(0) { by_bytes } else { array_len(0) } as u16;
+        if least[index] > MOST[index] {
+            least[index] = MOST[index];
         }
         index += 1;
     }
-    capacities
+    least
 };
 
-/// The largest kind that is of any use to `class`.
-pub const fn largest_kind(class: Class) -> usize {
-    let mut kind = 0;
-    while kind + 1 < KINDS && capacity(kind, class) < capacity(kind + 1, class) {
-        kind += 1;
-    }
-    kind
+/// The smallest kind that takes `blocks`.
+#[inline]
+pub const fn kind_of(blocks: usize) -> usize {
+    let words = blocks + HEAD_WORDS;
+    let kind = words.next_power_of_two().ilog2().saturating_sub(KIND_WORDS[0].ilog2()) as usize;
+    if kind < KINDS { kind } else { KINDS - 1 }
 }
 
 /// Bytes of a magazine of `kind`.
@@ -284,14 +328,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn capacities_are_bounded_by_bytes_and_at_least_two() {
+    fn quotas_are_bounded_by_bytes_and_fit_their_arrays() {
         for i in 0..CLASSES {
             let class = Class::new(i);
-            for kind in 0..KINDS {
-                let capacity = capacity(kind, class);
-                assert!(capacity >= 2 && capacity * class.size() <= 2 * MAGAZINE_BYTES);
-                assert!((capacity + HEAD_WORDS) * 8 <= kind_bytes(kind));
-            }
+            let (least, most) = (least(class), most(class));
+            assert!(1 <= least && least <= most && most <= array_len(KINDS - 1));
+            assert!(least * class.size() <= FIRST_BYTES.max(class.size()));
+            assert!(most <= LEAST_BUSY || most * class.size() <= MAGAZINE_BYTES);
+            assert!(array_len(kind_of(most)) >= most && array_len(kind_of(least)) >= least);
         }
     }
 }

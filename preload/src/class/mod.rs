@@ -1,8 +1,8 @@
 //! Size classes, magazines, depots, slabs and large blocks: what a block is and where it waits.
 //!
 //! [`size_class`] says which of 64 rounded sizes serves a request; [`slab`]s are cut into blocks
-//! of one class and gathered in a [`pool`]; blocks move in [`magazine`]s, which lie in [`lists`], change
-//! hands in the [`depot`] and are kept in [`empties`] while nothing is in them; [`marks`] knows of every
+//! of one class and gathered in a [`pool`]; blocks move in [`magazine`]s, which lie in [`lists`], wait in
+//! [`group`]s, change hands in the [`depot`] and are kept in [`empties`] while nothing is in them; [`marks`] knows of every
 //! block whether it is out; [`backlog`] keeps the account of what waits for a grace period, [`waiting`]
 //! takes it up again; [`large`] blocks are page runs of their own, freed in
 //! [batches](large_batch), with [pages](large_pages) of the zone; [`verdict`] speaks when a call is wrong.
@@ -11,6 +11,7 @@ pub mod backlog;
 pub mod changed;
 pub mod depot;
 pub mod empties;
+pub mod group;
 pub mod large;
 pub mod large_batch;
 pub mod large_pages;

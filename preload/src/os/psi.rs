@@ -94,6 +94,8 @@ impl Shares {
 
 impl Psi {
     /// Opens `path` and sets the trigger. With it, why there is no trigger, if there is none.
+    #[inline(never)]
+    #[unsafe(link_section = ".text_rare")]
     pub fn open(path: &CStr, now_us: u64) -> Result<(Psi, Option<Errno>), Errno> {
         let (file, refused) = match Self::with_trigger(path) {
             Ok(file) => (file, None),

@@ -32,6 +32,8 @@ impl Status {
     }
 
     /// Reads it.
+    #[inline(never)]
+    #[unsafe(link_section = ".text_rare")]
     pub fn read(&self) -> Option<Task> {
         let mut found = Found::default();
         self.0.lines_again(|line| found.note(line)).ok()?;

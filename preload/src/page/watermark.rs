@@ -95,6 +95,7 @@ pub fn purge_excess(own: usize) -> usize {
 
 #[cold]
 #[inline(never)]
+#[unsafe(link_section = ".text_rare")]
 fn purge_past_mark(excess: usize, own: usize) -> usize {
     // Whoever is at it already does it for all.
     let Some(mut breath) = BREATH.try_lock() else { return 0 };

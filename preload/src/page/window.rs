@@ -350,6 +350,8 @@ impl Window {
 
     /// `pages` pages from `page` on, which were ground, are nobody's mapping any more. Only after
     /// [`can_leave`](Self::can_leave).
+    #[inline(never)]
+    #[unsafe(link_section = ".text_rare")]
     pub fn leave(&mut self, page: usize, pages: usize) {
         if (page + pages) * PAGE == self.frontier {
             self.frontier = self.holes.pop_at(page).unwrap_or(page) * PAGE;

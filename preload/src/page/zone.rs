@@ -551,10 +551,14 @@ impl Zone {
         all
     }
 
+    #[inline(never)]
+    #[unsafe(link_section = ".text_rare")]
     pub(super) fn purge_free(&self, max_bytes: usize) -> usize {
         self.purge(&self.purging.lock(), Bounds::all(max_bytes), |_, _, dirty| dirty).bytes
     }
 
+    #[inline(never)]
+    #[unsafe(link_section = ".text_rare")]
     pub(super) fn purge_step(&self, max_bytes: usize, own: usize) -> Purged {
         let bounds = Bounds::of_step(own);
         let bounds = Bounds { bytes: bounds.bytes.min(max_bytes), ..bounds };
@@ -641,6 +645,8 @@ pub unsafe fn extend_run(page: Page, pages: usize, more: usize) -> bool {
 
 /// Gives memory of free pages back to the system, `max_bytes` of it if there is so much, long
 /// stretches first. Returns the bytes given, of which pages that were never touched may be a part.
+#[inline(never)]
+#[unsafe(link_section = ".text_rare")]
 pub fn purge_free(max_bytes: usize) -> usize {
     ZONE.purge_free(max_bytes)
 }
@@ -648,6 +654,7 @@ pub fn purge_free(max_bytes: usize) -> usize {
 /// The same, and the answer is what was resident: the kernel is asked, page by page. Costs one
 /// `mincore` a stretch, which a strict filter may not know from a malloc: for explicit requests.
 #[inline(never)]
+#[unsafe(link_section = ".text_rare")]
 pub fn purge_resident(max_bytes: usize) -> usize {
     let resident = |addr, pages, dirty| map::resident_pages(addr, pages).unwrap_or(dirty);
     ZONE.purge(&ZONE.purging.lock(), Bounds::all(max_bytes), resident).bytes
@@ -656,6 +663,8 @@ pub fn purge_resident(max_bytes: usize) -> usize {
 /// The same as [`purge_free`], but no more than one call of the program's may do on the way: [`PURGE_PAGES`] pages in
 /// [`PURGE_CALLS`] stretches, and twice the `own` bytes that this very call has freed, so that what is freed can always be paid
 /// for. The next step goes on from there.
+#[inline(never)]
+#[unsafe(link_section = ".text_rare")]
 pub fn purge_step(max_bytes: usize, own: usize) -> Purged {
     let purged = ZONE.purge_step(max_bytes, own);
     let own = Bounds::of_step(own);

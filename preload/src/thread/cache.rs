@@ -9,7 +9,8 @@
 //!   loaded    alloc slot   malloc pops; solo: free pushes, too      marked out
 //!   warm      one magazine, full or empty, next to a local slot     marked out
 //!   filling   defer slot   free pushes                              marked out, but for what an earlier owner freed
-//!   waiting   shelf, oldest first, each stamped with a cookie       marked in
+//!   open      the group that is being collected                     marked in
+//!   waiting   shelf, in groups behind a cookie each, oldest first   marked in
 //!   full      shelf, reusable                                       marked in
 //! ```
 //!
@@ -21,16 +22,17 @@
 
 use crate::class::backlog::{self, Ledger};
 use crate::class::empties;
+use crate::class::group::Group;
 use crate::class::large_batch::Freed;
 use crate::class::lists::Stack;
-use crate::class::magazine::{KINDS, Magazine, largest_kind};
+use crate::class::magazine::{KINDS, Magazine, kind_of, least, most};
 use crate::class::size_class::{CLASSES, Class};
 use crate::constants::TABLE_WORDS;
 use crate::os::tls;
 use crate::page::cache::PageCache;
 use crate::page::quarter::Quarter;
 use crate::page::reserve;
-use crate::thread::shelf::Shelf;
+use crate::thread::shelf::{self, Shelf};
 use crate::thread::table::Table;
 use core::marker::PhantomPinned;
 use core::sync::atomic::{AtomicPtr, AtomicU32, AtomicUsize, Ordering};
@@ -54,8 +56,10 @@ const NEVER: u32 = 0;
 pub struct ClassState {
     /// Full (not looked at since it left the slot) or empty: `len` says which.
     pub warm: Option<Magazine>,
-    /// Magazines turned, up to where it no longer matters: the slow start.
-    pub turns: u16,
+    /// Blocks the next magazine may take; 0 is the [least](least).
+    pub quota: u16,
+    /// The thread's `clock` when a magazine of the class was last turned.
+    pub seen: u32,
 }
 
 /// One thread's part of the heap.
@@ -72,6 +76,12 @@ pub struct ThreadCache {
     pub spares: [Stack; KINDS],
     /// Order-0 pages.
     pub pages: PageCache,
+    /// Turned magazines that are not sealed yet.
+    pub open_group: Group,
+    /// Bytes of their blocks, ...
+    pub open_bytes: usize,
+    /// ... and what they count for on the way to being sealed.
+    pub open_charge: usize,
     /// Large blocks freed since the last batch of them was closed.
     pub freed: Freed,
     /// This thread's part of the account of deferred bytes.
@@ -93,6 +103,8 @@ pub struct ThreadCache {
     pub looks: (u32, u32),
     /// Rounds of thread-exit destructors seen.
     pub rounds: u32,
+    /// Bytes of turned magazines, wrapping.
+    pub clock: u32,
     /// Blocks that left `filling` and local slots by a turn.
     pub retired: u64,
     /// Blocks that were loaded by a turn.
@@ -132,17 +144,6 @@ const _: () = {
     assert!(core::mem::size_of::<ThreadCache>() <= 3 * 4096);
 };
 
-/// The largest useful kind of each class.
-static LARGEST: [u8; CLASSES] = {
-    let mut largest = [0; CLASSES];
-    let mut i = 0;
-    while i < CLASSES {
-        largest[i] = largest_kind(Class::new(i)) as u8;
-        i += 1;
-    }
-    largest
-};
-
 impl ThreadCache {
     /// The state of `class`.
     #[inline(always)]
@@ -179,26 +180,48 @@ impl ThreadCache {
         tls::free_table() == &raw const self.defer as usize
     }
 
-    /// The kind of magazine to use next for `class`: slow start.
+    /// Blocks of `class` that the next magazine may take.
+    #[inline]
+    pub fn quota(&mut self, class: Class) -> usize {
+        match self.class(class).quota {
+            0 => least(class),
+            quota => quota as usize,
+        }
+    }
+
+    /// A magazine of `class` with so many `bytes` has been turned: sets how many blocks the next one takes.
+    ///
+    /// Turns are fewest, for a given sum of bytes in all magazines, if each class's magazine holds bytes in proportion
+    /// to the square root of the class's part of all bytes freed. A turn knows the bytes it turned and the bytes the thread has
+    /// freed since the class's last turn; the class's part is the one by the other, so the rule is that their product is the
+    /// same for all classes. With the product at `(fill / 8)^2` the magazines of 64 classes hold at most
+    /// `fill` together (by the inequality of Cauchy and Schwarz), those of one class an eighth of it. Doubling the
+    /// magazine makes the product four times as large, so the rule holds to a factor of two.
+    #[inline]
+    pub fn note_turn(&mut self, class: Class, bytes: usize) {
+        let clock = self.clock.wrapping_add(bytes as u32);
+        self.clock = clock;
+        let quota = self.quota(class);
+        let state = self.class(class);
+        let passed = clock.wrapping_sub(core::mem::replace(&mut state.seen, clock)) as usize;
+        let (product, wanted) = (passed * bytes, (shelf::fill_bytes() / 8).pow(2));
+        if product < wanted / 2 {
+            state.quota = (quota * 2).min(most(class)) as u16;
+        } else if product > wanted * 2 {
+            state.quota = (quota / 2).max(least(class)) as u16;
+        }
+    }
+
+    /// The kind of magazine to use next for `class`.
     #[inline]
     pub fn kind(&mut self, class: Class) -> usize {
-        let turns = &mut self.class(class).turns;
-        let kind = match *turns {
-            0..2 => 0,
-            2..6 => 1,
-            6..14 => 2,
-            14..30 => 3,
-            30..62 => 4,
-            _ => return LARGEST[class.index()] as usize,
-        };
-        *turns += 1;
-        kind.min(LARGEST[class.index()] as usize)
+        kind_of(self.quota(class))
     }
 
     /// An empty magazine of `kind` for malloc: from the spares, the store, or a new page.
     #[inline]
     pub fn empty(&mut self, kind: usize) -> Option<Magazine> {
-        match self.spares[kind].pop() {
+        match (kind..KINDS).find_map(|kind| self.spares[kind].pop()) {
             Some(magazine) => Some(magazine),
             None => self.fetch_empty(kind),
         }
@@ -226,6 +249,7 @@ impl ThreadCache {
 
     #[cold]
     #[inline(never)]
+    #[unsafe(link_section = ".text_rare")]
     fn desperate_empty(&mut self, kind: usize) -> Option<Magazine> {
         let spare = (0..KINDS).rev().find_map(|kind| self.spares[kind].pop());
         spare.or_else(empties::take_any).or_else(|| reserve::take().map(|page| empties::cut(page, kind)))
@@ -284,9 +308,11 @@ impl ThreadCache {
     }
 
     /// Starts again with the smallest magazines and no spare ones.
+    #[inline(never)]
+    #[unsafe(link_section = ".text_rare")]
     pub fn start_small(&mut self) {
         for class in &mut self.classes {
-            class.turns = 0;
+            class.quota = 0;
         }
         for kind in 0..KINDS {
             self.shed_spares(kind, 0);
@@ -323,7 +349,7 @@ impl ThreadCache {
 
     /// Sets what must not be zero in a cache that is taken into use.
     pub fn reset(&mut self) {
-        self.ledger.close();
+        self.ledger.post();
         self.ticks.store(TICKS - 1, Ordering::Relaxed);
         self.pace = TICKS;
         self.asked.store(0, Ordering::Relaxed);

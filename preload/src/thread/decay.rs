@@ -18,7 +18,7 @@
 use crate::class::backlog::{self, DOMAIN};
 use crate::class::size_class::Class;
 use crate::class::work::Work;
-use crate::class::{depot, empties, large_batch, pool};
+use crate::class::{depot, empties, group, large_batch, pool};
 use crate::constants::{DECAY_MS, DIRTY_HIGH, IDLE_TICKS, PAGE, WORTH};
 use crate::os::clock;
 use crate::page::{idle, watermark, zone};
@@ -150,7 +150,8 @@ fn tick_at(now_ns: u64, next: u64, rides: bool) {
     let dirty = zone::dirty_bytes();
     // A call of the program's does its part, the watcher's thread all of it.
     let mut work = if rides { Work::of_a_call() } else { Work::asked_for() };
-    let mut moved = depot::age_all(&mut work) + empties::age() + large_batch::reclaim(&mut work);
+    let mut moved = group::distribute_shared(&mut work);
+    moved += depot::age_all(&mut work) + empties::age() + large_batch::reclaim(&mut work);
     for class in Class::all() {
         moved += pool::of(class).age();
     }

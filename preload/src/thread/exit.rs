@@ -16,6 +16,7 @@
 use crate::class::backlog;
 use crate::class::depot;
 use crate::class::empties;
+use crate::class::group;
 use crate::class::large_batch::{self, Queue};
 use crate::class::lists::Stack;
 use crate::class::magazine::{KINDS, Magazine};
@@ -25,9 +26,7 @@ use crate::class::verdict;
 use crate::constants::TABLE_AND_READER_WORDS;
 use crate::os::signals::Quiet;
 use crate::os::tls;
-use crate::page::quarter::Quarter;
 use crate::thread::cache::ThreadCache;
-use crate::thread::shelf::Stock;
 use crate::thread::{decay, mode, registry, retire, vacant, watcher};
 use core::sync::atomic::{AtomicU32, Ordering};
 
@@ -82,6 +81,8 @@ pub fn watch_thread(cache: &mut ThreadCache) {
     }
 }
 
+#[inline(never)]
+#[unsafe(link_section = ".text_rare")]
 unsafe extern "C" fn destroy(cache: *mut libc::c_void) {
     let cache = cache.cast::<ThreadCache>();
     if tls::alloc_table() != cache as usize {
@@ -150,7 +151,7 @@ pub fn empty(cache: &mut ThreadCache, rest: Rest) {
     for index in 0..CLASSES {
         let class = Class::new(index);
         if !cache.defer.slot(class).is_empty() {
-            cache.stamp_filling(class);
+            cache.retire_filling(class);
         } else if let Some(empty) = cache.defer.slot(class).remove() {
             empties::put(empty);
         }
@@ -159,27 +160,23 @@ pub fn empty(cache: &mut ThreadCache, rest: Rest) {
         for mut magazine in [loaded, warm].into_iter().flatten() {
             retire::check_in(class, &mut magazine);
             if rest == Rest::ToDepot && !magazine.is_empty() {
-                depot::of(class).put_full(class, quarter, magazine);
+                depot::of(class).put(quarter, magazine);
             } else {
-                depot::flush(class, magazine);
+                depot::flush(magazine);
             }
         }
-        let mut shelf = cache.shelf.open_waiting();
-        while let Some(magazine) = shelf.stock(class).full.pop() {
-            depot::of(class).put_full(class, quarter, magazine);
+        while let Some(magazine) = cache.shelf.open_waiting().pop_full(class) {
+            depot::of(class).put(quarter, magazine);
         }
-        while let Some(magazine) = shelf.stock(class).waiting.pop() {
-            depot::of(class).put_waiting(class, quarter, magazine);
-        }
-        drop(shelf);
-        cache.class(class).turns = 0;
+        cache.class(class).quota = 0;
+    }
+    cache.stamp_open();
+    while let Some((group, bytes)) = cache.shelf.open_waiting().waiting.pop() {
+        group::share(group, bytes);
     }
     cache.stamp_freed();
     cache.share_large();
-    let mut shelf = cache.shelf.open_waiting();
-    shelf.held = 0;
-    shelf.ready.empty();
-    drop(shelf);
+    cache.shelf.open_waiting().ready.empty();
     for kind in 0..KINDS {
         cache.shed_spares(kind, 0);
     }
@@ -194,30 +191,30 @@ pub fn abandon(cache: &mut ThreadCache) {
     for index in 0..CLASSES {
         let class = Class::new(index);
         let marked = cache.defer.slot(class).marked_in();
-        let filling = cache.defer.slot(class).remove_if_whole(class);
-        let loaded = cache.alloc.slot(class).remove_if_whole(class);
+        let filling = cache.defer.slot(class).remove_if_whole();
+        let loaded = cache.alloc.slot(class).remove_if_whole();
         // In the middle of a turn it may be in two places.
         let warm = cache.class(class).warm.take().filter(|warm| loaded.as_ref() != Some(warm));
         for (magazine, marked) in [(filling, marked), (loaded, 0), (warm, 0)] {
             if let Some(magazine) = magazine {
-                keep_marked_out(class, cache.quarter(), magazine, marked);
+                keep_marked_out(cache, class, magazine, marked);
             }
         }
     }
+    cache.open_bytes = cache.open_group.bytes();
     // A grace period has passed for what was filling: the readers that could see it are gone,
     // all but this thread's own section, if it is in one; so it waits like the rest.
     empty(cache, Rest::ToSlabs);
     // A list that was being changed may not be as empty as it looks.
     let mut shelf = cache.shelf.open_waiting();
-    shelf.stocks = [const { Stock::EMPTY }; CLASSES];
-    shelf.large = Queue::EMPTY;
+    shelf.forget();
     drop(shelf);
     cache.spares = [const { Stack::new() }; KINDS];
 }
 
-/// Drops the blocks that are marked in from `magazine`, but for the first `marked`, which are meant to be, and stamps
-/// what is left.
-fn keep_marked_out(class: Class, quarter: Quarter, mut magazine: Magazine, marked: usize) {
+/// Drops the blocks that are marked in from `magazine`, but for the first `marked`, which are meant to be. What is left waits
+/// with the open group.
+fn keep_marked_out(cache: &mut ThreadCache, class: Class, mut magazine: Magazine, marked: usize) {
     let mut kept = 0;
     let blocks = magazine.blocks();
     for at in 0..blocks.len() {
@@ -228,12 +225,7 @@ fn keep_marked_out(class: Class, quarter: Quarter, mut magazine: Magazine, marke
         }
     }
     magazine.set_len(kept);
-    if kept == 0 {
-        return empties::put(magazine);
-    }
-    magazine.set_stamped_ms(0);
-    let waiting = backlog::stamp(magazine, kept * class.size(), &mut 0).batch;
-    depot::of(class).put_waiting(class, quarter, waiting);
+    if kept == 0 { empties::put(magazine) } else { cache.open_group.push(magazine) }
 }
 
 /// At the end of the process: double frees that no turn has found yet, in the calling thread's

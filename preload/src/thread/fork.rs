@@ -34,7 +34,7 @@
 use crate::class::Torn;
 use crate::class::backlog::DOMAIN;
 use crate::class::size_class::{CLASSES, Class};
-use crate::class::{depot, empties, large_batch, pool};
+use crate::class::{depot, empties, group, large_batch, pool};
 use crate::constants::PAGE;
 use crate::os::lock::{self, Lock};
 use crate::os::{map, peers, tid, tls};
@@ -109,6 +109,7 @@ pub fn is_at_home() -> bool {
 fn for_each_lock(mut visit: impl FnMut(&dyn Bolt)) {
     visit(registry::lock());
     visit(large_batch::lock());
+    visit(group::lock());
     for index in 0..CLASSES {
         visit(depot::of(Class::new(index)).lock());
     }

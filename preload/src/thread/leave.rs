@@ -7,22 +7,20 @@
 //! back what it has of those from which malloc has not popped since its last look. Nothing is known of
 //! the fast path but where it stands: a `top` that has not moved.
 //!
-//! What such a class is filling is stamped and waits on the shelf until the next look; what has waited goes to the
+//! What such a class is filling joins the open group and waits; what has waited by the next look goes to the
 //! slabs. The depot of a class is everybody's: it is drained when nobody has taken from it for so long that every
 //! thread might have looked. What is more than one call does is there at the next look.
 //!
 //! The calling thread's own cache only, from its refill.
 
-use crate::class::backlog::{self, DOMAIN};
 use crate::class::depot;
+use crate::class::group;
 use crate::class::magazine::Magazine;
 use crate::class::size_class::Class;
-use crate::class::waiting;
 use crate::class::work::Work;
 use crate::constants::LEAVE_STEP;
 use crate::thread::cache::ThreadCache;
 use crate::thread::retire;
-use rcu::Demand;
 
 impl ThreadCache {
     /// Looks through the classes if enough has been carved. Now it is `present` whose slabs are to be asked.
@@ -37,6 +35,7 @@ impl ThreadCache {
     /// Gives back what this thread has of classes that it has not allocated from since the last call, but for `present`.
     #[cold]
     #[inline(never)]
+    #[unsafe(link_section = ".text_rare")]
     fn leave_classes(&mut self, present: Class) {
         depot::look();
         let mut left = 0u64;
@@ -46,33 +45,23 @@ impl ThreadCache {
                 self.empty_slots(class);
             }
         }
-        let (mut waits, mut work) = (false, Work::of_a_call());
+        self.seal();
+        self.take_up_elapsed();
+        let mut work = Work::of_a_call();
+        group::distribute_shared(&mut work);
         if let Some(mut shelf) = self.shelf.open() {
             while left != 0 {
                 let class = Class::new(left.trailing_zeros() as usize);
                 left &= left - 1;
                 while work.goes_on()
-                    && let Some(oldest) = shelf.stock(class).waiting.pop_if(waiting::elapsed)
-                {
-                    work.did(oldest.len());
-                    shelf.held -= depot::flush_waiting(class, oldest);
-                }
-                waits |= !shelf.stock(class).waiting.is_empty();
-                while work.goes_on()
-                    && let Some(full) = shelf.stock(class).full.pop()
+                    && let Some(full) = shelf.pop_full(class)
                 {
                     work.did(full.len());
-                    shelf.held -= full.len() * class.size();
-                    depot::flush(class, full);
+                    depot::flush(full);
                 }
-                depot::of(class).drain_if_left(class, &mut work);
+                depot::of(class).drain_if_left(&mut work);
             }
         }
-        if waits {
-            // Nobody else may be in a hurry for it.
-            DOMAIN.advance(Demand::Start);
-        }
-        backlog::relax_mark();
     }
 
     /// What malloc would pop goes to the slabs, what free has pushed joins what waits.
@@ -101,6 +90,7 @@ impl ThreadCache {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::class::backlog::{self, DOMAIN};
     use crate::class::depot::look;
     use crate::class::pool;
     use crate::class::slab::{Slab, Whereabouts};
@@ -136,7 +126,7 @@ mod tests {
         blocks.iter().for_each(|&block| give(block));
         give(take(USED));
         assert!(cache.class(left).warm.is_some() && !cache.alloc.slot(left).is_empty());
-        assert!(cache.shelf.open().is_some_and(|mut shelf| !shelf.stock(left).full.is_empty()));
+        assert!(cache.shelf.open().is_some_and(|shelf| !shelf.full(left).is_empty()));
         for _ in 0..5 {
             take(USED);
             grow();
@@ -177,10 +167,10 @@ mod tests {
     /// As a thread that ends would.
     fn exit_to_depot(class: Class) {
         let cache = entry::current().expect("a cache");
+        assert!(backlog::expedite(DOMAIN.start_poll()) && cache.take_up_elapsed());
         let mut shelf = cache.shelf.open_waiting();
-        while let Some(waiting) = shelf.stock(class).waiting.pop() {
-            shelf.held -= waiting.len() * class.size();
-            depot::of(class).put_waiting(class, Quarter::of(0), waiting);
+        while let Some(magazine) = shelf.pop_full(class) {
+            depot::of(class).put(Quarter::of(0), magazine);
         }
     }
 
@@ -196,13 +186,13 @@ mod tests {
         assert!(backlog::expedite(DOMAIN.start_poll()));
         for _ in 0..8 {
             look();
-            let magazine = depot::of(class).take(class, Quarter::of(0)).expect("it has waited");
-            depot::of(class).put_full(class, Quarter::of(0), magazine);
-            depot::of(class).drain_if_left(class, &mut Work::asked_for());
+            let magazine = depot::of(class).take(Quarter::of(0)).expect("it has waited");
+            depot::of(class).put(Quarter::of(0), magazine);
+            depot::of(class).drain_if_left(&mut Work::asked_for());
         }
         assert_ne!(depot::of(class).census().0, 0);
         (0..=backlog::threads()).for_each(|_| look());
-        depot::of(class).drain_if_left(class, &mut Work::asked_for());
+        depot::of(class).drain_if_left(&mut Work::asked_for());
         assert_eq!(depot::of(class).census(), (0, 0));
     }
 }

@@ -26,7 +26,7 @@ use crate::page::watermark;
 use crate::page::zone::{Holds, Place, Want};
 use crate::thread::cache::ThreadCache;
 use crate::thread::mode;
-use crate::thread::shelf::{Contents, large_share_bytes, share_bytes};
+use crate::thread::shelf::{Contents, budget_share, large_share_bytes};
 use rcu::Demand;
 
 /// Most blocks that are ready (tune): a program that works with more sizes at a time than this
@@ -64,7 +64,7 @@ const SHARE_MOST: usize = 1 << 20;
 /// The thread's share, as far as it is for large blocks, in bytes.
 #[inline(always)]
 fn share() -> usize {
-    share_bytes().min(SHARE_MOST)
+    budget_share().min(SHARE_MOST)
 }
 
 /// Bytes that several ready blocks of a thread may have.
@@ -374,12 +374,14 @@ fn create(surplus: Freed, size: usize, want: Want) -> Option<(usize, Holds)> {
 }
 
 /// Frees a claimed block for a thread without a cache.
+#[inline(never)]
+#[unsafe(link_section = ".text_rare")]
 pub fn free_without_cache(block: LargeRef, defer: bool) {
     let bytes = block.bytes();
     let mut batch = Freed::EMPTY;
     batch.push(block);
     if defer {
-        large_batch::put(backlog::stamp(batch, bytes, &mut 0).batch);
+        large_batch::put(backlog::stamp(batch, bytes).batch);
     } else {
         large_pages::release(batch);
     }

@@ -7,10 +7,10 @@
 
 use crate::class::backlog::{self, DOMAIN};
 use crate::class::depot;
+use crate::class::group;
 use crate::class::large_batch;
 use crate::class::pool;
 use crate::class::size_class::{CLASSES, Class};
-use crate::class::waiting;
 use crate::class::work::Work;
 use crate::os::{bell, clock};
 use crate::page::reserve;
@@ -19,7 +19,7 @@ use crate::thread::shelf::{self, Whose};
 use crate::thread::{decay, entry, fork, mode, pressure, readers, registry, stall, vacant};
 use rcu::{BarrierHooks, Reader};
 
-/// Waiting magazines of a class that a thread over budget keeps for its own next refills (tune).
+/// Waiting groups that a thread over budget keeps for its own next refills (tune).
 const KEPT: usize = 2;
 
 impl ThreadCache {
@@ -27,15 +27,21 @@ impl ThreadCache {
     /// a section) and now and then looks at the clock.
     #[inline]
     pub fn slow_path(&mut self) {
-        if fork::was_cloned() {
-            fork::after_raw_clone();
-        }
+        self.enter();
         self.announce();
         if self.tick() {
             self.tend();
         }
         if bell::wants() != 0 {
             pressure::serve();
+        }
+    }
+
+    /// What even the shortest slow path begins with: the process may be the child of a fork.
+    #[inline(always)]
+    pub fn enter(&mut self) {
+        if fork::was_cloned() {
+            fork::after_raw_clone();
         }
     }
 
@@ -58,6 +64,7 @@ impl ThreadCache {
         reserve::top_up();
         registry::take_over_one();
         shelf::note_busy(&mut self.looks);
+        shelf::look_at_heap();
         if self.is_asked() {
             self.answer();
         }
@@ -70,18 +77,14 @@ impl ThreadCache {
 
     /// Retires partial magazines and expedites for what is past the age limit.
     #[inline(never)]
+    #[unsafe(link_section = ".text_rare")]
     fn sweep(&mut self) {
         self.retire_partial();
-        let now = self.now_ms;
-        let front = |shelf: shelf::Open| {
-            let fronts = shelf.stocks.iter().filter_map(|stock| stock.waiting.front());
-            fronts
-                .map(|oldest| (now.wrapping_sub(oldest.peek().stamped_ms()), oldest.cookie()))
-                .max_by_key(|x| x.0)
+        let oldest = |shelf: shelf::Open| {
+            shelf.waiting.front().map(|oldest| (oldest.peek().sealed_ms(), oldest.cookie()))
         };
-        let oldest = self.shelf.open().and_then(front);
-        if let Some((age, cookie)) = oldest
-            && age >= backlog::age_limit_ms()
+        if let Some((sealed_ms, cookie)) = self.shelf.open().and_then(oldest)
+            && self.now_ms.wrapping_sub(sealed_ms) >= backlog::age_limit_ms()
         {
             backlog::expedite(cookie);
         }
@@ -90,13 +93,14 @@ impl ThreadCache {
         stall::look();
     }
 
-    /// Stamps what is in filling magazines, however little.
+    /// Seals what is in filling magazines and in the open group, however little.
     pub fn retire_partial(&mut self) {
         for class in Class::all() {
             if !self.defer.slot(class).is_empty() {
                 self.retire_filling(class);
             }
         }
+        self.seal();
         self.close_freed();
     }
 
@@ -107,11 +111,13 @@ impl ThreadCache {
     pub fn reclaim_surplus(&mut self) {
         let mut work = Work::of_a_call();
         self.flush_reusable(KEPT, &mut work);
+        group::distribute_shared(&mut work);
         depot::drain_all(&mut work);
         large_batch::reclaim(&mut work);
         if work.goes_on() && backlog::is_over_budget() {
             // Threads that sleep may have it.
             shelf::clear_others(self, Whose::Idle, &mut work);
+            group::distribute_shared(&mut work);
             depot::drain_all(&mut work);
         }
         backlog::set_unfinished(!work.goes_on());
@@ -121,28 +127,28 @@ impl ThreadCache {
     }
 
     /// Takes up what has elapsed of this cache and gives its reusable blocks to the slabs, as far as there is `work` to be
-    /// had, but for `keep` waiting magazines of each class and, unless that is 0, its ready large blocks.
+    /// had, but for `keep` waiting groups and, unless that is 0, its ready large blocks.
+    #[inline(never)]
+    #[unsafe(link_section = ".text_rare")]
     pub fn flush_reusable(&mut self, keep: usize, work: &mut Work) {
         // A taker that is at the shelf does the same.
         if let Some(mut shelf) = self.shelf.open() {
             if keep == 0 {
                 shelf.ready.empty();
             }
-            let classes = if shelf.held == 0 { 0 } else { CLASSES };
+            while shelf.waiting.len() > keep
+                && work.goes_on()
+                && let Some((group, bytes)) = shelf.waiting.pop_elapsed()
+            {
+                depot::flush_group(group, bytes, work);
+            }
+            let classes = if shelf.held() == 0 { 0 } else { CLASSES };
             for class in Class::all().take(classes) {
-                while shelf.stock(class).waiting.len() > keep
-                    && work.goes_on()
-                    && let Some(oldest) = shelf.stock(class).waiting.pop_if(waiting::elapsed)
-                {
-                    work.did(oldest.len());
-                    shelf.held -= depot::flush_waiting(class, oldest);
-                }
                 while work.goes_on()
-                    && let Some(full) = shelf.stock(class).full.pop()
+                    && let Some(full) = shelf.pop_full(class)
                 {
                     work.did(full.len());
-                    shelf.held -= full.len() * class.size();
-                    depot::flush(class, full);
+                    depot::flush(full);
                 }
             }
         }
@@ -153,6 +159,7 @@ impl ThreadCache {
 
 /// Drains the depots into the slabs and releases empty slabs and elapsed large blocks.
 fn reclaim_shared(work: &mut Work) {
+    group::distribute_shared(work);
     depot::drain_all(work);
     for class in Class::all() {
         pool::of(class).release_empty();
@@ -162,6 +169,8 @@ fn reclaim_shared(work: &mut Work) {
 
 /// Waits until every block freed so far, by a thread whose magazine of it has been stamped, and
 /// by the calling thread in any case, may be handed out.
+#[inline(never)]
+#[unsafe(link_section = ".text_rare")]
 pub fn barrier() {
     struct Hooks;
     impl BarrierHooks for Hooks {

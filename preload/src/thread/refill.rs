@@ -1,32 +1,29 @@
 //! Refill: malloc found its loaded magazine empty.
 //!
 //! ```text
-//!   warm ─┬─> waiting, if its cookie has elapsed ─> full ─> depot ─> slab, fresh ─> zone
+//!   warm ─┬─> full ─> groups that have waited long enough ─> depot ─> slab, fresh ─> zone
 //!         └ no marks: it never left the thread
 //! ```
 //!
-//! Whole magazines first: of the waiting ones the oldest are polled, up to the first that has to wait; what
+//! Whole magazines first. Of the waiting groups the oldest are polled, up to the first that has to wait; what
 //! waits is never scanned. Blocks that come from where they were marked in are marked out here, all at once.
 
-use crate::class::backlog::{self, DOMAIN, Ledger};
 use crate::class::depot;
+use crate::class::group::{self, Group};
 use crate::class::magazine::Magazine;
 use crate::class::marks::Map;
 use crate::class::pool;
 use crate::class::size_class::Class;
-use crate::class::waiting;
+use crate::class::{backlog, waiting};
 use crate::constants::AFTER_SCAN;
 use crate::page::back_off;
 use crate::page::quarter::Quarter;
 use crate::thread::cache::ThreadCache;
-use crate::thread::shelf::Open;
 use crate::thread::{pressure, registry};
-use rcu::{Demand, Stamped};
 
-/// A thread that has so many magazines of a class waiting parks whoever does not come by rather than carve more memory, and
-/// tries again with as many more (tune). With threads that run there are 4 to 8. Blocks of 24 bytes, two threads of
-/// which one was late: 0.8 MiB in place of 2.3 at the peak, as fast.
-const HURRY: usize = 16;
+/// Groups that a thread takes out of the queue for all threads before it carves from slabs (tune): a few groups tend to hold
+/// every class that is in use, and the work in one call stays bounded.
+const SHARED_LOOKS: usize = 4;
 
 impl ThreadCache {
     /// Loads a magazine with blocks of `class` and pops one. `None`: memory is out.
@@ -42,7 +39,6 @@ impl ThreadCache {
         } else if let Some(mut magazine) = self.reusable(class) {
             // SAFETY: the magazine was taken from a list: its blocks are ours.
             unsafe { Map::of(class).load(magazine.blocks()) };
-            magazine.fetch_ahead(class);
             self.loaded += magazine.len() as u64;
             if let Some(emptied) = self.load(class, magazine) {
                 self.keep_spare(emptied);
@@ -59,44 +55,75 @@ impl ThreadCache {
         let slot = self.alloc.slot(class);
         let emptied = slot.remove();
         let len = magazine.len();
-        slot.install(magazine, class, len);
+        slot.install(magazine, class, len, usize::MAX);
         emptied
     }
 
     /// A magazine whose blocks may be handed out, marked in.
     #[inline(always)]
     fn reusable(&mut self, class: Class) -> Option<Magazine> {
-        let mut waits = 0;
-        if let Some(mut shelf) = self.shelf.open() {
-            if let Some(oldest) = shelf.stock(class).waiting.pop_if(waiting::elapsed) {
-                return take_up(shelf, &mut self.ledger, class, oldest);
-            }
-            waits = shelf.stock(class).waiting.len();
-            if let Some(magazine) = shelf.stock(class).full.pop() {
-                shelf.held -= magazine.len() * class.size();
-                return Some(magazine);
-            }
+        let own = self.shelf.open().and_then(|mut shelf| shelf.pop_full(class));
+        if own.is_some() {
+            return own;
         }
-        if waits > 0 {
-            // Somebody is short of blocks: make sure a period is under way.
-            DOMAIN.advance(Demand::Start);
-        }
-        let shared = depot::of(class).take(class, self.quarter());
-        if shared.is_none() && waits > 0 && waits.is_multiple_of(HURRY) { self.hurry(class) } else { shared }
+        self.reusable_by_now(class)
     }
 
-    /// Long before the budget: where all that is missing is a thread that sleeps or lost its processor, and has no sections,
-    /// ends the grace period of the oldest waiting magazine and takes up what has elapsed.
-    #[cold]
     #[inline(never)]
-    fn hurry(&mut self, class: Class) -> Option<Magazine> {
-        let oldest = self.shelf.open()?.stock(class).waiting.front()?.cookie();
-        if !backlog::park(oldest) {
-            return None;
+    fn reusable_by_now(&mut self, class: Class) -> Option<Magazine> {
+        if self.take_up_elapsed() {
+            let own = self.shelf.open().and_then(|mut shelf| shelf.pop_full(class));
+            if own.is_some() {
+                return own;
+            }
         }
-        let mut shelf = self.shelf.open()?;
-        let oldest = shelf.stock(class).waiting.pop_if(waiting::elapsed)?;
-        take_up(shelf, &mut self.ledger, class, oldest)
+        let shared = depot::of(class).take(self.quarter());
+        if shared.is_some() {
+            return shared;
+        }
+        for _ in 0..SHARED_LOOKS {
+            let group = group::take_shared()?;
+            self.unpack(group);
+            let own = self.shelf.open()?.pop_full(class);
+            if own.is_some() {
+                return own;
+            }
+        }
+        None
+    }
+
+    /// Takes up every group on the shelf that has waited long enough. The youngest, which is the warmest, comes to lie on
+    /// top. True if there was one.
+    pub fn take_up_elapsed(&mut self) -> bool {
+        let mut any = false;
+        while let Some((group, bytes)) = self.shelf.open().and_then(|mut shelf| shelf.waiting.pop_elapsed()) {
+            self.ledger.settle(bytes);
+            any = true;
+            if let Some(group) = waiting::open(group) {
+                self.unpack(group);
+            }
+        }
+        if any {
+            backlog::relax_mark();
+        }
+        any
+    }
+
+    /// Puts the magazines of a group that has waited where malloc finds them.
+    fn unpack(&mut self, mut group: Group) {
+        while let Some(magazine) = group.pop() {
+            let emptied = match self.shelf.open() {
+                Some(mut shelf) => shelf.push_full(magazine),
+                None => {
+                    depot::of(magazine.class()).put(self.quarter(), magazine);
+                    None
+                }
+            };
+            if let Some(emptied) = emptied {
+                self.keep_spare(emptied);
+            }
+        }
+        self.shed();
     }
 
     /// Fills a magazine from the slabs.
@@ -105,6 +132,7 @@ impl ThreadCache {
     fn carve(&mut self, class: Class) -> Option<usize> {
         pressure::throttle();
         registry::take_over_one();
+        let quota = self.quota(class);
         let kind = self.kind(class);
         self.leave_classes_if_due(class);
         let emptied = self.alloc.slot(class).remove();
@@ -123,7 +151,9 @@ impl ThreadCache {
         back_off::note_refill(backs_off);
         // After a scan a few pages' worth of what may not be resident; what is may be taken as ever.
         let fresh = if backs_off { (AFTER_SCAN / class.size()).max(1) } else { usize::MAX };
-        let taken = match pool::of(class).take(class, self.quarter(), magazine.room(class), fresh) {
+        let room = quota.min(magazine.capacity());
+        let room = &mut magazine.room()[..room];
+        let taken = match pool::of(class).take(class, self.quarter(), room, fresh) {
             0 => self.carve_after_expedite(class, &mut magazine),
             taken => taken,
         };
@@ -132,8 +162,9 @@ impl ThreadCache {
         // SAFETY: the blocks were just taken from their slabs for us.
         unsafe { Map::of(class).load(magazine.blocks()) };
         self.loaded += taken as u64;
+        self.note_turn(class, taken * class.size());
         let slot = self.alloc.slot(class);
-        slot.install(magazine, class, taken);
+        slot.install(magazine, class, taken, taken);
         slot.pop()
     }
 
@@ -142,36 +173,8 @@ impl ThreadCache {
     #[cold]
     fn carve_after_expedite(&mut self, class: Class, magazine: &mut Magazine) -> usize {
         self.reclaim_everything();
-        pool::of(class).take(class, self.quarter(), magazine.room(class), usize::MAX)
+        pool::of(class).take(class, self.quarter(), magazine.room(), usize::MAX)
     }
-}
-
-/// Takes up every magazine that has waited long enough, of which `oldest` is the first: the newest, which is the
-/// warmest, to be loaded. The others join the full ones: what a thread does not come to
-/// stays at the bottom, untouched, instead of going round through the processor's caches for ever.
-fn take_up(
-    mut shelf: Open<'_>,
-    ledger: &mut Ledger,
-    class: Class,
-    oldest: Stamped<Magazine>,
-) -> Option<Magazine> {
-    let (mut newest, mut settled) = (oldest, 0);
-    while let Some(newer) = shelf.stock(class).waiting.pop_if(waiting::elapsed) {
-        let older = core::mem::replace(&mut newest, newer);
-        let bytes = older.len() * class.size();
-        settled += bytes;
-        match waiting::open(older) {
-            Some(magazine) => shelf.stock(class).full.push(magazine),
-            None => shelf.held -= bytes,
-        }
-    }
-    let bytes = newest.len() * class.size();
-    shelf.held -= bytes;
-    let magazine = waiting::open(newest);
-    drop(shelf);
-    ledger.settle(settled + bytes);
-    backlog::relax_mark();
-    magazine
 }
 
 /// One block without a magazine: for threads without a cache, and when there is no memory for

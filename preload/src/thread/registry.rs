@@ -244,7 +244,7 @@ pub fn begin_to_leave(cache: &ThreadCache) {
 /// Takes back the cache of a thread that will not use it again; its blocks and its reader are
 /// gone from it already.
 pub fn give_back(cache: &mut ThreadCache, quiet: &Quiet) {
-    cache.ledger.close();
+    cache.ledger.post();
     // In the child of a fork the thread's reader was forgotten with it; else it has left.
     cache.reader.store(core::ptr::null_mut(), Ordering::Relaxed);
     let mut registry = locked(quiet);
@@ -261,7 +261,7 @@ pub fn give_back(cache: &mut ThreadCache, quiet: &Quiet) {
 /// from it
 /// already. No lock: a handler that comes in may need the registry's.
 pub fn vacate(cache: &mut ThreadCache, room: Room) {
-    cache.ledger.close();
+    cache.ledger.post();
     cache.free_word.store(0, Ordering::Relaxed);
     room.note_in(cache);
     // The child of a fork that sees it vacant sees it whole.
@@ -323,6 +323,7 @@ pub fn take_over_one() -> bool {
     !ORPHANS.load(Ordering::Relaxed).is_null() && take_over(&Quiet::new())
 }
 
+#[inline(never)]
 fn take_over(quiet: &Quiet) -> bool {
     let Some(cache) = take_orphan(quiet) else { return false };
     exit::abandon(cache);

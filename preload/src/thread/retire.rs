@@ -3,31 +3,35 @@
 //! Two ways, by which table free pushes to:
 //!
 //! - *deferring*: every block of the filling magazine is marked in (a block that was in already is
-//!   a double free), then the cookie is taken, behind the last block; the magazine joins the
-//!   thread's waiting queue. Past the thread's share the oldest goes to the depot.
+//!   a double free), and the magazine joins the thread's open group. A group that is large enough is sealed:
+//!   the cookie is taken, behind the last block, and the group joins the thread's waiting queue. Past the
+//!   thread's share the oldest group goes to the queue for all threads.
 //! - *local* (solo, or `RCUMALLOC_DEFER=api`): the full magazine changes place with the warm one,
 //!   so a program that goes to and fro at the edge of a magazine turns none. Only when both are
 //!   full is the older marked in and put on the full stack: no grace period is needed.
 //!
-//! Free never needs memory it may not get (G4). If there is no empty magazine anywhere, the oldest
-//! waiting one, if elapsed, is flushed to the slabs and used; else the block's bit is set in its
+//! Free never needs memory it may not get (G4). If there is no empty magazine anywhere, the magazines of the oldest
+//! waiting group, if elapsed, are flushed to the slabs and used; else the block's bit is set in its
 //! slab's deferred bitmap.
 
 use crate::class::backlog::{self, Closed};
 use crate::class::depot;
-use crate::class::magazine::Magazine;
+use crate::class::group;
+use crate::class::magazine::{KINDS, Magazine, kind_of};
 use crate::class::marks::Map;
 use crate::class::size_class::Class;
 use crate::class::{pool, verdict, waiting};
-use crate::page::quarter::Quarter;
 use crate::thread::cache::ThreadCache;
 use crate::thread::mode;
-use crate::thread::shelf::{Contents, share_bytes};
+use crate::thread::shelf::{self, share_bytes};
+use rcu::Stamped;
 
-/// Magazines of one class a thread keeps before the depot gets the oldest (tune): 512 KiB of the larger kinds. With 4 most
-/// reuse went through the depot, with 64 almost none (spike.md); but 64 of what one thread frees and another allocates
-/// circulate too far from the caches: producer/consumer is 0.7 times as fast, with 32 it takes 0.5 MiB more.
-const SHARE: usize = 16;
+/// Waiting groups after which a thread parks whoever does not come by, and at as many more again (tune): with threads
+/// that run, two or three wait.
+const HURRY: usize = 4;
+/// What the smallest blocks count for on the way to a sealed group, in bytes each (tune): 256 of them are worth a
+/// period's cost, and less memory is on its way than if only bytes counted.
+const LEAST_CHARGE: usize = 128;
 /// Local: reusable blocks of one class a thread keeps in its full stack, in bytes (tune). What lies
 /// there pins its slabs: 512 KiB cost python3 7 % of its RSS and saved no time.
 const LOCAL_BYTES: usize = 32 * 1024;
@@ -65,54 +69,104 @@ impl ThreadCache {
     /// Turns the filling magazine. False if there is no empty one to put in its place.
     #[inline]
     fn turn_deferred(&mut self, class: Class) -> bool {
-        self.slow_path();
+        self.enter();
+        if self.open_charge >= shelf::seal_bytes() {
+            self.slow_path();
+            self.seal();
+        }
         self.retire_filling(class);
-        let kind = self.kind(class);
-        let empty = match self.empty_for_free(kind) {
+        let quota = self.quota(class);
+        let empty = match self.empty_for_free(kind_of(quota)) {
             Some(magazine) => magazine,
-            None => match self.recycle_waiting(class) {
+            None => match self.recycle_waiting() {
                 Some(magazine) => magazine,
                 None => return false,
             },
         };
-        self.defer.slot(class).install(empty, class, 0);
+        self.defer.slot(class).install(empty, class, 0, quota);
         true
     }
 
-    /// Takes the filling magazine of `class` out, marks its blocks in, stamps it and queues it.
+    /// Takes the filling magazine of `class` out, marks its blocks in, and adds it to the open group.
     #[inline]
     pub fn retire_filling(&mut self, class: Class) {
-        if self.stamp_filling(class) {
+        let slot = self.defer.slot(class);
+        let marked = slot.marked_in();
+        let Some(mut magazine) = slot.remove() else { return };
+        check_in_past(class, &mut magazine, marked);
+        let (len, bytes) = (magazine.len(), magazine.len() * class.size());
+        if len == 0 {
+            return self.keep_spare(magazine);
+        }
+        self.retired += len as u64;
+        self.note_turn(class, bytes);
+        self.open_bytes += bytes;
+        self.open_charge += bytes.max(len * LEAST_CHARGE);
+        self.open_group.push(magazine);
+    }
+
+    /// Closes the open group behind a cookie and queues it.
+    #[inline(never)]
+    pub fn seal(&mut self) {
+        if self.stamp_open() {
             self.reclaim_surplus();
         }
     }
 
     /// The same; true if what waits is more than the budget.
-    #[inline]
-    pub fn stamp_filling(&mut self, class: Class) -> bool {
-        let slot = self.defer.slot(class);
-        let marked = slot.marked_in();
-        let Some(mut magazine) = slot.remove() else { return false };
-        check_in_past(class, &mut magazine, marked);
-        let len = magazine.len();
-        let bytes = len * class.size();
-        self.retired += len as u64;
-        magazine.set_stamped_ms(self.now_ms);
-        let Closed { batch, over_budget } = self.ledger.stamp(magazine, bytes);
-        let quarter = self.quarter();
+    pub fn stamp_open(&mut self) -> bool {
+        let mut group = core::mem::take(&mut self.open_group);
+        if group.is_empty() {
+            return false;
+        }
+        let bytes = core::mem::take(&mut self.open_bytes);
+        self.open_charge = 0;
+        group.set_sealed_ms(self.now_ms);
+        let Closed { batch, over_budget } = self.ledger.stamp(group, bytes);
+        let mut late = None;
         match self.shelf.open() {
             Some(mut shelf) => {
-                shelf.held += bytes;
-                let held = shelf.held;
-                let stock = shelf.stock(class);
-                stock.waiting.push(batch);
-                if stock.magazines() > SHARE || held > share_bytes() {
-                    shed(&mut shelf, class, quarter);
+                shelf.waiting.push(batch, bytes);
+                if shelf.waiting.len().is_multiple_of(HURRY) {
+                    late = shelf.waiting.front().map(Stamped::cookie);
                 }
             }
-            None => depot::of(class).put_waiting(class, quarter, batch),
+            None => group::share(batch, bytes),
         }
+        if let Some(oldest) = late {
+            // Long before the budget: all that is missing may be a thread that sleeps or lost its processor.
+            backlog::park(oldest);
+        }
+        self.shed();
         over_budget
+    }
+
+    /// Gives away what is past the thread's share: what waits longest to all threads, then what they can use at once.
+    #[inline]
+    pub fn shed(&mut self) {
+        if self.shelf.held() > share_bytes() {
+            self.shed_excess();
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    #[unsafe(link_section = ".text_rare")]
+    fn shed_excess(&mut self) {
+        let quarter = self.quarter();
+        let Some(mut shelf) = self.shelf.open() else { return };
+        while shelf.held() > share_bytes()
+            && let Some((group, bytes)) = shelf.waiting.pop()
+        {
+            group::share(group, bytes);
+        }
+        for class in Class::all() {
+            while shelf.held() > share_bytes()
+                && let Some(magazine) = shelf.pop_full(class)
+            {
+                depot::of(class).put(quarter, magazine);
+            }
+        }
     }
 
     /// Makes room in the local slot of `class`, if there is an array to be had.
@@ -120,36 +174,33 @@ impl ThreadCache {
     #[inline(never)]
     fn turn_local(&mut self, class: Class) {
         self.slow_path();
-        let full = self.alloc.slot(class).remove();
-        let Some(full) = full else {
-            let kind = self.kind(class);
-            if let Some(empty) = self.empty_for_free(kind) {
-                self.alloc.slot(class).install(empty, class, 0);
+        let quota = self.quota(class);
+        let Some(full) = self.alloc.slot(class).remove() else {
+            if let Some(empty) = self.empty_for_free(kind_of(quota)) {
+                self.alloc.slot(class).install(empty, class, 0, quota);
             }
             return;
         };
+        self.note_turn(class, full.bytes());
         match self.class(class).warm.replace(full) {
-            Some(warm) if warm.is_empty() => self.alloc.slot(class).install(warm, class, 0),
-            older => {
-                let kind = self.kind(class);
-                match (self.empty_for_free(kind), older) {
-                    (Some(empty), older) => {
-                        self.alloc.slot(class).install(empty, class, 0);
-                        if let Some(older) = older {
-                            self.keep_local(class, older);
-                        }
-                    }
-                    (None, older) => {
-                        // No memory: empty one of our own into the slabs and use its array.
-                        let victim = older.or_else(|| self.class(class).warm.take());
-                        if let Some(mut victim) = victim {
-                            check_in(class, &mut victim);
-                            depot::give_blocks(class, victim.blocks());
-                            self.alloc.slot(class).install(victim, class, 0);
-                        }
+            Some(warm) if warm.is_empty() => self.alloc.slot(class).install(warm, class, 0, quota),
+            older => match (self.empty_for_free(kind_of(quota)), older) {
+                (Some(empty), older) => {
+                    self.alloc.slot(class).install(empty, class, 0, quota);
+                    if let Some(older) = older {
+                        self.keep_local(class, older);
                     }
                 }
-            }
+                (None, older) => {
+                    // No memory: empty one of our own into the slabs and use its array.
+                    let victim = older.or_else(|| self.class(class).warm.take());
+                    if let Some(mut victim) = victim {
+                        check_in(class, &mut victim);
+                        depot::give_blocks(class, victim.blocks());
+                        self.alloc.slot(class).install(victim, class, 0, quota);
+                    }
+                }
+            },
         }
     }
 
@@ -158,18 +209,16 @@ impl ThreadCache {
     fn keep_local(&mut self, class: Class, mut magazine: Magazine) {
         check_in(class, &mut magazine);
         self.retired += magazine.len() as u64;
-        let bytes = magazine.len() * class.size();
-        if let Some(mut shelf) = self.shelf.open() {
-            let held = shelf.held + bytes;
-            let full = &mut shelf.stock(class).full;
-            if full.len() < SHARE && full.len() * bytes < LOCAL_BYTES && held <= share_bytes() {
-                full.push(magazine);
-                shelf.held = held;
-                return;
-            }
+        let bytes = magazine.bytes();
+        if let Some(mut shelf) = self.shelf.open()
+            && shelf.full(class).len() * bytes < LOCAL_BYTES
+            && shelf.held() + bytes <= share_bytes()
+        {
+            shelf.push_full_whole(magazine);
+            return;
         }
         if mode::is_concurrent() {
-            depot::of(class).put_full(class, self.quarter(), magazine);
+            depot::of(class).put(self.quarter(), magazine);
         } else {
             depot::give_blocks(class, magazine.blocks());
             magazine.set_len(0);
@@ -177,54 +226,35 @@ impl ThreadCache {
         }
     }
 
-    /// G4: the oldest waiting magazine, if its cookie has elapsed, emptied into the slabs.
+    /// An empty magazine from the oldest waiting group, if its grace period has passed: its blocks go to the slabs.
     #[cold]
     #[inline(never)]
-    fn recycle_waiting(&mut self, class: Class) -> Option<Magazine> {
-        let mut shelf = self.shelf.open()?;
-        let oldest = shelf.stock(class).waiting.pop_if(|oldest| backlog::expedite(oldest.cookie()))?;
-        let bytes = oldest.len() * class.size();
-        shelf.held -= bytes;
-        drop(shelf);
+    #[unsafe(link_section = ".text_rare")]
+    fn recycle_waiting(&mut self) -> Option<Magazine> {
+        let (oldest, bytes) = self.shelf.open()?.waiting.pop_elapsed()?;
         self.ledger.settle(bytes);
-        let mut magazine = waiting::open(oldest)?;
-        depot::give_blocks(class, magazine.blocks());
-        magazine.set_len(0);
-        Some(magazine)
+        let mut group = waiting::open(oldest)?;
+        while let Some(mut magazine) = group.pop() {
+            depot::give_blocks(magazine.class(), magazine.blocks());
+            magazine.set_len(0);
+            self.keep_spare(magazine);
+        }
+        (0..KINDS).find_map(|kind| self.spares[kind].pop())
     }
 
     /// G4, the last resort: needs no memory and cannot fail.
     #[cold]
     #[inline(never)]
+    #[unsafe(link_section = ".text_rare")]
     fn defer_in_slab(&mut self, class: Class, block: usize) {
         defer_in_slab(class, block, "free");
-    }
-}
-
-/// Gives the depot what is past the thread's share: first what others can use at once, then the oldest waiting ones.
-#[cold]
-#[inline(never)]
-fn shed(shelf: &mut Contents, class: Class, quarter: Quarter) {
-    while shelf.stock(class).magazines() > SHARE || shelf.held > share_bytes() {
-        let stock = shelf.stock(class);
-        let bytes = if let Some(magazine) = stock.full.pop() {
-            let bytes = magazine.len() * class.size();
-            depot::of(class).put_full(class, quarter, magazine);
-            bytes
-        } else if let Some(oldest) = stock.waiting.pop() {
-            let bytes = oldest.len() * class.size();
-            depot::of(class).put_waiting(class, quarter, oldest);
-            bytes
-        } else {
-            break;
-        };
-        shelf.held -= bytes;
     }
 }
 
 /// Frees `block` without a cache: its bit in its slab's deferred bitmap.
 #[cold]
 #[inline(never)]
+#[unsafe(link_section = ".text_rare")]
 pub fn defer_in_slab(class: Class, block: usize, call: &str) {
     // SAFETY: the caller frees the block: it is ours.
     if unsafe { Map::of(class).take_in(block) } {

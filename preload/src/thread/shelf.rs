@@ -14,14 +14,14 @@
 
 use crate::class::backlog;
 use crate::class::depot;
+use crate::class::group;
 use crate::class::large_batch::{self, Queue};
-use crate::class::lists::{self, Stack};
+use crate::class::lists::Stack;
 use crate::class::magazine::Magazine;
 use crate::class::size_class::{CLASSES, Class};
 use crate::class::waiting;
 use crate::class::work::Work;
-use crate::page::back_off;
-use crate::page::quarter::Quarter;
+use crate::page::{back_off, zone};
 use crate::thread::cache::ThreadCache;
 use crate::thread::ready::Ready;
 use crate::thread::registry;
@@ -29,11 +29,23 @@ use crate::thread::shrinker::ask;
 use core::cell::UnsafeCell;
 use core::ops::{Deref, DerefMut};
 use core::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
-use rcu::Stamped;
 
+/// The part of the heap, as a shift, that the filling magazines of all threads may hold (tune).
+const FILL_SHARE: u32 = 4;
+/// Least bytes that those of one thread may hold (tune), ...
+const FILL_LEAST: usize = 128 << 10;
+/// ... and most: past that turns cost little already.
+const FILL_MOST: usize = 1 << 20;
+/// The part of that, as a shift, which makes a group (tune): a seal costs as much as some turns.
+const SEAL_SHARE: u32 = 2;
+/// Most bytes of a group: one group is the least that a call gives back at a time.
+const SEAL_MOST: usize = 64 << 10;
 /// Most bytes on a thread's shelf, of all classes, before the depot gets some (tune). With 1 MiB two threads that each
 /// reuse what they free in twenty classes gave some to the depot, and it flushed it to the slabs.
 const SHARE_MOST: usize = 2 << 20;
+/// ... and as a multiple of what it may have in filling magazines (tune): two or three groups wait, a quarter of that each,
+/// and as much again lies ready.
+const FILLS: usize = 4;
 /// Least share, in bytes: two magazines of the larger kinds (tune).
 pub const SHARE_LEAST: usize = 64 * 1024;
 
@@ -44,9 +56,37 @@ static SHARE: AtomicUsize = AtomicUsize::new(SHARE_MOST);
 #[unsafe(link_section = ".data")]
 static SHARERS: AtomicUsize = AtomicUsize::new(1);
 
-/// Bytes a thread may keep on its shelf.
+/// Bytes that a thread's filling magazines may hold together ([`ThreadCache::note_turn`]), as of now.
+#[unsafe(link_section = ".data")]
+static FILL: AtomicUsize = AtomicUsize::new(FILL_LEAST);
+
+/// Bytes that a thread's filling magazines may hold together.
+#[inline(always)]
+pub fn fill_bytes() -> usize {
+    FILL.load(Ordering::Relaxed)
+}
+
+/// Bytes that make a thread's open group one to be sealed.
+#[inline(always)]
+pub fn seal_bytes() -> usize {
+    (fill_bytes() >> SEAL_SHARE).min(SEAL_MOST)
+}
+
+/// A thread looks at how large the heap is, of which each may fill its part.
+pub fn look_at_heap() {
+    let part = (zone::used_bytes() >> FILL_SHARE) / backlog::threads();
+    FILL.store(part.clamp(FILL_LEAST, FILL_MOST), Ordering::Relaxed);
+}
+
+/// Bytes of small blocks that a thread may keep on its shelf: its part of the budget, and no more than a few groups hold.
 #[inline(always)]
 pub fn share_bytes() -> usize {
+    budget_share().min(fill_bytes() * FILLS)
+}
+
+/// A thread's part of the budget, in bytes.
+#[inline(always)]
+pub fn budget_share() -> usize {
     SHARE.load(Ordering::Relaxed)
 }
 
@@ -107,33 +147,15 @@ pub fn next_period() {
     set_threads(registry::census().0);
 }
 
-/// Magazines of one class on a shelf.
-#[repr(C)]
-pub struct Stock {
-    /// Stamped, oldest first.
-    pub waiting: lists::Queue,
-    /// Reusable, marked in.
-    pub full: Stack,
-}
-
-impl Stock {
-    /// None.
-    pub const EMPTY: Stock = Stock { waiting: lists::Queue::new(), full: Stack::new() };
-
-    /// How many.
-    #[inline(always)]
-    pub fn magazines(&self) -> usize {
-        self.waiting.len() + self.full.len()
-    }
-}
-
 /// What lies on a shelf.
 #[repr(C)]
 pub struct Contents {
-    /// Bytes of all blocks.
-    pub held: usize,
-    /// Per class.
-    pub stocks: [Stock; CLASSES],
+    /// Bytes of the blocks in full magazines.
+    full_bytes: usize,
+    /// Sealed groups.
+    pub waiting: group::Queue,
+    /// Magazines whose blocks may be handed out, marked in, by class.
+    full: [Stack; CLASSES],
     /// Large blocks; not among the bytes above: those that may be handed out, ...
     pub ready: Ready,
     /// ... and closed batches of them that wait.
@@ -219,8 +241,11 @@ impl Shelf {
 
     /// Bytes of small blocks on it; a stale figure for statistics.
     pub fn held(&self) -> usize {
-        // SAFETY: one aligned word of type-stable memory; the owner may be writing it.
-        unsafe { (&raw const (*self.contents.get()).held).read_volatile() }
+        // SAFETY: aligned words of type-stable memory; the owner may be writing them.
+        unsafe {
+            let full = (&raw const (*self.contents.get()).full_bytes).read_volatile();
+            full.wrapping_add((&raw const (*self.contents.get()).waiting.bytes).read_volatile())
+        }
     }
 }
 
@@ -250,31 +275,49 @@ impl Drop for Open<'_> {
 }
 
 impl Contents {
-    /// The magazines of `class`.
+    /// Bytes of all small blocks on it.
     #[inline(always)]
-    pub fn stock(&mut self, class: Class) -> &mut Stock {
-        &mut self.stocks[class.index()]
+    pub fn held(&self) -> usize {
+        self.full_bytes + self.waiting.bytes
     }
 
-    /// A magazine of `class`, the oldest that waits first.
-    fn take(&mut self, class: Class) -> Option<Taken> {
-        let stock = self.stock(class);
-        let (blocks, taken) = match stock.waiting.pop() {
-            Some(waiting) => (waiting.len(), Taken::Waiting(waiting)),
-            None => {
-                let full = stock.full.pop()?;
-                (full.len(), Taken::Full(full))
-            }
-        };
-        self.held -= blocks * class.size();
-        Some(taken)
+    /// The full magazines of `class`.
+    #[inline(always)]
+    pub fn full(&self, class: Class) -> &Stack {
+        &self.full[class.index()]
     }
-}
 
-/// What a taker takes.
-enum Taken {
-    Waiting(Stamped<Magazine>),
-    Full(Magazine),
+    /// Takes a full magazine of `class`.
+    #[inline(always)]
+    pub fn pop_full(&mut self, class: Class) -> Option<Magazine> {
+        let magazine = self.full[class.index()].pop()?;
+        // Wrapping: as in `group::Queue::pop`.
+        self.full_bytes = self.full_bytes.wrapping_sub(magazine.bytes());
+        Some(magazine)
+    }
+
+    /// Adds a magazine whose blocks may be handed out, marked in. One with few blocks may be poured into the one on top;
+    /// then it comes back, empty.
+    #[inline]
+    pub fn push_full(&mut self, magazine: Magazine) -> Option<Magazine> {
+        self.full_bytes += magazine.bytes();
+        group::stack(&mut self.full[magazine.class().index()], magazine)
+    }
+
+    /// As [`push_full`](Self::push_full), as it is.
+    #[inline]
+    pub fn push_full_whole(&mut self, magazine: Magazine) {
+        self.full_bytes += magazine.bytes();
+        self.full[magazine.class().index()].push(magazine);
+    }
+
+    /// In the child of a fork: lists that a thread which is gone may have been changing are forgotten.
+    pub fn forget(&mut self) {
+        self.full_bytes = 0;
+        self.waiting = group::Queue::EMPTY;
+        self.full = [const { Stack::new() }; CLASSES];
+        self.large = Queue::EMPTY;
+    }
 }
 
 /// Whose shelves are to be cleared.
@@ -303,16 +346,10 @@ pub fn clear_others(own: *const ThreadCache, whose: Whose, work: &mut Work) {
         }
         // SAFETY: type-stable. Only the shelf and the page cache are borrowed, and the turns are two single words
         // that the owner may be writing.
-        let (shelf, pages, quarter, turns) = unsafe {
+        let (shelf, pages, turns) = unsafe {
             let loaded = (&raw const (*cache).loaded).read_volatile();
-            let pages = &(*cache).pages;
-            let quarter = Quarter::of((&raw const (*cache).number).read());
-            (
-                &(*cache).shelf,
-                pages,
-                quarter,
-                loaded.wrapping_add((&raw const (*cache).retired).read_volatile()),
-            )
+            let retired = (&raw const (*cache).retired).read_volatile();
+            (&(*cache).shelf, &(*cache).pages, loaded.wrapping_add(retired))
         };
         let (large, reused) = shelf.held_large();
         let turns = turns.wrapping_add(reused);
@@ -326,7 +363,7 @@ pub fn clear_others(own: *const ThreadCache, whose: Whose, work: &mut Work) {
             continue;
         }
         if shelf.held() + large != 0 {
-            clear(shelf, quarter, work);
+            clear(shelf, work);
         }
         pages.take_all();
         if whose == Whose::Aged && turns != 0 {
@@ -336,11 +373,11 @@ pub fn clear_others(own: *const ThreadCache, whose: Whose, work: &mut Work) {
     }
 }
 
-/// One by one: the stocks of all classes would need 2.5 KiB of the caller's stack. Whoever opens it meanwhile is not idle any
-/// more.
+/// Gives what is on it to the slabs if it may be handed out, else to the queues for all threads. It is open for one
+/// operation at a time, so its owner is not kept out for long.
 #[inline(never)]
 #[unsafe(link_section = ".text_rare")]
-fn clear(shelf: &Shelf, quarter: Quarter, work: &mut Work) {
+fn clear(shelf: &Shelf, work: &mut Work) {
     let large = {
         let Some(mut open) = shelf.open_by(BY_TAKER) else { return };
         open.ready.empty();
@@ -348,27 +385,22 @@ fn clear(shelf: &Shelf, quarter: Quarter, work: &mut Work) {
     };
     large_batch::put_all(large);
     large_batch::reclaim(work);
+    while work.goes_on()
+        && let Some((group, bytes)) = shelf.open_by(BY_TAKER).and_then(|mut open| open.waiting.pop())
+    {
+        if waiting::elapsed(&group) {
+            depot::flush_group(group, bytes, work);
+        } else {
+            work.did(0);
+            group::share(group, bytes);
+        }
+    }
     for class in Class::all() {
-        let found = shelf.open_by(BY_TAKER).map_or(0, |mut open| open.stock(class).magazines());
-        for _ in 0..found {
-            if !work.goes_on() {
-                return;
-            }
-            match shelf.open_by(BY_TAKER).and_then(|mut open| open.take(class)) {
-                Some(Taken::Waiting(magazine)) if waiting::elapsed(&magazine) => {
-                    work.did(magazine.len());
-                    depot::flush_waiting(class, magazine);
-                }
-                Some(Taken::Waiting(magazine)) => {
-                    work.did(0);
-                    depot::of(class).put_waiting(class, quarter, magazine);
-                }
-                Some(Taken::Full(magazine)) => {
-                    work.did(magazine.len());
-                    depot::flush(class, magazine);
-                }
-                None => break,
-            }
+        while work.goes_on()
+            && let Some(magazine) = shelf.open_by(BY_TAKER).and_then(|mut open| open.pop_full(class))
+        {
+            work.did(magazine.len());
+            depot::flush(magazine);
         }
     }
 }

@@ -33,7 +33,7 @@
 use crate::class::backlog::{self, DOMAIN};
 use crate::class::size_class::Class;
 use crate::class::work::Work;
-use crate::class::{depot, empties, large_batch, pool};
+use crate::class::{depot, empties, group, large_batch, pool};
 use crate::constants::PAGE;
 use crate::os::clock;
 use crate::page::{back_off, reserve, zone};
@@ -70,7 +70,7 @@ pub fn count() -> usize {
         .sum();
     let caches = caches + vacant::bytes();
     let slabs: usize = Class::all().map(|class| pool::of(class).kept_bytes()).sum();
-    let waiting = large_batch::waiting_bytes();
+    let waiting = large_batch::waiting_bytes() + group::shared_bytes();
     zone::dirty_bytes() + caches + slabs + depot::all_bytes() + waiting + empties::bytes()
 }
 
@@ -201,6 +201,7 @@ impl Scan<'_> {
 
     #[inline(never)]
     fn depots(&mut self) {
+        group::distribute_shared(&mut Work::asked_for());
         depot::drain_all(&mut Work::asked_for());
         self.empty_slabs();
     }

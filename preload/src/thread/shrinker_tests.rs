@@ -86,7 +86,7 @@ fn depots_shelves_and_what_waits_go_but_not_past_a_section() {
     }
     let cache = entry::current().unwrap();
     cache.retire_partial();
-    let waiting = || cache.shelf.held() + depot::of(class).census().1;
+    let waiting = || cache.shelf.held() + group::shared_bytes();
     assert!(waiting() >= 40 * SIZE);
     // Everything a scan can do, twice: the section has begun before the frees.
     for _ in 0..2 {
@@ -121,7 +121,7 @@ fn other_threads_shelves_go_and_their_magazines_are_asked_for() {
         let had = cache.alloc.slot(class).len() + cache.defer.slot(class).len();
         cache.slow_path();
         let has = cache.alloc.slot(class).len() + cache.defer.slot(class).len();
-        let turns = cache.class(class).turns;
+        let turns = cache.class(class).quota;
         tell.send((
             had,
             vec![has, usize::from(turns), cache.asked.load(core::sync::atomic::Ordering::Relaxed) as usize],
@@ -217,7 +217,7 @@ fn after_a_scan_refills_are_small_until_it_is_quiet() {
     unsafe { (block as *mut u8).write_bytes(1, 1 << 20) };
     entry::free_block(block, "free", When::Now);
     scan(PAGE, Reason::Psi);
-    assert_eq!(entry::current().unwrap().class(class).turns, 0, "magazines start small");
+    assert_eq!(entry::current().unwrap().class(class).quota, 0, "magazines start small");
     let (all, suppressed, most) = refills(5000);
     assert!(all == suppressed && all as usize >= 5000 / (AFTER_SCAN / SIZE + 4), "{suppressed} of {all}");
     assert_eq!(crate::thread::shelf::share_bytes(), crate::thread::shelf::SHARE_LEAST);

@@ -4,9 +4,9 @@
 
 use crate::class::backlog::{self, DOMAIN};
 use crate::class::large_batch::Freed;
-use crate::class::magazine::{KINDS, capacity};
+use crate::class::magazine::{KINDS, array_len};
 use crate::class::size_class::{CLASSES, Class};
-use crate::class::{depot, large_pages, pool, verdict, work};
+use crate::class::{depot, group, large_pages, pool, verdict, work};
 use crate::page::{back_off, meta, zone};
 use crate::thread::scan_log::{self, REASONS};
 use crate::thread::{mode, registry, shrinker};
@@ -208,17 +208,18 @@ fn small() -> (usize, usize, u64, u64) {
         away += pool::of(class).census().away * class.size();
         resting += depot::of(class).census().1;
     }
+    resting += group::shared_bytes();
     for cache in registry::all() {
         // SAFETY: type-stable. The owner may be writing: the figures are read with volatile loads
         // of single words and are allowed to be stale.
         unsafe {
             loaded += (&raw const (*cache).loaded).read_volatile();
             retired += (&raw const (*cache).retired).read_volatile();
-            resting += (*cache).shelf.held();
+            resting += (*cache).shelf.held() + (&raw const (*cache).open_bytes).read_volatile();
             for index in 0..CLASSES {
                 let class = Class::new(index);
                 // The bound is for a slot that changes under our eyes.
-                let most = capacity(KINDS - 1, class);
+                let most = array_len(KINDS - 1);
                 resting += (*cache).alloc.peek(class).len().min(most) * class.size();
                 resting += (*cache).defer.peek(class).len().min(most) * class.size();
                 if let Some(warm) = (&raw const (*cache).classes[index].warm).read_volatile() {

@@ -115,10 +115,11 @@ impl Slot {
         (!self.is_empty()).then(|| unsafe { self.top.sub(1).read() })
     }
 
-    /// Puts `magazine`, with `len` blocks of `class`, in.
+    /// Puts `magazine`, with `len` blocks of `class`, in. free is to find it full at `most`, or at its array's end.
     #[inline(always)]
-    pub fn install(&mut self, magazine: Magazine, class: Class, len: usize) {
-        let capacity = magazine.capacity(class);
+    pub fn install(&mut self, mut magazine: Magazine, class: Class, len: usize, most: usize) {
+        magazine.set_class(class);
+        let capacity = magazine.capacity().min(most.max(len));
         let low = magazine.into_low();
         self.low = low;
         self.top = low.wrapping_add(len);
@@ -141,11 +142,11 @@ impl Slot {
 
     /// As [`remove`](Self::remove), for the slot of a thread that is gone and may have left it
     /// half changed: then nothing.
-    pub fn remove_if_whole(&mut self, class: Class) -> Option<Magazine> {
+    pub fn remove_if_whole(&mut self) -> Option<Magazine> {
         let magazine = self.magazine()?;
         let is_whole = self.low <= self.top
             && self.top <= self.high
-            && self.high == self.low.wrapping_add(magazine.capacity(class));
+            && self.high <= self.low.wrapping_add(magazine.capacity());
         let removed = self.remove();
         removed.filter(|_| is_whole)
     }

@@ -197,14 +197,14 @@ impl ThreadCache {
     /// Bytes of everything in it. Its magazines are to grow from small again.
     fn count_held(&mut self) -> usize {
         let (large, _) = self.shelf.held_large();
-        let mut bytes = self.shelf.held() + large + self.pages.len() * PAGE;
+        let mut bytes = self.shelf.held() + self.open_bytes + large + self.pages.len() * PAGE;
         for kind in 0..KINDS {
             bytes += self.spares[kind].len() * kind_bytes(kind);
         }
         for index in 0..CLASSES {
             let class = Class::new(index);
             let state = &mut self.classes[index];
-            state.turns = 0;
+            state.quota = 0;
             let warm = state.warm.as_ref().map_or(0, Magazine::len);
             let blocks = warm + self.alloc.peek(class).len() + self.defer.peek(class).len();
             bytes += blocks * class.size();
@@ -215,6 +215,8 @@ impl ThreadCache {
     /// Marks the blocks that its last owner freed in, as a turn does: one that it freed twice is found, and so
     /// is whoever frees one of them again. Its thread's words name it no more. Blocks that it did not come to hand out
     /// stay marked out, as they are in a thread that lives.
+    #[inline(never)]
+    #[unsafe(link_section = ".text_rare")]
     pub fn mark_in(&mut self) {
         for class in Class::all() {
             let filling = self.defer.slot(class);
@@ -235,6 +237,8 @@ impl ThreadCache {
 
     /// Somebody moves in, or is going to give away what is in it: marks out again what malloc is to pop. What is filling stays
     /// marked in, and its slot says so.
+    #[inline(never)]
+    #[unsafe(link_section = ".text_rare")]
     pub fn mark_out(&mut self) {
         if !mode::frees_defer() {
             for class in Class::all() {
@@ -249,6 +253,7 @@ impl ThreadCache {
 
 /// Marks the blocks in `slot` in, past the first `marked`, which are.
 #[inline(always)]
+#[unsafe(link_section = ".text_rare")]
 fn mark_in(class: Class, slot: &mut Slot, marked: usize) {
     let blocks = blocks_of(slot).get(marked..).unwrap_or_default();
     // SAFETY: the slot holds blocks of slabs of this class, and the caller holds the slot.
@@ -258,6 +263,7 @@ fn mark_in(class: Class, slot: &mut Slot, marked: usize) {
 }
 
 #[inline(always)]
+#[unsafe(link_section = ".text_rare")]
 fn mark_out(class: Class, blocks: &[usize]) {
     if !blocks.is_empty() {
         // SAFETY: the blocks that `mark_in` marked, in a magazine that is the caller's.
@@ -271,7 +277,7 @@ fn drop_offenders(class: Class, slot: &mut Slot) {
     if let Some(mut magazine) = slot.remove() {
         retire::drop_offenders(class, &mut magazine);
         let len = magazine.len();
-        slot.install(magazine, class, len);
+        slot.install(magazine, class, len, usize::MAX);
     }
 }
 

@@ -19,7 +19,7 @@ use std::cell::Cell;
 use std::sync::Barrier;
 use std::time::{Duration, Instant};
 
-const SIZE: usize = 3000;
+const SIZE: usize = 100;
 
 fn class() -> Class {
     Class::of_size(SIZE)
