@@ -20,6 +20,8 @@ use rcu::range_map::{Entry, Node, RangeMap, View};
 use rcu::{Cookie, Demand, Domain, Guard};
 
 const LOOK_UPS: u64 = 200_000;
+/// Changes that there are at least: readers go on until writers that got no processor have made as many.
+const CHANGES: u64 = 1000;
 
 /// Ranges that stay, each at the beginning of its stretch.
 const FIXED: usize = 96;
@@ -130,7 +132,7 @@ impl Fire {
             if look_ups >= 1000 {
                 let before = self.look_ups.fetch_add(look_ups, Relaxed);
                 look_ups = 0;
-                if before >= self.enough {
+                if before >= self.enough && self.changes.load(Relaxed) >= CHANGES {
                     self.stop.store(true, Relaxed);
                 }
             }
@@ -278,20 +280,23 @@ impl Fire {
 }
 
 fn fire(domain: &'static Domain) {
+    // A thread that fails ends the others, or they would go on for ever.
+    struct Last(&'static Fire);
+    impl Drop for Last {
+        fn drop(&mut self) {
+            self.0.stop.store(true, Relaxed);
+        }
+    }
     let fire = Fire::new(domain);
     thread::scope(|scope| {
         for rest in 0..2 {
-            scope.spawn(move || fire.write(rest));
+            scope.spawn(move || {
+                let _last = Last(fire);
+                fire.write(rest);
+            });
         }
         for seed in [3, 5] {
             scope.spawn(move || {
-                // A reader that fails ends the others, or they would go on for ever.
-                struct Last(&'static Fire);
-                impl Drop for Last {
-                    fn drop(&mut self) {
-                        self.0.stop.store(true, Relaxed);
-                    }
-                }
                 let _last = Last(fire);
                 fire.read(seed);
             });
@@ -299,7 +304,7 @@ fn fire(domain: &'static Domain) {
     });
     // SAFETY: one domain.
     let shape = unsafe { fire.map.write(domain) }.check();
-    assert!(shape.ranges >= FIXED && fire.changes.load(Relaxed) > 100, "{shape:?}");
+    assert!(shape.ranges >= FIXED && fire.changes.load(Relaxed) >= CHANGES, "{shape:?}");
     println!(
         "{} look-ups, {} changes, {} ranges at the end",
         fire.look_ups.load(Relaxed),
