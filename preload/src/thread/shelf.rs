@@ -33,7 +33,7 @@ use core::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 /// The part of the heap, as a shift, that the filling magazines of all threads may hold (tune).
 const FILL_SHARE: u32 = 4;
 /// Least bytes that those of one thread may hold (tune), ...
-const FILL_LEAST: usize = 128 << 10;
+const FILL_LEAST: usize = 256 << 10;
 /// ... and most: past that turns cost little already.
 const FILL_MOST: usize = 1 << 20;
 /// The part of that, as a shift, which makes a group (tune): a seal costs as much as some turns.
