@@ -32,9 +32,13 @@ use core::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
 /// The part of the heap, as a shift, that the filling magazines of all threads may hold (tune).
 const FILL_SHARE: u32 = 4;
-/// Least bytes that those of one thread may hold (tune), ...
-const FILL_LEAST: usize = 256 << 10;
-/// ... and most: past that turns cost little already.
+/// However small the heap, those of all threads may hold so many bytes (tune), ...
+const FILL_TOGETHER: usize = 4 << 20;
+/// ... of which a thread gets so many at least (tune), ...
+const FILL_LEAST: usize = 32 << 10;
+/// ... and at most; one class alone then fills an eighth of it, which is 32 KiB.
+const FILL_ENOUGH: usize = 256 << 10;
+/// Most bytes that a thread's may hold in a large heap: past that turns cost little already.
 const FILL_MOST: usize = 1 << 20;
 /// The part of that, as a shift, which makes a group (tune): a seal costs as much as some turns.
 const SEAL_SHARE: u32 = 2;
@@ -58,7 +62,7 @@ static SHARERS: AtomicUsize = AtomicUsize::new(1);
 
 /// Bytes that a thread's filling magazines may hold together ([`ThreadCache::note_turn`]), as of now.
 #[unsafe(link_section = ".data")]
-static FILL: AtomicUsize = AtomicUsize::new(FILL_LEAST);
+static FILL: AtomicUsize = AtomicUsize::new(FILL_ENOUGH);
 
 /// Bytes that a thread's filling magazines may hold together.
 #[inline(always)]
@@ -72,10 +76,13 @@ pub fn seal_bytes() -> usize {
     (fill_bytes() >> SEAL_SHARE).min(SEAL_MOST)
 }
 
-/// A thread looks at how large the heap is, of which each may fill its part.
+/// Sets what each thread's filling magazines may hold: its part of a share of the heap, or of what all threads may hold
+/// however small the heap is.
 pub fn look_at_heap() {
-    let part = (zone::used_bytes() >> FILL_SHARE) / backlog::threads();
-    FILL.store(part.clamp(FILL_LEAST, FILL_MOST), Ordering::Relaxed);
+    let threads = backlog::threads();
+    let least = (FILL_TOGETHER / threads).clamp(FILL_LEAST, FILL_ENOUGH);
+    let part = (zone::used_bytes() >> FILL_SHARE) / threads;
+    FILL.store(part.clamp(least, FILL_MOST), Ordering::Relaxed);
 }
 
 /// Bytes of small blocks that a thread may keep on its shelf: its part of the budget, and no more than a few groups hold.
@@ -108,6 +115,7 @@ static PERIOD: AtomicU32 = AtomicU32::new(1);
 /// There are `live` threads now. Each busy one may keep its part of twice the budget, after a scan the least.
 pub fn set_threads(live: usize) {
     backlog::set_threads(live);
+    look_at_heap();
     let [now, last] = BUSY.each_ref().map(|busy| busy.load(Ordering::Relaxed));
     let busy = now.max(last).min(live).max(1);
     SHARERS.store(if back_off::is_on() { usize::MAX } else { busy }, Ordering::Relaxed);
