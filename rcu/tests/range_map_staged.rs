@@ -230,33 +230,37 @@ fn under_fire_every_answer_is_whole_and_of_the_right_range() {
     let stop = AtomicBool::new(false);
     let all: Vec<&'static Descriptor> = (0..PLACES as u64).map(descriptor).collect();
     let counted = thread::scope(|scope| {
-        for rest in 0..2 {
-            let (stop, all) = (&stop, &all);
-            scope.spawn(move || {
-                let mut word = rest as u64;
-                while !stop.load(Relaxed) {
-                    for (place, &descriptor) in all.iter().enumerate().filter(|(place, _)| place % 2 == rest)
-                    {
-                        // Where it is: the range says so in its words.
-                        word += 5;
-                        let start = (word as usize % PLACES) * 100 + 50 * rest;
-                        let range = start..start + 1 + place % 49;
-                        let mut held = Held::lock(descriptor);
-                        // SAFETY: one domain.
-                        unsafe {
-                            if !held.mapping().range().is_empty() {
-                                map.leave(domain, &mut held).expect("nodes");
-                            }
-                            drop(held);
-                            // Where another one is, it waits for the next round.
-                            if let Ok(held) = map.enter(domain, range, descriptor) {
-                                held.set(start as u64);
+        // Joined one by one below: ThreadSanitizer does not see how a scope waits for its threads.
+        let writers: Vec<_> = (0..2)
+            .map(|rest| {
+                let (stop, all) = (&stop, &all);
+                scope.spawn(move || {
+                    let mut word = rest as u64;
+                    while !stop.load(Relaxed) {
+                        for (place, &descriptor) in
+                            all.iter().enumerate().filter(|(place, _)| place % 2 == rest)
+                        {
+                            // Where it is: the range says so in its words.
+                            word += 5;
+                            let start = (word as usize % PLACES) * 100 + 50 * rest;
+                            let range = start..start + 1 + place % 49;
+                            let mut held = Held::lock(descriptor);
+                            // SAFETY: one domain.
+                            unsafe {
+                                if !held.mapping().range().is_empty() {
+                                    map.leave(domain, &mut held).expect("nodes");
+                                }
+                                drop(held);
+                                // Where another one is, it waits for the next round.
+                                if let Ok(held) = map.enter(domain, range, descriptor) {
+                                    held.set(start as u64);
+                                }
                             }
                         }
                     }
-                }
-            });
-        }
+                })
+            })
+            .collect();
         let readers: Vec<_> = (0..2)
             .map(|locks| {
                 scope.spawn(move || {
@@ -287,6 +291,7 @@ fn under_fire_every_answer_is_whole_and_of_the_right_range() {
         let counted: Vec<(u64, [u64; 3])> =
             readers.into_iter().map(|reader| reader.join().expect("no panic")).collect();
         stop.store(true, Relaxed);
+        writers.into_iter().for_each(|writer| writer.join().expect("no panic"));
         counted
     });
     for (found, stages) in counted {
