@@ -29,7 +29,7 @@ use crate::cookie::in_flight;
 use crate::domain::Domain;
 use crate::misuse::Misuse;
 use crate::sync::{
-    AtomicBool, AtomicI32, AtomicPtr, AtomicU64,
+    self, AtomicBool, AtomicI32, AtomicPtr, AtomicU64,
     Ordering::{AcqRel, Acquire, Relaxed, Release, SeqCst},
     const_unless_loom, fence,
 };
@@ -202,7 +202,7 @@ impl ReaderCell {
     pub(crate) fn raise(&self, period: u64) {
         // Release: the sections that ended happened before, and those of which an expediter knows by the
         // acquire loads in `is_quiet`; pairs with `has_announced`.
-        self.others.announced.fetch_max(period, AcqRel);
+        sync::raise(&self.others.announced, period, AcqRel);
     }
 
     // ---- the owner's slow paths ----

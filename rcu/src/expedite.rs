@@ -19,7 +19,7 @@ use crate::cell::{ReaderCell, TURN, depth, is_cold};
 use crate::cookie::in_flight;
 use crate::domain::Domain;
 use crate::sync::{
-    AtomicU32,
+    self, AtomicU32,
     Ordering::{AcqRel, Acquire, Relaxed, Release},
 };
 
@@ -114,7 +114,7 @@ impl Domain {
         }
         let everywhere = self.settings.barrier.heavy(&self.recorder);
         if everywhere {
-            self.scans.barrier_in.fetch_max(period, Release);
+            sync::raise(&self.scans.barrier_in, period, Release);
         }
         everywhere
     }
