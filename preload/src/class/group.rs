@@ -199,11 +199,6 @@ pub fn take_shared() -> Option<Group> {
     waiting::open(oldest)
 }
 
-/// The cookie of the oldest group in the queue for all threads.
-pub fn oldest_shared() -> Option<Cookie> {
-    SHARED.queue.lock().front().map(Stamped::cookie)
-}
-
 /// Bytes of the blocks in the queue for all threads.
 pub fn shared_bytes() -> usize {
     SHARED.queue.lock().bytes
