@@ -6,8 +6,9 @@
 //! or change `errno` on success; that the crate is `no_std` makes the first of these a fact
 //! of the build. Rust's own tests link `std`, the library never does.
 //!
-//! Functions in `.text_rare` are those hardly any short process runs. The kernel maps the pages of a file 64 KiB at a time
-//! around each fault, so without a place of their own every small program would hold them all.
+//! The kernel maps the pages of a file 64 KiB at a time around each fault. The functions that every process runs as it
+//! starts therefore stand together, in `.text_start`, and those that hardly any short process runs stand in
+//! `.text_rare`: a small program then holds neither the rest of the code nor the rare part.
 #![cfg_attr(not(test), no_std)]
 
 #[cfg(not(all(target_arch = "x86_64", target_os = "linux", target_env = "gnu")))]
@@ -22,5 +23,8 @@ pub mod os;
 mod own_process;
 pub mod page;
 pub mod thread;
+
+// The linker puts `.text_start` where it first hears of it: between the rest and the rare part.
+core::arch::global_asm!(".section .text_start,\"ax\",@progbits");
 
 pub use global::{Guard, RcuMalloc, read};

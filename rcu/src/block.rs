@@ -265,6 +265,8 @@ impl ReaderBlock {
     // ---- who is waited for ----
 
     /// The reader of cell `index` is waited for from now on; `locks`: and is explicit from now on.
+    // In its callers, which a short process runs as it starts.
+    #[inline(always)]
     pub(crate) fn arrive(&self, index: usize, locks: bool) {
         // Before the bit: the count is never too small. A handler may come in anywhere and arrive, too.
         self.count_in(index);

@@ -27,6 +27,7 @@ static CONSTRUCTOR: extern "C" fn() = constructor;
 static DESTRUCTOR: extern "C" fn() = destructor;
 
 /// When the library is loaded.
+#[unsafe(link_section = ".text_start")]
 pub extern "C" fn constructor() {
     if start::process() {
         entry::current();
@@ -36,6 +37,7 @@ pub extern "C" fn constructor() {
 }
 
 /// When the process exits.
+#[unsafe(link_section = ".text_start")]
 pub extern "C" fn destructor() {
     if start::is_started() {
         exit::verify_own();

@@ -235,6 +235,7 @@ impl Ledger {
     /// Enters the balance in the account.
     #[cold]
     #[inline(never)]
+    #[unsafe(link_section = ".text_start")]
     pub fn post(&mut self) {
         ACCOUNT.deferred.fetch_add(core::mem::take(&mut self.balance), Relaxed);
     }

@@ -32,6 +32,7 @@ pub fn secure() -> bool {
 
 /// Copies the value of `name` to `out` and returns its length. None if it is not set, does
 /// not fit, or must not be obeyed ([`secure`]).
+#[unsafe(link_section = ".text_start")]
 pub fn get(name: &[u8], out: &mut [u8]) -> Option<usize> {
     if secure() {
         return None;

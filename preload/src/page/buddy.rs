@@ -137,6 +137,7 @@ impl Buddy {
         if for_runs { Cut::Runs } else { Cut::Blocks }
     }
 
+    #[unsafe(link_section = ".text_start")]
     fn insert(&mut self, unit: usize, node: usize, order: u32) {
         let (cut, o) = (self.cut(unit, order) as usize, order as usize);
         let it = self.unit(unit);
@@ -148,6 +149,7 @@ impl Buddy {
         self.free += 1 << order;
     }
 
+    #[unsafe(link_section = ".text_start")]
     fn remove(&mut self, unit: usize, node: usize, order: u32) {
         let (cut, o) = (self.cut(unit, order) as usize, order as usize);
         let it = self.unit(unit);
@@ -161,6 +163,7 @@ impl Buddy {
     }
 
     /// Takes the best block of this order for `cut` and `quarter`, dirt as it is.
+    #[unsafe(link_section = ".text_start")]
     fn take(&mut self, order: u32, cut: Cut, quarter: Option<Quarter>) -> Option<usize> {
         let (unit, fit) = self
             .choose(order..MAX_ORDER, cut, quarter)
@@ -231,6 +234,7 @@ impl Buddy {
     }
 
     /// Gives back any range, as the fewest blocks.
+    #[unsafe(link_section = ".text_start")]
     fn put_range(&mut self, mut page: usize, mut pages: usize) {
         while pages > 0 {
             let order = page.trailing_zeros().min(pages.ilog2()).min(MAX_ORDER);
@@ -308,6 +312,7 @@ impl Buddy {
     }
 
     /// Pages are given out: the dirt is theirs. Returns how many were dirty.
+    #[unsafe(link_section = ".text_start")]
     fn used(&mut self, page: usize, pages: usize) -> usize {
         let dirty = self.take_dirt(page, pages);
         self.idle.fell_to(self.dirty);

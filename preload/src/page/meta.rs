@@ -69,6 +69,7 @@ pub struct MetaStats {
 
 impl Shop {
     /// Cuts `len` zero bytes, a multiple of 64.
+    #[unsafe(link_section = ".text_start")]
     fn cut(&mut self, len: usize) -> Option<NonNull<u8>> {
         const LEAST: usize = 1 << META_ORDER;
         let room = PAGE * LEAST - size_of::<Run>();
@@ -105,6 +106,7 @@ impl Shop {
     }
 
     /// A run from the zone, with its descriptor in place.
+    #[unsafe(link_section = ".text_start")]
     fn run(&mut self, pages: usize) -> Option<(usize, bool)> {
         let (page, contents) = zone::alloc_run(pages, PAGE, zone::Place::Tight)?;
         let base = page.addr();

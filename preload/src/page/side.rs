@@ -41,6 +41,7 @@ impl Side {
     }
 
     /// Makes its first `bytes` bytes usable, and some more if that is to be had.
+    #[unsafe(link_section = ".text_start")]
     pub(super) fn ensure(&mut self, bytes: usize) -> bool {
         if bytes <= self.mapped {
             return true;

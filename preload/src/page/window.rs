@@ -293,6 +293,7 @@ impl Window {
 
     /// Maps [begin, wish) or, if that is not to be had, [begin, want) or what is left of the first unit, and what describes
     /// it. Where the new ground ends.
+    #[unsafe(link_section = ".text_start")]
     fn map_ground(&mut self, begin: usize, want: usize, wish: usize) -> Result<usize, Placed> {
         let mut placed = Placed::Refused;
         let unit_end = (begin + 1).next_multiple_of(UNIT);

@@ -164,6 +164,7 @@ impl State {
 
     /// Makes ground up to window page `end`, at the frontier or in hole number `hole`, and learns what came of
     /// it. False: no memory.
+    #[unsafe(link_section = ".text_start")]
     fn grow(&mut self, zone: &Zone, hole: Option<usize>, end: usize) -> bool {
         self.grow_calls += 1;
         let grown = end.checked_mul(PAGE).map_or(Grown::Refused, |want| match hole {
@@ -229,6 +230,7 @@ impl State {
         }
     }
 
+    #[unsafe(link_section = ".text_start")]
     fn alloc_run(&mut self, zone: &Zone, want: Want) -> Option<(Page, Holds)> {
         let Want { pages, place, quarter, .. } = want;
         let align = (want.align >> PAGE_SHIFT).max(1);
@@ -263,6 +265,7 @@ impl State {
 
     /// How far new ground that begins at page `begin` must reach for the run to fit in it and what is free before
     /// it.
+    #[unsafe(link_section = ".text_start")]
     fn reach(&mut self, begin: usize, pages: usize, align: usize) -> Option<usize> {
         let order = pages.max(align).next_power_of_two().trailing_zeros();
         if order <= MAX_ORDER {
@@ -328,6 +331,7 @@ impl Zone {
     }
 
     /// The state, open; None if no window is to be had now.
+    #[unsafe(link_section = ".text_start")]
     fn state(&self) -> Option<Guard<'_, State>> {
         let mut state = self.state.lock();
         state.open(self, WINDOW).then_some(state)
@@ -343,6 +347,7 @@ impl Zone {
         page
     }
 
+    #[unsafe(link_section = ".text_start")]
     pub(super) fn alloc_run(&self, pages: usize, align: usize, place: Place) -> Option<(Page, Holds)> {
         // SAFETY: no run is given back.
         unsafe { self.exchange(core::iter::empty(), Some(Want { pages, align, place, quarter: None })) }
@@ -602,6 +607,7 @@ pub unsafe fn free_pages(page: Page, order: u32) {
 }
 
 /// Takes any number of pages, contiguous, aligned to a power of two bytes, and says what they hold. Past 1024 pages they begin on a unit (4 MiB).
+#[unsafe(link_section = ".text_start")]
 pub fn alloc_run(pages: usize, align_bytes: usize, place: Place) -> Option<(Page, Holds)> {
     ZONE.alloc_run(pages, align_bytes, place)
 }

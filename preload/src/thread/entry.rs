@@ -74,6 +74,7 @@ fn without_cache() -> Quiet {
 /// A thread's first call.
 #[cold]
 #[inline(never)]
+#[unsafe(link_section = ".text_start")]
 fn begin() -> Option<&'static mut ThreadCache> {
     let quiet = without_cache();
     if !start::process() {

@@ -85,6 +85,7 @@ pub fn parse(text: &[u8]) -> Option<Sources> {
 }
 
 /// Sets what the environment asks for; as the process starts.
+#[unsafe(link_section = ".text_start")]
 pub fn configure(sources: Option<Sources>, limit: Option<Size>, verbose: bool) {
     if let Some(Sources { bits, signal }) = sources {
         SOURCES.store(bits, Relaxed);

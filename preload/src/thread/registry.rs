@@ -124,6 +124,7 @@ fn locked(_quiet: &Quiet) -> Guard<'_, Inner> {
 /// A cache with a registered, online reader, for the calling thread or one it is about to
 /// create. `None`: memory is out.
 #[cold]
+#[unsafe(link_section = ".text_start")]
 pub fn acquire(quiet: &Quiet) -> Option<&'static mut ThreadCache> {
     take_over(quiet);
     scavenge_if_crowded(quiet);
@@ -210,6 +211,7 @@ fn unused_or_new(registry: &mut Inner) -> Option<*mut ThreadCache> {
 }
 
 /// Makes `cache` the calling thread's.
+#[unsafe(link_section = ".text_start")]
 pub fn adopt(cache: &mut ThreadCache, quiet: &Quiet) {
     // SAFETY: registered with the cache, which is the calling thread's from here on.
     unsafe { Reader::borrow_cell(cache.cell()) }.set_tid(tid::tid() as u32);
@@ -324,6 +326,7 @@ pub fn take_over_one() -> bool {
 }
 
 #[inline(never)]
+#[unsafe(link_section = ".text_start")]
 fn take_over(quiet: &Quiet) -> bool {
     let Some(cache) = take_orphan(quiet) else { return false };
     exit::abandon(cache);

@@ -113,6 +113,7 @@ static BUSY: [AtomicUsize; 2] = [const { AtomicUsize::new(0) }; 2];
 static PERIOD: AtomicU32 = AtomicU32::new(1);
 
 /// There are `live` threads now. Each busy one may keep its part of twice the budget, after a scan the least.
+#[unsafe(link_section = ".text_start")]
 pub fn set_threads(live: usize) {
     backlog::set_threads(live);
     look_at_heap();

@@ -27,6 +27,7 @@ static STARTING: Lock<()> = Lock::new(());
 const VALUE_BYTES: usize = 64;
 
 /// Starts the heap if it has not been started. False: no memory to start with.
+#[unsafe(link_section = ".text_start")]
 pub fn process() -> bool {
     // Acquire pairs with the release below: whoever sees it started sees it configured.
     if STARTED.load(Ordering::Acquire) {
@@ -54,6 +55,7 @@ pub fn is_started() -> bool {
 }
 
 /// The second half of a thread's first call: its tables are set and the heap works.
+#[unsafe(link_section = ".text_start")]
 pub fn thread(cache: &mut ThreadCache) {
     if mode::defer() == Defer::Strict || registry::census().0 > 1 {
         mode::go_concurrent();
