@@ -206,7 +206,7 @@ fn secure_mode() {
     }
     let dir = build::scratch("secure");
     // Where somebody else may read it and leave figures.
-    let library = dir.join("librcumalloc.so");
+    let library = dir.join("librcumalloc.so.1");
     std::fs::copy(build::library(), &library).expect("the library can be copied");
     let figures = std::env::temp_dir().join(format!("rcumalloc-secure-{}", std::process::id()));
     let flags = [library.display().to_string(), format!("-Wl,-rpath,{}", dir.display())];

@@ -4,7 +4,7 @@
 //! malloc is called before it, nothing is missing. The destructor looks for double frees that no turn has
 //! found and writes the figures if `RCUMALLOC_STATS` asks for them; the heap goes on working.
 
-#[cfg(feature = "preload")]
+#[cfg(feature = "override")]
 use crate::abi::operators;
 use crate::abi::report;
 use crate::os::line::{Line, Number};
@@ -16,12 +16,12 @@ const PATH_BYTES: usize = 256;
 /// Longest name it makes, with numbers and the zero byte at its end.
 const NAME_BYTES: usize = 512;
 
-#[cfg(feature = "preload")]
+#[cfg(feature = "override")]
 #[used]
 #[unsafe(link_section = ".init_array")]
 static CONSTRUCTOR: extern "C" fn() = constructor;
 
-#[cfg(feature = "preload")]
+#[cfg(feature = "override")]
 #[used]
 #[unsafe(link_section = ".fini_array")]
 static DESTRUCTOR: extern "C" fn() = destructor;
@@ -32,7 +32,7 @@ pub extern "C" fn constructor() {
     if start::process() {
         entry::current();
     }
-    #[cfg(feature = "preload")]
+    #[cfg(feature = "override")]
     operators::start();
 }
 

@@ -23,7 +23,7 @@ static REAL: OnceNonZeroUsize = OnceNonZeroUsize::new();
 ///
 /// # Safety
 /// As libc's.
-#[cfg_attr(feature = "preload", unsafe(no_mangle))]
+#[cfg_attr(feature = "override", unsafe(no_mangle))]
 pub unsafe extern "C" fn __register_atfork(
     prepare: Handler,
     parent: Handler,

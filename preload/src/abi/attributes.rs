@@ -37,7 +37,7 @@ fn access(protection: c_int) -> Option<Attribute> {
 ///
 /// # Safety
 /// As libc's.
-#[cfg_attr(feature = "preload", unsafe(no_mangle))]
+#[cfg_attr(feature = "override", unsafe(no_mangle))]
 pub unsafe extern "C" fn mprotect(addr: *mut c_void, len: usize, protection: c_int) -> c_int {
     note(addr, len, access(protection));
     // SAFETY: the caller's promise.
@@ -48,7 +48,7 @@ pub unsafe extern "C" fn mprotect(addr: *mut c_void, len: usize, protection: c_i
 ///
 /// # Safety
 /// As libc's.
-#[cfg_attr(feature = "preload", unsafe(no_mangle))]
+#[cfg_attr(feature = "override", unsafe(no_mangle))]
 pub unsafe extern "C" fn pkey_mprotect(
     addr: *mut c_void,
     len: usize,
@@ -70,7 +70,7 @@ pub unsafe extern "C" fn pkey_mprotect(
 ///
 /// # Safety
 /// As libc's.
-#[cfg_attr(feature = "preload", unsafe(no_mangle))]
+#[cfg_attr(feature = "override", unsafe(no_mangle))]
 pub unsafe extern "C" fn madvise(addr: *mut c_void, len: usize, advice: c_int) -> c_int {
     note(addr, len, Attribute::of_advice(advice));
     // SAFETY: the caller's promise.
@@ -81,7 +81,7 @@ pub unsafe extern "C" fn madvise(addr: *mut c_void, len: usize, advice: c_int) -
 ///
 /// # Safety
 /// As libc's.
-#[cfg_attr(feature = "preload", unsafe(no_mangle))]
+#[cfg_attr(feature = "override", unsafe(no_mangle))]
 pub unsafe extern "C" fn posix_madvise(addr: *mut c_void, len: usize, advice: c_int) -> c_int {
     if advice == libc::POSIX_MADV_DONTNEED {
         return 0;
@@ -98,7 +98,7 @@ pub unsafe extern "C" fn posix_madvise(addr: *mut c_void, len: usize, advice: c_
 ///
 /// # Safety
 /// As libc's.
-#[cfg_attr(feature = "preload", unsafe(no_mangle))]
+#[cfg_attr(feature = "override", unsafe(no_mangle))]
 pub unsafe extern "C" fn mlock(addr: *const c_void, len: usize) -> c_int {
     note(addr.cast_mut(), len, Some(Attribute::Lock));
     // SAFETY: the caller's promise.
@@ -109,7 +109,7 @@ pub unsafe extern "C" fn mlock(addr: *const c_void, len: usize) -> c_int {
 ///
 /// # Safety
 /// As libc's.
-#[cfg_attr(feature = "preload", unsafe(no_mangle))]
+#[cfg_attr(feature = "override", unsafe(no_mangle))]
 pub unsafe extern "C" fn mlock2(addr: *const c_void, len: usize, flags: c_uint) -> c_int {
     note(addr.cast_mut(), len, Some(Attribute::Lock));
     // SAFETY: the caller's promise.
@@ -120,7 +120,7 @@ pub unsafe extern "C" fn mlock2(addr: *const c_void, len: usize, flags: c_uint) 
 ///
 /// # Safety
 /// As libnuma's.
-#[cfg_attr(feature = "preload", unsafe(no_mangle))]
+#[cfg_attr(feature = "override", unsafe(no_mangle))]
 pub unsafe extern "C" fn mbind(
     addr: *mut c_void,
     len: c_ulong,

@@ -76,7 +76,7 @@ macro_rules! with_real {
 /// # Safety
 /// As libc's.
 #[unsafe(naked)]
-#[cfg_attr(feature = "preload", unsafe(no_mangle))]
+#[cfg_attr(feature = "override", unsafe(no_mangle))]
 pub unsafe extern "C" fn dlopen(path: *const c_char, flags: c_int) -> *mut c_void {
     naked_asm!(
         with_real!("and esi, ~{deepbind}"),
@@ -91,7 +91,7 @@ pub unsafe extern "C" fn dlopen(path: *const c_char, flags: c_int) -> *mut c_voi
 /// # Safety
 /// As libc's.
 #[unsafe(naked)]
-#[cfg_attr(feature = "preload", unsafe(no_mangle))]
+#[cfg_attr(feature = "override", unsafe(no_mangle))]
 pub unsafe extern "C" fn dlmopen(namespace: c_long, path: *const c_char, flags: c_int) -> *mut c_void {
     naked_asm!(
         with_real!("test rdi, rdi", "jne 3f", "and edx, ~{deepbind}", "3:"),

@@ -9,7 +9,7 @@ use core::ffi::{c_int, c_void};
 use core::fmt::{self, Write};
 
 /// `malloc_trim(pad)`: gives back what can be given back now. 1 if something was.
-#[cfg_attr(feature = "preload", unsafe(no_mangle))]
+#[cfg_attr(feature = "override", unsafe(no_mangle))]
 pub extern "C" fn malloc_trim(_pad: usize) -> c_int {
     fork::settle_if_cloned();
     c_int::from(shrinker::scan(usize::MAX, Reason::Trim) != 0)
@@ -17,14 +17,14 @@ pub extern "C" fn malloc_trim(_pad: usize) -> c_int {
 
 /// `mallopt(parameter, value)`: glibc's parameters are hints about a heap that this is not. Known
 /// ones are accepted and change nothing (1), unknown ones are refused (0).
-#[cfg_attr(feature = "preload", unsafe(no_mangle))]
+#[cfg_attr(feature = "override", unsafe(no_mangle))]
 pub extern "C" fn mallopt(parameter: c_int, _value: c_int) -> c_int {
     const MXFAST: c_int = 1;
     c_int::from(parameter == MXFAST || (-8..=-1).contains(&parameter))
 }
 
 /// As [`mallopt`]: glibc's second name.
-#[cfg_attr(feature = "preload", unsafe(no_mangle))]
+#[cfg_attr(feature = "override", unsafe(no_mangle))]
 pub extern "C" fn __libc_mallopt(parameter: c_int, value: c_int) -> c_int {
     mallopt(parameter, value)
 }
@@ -56,7 +56,7 @@ pub struct Mallinfo2 {
 }
 
 /// `mallinfo2()`.
-#[cfg_attr(feature = "preload", unsafe(no_mangle))]
+#[cfg_attr(feature = "override", unsafe(no_mangle))]
 pub extern "C" fn mallinfo2() -> Mallinfo2 {
     let stats = stats::collect();
     let small = |bytes: u64| bytes.saturating_sub(stats.live_large_bytes) as usize;
@@ -78,7 +78,7 @@ pub extern "C" fn mallinfo2() -> Mallinfo2 {
 pub struct Mallinfo([c_int; 10]);
 
 /// `mallinfo()`.
-#[cfg_attr(feature = "preload", unsafe(no_mangle))]
+#[cfg_attr(feature = "override", unsafe(no_mangle))]
 pub extern "C" fn mallinfo() -> Mallinfo {
     let i = mallinfo2();
     let all = [
@@ -89,13 +89,13 @@ pub extern "C" fn mallinfo() -> Mallinfo {
 }
 
 /// As [`mallinfo`]: glibc's second name.
-#[cfg_attr(feature = "preload", unsafe(no_mangle))]
+#[cfg_attr(feature = "override", unsafe(no_mangle))]
 pub extern "C" fn __libc_mallinfo() -> Mallinfo {
     mallinfo()
 }
 
 /// `malloc_stats()`: the figures on stderr.
-#[cfg_attr(feature = "preload", unsafe(no_mangle))]
+#[cfg_attr(feature = "override", unsafe(no_mangle))]
 pub extern "C" fn malloc_stats() {
     report::write(libc::STDERR_FILENO, b"text");
 }
@@ -104,7 +104,7 @@ pub extern "C" fn malloc_stats() {
 ///
 /// # Safety
 /// `stream` is an open stream.
-#[cfg_attr(feature = "preload", unsafe(no_mangle))]
+#[cfg_attr(feature = "override", unsafe(no_mangle))]
 #[inline(never)]
 #[unsafe(link_section = ".text_rare")]
 pub unsafe extern "C" fn malloc_info(options: c_int, stream: *mut libc::FILE) -> c_int {

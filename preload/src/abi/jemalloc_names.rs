@@ -107,7 +107,7 @@ fn clear_growth(addr: usize, old: usize, new: usize, flags: Flags) {
 ///
 /// # Safety
 /// As malloc.
-#[cfg_attr(feature = "preload", unsafe(no_mangle))]
+#[cfg_attr(feature = "override", unsafe(no_mangle))]
 pub unsafe extern "C" fn mallocx(size: usize, flags: c_int) -> *mut c_void {
     let flags = Flags(flags);
     real_size(size, flags).map_or(null_mut(), |real| alloc(size, real, flags).cast())
@@ -118,7 +118,7 @@ pub unsafe extern "C" fn mallocx(size: usize, flags: c_int) -> *mut c_void {
 ///
 /// # Safety
 /// The block is live and the caller's.
-#[cfg_attr(feature = "preload", unsafe(no_mangle))]
+#[cfg_attr(feature = "override", unsafe(no_mangle))]
 pub unsafe extern "C" fn rallocx(block: *mut c_void, size: usize, flags: c_int) -> *mut c_void {
     const CALL: &str = "rallocx";
     let (addr, flags) = (block as usize, Flags(flags));
@@ -144,7 +144,7 @@ pub unsafe extern "C" fn rallocx(block: *mut c_void, size: usize, flags: c_int) 
 ///
 /// # Safety
 /// The block is live and the caller's.
-#[cfg_attr(feature = "preload", unsafe(no_mangle))]
+#[cfg_attr(feature = "override", unsafe(no_mangle))]
 pub unsafe extern "C" fn xallocx(block: *mut c_void, size: usize, extra: usize, flags: c_int) -> usize {
     const CALL: &str = "xallocx";
     let (addr, flags) = (block as usize, Flags(flags));
@@ -167,7 +167,7 @@ pub unsafe extern "C" fn xallocx(block: *mut c_void, size: usize, extra: usize, 
 ///
 /// # Safety
 /// The block is live.
-#[cfg_attr(feature = "preload", unsafe(no_mangle))]
+#[cfg_attr(feature = "override", unsafe(no_mangle))]
 pub unsafe extern "C" fn sallocx(block: *const c_void, _flags: c_int) -> usize {
     entry::usable_size_for(block as usize, "sallocx")
 }
@@ -176,7 +176,7 @@ pub unsafe extern "C" fn sallocx(block: *const c_void, _flags: c_int) -> usize {
 ///
 /// # Safety
 /// As free.
-#[cfg_attr(feature = "preload", unsafe(no_mangle))]
+#[cfg_attr(feature = "override", unsafe(no_mangle))]
 pub unsafe extern "C" fn dallocx(block: *mut c_void, _flags: c_int) {
     // SAFETY: as here.
     unsafe { release(block) }
@@ -199,7 +199,7 @@ unsafe fn release(block: *mut c_void) {
 ///
 /// # Safety
 /// As free.
-#[cfg_attr(feature = "preload", unsafe(no_mangle))]
+#[cfg_attr(feature = "override", unsafe(no_mangle))]
 pub unsafe extern "C" fn sdallocx(block: *mut c_void, size: usize, flags: c_int) {
     let align = Flags(flags).align();
     if !block.is_null() && !verdict::size_may_be(block as usize, size, align) {
@@ -210,7 +210,7 @@ pub unsafe extern "C" fn sdallocx(block: *mut c_void, size: usize, flags: c_int)
 }
 
 /// `nallocx(size, flags)`: the real size of what mallocx would give; 0 if it can give nothing.
-#[cfg_attr(feature = "preload", unsafe(no_mangle))]
+#[cfg_attr(feature = "override", unsafe(no_mangle))]
 pub extern "C" fn nallocx(size: usize, flags: c_int) -> usize {
     real_size(size, Flags(flags)).unwrap_or(0)
 }
@@ -220,14 +220,14 @@ pub extern "C" fn nallocx(size: usize, flags: c_int) -> usize {
 ///
 /// # Safety
 /// None: `block` may be any address.
-#[cfg_attr(feature = "preload", unsafe(no_mangle))]
+#[cfg_attr(feature = "override", unsafe(no_mangle))]
 pub unsafe extern "C" fn malloc_size(block: *const c_void) -> usize {
     size_of_live(block as usize).unwrap_or(0)
 }
 
 /// `malloc_good_size(size)`: the real size of what malloc would give for it, or `size` where it gives
 /// nothing.
-#[cfg_attr(feature = "preload", unsafe(no_mangle))]
+#[cfg_attr(feature = "override", unsafe(no_mangle))]
 pub extern "C" fn malloc_good_size(size: usize) -> usize {
     real_size(size, Flags(0)).unwrap_or(size)
 }

@@ -14,7 +14,7 @@ use core::ptr::null_mut;
 ///
 /// # Safety
 /// C's rules. Any thread, any time but inside a signal handler that interrupted a call of these.
-#[cfg_attr(feature = "preload", unsafe(no_mangle))]
+#[cfg_attr(feature = "override", unsafe(no_mangle))]
 pub unsafe extern "C" fn malloc(size: usize) -> *mut c_void {
     // SAFETY: the words are this thread's tables, always.
     unsafe { table::malloc(size, malloc_slow).cast() }
@@ -24,7 +24,7 @@ pub unsafe extern "C" fn malloc(size: usize) -> *mut c_void {
 ///
 /// # Safety
 /// The block is not used any more, but by readers whose section began before.
-#[cfg_attr(feature = "preload", unsafe(no_mangle))]
+#[cfg_attr(feature = "override", unsafe(no_mangle))]
 pub unsafe extern "C" fn free(block: *mut c_void) {
     // SAFETY: the words are this thread's tables, always.
     unsafe { table::free(block.cast(), free_slow) }
@@ -34,7 +34,7 @@ pub unsafe extern "C" fn free(block: *mut c_void) {
 ///
 /// # Safety
 /// As [`free`].
-#[cfg_attr(feature = "preload", unsafe(no_mangle))]
+#[cfg_attr(feature = "override", unsafe(no_mangle))]
 pub unsafe extern "C" fn cfree(block: *mut c_void) {
     // SAFETY: the caller's promise.
     unsafe { free(block) }
@@ -44,7 +44,7 @@ pub unsafe extern "C" fn cfree(block: *mut c_void) {
 ///
 /// # Safety
 /// As [`malloc`].
-#[cfg_attr(feature = "preload", unsafe(no_mangle))]
+#[cfg_attr(feature = "override", unsafe(no_mangle))]
 pub unsafe extern "C" fn calloc(count: usize, size: usize) -> *mut c_void {
     match count.checked_mul(size) {
         Some(bytes) => entry::alloc_zeroed(bytes).cast(),
@@ -57,7 +57,7 @@ pub unsafe extern "C" fn calloc(count: usize, size: usize) -> *mut c_void {
 ///
 /// # Safety
 /// The block is live and the caller's.
-#[cfg_attr(feature = "preload", unsafe(no_mangle))]
+#[cfg_attr(feature = "override", unsafe(no_mangle))]
 pub unsafe extern "C" fn realloc(block: *mut c_void, size: usize) -> *mut c_void {
     entry::resize(block as usize, size).cast()
 }
@@ -66,7 +66,7 @@ pub unsafe extern "C" fn realloc(block: *mut c_void, size: usize) -> *mut c_void
 ///
 /// # Safety
 /// As [`realloc`].
-#[cfg_attr(feature = "preload", unsafe(no_mangle))]
+#[cfg_attr(feature = "override", unsafe(no_mangle))]
 pub unsafe extern "C" fn reallocarray(block: *mut c_void, count: usize, size: usize) -> *mut c_void {
     match count.checked_mul(size) {
         // SAFETY: the caller's promise.
@@ -79,7 +79,7 @@ pub unsafe extern "C" fn reallocarray(block: *mut c_void, count: usize, size: us
 ///
 /// # Safety
 /// As [`malloc`].
-#[cfg_attr(feature = "preload", unsafe(no_mangle))]
+#[cfg_attr(feature = "override", unsafe(no_mangle))]
 pub unsafe extern "C" fn aligned_alloc(align: usize, size: usize) -> *mut c_void {
     if align.is_power_of_two() { aligned(align, size) } else { fail(libc::EINVAL) }
 }
@@ -88,7 +88,7 @@ pub unsafe extern "C" fn aligned_alloc(align: usize, size: usize) -> *mut c_void
 ///
 /// # Safety
 /// As [`malloc`].
-#[cfg_attr(feature = "preload", unsafe(no_mangle))]
+#[cfg_attr(feature = "override", unsafe(no_mangle))]
 pub unsafe extern "C" fn memalign(align: usize, size: usize) -> *mut c_void {
     // SAFETY: as here.
     unsafe { memalign_here(align, size) }
@@ -108,7 +108,7 @@ unsafe fn memalign_here(align: usize, size: usize) -> *mut c_void {
 ///
 /// # Safety
 /// `out` is writable.
-#[cfg_attr(feature = "preload", unsafe(no_mangle))]
+#[cfg_attr(feature = "override", unsafe(no_mangle))]
 pub unsafe extern "C" fn posix_memalign(out: *mut *mut c_void, align: usize, size: usize) -> c_int {
     // SAFETY: as here.
     unsafe { posix_memalign_here(out, align, size) }
@@ -133,7 +133,7 @@ unsafe fn posix_memalign_here(out: *mut *mut c_void, align: usize, size: usize) 
 ///
 /// # Safety
 /// As [`malloc`].
-#[cfg_attr(feature = "preload", unsafe(no_mangle))]
+#[cfg_attr(feature = "override", unsafe(no_mangle))]
 pub unsafe extern "C" fn valloc(size: usize) -> *mut c_void {
     aligned(PAGE, size)
 }
@@ -142,7 +142,7 @@ pub unsafe extern "C" fn valloc(size: usize) -> *mut c_void {
 ///
 /// # Safety
 /// As [`malloc`].
-#[cfg_attr(feature = "preload", unsafe(no_mangle))]
+#[cfg_attr(feature = "override", unsafe(no_mangle))]
 pub unsafe extern "C" fn pvalloc(size: usize) -> *mut c_void {
     match size.checked_next_multiple_of(PAGE) {
         Some(size) => aligned(PAGE, size),
@@ -154,7 +154,7 @@ pub unsafe extern "C" fn pvalloc(size: usize) -> *mut c_void {
 ///
 /// # Safety
 /// The block is live.
-#[cfg_attr(feature = "preload", unsafe(no_mangle))]
+#[cfg_attr(feature = "override", unsafe(no_mangle))]
 pub unsafe extern "C" fn malloc_usable_size(block: *mut c_void) -> usize {
     if block.is_null() { 0 } else { entry::usable_size(block as usize) }
 }
@@ -163,7 +163,7 @@ pub unsafe extern "C" fn malloc_usable_size(block: *mut c_void) -> usize {
 ///
 /// # Safety
 /// As [`free`].
-#[cfg_attr(feature = "preload", unsafe(no_mangle))]
+#[cfg_attr(feature = "override", unsafe(no_mangle))]
 pub unsafe extern "C" fn free_sized(block: *mut c_void, size: usize) {
     if !block.is_null() && !verdict::size_fits(block as usize, size, 1) {
         return verdict::wrong_size("free_sized", block as usize, size, None);
@@ -176,7 +176,7 @@ pub unsafe extern "C" fn free_sized(block: *mut c_void, size: usize) {
 ///
 /// # Safety
 /// As [`free`].
-#[cfg_attr(feature = "preload", unsafe(no_mangle))]
+#[cfg_attr(feature = "override", unsafe(no_mangle))]
 pub unsafe extern "C" fn free_aligned_sized(block: *mut c_void, align: usize, size: usize) {
     let fits = || align.is_power_of_two() && verdict::size_fits(block as usize, size, align);
     if !block.is_null() && !fits() {
@@ -195,7 +195,7 @@ macro_rules! second_names {
         ///
         /// # Safety
         /// As the first name's.
-        #[cfg_attr(feature = "preload", unsafe(no_mangle))]
+        #[cfg_attr(feature = "override", unsafe(no_mangle))]
         pub unsafe extern "C" fn $second($($name: $kind),*) $(-> $gives)? {
             // SAFETY: the caller's promise.
             unsafe { $first($($name),*) }

@@ -1,6 +1,6 @@
 //! What the library exports: names, types and rules of C; no logic.
 //!
-//! Under the feature `preload` (the shared library) the functions carry their C names; without
+//! Under the feature `override` (always in the shared library) the functions carry their C names; without
 //! it they are ordinary functions that Rust's tests and [`crate::RcuMalloc`] call.
 
 pub mod at_exit;
@@ -10,11 +10,11 @@ pub mod dlopen;
 pub mod info;
 pub mod jemalloc_names;
 pub mod libc_names;
-#[cfg(feature = "preload")]
+#[cfg(feature = "override")]
 #[allow(non_snake_case, reason = "C++'s names of its operators")]
 pub mod operators;
 pub mod own;
-#[cfg(all(feature = "preload", not(test)))]
+#[cfg(rcumalloc_shared)]
 mod panic;
 pub mod pthread;
 pub mod report;

@@ -168,9 +168,12 @@ extern "C" fn other(which: usize, caller: usize) -> usize {
 fn ask() {
     let has_runtime = has_runtime();
     let look = |name: &CStr, own: usize| {
-        // SAFETY: a plain call.
-        let found =
-            if has_runtime { unsafe { libc::dlsym(libc::RTLD_DEFAULT, name.as_ptr()) } } else { null_mut() };
+        let found = if has_runtime {
+            // SAFETY: a plain call.
+            unsafe { libc::dlsym(libc::RTLD_DEFAULT, name.as_ptr()) }
+        } else {
+            null_mut()
+        };
         if found.is_null() { own } else { found as usize }
     };
     let fill = |word: &AtomicUsize, name, own| word.store(look(name, own), Relaxed);

@@ -13,25 +13,25 @@ use core::ffi::{CStr, c_char, c_int, c_void};
 use rcu::{Cookie, Demand, ReaderCell};
 
 /// `rcumalloc_read_lock()`.
-#[cfg_attr(feature = "preload", unsafe(no_mangle))]
+#[cfg_attr(feature = "override", unsafe(no_mangle))]
 pub extern "C" fn rcumalloc_read_lock() {
     readers::lock();
 }
 
 /// `rcumalloc_read_unlock()`.
-#[cfg_attr(feature = "preload", unsafe(no_mangle))]
+#[cfg_attr(feature = "override", unsafe(no_mangle))]
 pub extern "C" fn rcumalloc_read_unlock() {
     readers::unlock();
 }
 
 /// `rcumalloc_read_held()`.
-#[cfg_attr(feature = "preload", unsafe(no_mangle))]
+#[cfg_attr(feature = "override", unsafe(no_mangle))]
 pub extern "C" fn rcumalloc_read_held() -> bool {
     readers::is_held()
 }
 
 /// `rcumalloc_reader_self()`.
-#[cfg_attr(feature = "preload", unsafe(no_mangle))]
+#[cfg_attr(feature = "override", unsafe(no_mangle))]
 pub extern "C" fn rcumalloc_reader_self() -> &'static ReaderCell {
     readers::own_cell("rcumalloc_reader_self")
 }
@@ -40,7 +40,7 @@ pub extern "C" fn rcumalloc_reader_self() -> &'static ReaderCell {
 ///
 /// # Safety
 /// `cell` is what [`rcumalloc_reader_self`] gave this thread, which has just incremented its first word.
-#[cfg_attr(feature = "preload", unsafe(no_mangle))]
+#[cfg_attr(feature = "override", unsafe(no_mangle))]
 pub unsafe extern "C" fn rcumalloc_reader_lock_rare(cell: &ReaderCell) {
     if !readers::is_own(cell) {
         verdict::strange_reader("rcumalloc_reader_lock", tid::tid() as u32);
@@ -54,7 +54,7 @@ pub unsafe extern "C" fn rcumalloc_reader_lock_rare(cell: &ReaderCell) {
 /// # Safety
 /// As [`rcumalloc_reader_lock_rare`]; the thread has just decremented the first word and, if that made it 0,
 /// incremented the second: `outermost`.
-#[cfg_attr(feature = "preload", unsafe(no_mangle))]
+#[cfg_attr(feature = "override", unsafe(no_mangle))]
 pub unsafe extern "C" fn rcumalloc_reader_unlock_rare(cell: &ReaderCell, outermost: bool) {
     if !readers::is_own(cell) {
         verdict::strange_reader("rcumalloc_reader_unlock", tid::tid() as u32);
@@ -64,7 +64,7 @@ pub unsafe extern "C" fn rcumalloc_reader_unlock_rare(cell: &ReaderCell, outermo
 }
 
 /// `rcumalloc_quiescent_state()`.
-#[cfg_attr(feature = "preload", unsafe(no_mangle))]
+#[cfg_attr(feature = "override", unsafe(no_mangle))]
 pub extern "C" fn rcumalloc_quiescent_state() {
     if let Some(reader) = readers::existing() {
         reader.quiescent_state();
@@ -72,7 +72,7 @@ pub extern "C" fn rcumalloc_quiescent_state() {
 }
 
 /// `rcumalloc_thread_offline()`.
-#[cfg_attr(feature = "preload", unsafe(no_mangle))]
+#[cfg_attr(feature = "override", unsafe(no_mangle))]
 pub extern "C" fn rcumalloc_thread_offline() {
     if let Some(reader) = readers::own() {
         reader.offline();
@@ -80,7 +80,7 @@ pub extern "C" fn rcumalloc_thread_offline() {
 }
 
 /// `rcumalloc_thread_online()`.
-#[cfg_attr(feature = "preload", unsafe(no_mangle))]
+#[cfg_attr(feature = "override", unsafe(no_mangle))]
 pub extern "C" fn rcumalloc_thread_online() {
     if let Some(reader) = readers::own() {
         reader.online();
@@ -88,7 +88,7 @@ pub extern "C" fn rcumalloc_thread_online() {
 }
 
 /// `rcumalloc_start_poll()`.
-#[cfg_attr(feature = "preload", unsafe(no_mangle))]
+#[cfg_attr(feature = "override", unsafe(no_mangle))]
 pub extern "C" fn rcumalloc_start_poll() -> Cookie {
     // As any first call: periods of a heap that cannot start need nothing of it.
     start::process();
@@ -96,7 +96,7 @@ pub extern "C" fn rcumalloc_start_poll() -> Cookie {
 }
 
 /// `rcumalloc_poll(cookie)`.
-#[cfg_attr(feature = "preload", unsafe(no_mangle))]
+#[cfg_attr(feature = "override", unsafe(no_mangle))]
 pub extern "C" fn rcumalloc_poll(cookie: Cookie) -> bool {
     if DOMAIN.poll(cookie) {
         return true;
@@ -110,31 +110,31 @@ pub extern "C" fn rcumalloc_poll(cookie: Cookie) -> bool {
 }
 
 /// `rcumalloc_cond_synchronize(cookie)`.
-#[cfg_attr(feature = "preload", unsafe(no_mangle))]
+#[cfg_attr(feature = "override", unsafe(no_mangle))]
 pub extern "C" fn rcumalloc_cond_synchronize(cookie: Cookie) {
     readers::cond_synchronize("rcumalloc_cond_synchronize", cookie, false);
 }
 
 /// `rcumalloc_cond_synchronize_expedited(cookie)`.
-#[cfg_attr(feature = "preload", unsafe(no_mangle))]
+#[cfg_attr(feature = "override", unsafe(no_mangle))]
 pub extern "C" fn rcumalloc_cond_synchronize_expedited(cookie: Cookie) {
     readers::cond_synchronize("rcumalloc_cond_synchronize_expedited", cookie, true);
 }
 
 /// `rcumalloc_synchronize()`.
-#[cfg_attr(feature = "preload", unsafe(no_mangle))]
+#[cfg_attr(feature = "override", unsafe(no_mangle))]
 pub extern "C" fn rcumalloc_synchronize() {
     readers::synchronize("rcumalloc_synchronize", false);
 }
 
 /// `rcumalloc_synchronize_expedited()`.
-#[cfg_attr(feature = "preload", unsafe(no_mangle))]
+#[cfg_attr(feature = "override", unsafe(no_mangle))]
 pub extern "C" fn rcumalloc_synchronize_expedited() {
     readers::synchronize("rcumalloc_synchronize_expedited", true);
 }
 
 /// `rcumalloc_barrier()`.
-#[cfg_attr(feature = "preload", unsafe(no_mangle))]
+#[cfg_attr(feature = "override", unsafe(no_mangle))]
 pub extern "C" fn rcumalloc_barrier() {
     reclaim::barrier();
 }
@@ -143,7 +143,7 @@ pub extern "C" fn rcumalloc_barrier() {
 ///
 /// # Safety
 /// As free.
-#[cfg_attr(feature = "preload", unsafe(no_mangle))]
+#[cfg_attr(feature = "override", unsafe(no_mangle))]
 pub unsafe extern "C" fn rcumalloc_free(block: *mut c_void) {
     if !block.is_null() {
         entry::free_block(block as usize, "rcumalloc_free", When::Deferred);
@@ -154,7 +154,7 @@ pub unsafe extern "C" fn rcumalloc_free(block: *mut c_void) {
 ///
 /// # Safety
 /// `blocks` are `count` pointers, each as for free.
-#[cfg_attr(feature = "preload", unsafe(no_mangle))]
+#[cfg_attr(feature = "override", unsafe(no_mangle))]
 pub unsafe extern "C" fn rcumalloc_free_bulk(blocks: *mut *mut c_void, count: usize) {
     for at in 0..count {
         // SAFETY: the caller's promise.
@@ -169,7 +169,7 @@ pub unsafe extern "C" fn rcumalloc_free_bulk(blocks: *mut *mut c_void, count: us
 ///
 /// # Safety
 /// As free, and no reader can see the block.
-#[cfg_attr(feature = "preload", unsafe(no_mangle))]
+#[cfg_attr(feature = "override", unsafe(no_mangle))]
 pub unsafe extern "C" fn rcumalloc_free_now(block: *mut c_void) {
     if !block.is_null() {
         entry::free_block(block as usize, "rcumalloc_free_now", When::Now);
@@ -177,20 +177,20 @@ pub unsafe extern "C" fn rcumalloc_free_now(block: *mut c_void) {
 }
 
 /// `rcumalloc_shrink_count()`.
-#[cfg_attr(feature = "preload", unsafe(no_mangle))]
+#[cfg_attr(feature = "override", unsafe(no_mangle))]
 pub extern "C" fn rcumalloc_shrink_count() -> usize {
     shrinker::count()
 }
 
 /// `rcumalloc_shrink_scan(bytes)`.
-#[cfg_attr(feature = "preload", unsafe(no_mangle))]
+#[cfg_attr(feature = "override", unsafe(no_mangle))]
 pub extern "C" fn rcumalloc_shrink_scan(bytes: usize) -> usize {
     fork::settle_if_cloned();
     shrinker::scan(bytes, Reason::Api)
 }
 
 /// `rcumalloc_pressure(level)`.
-#[cfg_attr(feature = "preload", unsafe(no_mangle))]
+#[cfg_attr(feature = "override", unsafe(no_mangle))]
 pub extern "C" fn rcumalloc_pressure(level: c_int) {
     fork::settle_if_cloned();
     shrinker::pressure(level.max(0) as u32, Reason::Pressure);
@@ -200,7 +200,7 @@ pub extern "C" fn rcumalloc_pressure(level: c_int) {
 ///
 /// # Safety
 /// `out` points at `size` writable bytes.
-#[cfg_attr(feature = "preload", unsafe(no_mangle))]
+#[cfg_attr(feature = "override", unsafe(no_mangle))]
 pub unsafe extern "C" fn rcumalloc_stats(out: *mut Stats, size: usize) -> bool {
     if out.is_null() {
         return false;
@@ -219,7 +219,7 @@ pub unsafe extern "C" fn rcumalloc_stats(out: *mut Stats, size: usize) -> bool {
 ///
 /// # Safety
 /// `format` is a string.
-#[cfg_attr(feature = "preload", unsafe(no_mangle))]
+#[cfg_attr(feature = "override", unsafe(no_mangle))]
 pub unsafe extern "C" fn rcumalloc_stats_write(fd: c_int, format: *const c_char) -> bool {
     if format.is_null() {
         return false;
@@ -247,7 +247,7 @@ pub struct Block {
 ///
 /// # Safety
 /// `out` is null or writable. `address` may be anything.
-#[cfg_attr(feature = "preload", unsafe(no_mangle))]
+#[cfg_attr(feature = "override", unsafe(no_mangle))]
 pub unsafe extern "C" fn rcumalloc_owner(address: *const c_void, out: *mut Block) -> bool {
     let block = match verdict::inspect(address as usize) {
         Address::Small { start, class, at } => Block {
@@ -273,7 +273,7 @@ pub unsafe extern "C" fn rcumalloc_owner(address: *const c_void, out: *mut Block
 }
 
 /// `rcumalloc_version()`.
-#[cfg_attr(feature = "preload", unsafe(no_mangle))]
+#[cfg_attr(feature = "override", unsafe(no_mangle))]
 pub extern "C" fn rcumalloc_version() -> *const c_char {
     concat!(env!("CARGO_PKG_VERSION"), "\0").as_ptr().cast()
 }

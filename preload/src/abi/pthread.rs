@@ -28,7 +28,7 @@ static REAL: OnceNonZeroUsize = OnceNonZeroUsize::new();
 ///
 /// # Safety
 /// As libc's.
-#[cfg_attr(feature = "preload", unsafe(no_mangle))]
+#[cfg_attr(feature = "override", unsafe(no_mangle))]
 pub unsafe extern "C" fn pthread_create(
     thread: *mut libc::pthread_t,
     attributes: *const libc::pthread_attr_t,

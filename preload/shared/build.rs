@@ -1,0 +1,26 @@
+//! What makes of the heap's source librcumalloc.so: libc's names, a panic handler, and the linker's options.
+
+fn main() {
+    println!("cargo::rerun-if-changed=build.rs");
+    println!("cargo::rustc-check-cfg=cfg(feature, values(\"override\", \"inject\"))");
+    // As the Rust crate's feature of this name: the functions carry libc's names.
+    println!("cargo::rustc-cfg=feature=\"override\"");
+    // Nobody else is there: no std, whose panic handler it would be.
+    println!("cargo::rustc-cfg=rcumalloc_shared");
+    for option in [
+        // The name that a program linked with it asks the loader for.
+        "-Wl,-soname,librcumalloc.so.1",
+        // A thread-exit callback must not dangle.
+        "-Wl,-z,nodelete",
+        // Data begins on a page of its own: the loader writes to one page less.
+        "-Wl,-z,separate-loadable-segments",
+        // What they bring is unused, and three weak symbols less to look up in every library at every start.
+        "-nostartfiles",
+        // The debug information of a Rust function names no C types; a debugger that calls malloc in the program
+        // believes it and finds that nothing is returned. What remains are the symbols, as in a distribution's
+        // libraries.
+        "-Wl,--strip-debug",
+    ] {
+        println!("cargo::rustc-cdylib-link-arg={option}");
+    }
+}
