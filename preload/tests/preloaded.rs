@@ -98,24 +98,3 @@ fn a_small_program_stays_small() {
     assert!(first_private <= private + 16 * 4, "the first malloc touches more than 16 pages of ours");
     assert!(ours_all <= all + 256, "{ours_all} KiB resident, {all} without us");
 }
-
-#[test]
-fn only_public_names_are_exported() {
-    let output =
-        Command::new("nm").args(["-D", "--defined-only"]).arg(&built().library).output().expect("nm runs");
-    let text = String::from_utf8_lossy(&output.stdout).into_owned();
-    const LIBC: &str = "malloc free calloc realloc reallocarray aligned_alloc posix_memalign memalign valloc \
-        pvalloc malloc_usable_size cfree free_sized free_aligned_sized malloc_trim mallopt mallinfo mallinfo2 \
-        malloc_info malloc_stats pthread_create __register_atfork __libc_malloc __libc_free __libc_calloc \
-        __libc_realloc __libc_reallocarray __libc_memalign __libc_valloc __libc_pvalloc __libc_mallopt \
-        __libc_mallinfo __posix_memalign mallocx rallocx xallocx sallocx dallocx sdallocx nallocx malloc_size \
-        malloc_good_size dlopen dlmopen mprotect pkey_mprotect madvise posix_madvise mlock mlock2 mbind";
-    for name in text.lines().filter_map(|line| line.split_whitespace().last()) {
-        // C++'s operators.
-        let is_operator = ["_Znw", "_Zna", "_Zdl", "_Zda"].iter().any(|start| name.starts_with(start));
-        let public = name.starts_with("rcumalloc_")
-            || is_operator
-            || LIBC.split_whitespace().any(|known| known == name);
-        assert!(public, "{name} is exported");
-    }
-}

@@ -1,7 +1,8 @@
 //! The library as others get it: built, installed, linked and depended on.
 
 use rcumalloc_tests::{build, command};
-use std::path::PathBuf;
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// The files that `cargo ARGUMENTS` says it has made, in the target directory of the tests.
@@ -32,4 +33,147 @@ fn the_obvious_command_builds_the_library() {
 fn all_features_build() {
     let made = made_by_cargo(&["build", "--all-features"]);
     assert!(made.iter().any(|path| path.ends_with("debug/librcumalloc.so")), "{made:?}");
+}
+
+/// What `tool` says, or the test fails.
+fn said_by(tool: &mut Command) -> String {
+    let output = tool.output().unwrap_or_else(|error| panic!("{tool:?}: {error}; run scripts/setup"));
+    assert!(output.status.success(), "{tool:?}: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+/// The names that the header declares as the library's.
+fn names_of_the_header() -> BTreeSet<String> {
+    let header =
+        std::fs::read_to_string(build::root().join("preload/include/rcumalloc.h")).expect("a header");
+    let declared = header.split("RCUMALLOC_WEAK ").skip(1).filter_map(|text| text.split_once('('));
+    let names = declared.filter_map(|(start, _)| start.rsplit([' ', '*']).next());
+    names.filter(|name| name.starts_with("rcumalloc_")).map(str::to_owned).collect()
+}
+
+/// Those and the names that `names.txt` lists.
+fn listed_names() -> BTreeSet<String> {
+    let list =
+        std::fs::read_to_string(build::root().join("preload/shared/names.txt")).expect("a list of names");
+    let names = list.lines().filter(|line| !line.starts_with('#') && !line.is_empty());
+    names.map(str::to_owned).chain(names_of_the_header()).collect()
+}
+
+#[test]
+fn exactly_the_listed_names_are_exported() {
+    let text = said_by(
+        Command::new("nm").args(["-D", "--defined-only", "--format=just-symbols"]).arg(build::library()),
+    );
+    let exported: BTreeSet<String> = text.lines().map(str::to_owned).collect();
+    let listed = listed_names();
+    assert!(names_of_the_header().len() > 20, "{listed:?}");
+    let more: Vec<_> = exported.difference(&listed).collect();
+    let missing: Vec<_> = listed.difference(&exported).collect();
+    assert!(
+        more.is_empty() && missing.is_empty(),
+        "exported, not listed: {more:?}; not exported: {missing:?}"
+    );
+}
+
+#[test]
+fn the_archive_defines_nothing_of_others() {
+    let archive = build::library().with_extension("a");
+    let text = said_by(Command::new("nm").args(["-gA", "--defined-only"]).arg(archive));
+    let listed = listed_names();
+    // What the compiler's own objects define is weak or hidden, and in every program that rustc links.
+    let own = text.lines().filter(|line| line.contains(":rcumalloc."));
+    let names: Vec<&str> = own.filter_map(|line| line.split_whitespace().last()).collect();
+    assert!(names.len() >= listed.len(), "{names:?}");
+    for name in names {
+        assert!(name.starts_with("rcumalloc_") || listed.contains(name), "{name}");
+    }
+}
+
+/// The paths of the files below `dir`, without it.
+fn files_below(dir: &Path) -> BTreeSet<PathBuf> {
+    let text = said_by(
+        Command::new("find").arg(dir).args(["(", "-type", "f", "-o", "-type", "l", ")", "-printf", "%P\n"]),
+    );
+    text.lines().map(PathBuf::from).collect()
+}
+
+/// `scripts/NAME` for the prefix `prefix`, of the library that is tested.
+fn script(name: &str, prefix: &Path, destdir: Option<&Path>) {
+    let mut script = Command::new(build::root().join("scripts").join(name));
+    script.arg("--prefix").arg(prefix);
+    script.env("RCUMALLOC_INSTALL_FROM", build::library().parent().expect("a file has a directory"));
+    match destdir {
+        Some(dir) => script.env("DESTDIR", dir),
+        None => script.env_remove("DESTDIR"),
+    };
+    said_by(&mut script);
+}
+
+/// Runs a program that is linked with the library as it was installed, which must say that it is there.
+fn is_linked(program: &Path) {
+    let outcome = command(program).on_glibc().run().success();
+    let version = env!("CARGO_PKG_VERSION");
+    assert_eq!(outcome.text(), format!("version {version}, our blocks\n"), "{outcome}");
+}
+
+#[test]
+fn installed_and_removed() {
+    let dir = build::scratch("installed");
+    let (prefix, stage) = (dir.join("prefix"), dir.join("stage"));
+    script("install", &prefix, None);
+    let files = files_below(&prefix);
+    let inside = prefix.strip_prefix("/").expect("an absolute path");
+    script("install", &prefix, Some(&stage));
+    assert_eq!(files_below(&stage.join(inside)), files, "DESTDIR goes before the prefix");
+    for file in ["lib/librcumalloc.so.1", "lib/librcumalloc.so", "lib/librcumalloc.a", "include/rcumalloc.h"]
+    {
+        assert!(files.contains(Path::new(file)), "{files:?}");
+    }
+    script("uninstall", &prefix, Some(&stage));
+    assert_eq!(files_below(&stage), BTreeSet::new(), "what DESTDIR holds is removed");
+    assert_eq!(files_below(&prefix), files, "and nothing else");
+    script("uninstall", &prefix, None);
+    assert_eq!(files_below(&prefix), BTreeSet::new());
+    std::fs::remove_dir_all(dir).expect("the scratch directory can be removed");
+}
+
+#[test]
+fn linked_with_what_pkg_config_says() {
+    let dir = build::scratch("pkg-config");
+    script("install", &dir, None);
+    let program = dir.join("program");
+    for more in [&[][..], &["-Wl,-Bstatic", "-lrcumalloc", "-Wl,-Bdynamic"]] {
+        let mut asks = Command::new("pkg-config");
+        asks.env("PKG_CONFIG_PATH", dir.join("lib/pkgconfig")).args([
+            "--cflags",
+            "--libs",
+            "--static",
+            "rcumalloc",
+        ]);
+        let flags = said_by(&mut asks);
+        let mut cc = Command::new("cc");
+        cc.arg("-o").arg(&program).arg(build::root().join("tests/installed/main.c"));
+        cc.arg("-L").arg(dir.join("lib")).args(more).args(flags.split_whitespace());
+        cc.arg(format!("-Wl,--as-needed,-rpath,{}/lib", dir.display()));
+        said_by(&mut cc);
+        is_linked(&program);
+    }
+    std::fs::remove_dir_all(dir).expect("the scratch directory can be removed");
+}
+
+#[test]
+fn found_by_cmake() {
+    let dir = build::scratch("cmake");
+    let prefix = dir.join("prefix");
+    script("install", &prefix, None);
+    let mut configure = Command::new("cmake");
+    configure.arg("-S").arg(build::root().join("tests/installed")).arg("-B").arg(dir.join("build"));
+    said_by(configure.arg(format!("-DCMAKE_PREFIX_PATH={}", prefix.display())));
+    said_by(Command::new("cmake").arg("--build").arg(dir.join("build")));
+    is_linked(&dir.join("build/with_shared"));
+    is_linked(&dir.join("build/with_static"));
+    // The archive is in the program: the library need not be there.
+    script("uninstall", &prefix, None);
+    is_linked(&dir.join("build/with_static"));
+    std::fs::remove_dir_all(dir).expect("the scratch directory can be removed");
 }
