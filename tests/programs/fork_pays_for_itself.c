@@ -53,7 +53,7 @@ int main(int argc, char **argv) {
         pid_t child = fork();
         if (child == 0) {
             uint64_t before = stats().mapped_bytes, asked = 0;
-            for (int i = 0; i < threads * BLOCKS / 2; i++) {
+            for (int i = 0; i < threads * BLOCKS / 4; i++) {
                 CHECK(malloc(size_of(i % BLOCKS)) != NULL);
                 asked += size_of(i % BLOCKS);
             }

@@ -127,6 +127,16 @@ fn idle_returns_memory() {
 }
 
 #[test]
+fn many_idle_threads() {
+    let victim = || Victim::new("many_threads").arg("2000");
+    let glibc = victim().on_glibc().run().success();
+    let mut outcome = victim().run().success();
+    for name in ["idle_kib", "idle_again_kib"] {
+        outcome = outcome.below(name, glibc.number(name) * 3 / 2);
+    }
+}
+
+#[test]
 fn close_all_fds() {
     let dir = build::scratch("close_all_fds");
     let run = |victim: Victim| victim.arg(dir.join("file")).run().success();

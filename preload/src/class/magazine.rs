@@ -14,6 +14,7 @@
 
 use crate::class::size_class::{CLASSES, Class};
 use core::ptr::NonNull;
+use core::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use rcu::Cookie;
 
 /// How many kinds (array lengths) there are.
@@ -272,10 +273,22 @@ pub const fn most(class: Class) -> usize {
     MOST[class.index()] as usize
 }
 
-/// Blocks of `class` in a thread's first magazine of it, and in those of classes that a thread seldom uses.
+/// Blocks of `class` in a thread's first magazine of it, and in those of classes that a thread seldom uses: fewer where there are
+/// many threads, so that all of these together hold no more than they would in [`FEW_THREADS`], or one block each.
 #[inline(always)]
-pub const fn least(class: Class) -> usize {
-    LEAST[class.index()] as usize
+pub fn least(class: Class) -> usize {
+    (usize::from(LEAST[class.index()]) >> FEWER.load(Relaxed)).max(1)
+}
+
+/// Threads up to which first magazines are as large as they get: with 64 classes they hold up to 8 MiB then (tune).
+const FEW_THREADS: usize = 128;
+/// How many times `least` is halved. Relaxed: it steers.
+static FEWER: AtomicU32 = AtomicU32::new(0);
+
+/// There are so many threads now.
+pub fn set_threads(threads: usize) {
+    let times = threads.div_ceil(FEW_THREADS).max(1);
+    FEWER.store(times.next_power_of_two().ilog2().min(u16::BITS - 1), Relaxed);
 }
 
 static MOST: [u16; CLASSES] = {

@@ -8,7 +8,8 @@
 //! their number grows with the logarithm of the heap.
 //!
 //! A run is itself described: its first object is a [`Run`], the memdesc words of its pages
-//! (the first one included) point at it, and there the recursion ends.
+//! (the first one included) point at it, and there the recursion ends. What needs whole pages ([`pages`]) has its run
+//! described in another one.
 //!
 //! One lock for all pools, taken before the zone's: descriptors are made when slabs are made,
 //! far from any fast path, and a fork has one lock to think of.
@@ -34,14 +35,14 @@ pub unsafe trait MetaObject {
     fn free_link(&self) -> &AtomicUsize;
 }
 
-/// The descriptor of a run of metadata, and its first object.
+/// The descriptor of a run of metadata, and its first object but for runs of [`pages`].
 #[repr(C, align(64))]
 pub struct Run {
-    /// Address of the run, and of this.
+    /// Address of the run.
     pub base: usize,
     /// Pages of the run.
     pub pages: usize,
-    /// Address of the run made before this one; 0 for the first.
+    /// Address of the descriptor of the run made before this one; 0 for the first.
     pub previous: usize,
 }
 
@@ -121,6 +122,23 @@ impl Shop {
         self.bytes += size_of::<Run>();
         Some((base, contents == zone::Holds::Zeros))
     }
+}
+
+/// `count` pages for ever, and whether they are zero. Their run's descriptor lies elsewhere, so each begins with what is the
+/// caller's. None: out of memory.
+pub fn pages(count: usize) -> Option<(NonNull<u8>, bool)> {
+    let mut shop = SHOP.lock();
+    let descriptor = shop.cut(size_of::<Run>())?.cast::<Run>().as_ptr();
+    let (page, contents) = zone::alloc_run(count, PAGE, zone::Place::Tight)?;
+    // SAFETY: the descriptor was cut for it just now; the run is never given back.
+    unsafe {
+        descriptor.write(Run { base: page.addr(), pages: count, previous: shop.newest });
+        memdesc::set(page, count, Memdesc::new(Kind::Meta, descriptor as usize, 0));
+    }
+    shop.newest = descriptor as usize;
+    shop.runs += 1;
+    shop.bytes += count * PAGE;
+    Some((NonNull::new(page.as_ptr())?, contents == zone::Holds::Zeros))
 }
 
 /// `len` zero bytes, aligned to 64, for ever. None: out of memory.

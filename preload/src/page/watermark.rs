@@ -75,13 +75,23 @@ pub fn excess() -> usize {
 #[cold]
 #[inline(never)]
 fn excess_over_mark() -> usize {
-    let high = LEAST.load(Relaxed).max(zone::used_bytes() >> DIRTY_SHARE);
+    let high = high();
     let spare = SPARE.load(Relaxed);
     let low = (high / 2).saturating_add(spare);
     let mark = if GIVING.load(Relaxed) { low } else { high.saturating_add(spare) };
     MARK.store(mark, Relaxed);
     let dirty = zone::dirty_bytes();
     if dirty > mark { dirty - low } else { 0 }
+}
+
+/// Dirty bytes past which freeing gives back, without what may stay because the heap breathes.
+fn high() -> usize {
+    LEAST.load(Relaxed).max(zone::used_bytes() >> DIRTY_SHARE)
+}
+
+/// Dirty bytes that are more than freeing leaves, whether or not the mark has been passed.
+pub fn beyond() -> usize {
+    zone::dirty_bytes().saturating_sub((high() / 2).saturating_add(SPARE.load(Relaxed)))
 }
 
 /// Gives a step of the [`excess`] back, if there is one. `own`: bytes that the program has just freed, in this call. Returns bytes.

@@ -1,6 +1,7 @@
 //! The thread cache: everything of the heap that belongs to one thread.
 //!
-//! Type-stable memory, reused by another thread when its own has ended. The allocation table is
+//! Type-stable memory, two pages, which read as zero while nobody has it and are used by another thread when its own
+//! has ended. The allocation table is
 //! at its start, so TLS word 0 is the cache's address too. Zero bytes are a valid unused cache.
 //!
 //! Where the blocks of a class can be, in this cache:
@@ -27,11 +28,12 @@ use crate::class::large_batch::Freed;
 use crate::class::lists::Stack;
 use crate::class::magazine::{KINDS, Magazine, kind_of, least, most};
 use crate::class::size_class::{CLASSES, Class};
-use crate::constants::TABLE_WORDS;
+use crate::constants::{PAGE, TABLE_WORDS};
 use crate::os::tls;
 use crate::page::cache::PageCache;
 use crate::page::quarter::Quarter;
 use crate::page::reserve;
+use crate::thread::seats::{CACHE_BYTES, Seat};
 use crate::thread::shelf::{self, Shelf};
 use crate::thread::table::Table;
 use core::marker::PhantomPinned;
@@ -111,18 +113,16 @@ pub struct ThreadCache {
     pub loaded: u64,
     /// Where this thread's TLS word 1 lies, once both words name the cache; else 0.
     pub free_word: AtomicUsize,
-    /// Registry: whose it is, and how many owners it has had.
-    pub live: AtomicU32,
-    /// Registry: every cache there is.
-    pub next_all: AtomicPtr<ThreadCache>,
-    /// Registry: unused caches, or vacant ones.
-    pub next_unused: AtomicPtr<ThreadCache>,
+    /// Registry: its seat, while it is taken.
+    pub seat: AtomicPtr<Seat>,
+    /// Number of its seat.
+    pub number: usize,
+    /// Vacant: the next one.
+    pub next_vacant: AtomicPtr<ThreadCache>,
     /// Vacant: bytes of what it holds.
     pub vacant_bytes: AtomicUsize,
     /// Vacant: since when, in milliseconds of the coarse clock.
     pub vacant_ms: AtomicU32,
-    /// Which one of all caches it is, from 0.
-    pub number: usize,
     /// What the thread is to run, from its creator.
     pub start: AtomicUsize,
     /// Its argument.
@@ -141,7 +141,7 @@ pub struct ThreadCache {
 const _: () = {
     assert!(core::mem::offset_of!(ThreadCache, alloc) == 0);
     assert!(core::mem::offset_of!(ThreadCache, reader) == TABLE_WORDS * 8);
-    assert!(core::mem::size_of::<ThreadCache>() <= 3 * 4096);
+    assert!(CACHE_BYTES == 2 * PAGE);
 };
 
 impl ThreadCache {
@@ -149,6 +149,13 @@ impl ThreadCache {
     #[inline(always)]
     pub fn class(&mut self, class: Class) -> &mut ClassState {
         &mut self.classes[class.index()]
+    }
+
+    /// Its seat. The cache is not unused.
+    #[inline(always)]
+    pub fn seat(&self) -> &'static Seat {
+        // SAFETY: set before the cache is given out; seats stay for ever.
+        unsafe { &*self.seat.load(Ordering::Relaxed) }
     }
 
     /// The cell of the thread's reader. The cache has a thread.

@@ -10,7 +10,7 @@
 //! A tick rides on the slow path of whatever thread comes by when it is due, which does a bounded part of it and leaves the
 //! rest to the next ones, or on the watcher's loop ([`tick`], [`deadline`]). In a process that has gone idle with no watcher (a solo one has none)
 //! nothing runs, so nothing decays: there the watermark (`page::watermark`) has seen to it, on the way
-//! down, that little is left.
+//! down, that little is left; and where many threads have ended but for one, the last of them has ([`one_is_left`]).
 //!
 //! The words are relaxed: they steer. That one thread at a time runs a tick is by an exchange of the
 //! next one's time.
@@ -24,7 +24,7 @@ use crate::os::clock;
 use crate::page::{idle, watermark, zone};
 use crate::thread::scan_log::{self, Reason};
 use crate::thread::shelf::{self, Whose};
-use crate::thread::vacant;
+use crate::thread::{registry, vacant};
 use core::sync::atomic::{
     AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering::Relaxed, Ordering::SeqCst,
 };
@@ -52,6 +52,8 @@ static TICKS: AtomicU32 = AtomicU32::new(0);
 static OWED: AtomicUsize = AtomicUsize::new(0);
 /// Periods running that came to nothing.
 static FRUITLESS: AtomicU32 = AtomicU32::new(0);
+/// When [`one_is_left`] last gave, coarse clock, in milliseconds.
+static ONE_LEFT_MS: AtomicU32 = AtomicU32::new(0);
 /// The last tick was a slow path's.
 static RIDDEN: AtomicBool = AtomicBool::new(false);
 /// Somebody sleeps because [`deadline`] said `None`.
@@ -191,13 +193,47 @@ fn pay(more: usize) -> usize {
     purged.bytes
 }
 
+/// The calling thread ends and one is left, for which there is no watcher. What threads kept for each other is of no use
+/// to one, and would stay for as long as that sleeps: it goes to the zone, and what is free past the watermark to the system. Not
+/// each time in a program that has some threads again and again: once a period, or if there were more than the vacant caches are for.
+pub fn one_is_left() {
+    let now_ms = (clock::now_coarse_ns() / 1_000_000) as u32;
+    let is_due = now_ms.wrapping_sub(ONE_LEFT_MS.load(Relaxed)) >= period_ms();
+    let most = registry::recent_most();
+    if period_ms() != OFF && (is_due || most.load(Relaxed) > vacant::MOST) {
+        most.store(0, Relaxed);
+        ONE_LEFT_MS.store(now_ms, Relaxed);
+        give_for_one();
+    }
+}
+
+#[inline(never)]
+#[unsafe(link_section = ".text_rare")]
+fn give_for_one() {
+    vacant::empty(0);
+    shelf::clear_others(core::ptr::null(), Whose::Idle, &mut Work::asked_for());
+    backlog::expedite(DOMAIN.start_poll());
+    large_batch::reclaim(&mut Work::asked_for());
+    group::distribute_shared(&mut Work::asked_for());
+    depot::drain_all(&mut Work::asked_for());
+    for class in Class::all() {
+        pool::of(class).release_empty();
+    }
+    empties::release(usize::MAX);
+    let given = zone::purge_free(watermark::beyond());
+    if given != 0 {
+        scan_log::count(Reason::Age, given);
+    }
+}
+
 /// When the next [`tick`] should be called, on the monotonic clock; `None` when nothing worth it is left to
 /// age. After `None` the function given to [`set_waker`] is called, once, when there is work again, or, where
 /// nothing ages, something to give. While slow paths do the ticks the answer leaves them time to.
 pub fn deadline() -> Option<u64> {
     let spare = || if RIDDEN.load(Relaxed) { RIDDEN_TICKS * step_ns() } else { 0 };
     let next = || (period_ms() != OFF).then(|| NEXT.load(Relaxed) + spare());
-    if left() >= WORTH {
+    // What lies on shelves has turned its last magazine, perhaps; those who look at each slow path do not ask for it.
+    if left() + shelf::all_bytes() >= WORTH {
         return next();
     }
     // SeqCst: either we see the work below, or whoever made it sees us asleep, at the latest at its

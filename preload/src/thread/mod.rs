@@ -5,7 +5,8 @@
 //!   entry    their slow paths: what malloc, free and the others do when the fast path gives up
 //!   refill   malloc found its magazine empty       retire   free found its magazine full
 //!   cache    what a thread has                     reclaim  sweeps, trims, barriers
-//!   registry every cache there is                  mode     solo, concurrent, api, strict
+//!   registry whose each cache is                   seats    where the caches lie
+//!   mode     solo, concurrent, api, strict
 //!   start    the process's first call              exit     the thread's last
 //!   fork     the child's first moments             readers  read_lock for C
 //!   shelf    magazines that others may take         vacant   caches left to the next thread
@@ -31,6 +32,7 @@ pub mod refill;
 pub mod registry;
 pub mod retire;
 pub mod scan_log;
+pub mod seats;
 pub mod shelf;
 pub mod shrinker;
 pub mod stall;

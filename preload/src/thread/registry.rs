@@ -1,8 +1,9 @@
-//! The registry: every thread cache there ever was, and those nobody uses.
+//! The registry: whose each thread cache is.
 //!
-//! Caches are type-stable metadata. A cache is acquired by the creator of a thread, before it
-//! runs, or by a thread itself on its first call; it is given back when the thread ends, or found
-//! left behind (by a raw clone that ran no destructor).
+//! Caches are type-stable metadata, found by their seats (`seats.rs`). A cache is acquired by the creator of a
+//! thread, before it runs, or by a thread itself on its first call; it is given back when the thread ends, or found
+//! left behind (by a raw clone that ran no destructor). What is given back is empty: its pages go to the system, so threads
+//! that have ended cost a seat.
 //!
 //! Whether a cache has lost its thread is a question about memory, not about numbers of threads or
 //! processes, which
@@ -17,19 +18,19 @@
 //! held stays with it until its storage is used again: a leak while its stack is one, and never more.
 //!
 //! One lock, held with signals blocked, so that a handler's first `read_lock` can take it, or by a thread
-//! that has a cache, whose handlers need none. What an ended thread leaves whole is vacant (`vacant.rs`);
-//! the list of all caches only grows and is walked under the lock or, by statistics, without it.
+//! that has a cache, whose handlers need none. What an ended thread leaves whole is vacant (`vacant.rs`).
 
 use crate::class::Torn;
 use crate::class::backlog::DOMAIN;
 use crate::os::lock::{Guard, Lock};
 use crate::os::signals::Quiet;
-use crate::os::{peers, tid, tls};
+use crate::os::{map, peers, tid, tls};
 use crate::page::{meta, reserve};
 use crate::thread::cache::ThreadCache;
+use crate::thread::seats::{self, CACHE_BYTES, Ground, Seat};
 use crate::thread::vacant::{self, Room};
 use crate::thread::{exit, mode, shelf};
-use core::sync::atomic::{AtomicPtr, AtomicUsize, Ordering};
+use core::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use rcu::{NoRoom, Reader, ReaderBlock, ReaderCell, ReaderWord};
 
 /// Pages the reserve for `free` holds per live thread, up to [`RESERVE_MOST`] in all.
@@ -45,27 +46,24 @@ const BLOCKS_GROW: usize = 7;
 
 /// What the lock protects, beside the taking of vacant caches.
 pub struct Inner {
-    unused: *mut ThreadCache,
+    ground: Ground,
     scavenge_at: usize,
 }
 
-// SAFETY: an address of type-stable memory.
-unsafe impl Send for Inner {}
-
 #[unsafe(link_section = ".data")]
-static REGISTRY: Lock<Inner> = Lock::new(Inner { unused: core::ptr::null_mut(), scavenge_at: SCAVENGE_FROM });
-/// Every cache, newest first. Release pushes pair with the acquire of [`all`].
-#[unsafe(link_section = ".data")]
-static ALL: AtomicPtr<ThreadCache> = AtomicPtr::new(core::ptr::null_mut());
+static REGISTRY: Lock<Inner> = Lock::new(Inner { ground: Ground::new(), scavenge_at: SCAVENGE_FROM });
 #[unsafe(link_section = ".data")]
 static MOST_LIVE: AtomicUsize = AtomicUsize::new(0);
+/// The most at once since whoever asks last cleared it. Relaxed: a number that steers.
+#[unsafe(link_section = ".data")]
+static RECENT_MOST: AtomicUsize = AtomicUsize::new(0);
 /// Readers there is room for. Relaxed: a number that steers.
 static READERS: AtomicUsize = AtomicUsize::new(0);
 /// Live caches. Relaxed: a number that steers.
 #[unsafe(link_section = ".data")]
 static LIVE_NOW: AtomicUsize = AtomicUsize::new(0);
 
-/// On the list of unused caches, empty, or on its way there.
+/// Empty, its seat free or on the way to that.
 const UNUSED: u32 = 0;
 /// A thread's, or about to be.
 const LIVE: u32 = 1;
@@ -77,31 +75,34 @@ const EMPTYING: u32 = 3;
 const LEAVING: u32 = 4;
 /// Left behind by a thread that the child of a fork does not have, as it was in that moment.
 const ORPHAN: u32 = 5;
-/// The state is these bits of `live`; the rest counts the owners.
+/// The state is these bits of a seat's `live`; the rest counts the owners.
 const STATE: u32 = 7;
 
-/// Caches left behind, linked through `next_unused`. Taken from under the registry's lock.
+/// Caches left behind, or fewer. Relaxed: the lock is taken before one is.
 #[unsafe(link_section = ".data")]
-static ORPHANS: AtomicPtr<ThreadCache> = AtomicPtr::new(core::ptr::null_mut());
+static ORPHANS: AtomicUsize = AtomicUsize::new(0);
+/// Of caches that were given back: blocks retired and loaded by turns, and large blocks handed out again. Relaxed: figures.
+static GONE: [AtomicU64; 3] = [const { AtomicU64::new(0) }; 3];
 
-/// In what state `cache` is.
-fn state(cache: &ThreadCache) -> u32 {
+/// In what state the cache of `seat` is.
+fn state(seat: &Seat) -> u32 {
     // Acquire: pairs with the Release in `set_state`.
-    cache.live.load(Ordering::Acquire) & STATE
+    seat.live.load(Ordering::Acquire) & STATE
 }
 
-/// Whoever has it says so; returns the state it was in.
-fn set_state(cache: &ThreadCache, state: u32) -> u32 {
-    let was = cache.live.load(Ordering::Relaxed);
+/// Whoever has the cache says so; returns the state it was in.
+fn set_state(seat: &Seat, state: u32) -> u32 {
+    let was = seat.live.load(Ordering::Relaxed);
     // SeqCst, a locked instruction: a thread that leaves changes its words after its state, in everybody's
     // eyes.
-    cache.live.swap(was & !STATE | state, Ordering::SeqCst) & STATE
+    seat.live.swap(was & !STATE | state, Ordering::SeqCst) & STATE
 }
 
 /// One live cache more.
 fn count_in() {
     let live = LIVE_NOW.fetch_add(1, Ordering::Relaxed) + 1;
     MOST_LIVE.fetch_max(live, Ordering::Relaxed);
+    RECENT_MOST.fetch_max(live, Ordering::Relaxed);
     adjust(live);
 }
 
@@ -134,17 +135,18 @@ pub fn acquire(quiet: &Quiet) -> Option<&'static mut ThreadCache> {
         let vacant = vacant::pop();
         let cache = match vacant {
             Some(cache) => cache,
-            None => unused_or_new(&mut registry)?,
+            None => take_seat(&mut registry)?,
         };
         count_in();
-        // SAFETY: taken off its list above, ours alone; the lock, or the exchange that took it, makes its
-        // last owner's writes visible.
+        // SAFETY: taken off its list above, or with its seat, ours alone; the lock, or the exchange that took it, makes
+        // its last owner's writes visible.
         let cache = unsafe { &mut *cache };
         cache.reset();
         // Before the state: what `search` reads behind it is this owner's.
         cache.free_word.store(0, Ordering::Relaxed);
-        let owners = (cache.live.load(Ordering::Relaxed) & !STATE).wrapping_add(STATE + 1);
-        cache.live.store(owners | LIVE, Ordering::Release);
+        let seat = cache.seat();
+        let owners = (seat.live.load(Ordering::Relaxed) & !STATE).wrapping_add(STATE + 1);
+        seat.live.store(owners | LIVE, Ordering::Release);
         (cache, vacant.is_some())
     };
     if was_vacant {
@@ -192,21 +194,14 @@ fn block_of(cells: usize) -> Option<&'static ReaderBlock> {
     }
 }
 
-fn unused_or_new(registry: &mut Inner) -> Option<*mut ThreadCache> {
-    let unused = registry.unused;
-    if !unused.is_null() {
-        // SAFETY: unused caches belong to the registry, whose lock is held.
-        registry.unused = unsafe { (*unused).next_unused.load(Ordering::Relaxed) };
-        return Some(unused);
-    }
-    let cache = meta::bytes(core::mem::size_of::<ThreadCache>())?.cast::<ThreadCache>().as_ptr();
-    // SAFETY: fresh zeroed metadata, which is a valid unused cache.
-    unsafe {
-        let last = ALL.load(Ordering::Relaxed);
-        (*cache).number = last.as_ref().map_or(0, |last| last.number + 1);
-        (*cache).next_all.store(last, Ordering::Relaxed);
-    }
-    ALL.store(cache, Ordering::Release);
+/// The cache of a free seat.
+#[unsafe(link_section = ".text_start")]
+fn take_seat(registry: &mut Inner) -> Option<*mut ThreadCache> {
+    let seat = seats::take(&mut registry.ground)?;
+    // SAFETY: the seat is ours now, and so is its cache, but for single words.
+    let cache = unsafe { &mut *seat.cache() };
+    cache.seat.store(core::ptr::from_ref(seat).cast_mut(), Ordering::Relaxed);
+    cache.number = seat.number();
     Some(cache)
 }
 
@@ -240,7 +235,7 @@ pub fn adopt_unless_handled(cache: &ThreadCache) -> bool {
 
 /// The calling thread is about to give its cache away and to change its words.
 pub fn begin_to_leave(cache: &ThreadCache) {
-    set_state(cache, LEAVING);
+    set_state(cache.seat(), LEAVING);
 }
 
 /// Takes back the cache of a thread that will not use it again; its blocks and its reader are
@@ -249,14 +244,36 @@ pub fn give_back(cache: &mut ThreadCache, quiet: &Quiet) {
     cache.ledger.post();
     // In the child of a fork the thread's reader was forgotten with it; else it has left.
     cache.reader.store(core::ptr::null_mut(), Ordering::Relaxed);
-    let mut registry = locked(quiet);
     cache.free_word.store(0, Ordering::Relaxed);
-    let was = set_state(cache, UNUSED);
-    cache.next_unused.store(registry.unused, Ordering::Relaxed);
-    registry.unused = cache;
+    let seat = cache.seat();
+    purge(cache);
+    let _registry = locked(quiet);
+    let was = set_state(seat, UNUSED);
+    seats::leave(seat);
     if matches!(was, LIVE | LEAVING) {
         adjust(count_out());
     }
+}
+
+/// Gives the memory of `cache`, which is empty, to the system. Where that refuses, as for locked memory, it stays as it is.
+fn purge(cache: &mut ThreadCache) {
+    let memory = core::ptr::from_mut(cache) as usize;
+    // Until a taker that is just looking at the shelf is done: what it finds behind this is empty, whenever it looks.
+    let mut shelf = cache.shelf.open_waiting();
+    let reused = core::mem::take(&mut shelf.ready.reused);
+    for (gone, own) in GONE.iter().zip([cache.retired, cache.loaded, reused]) {
+        gone.fetch_add(own, Ordering::Relaxed);
+    }
+    (cache.retired, cache.loaded) = (0, 0);
+    // SAFETY: pages of its own; zero bytes are an unused cache, and a closed shelf.
+    if unsafe { map::purge(memory, CACHE_BYTES) } {
+        core::mem::forget(shelf);
+    }
+}
+
+/// What the caches that were given back have retired and loaded, and the large blocks they handed out again.
+pub fn gone() -> [u64; 3] {
+    GONE.each_ref().map(|gone| gone.load(Ordering::Relaxed))
 }
 
 /// Leaves the cache of a thread that will not use it again to the next one, as it is; its reader is gone
@@ -267,7 +284,7 @@ pub fn vacate(cache: &mut ThreadCache, room: Room) {
     cache.free_word.store(0, Ordering::Relaxed);
     room.note_in(cache);
     // The child of a fork that sees it vacant sees it whole.
-    set_state(cache, VACANT);
+    set_state(cache.seat(), VACANT);
     vacant::push(cache);
     let live = count_out();
     if live.is_power_of_two() {
@@ -282,37 +299,37 @@ pub fn evict(now_ms: u32, age_ms: u32, quiet: &Quiet) -> *mut ThreadCache {
     let old = vacant::detach(now_ms, age_ms);
     for cache in vacant::linked(old) {
         // SAFETY: type-stable, and detached by us.
-        set_state(unsafe { &*cache }, EMPTYING);
+        set_state(unsafe { &*cache }.seat(), EMPTYING);
     }
     old
 }
 
 /// In the only thread of a forked child, whose cache, if it has one, is at `own`: the caches of all other
 /// threads are left
-/// behind, and the stack of vacant caches is made again of those that were whole.
+/// behind, and the stack of vacant caches is made again of those that were whole. What is left behind is not written to: each
+/// page that is would be one more of the child's own.
 pub fn settle_in_child(own: usize) {
     vacant::forget_all();
-    ORPHANS.store(core::ptr::null_mut(), Ordering::Relaxed);
-    let mut live = 0;
-    for cache in all() {
+    let (mut live, mut orphans) = (0, 0);
+    for seat in seats::taken() {
         // SAFETY: type-stable; no other thread exists.
-        let seen = unsafe { &*cache };
-        match state(seen) {
+        let seen = unsafe { &*seat.cache() };
+        match state(seat) {
             UNUSED => {}
             VACANT => vacant::put_back(seen),
-            _ if cache as usize == own => {
+            _ if seat.cache() as usize == own => {
                 seen.shelf.close_after_taker();
                 live = 1;
             }
             // With a thread, being emptied, or left behind by an earlier fork.
             _ => {
                 seen.shelf.leave_behind();
-                set_state(seen, ORPHAN);
-                seen.next_unused.store(ORPHANS.load(Ordering::Relaxed), Ordering::Relaxed);
-                ORPHANS.store(cache, Ordering::Relaxed);
+                set_state(seat, ORPHAN);
+                orphans += 1;
             }
         }
     }
+    ORPHANS.store(orphans, Ordering::Relaxed);
     LIVE_NOW.store(live, Ordering::Relaxed);
     adjust(live);
 }
@@ -322,7 +339,7 @@ pub fn settle_in_child(own: usize) {
 /// the rest waits. A child comes here when it needs fresh blocks and when it looks at the clock. False:
 /// there is none.
 pub fn take_over_one() -> bool {
-    !ORPHANS.load(Ordering::Relaxed).is_null() && take_over(&Quiet::new())
+    ORPHANS.load(Ordering::Relaxed) != 0 && take_over(&Quiet::new())
 }
 
 #[inline(never)]
@@ -335,24 +352,19 @@ fn take_over(quiet: &Quiet) -> bool {
 }
 
 fn take_orphan(quiet: &Quiet) -> Option<&'static mut ThreadCache> {
-    if ORPHANS.load(Ordering::Relaxed).is_null() {
+    let left = ORPHANS.load(Ordering::Relaxed);
+    if left == 0 {
         return None;
     }
     let _registry = locked(quiet);
-    loop {
-        let first = ORPHANS.load(Ordering::Relaxed);
-        // SAFETY: null or type-stable.
-        let seen = unsafe { first.as_ref() }?;
-        ORPHANS.store(seen.next_unused.load(Ordering::Relaxed), Ordering::Relaxed);
-        // It is not one any more if the forking thread itself was giving it away in the frame that a handler
-        // interrupted.
-        if state(seen) == ORPHAN {
-            set_state(seen, EMPTYING);
-            // SAFETY: its thread is not in this process, and the change of its state under the lock made it
-            // ours.
-            return Some(unsafe { &mut *first });
-        }
-    }
+    // Those that were taken over have left their seats, so this is one of the first; or there is none any more, if the forking
+    // thread itself was giving one away in the frame that a handler interrupted.
+    let seat = seats::taken().find(|seat| state(seat) == ORPHAN);
+    ORPHANS.store(if seat.is_some() { left - 1 } else { 0 }, Ordering::Relaxed);
+    let seat = seat?;
+    set_state(seat, EMPTYING);
+    // SAFETY: its thread is not in this process, and the change of its state under the lock made it ours.
+    Some(unsafe { &mut *seat.cache() })
 }
 
 /// Forgets a cache's TLS word: its thread is about to lose its thread-local storage.
@@ -365,33 +377,21 @@ pub fn forget_word(cache: &ThreadCache, quiet: &Quiet) {
 pub fn for_each_live(mut visit: impl FnMut(&ThreadCache), finish: impl FnOnce()) {
     let quiet = Quiet::new();
     let _registry = locked(&quiet);
-    for cache in all() {
+    for cache in live() {
         // SAFETY: caches are type-stable; visitors read atomics, or know better.
-        let cache = unsafe { &*cache };
-        if is_live(cache) {
-            visit(cache);
-        }
+        visit(unsafe { &*cache });
     }
     finish();
 }
 
-/// Every cache there is, used or not.
+/// Every cache that is used or vacant.
 pub fn all() -> impl Iterator<Item = *mut ThreadCache> {
-    let mut next = ALL.load(Ordering::Acquire);
-    core::iter::from_fn(move || {
-        let cache = next;
-        if cache.is_null() {
-            return None;
-        }
-        // SAFETY: caches are type-stable and their links never change once published.
-        next = unsafe { (*cache).next_all.load(Ordering::Relaxed) };
-        Some(cache)
-    })
+    seats::taken().map(Seat::cache)
 }
 
-/// Whether `cache` has a thread.
-pub fn is_live(cache: &ThreadCache) -> bool {
-    state(cache) == LIVE
+/// Every cache that has a thread.
+pub fn live() -> impl Iterator<Item = *mut ThreadCache> {
+    seats::taken().filter(|seat| state(seat) == LIVE).map(Seat::cache)
 }
 
 /// Threads with a cache, and the most there ever were.
@@ -399,14 +399,16 @@ pub fn census() -> (usize, usize) {
     (LIVE_NOW.load(Ordering::Relaxed), MOST_LIVE.load(Ordering::Relaxed))
 }
 
+/// The most threads with a cache at once since the caller last set it to 0.
+pub fn recent_most() -> &'static AtomicUsize {
+    &RECENT_MOST
+}
+
 /// Asks every thread but the owner of `own` for something (`shrinker::ask`).
 pub fn ask_others(own: *const ThreadCache, what: u32) {
-    for cache in all() {
+    for cache in live().filter(|&cache| !core::ptr::eq(cache, own)) {
         // SAFETY: type-stable, atomics.
-        let seen = unsafe { &*cache };
-        if !core::ptr::eq(cache, own) && is_live(seen) {
-            seen.ask(what);
-        }
+        unsafe { &*cache }.ask(what);
     }
 }
 
@@ -443,11 +445,12 @@ fn is_deserted(cache: &ThreadCache, free_word: usize) -> bool {
 fn search(quiet: &Quiet) -> usize {
     let own = tls::alloc_table();
     let mut found = 0;
-    for cache in all() {
+    for seat in seats::taken() {
+        // Acquire: the word that is read next is not an earlier owner's.
+        let live = seat.live.load(Ordering::Acquire);
+        let cache = seat.cache();
         // SAFETY: type-stable, atomics.
         let seen = unsafe { &*cache };
-        // Acquire: the word that is read next is not an earlier owner's.
-        let live = seen.live.load(Ordering::Acquire);
         // Acquire: pairs with the Release in `adopt`.
         let free_word = seen.free_word.load(Ordering::Acquire);
         let is_adopted = live & STATE == LIVE && free_word != 0 && cache as usize != own;
@@ -456,7 +459,7 @@ fn search(quiet: &Quiet) -> usize {
         }
         // One searcher wins the right to it, and none if it has begun to leave since, or has another owner.
         let leaving = live & !STATE | LEAVING;
-        if seen.live.compare_exchange(live, leaving, Ordering::AcqRel, Ordering::Relaxed).is_ok() {
+        if seat.live.compare_exchange(live, leaving, Ordering::AcqRel, Ordering::Relaxed).is_ok() {
             // SAFETY: its thread no longer exists and the exchange made it ours.
             exit::release(unsafe { &mut *cache }, quiet);
             found += 1;
@@ -472,14 +475,8 @@ pub fn lock() -> &'static Lock<Inner> {
 
 impl Torn for Inner {
     fn abandon(&mut self) {
-        self.unused = core::ptr::null_mut();
-        for cache in all() {
-            // SAFETY: type-stable; no other thread exists.
-            let seen = unsafe { &*cache };
-            if state(seen) == UNUSED {
-                seen.next_unused.store(self.unused, Ordering::Relaxed);
-                self.unused = cache;
-            }
-        }
+        self.ground.forget();
+        // Somebody was on the way from a seat or to one.
+        seats::taken().filter(|seat| state(seat) == UNUSED).for_each(seats::leave);
     }
 }

@@ -17,7 +17,7 @@ use crate::class::depot;
 use crate::class::group;
 use crate::class::large_batch::{self, Queue};
 use crate::class::lists::Stack;
-use crate::class::magazine::Magazine;
+use crate::class::magazine::{self, Magazine};
 use crate::class::size_class::{CLASSES, Class};
 use crate::class::waiting;
 use crate::class::work::Work;
@@ -34,8 +34,9 @@ use core::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 const FILL_SHARE: u32 = 4;
 /// However small the heap, those of all threads may hold so many bytes (tune), ...
 const FILL_TOGETHER: usize = 4 << 20;
-/// ... of which a thread gets so many at least (tune), ...
-const FILL_LEAST: usize = 32 << 10;
+/// ... of which a thread gets so many at least (tune): 5000 idle ones hold 1.04 times what they hold under glibc, with 32 KiB
+/// 1.33 times; ...
+const FILL_LEAST: usize = 8 << 10;
 /// ... and at most; one class alone then fills an eighth of it, which is 32 KiB.
 const FILL_ENOUGH: usize = 256 << 10;
 /// Most bytes that a thread's may hold in a large heap: past that turns cost little already.
@@ -116,6 +117,7 @@ static PERIOD: AtomicU32 = AtomicU32::new(1);
 #[unsafe(link_section = ".text_start")]
 pub fn set_threads(live: usize) {
     backlog::set_threads(live);
+    magazine::set_threads(live);
     look_at_heap();
     let [now, last] = BUSY.each_ref().map(|busy| busy.load(Ordering::Relaxed));
     let busy = now.max(last).min(live).max(1);
@@ -327,6 +329,16 @@ impl Contents {
         self.full = [const { Stack::new() }; CLASSES];
         self.large = Queue::EMPTY;
     }
+}
+
+/// Bytes on all shelves, vacant caches' too. Walks them.
+pub fn all_bytes() -> usize {
+    let held = |cache: *mut ThreadCache| {
+        // SAFETY: type-stable; single words that anybody may look at.
+        let shelf = unsafe { &(*cache).shelf };
+        shelf.held() + shelf.held_large().0
+    };
+    registry::all().map(held).sum()
 }
 
 /// Whose shelves are to be cleared.

@@ -58,11 +58,7 @@ pub mod ask {
 #[inline(never)]
 #[unsafe(link_section = ".text_rare")]
 pub fn count() -> usize {
-    let caches: usize = registry::all()
-        .filter(|&cache| {
-            // SAFETY: type-stable, atomics.
-            registry::is_live(unsafe { &*cache })
-        })
+    let caches: usize = registry::live()
         .map(|cache| {
             // SAFETY: type-stable; two words that anybody may look at.
             unsafe { (*cache).shelf.held() + (*cache).shelf.held_large().0 + (*cache).pages.len() * PAGE }

@@ -186,7 +186,8 @@ fn unposted() -> isize {
 
 /// Of large blocks: bytes of those that threads have, freed or ready, and how many were handed out again.
 fn large_blocks() -> (usize, u64) {
-    let (mut bytes, mut reused) = (0, 0);
+    let [_, _, mut reused] = registry::gone();
+    let mut bytes = 0;
     for cache in registry::all() {
         // SAFETY: type-stable. The owner may be writing: single words, allowed to be stale; what the batch
         // begins with is a descriptor for ever.
@@ -202,7 +203,8 @@ fn large_blocks() -> (usize, u64) {
 
 /// Of small blocks: bytes outside slabs, bytes of those in magazines, blocks loaded, retired.
 fn small() -> (usize, usize, u64, u64) {
-    let (mut away, mut resting, mut loaded, mut retired) = (0, 0, 0, 0);
+    let [mut retired, mut loaded, _] = registry::gone();
+    let (mut away, mut resting) = (0, 0);
     for index in 0..CLASSES {
         let class = Class::new(index);
         away += pool::of(class).census().away * class.size();

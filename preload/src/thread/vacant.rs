@@ -35,7 +35,7 @@ use core::sync::atomic::{
 };
 
 /// Most vacant caches (tune): as many threads can end and be followed by others without a magazine being opened.
-const MOST: usize = 64;
+pub const MOST: usize = 64;
 /// What one may hold, as a part of the budget, a shift (tune): a thread that held more was no short one.
 const PART: u32 = 1;
 
@@ -93,7 +93,7 @@ pub fn push(cache: &ThreadCache) {
     let this = core::ptr::from_ref(cache).cast_mut();
     let mut top = TOP.load(Relaxed);
     loop {
-        cache.next_unused.store(top, Relaxed);
+        cache.next_vacant.store(top, Relaxed);
         // Release pairs with the Acquire in `pop` and `detach`: what the last owner did is seen.
         match TOP.compare_exchange_weak(top, this, Release, Relaxed) {
             Ok(_) => return,
@@ -108,7 +108,7 @@ pub fn pop() -> Option<*mut ThreadCache> {
     loop {
         // SAFETY: type-stable; below a top that only we may remove nothing changes.
         let cache = unsafe { top.as_ref() }?;
-        match TOP.compare_exchange_weak(top, cache.next_unused.load(Relaxed), Acquire, Acquire) {
+        match TOP.compare_exchange_weak(top, cache.next_vacant.load(Relaxed), Acquire, Acquire) {
             Ok(_) => {
                 leave_room(cache.vacant_bytes.load(Relaxed));
                 return Some(top);
@@ -138,7 +138,7 @@ pub fn detach(now_ms: u32, age_ms: u32) -> *mut ThreadCache {
             }
             continue;
         }
-        link = &cache.next_unused;
+        link = &cache.next_vacant;
     };
     for cache in linked(first) {
         // SAFETY: taken above.
@@ -153,7 +153,7 @@ pub fn linked(first: *mut ThreadCache) -> impl Iterator<Item = *mut ThreadCache>
     core::iter::from_fn(move || {
         let cache = next;
         // SAFETY: null or type-stable.
-        next = unsafe { cache.as_ref() }?.next_unused.load(Relaxed);
+        next = unsafe { cache.as_ref() }?.next_vacant.load(Relaxed);
         Some(cache)
     })
 }

@@ -144,6 +144,16 @@ fn barriers_scans_sweeps_and_age_empty_them() {
 fn they_are_bounded_in_number_and_in_bytes() {
     in_own_process!();
     mode::go_concurrent();
+    // Whoever leaves one thread behind empties them all.
+    let (stays, ends) = (std::sync::Arc::new(Barrier::new(2)), std::sync::Arc::new(Barrier::new(2)));
+    let (there, until) = (stays.clone(), ends.clone());
+    let other = std::thread::spawn(move || {
+        give(take(16));
+        there.wait();
+        until.wait();
+    });
+    stays.wait();
+    give(take(16));
     let many = |threads: usize, size: usize, blocks: usize| {
         let barrier = std::sync::Arc::new(Barrier::new(threads));
         let live = |_| {
@@ -170,6 +180,11 @@ fn they_are_bounded_in_number_and_in_bytes() {
         held.into_iter().for_each(give);
     });
     assert_eq!(COUNT.load(Relaxed), 0);
+    many(3, 16, 1);
+    assert_ne!(COUNT.load(Relaxed), 0);
+    ends.wait();
+    other.join().expect("a thread");
+    assert_eq!(COUNT.load(Relaxed), 0, "one is left");
 }
 
 #[test]

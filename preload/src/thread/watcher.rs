@@ -37,7 +37,7 @@ use crate::os::task::{self, Status, Task};
 use crate::os::{bell, clock};
 use crate::page::{watermark, window};
 use crate::thread::shrinker::{self, Reason};
-use crate::thread::{exit, fork, pressure, readers, registry};
+use crate::thread::{decay, exit, fork, pressure, readers, registry};
 use core::num::NonZeroUsize;
 use core::sync::atomic::{AtomicBool, AtomicU32, Ordering::Acquire, Ordering::Relaxed, Ordering::Release};
 use once_cell::race::OnceNonZeroUsize;
@@ -124,13 +124,17 @@ fn put_off(now_ms: u32) {
 }
 
 /// A thread has given its cache back. If one is left, the watcher is to be gone before that one can see
-/// that it is alone.
+/// that it is alone, and what it would have aged is to be given.
 pub fn after_thread() {
-    if is_running() && registry::census().0 <= 1 {
+    if registry::census().0 > 1 {
+        return;
+    }
+    if is_running() {
         LEAVE.store(true, Relaxed);
         bell::ring();
         HELPER.wait_for_end(PATIENCE_NS);
     }
+    decay::one_is_left();
 }
 
 /// In the child of a fork: it is not here, and a child that ends soon needs none.
