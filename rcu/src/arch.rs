@@ -1,4 +1,4 @@
-//! The two fast paths, `read_lock` and `read_unlock`: the one file that depends on the processor.
+//! The two fast paths, `read_lock` and `read_unlock`: the one file of the algorithm that depends on the processor.
 //!
 //! A reader's cell begins with two words only its owner writes:
 //!
@@ -23,15 +23,20 @@
 //! cold mode executes in `lock_slow`. An x86 store is a release store, which is what the end of a
 //! section needs.
 //!
-//! loom, Miri and ThreadSanitizer cannot see into assembly; for them the same steps are spelled with atomics.
-
-#[cfg(not(all(target_arch = "x86_64", target_os = "linux", target_pointer_width = "64")))]
-compile_error!("rcumalloc-rcu knows x86-64 Linux only; other processors wait for somebody who can test them");
+//! Where there is no assembly the same steps are spelled with atomics: under loom, Miri and ThreadSanitizer, which cannot
+//! see into it, and on other processors and systems (`--cfg rcu_portable` tests that anywhere). There every domain is fenced: its readers stay in the
+//! cold mode and execute a fence at each outermost lock, so nothing here leans on what a compiler or a
+//! processor does to a plain store.
 
 use crate::cell::ReaderCell;
 
 /// The assembly's view of the cell: `nest` at 0, `turn` at 4. Checked where the cell is defined.
-#[cfg(not(any(loom, miri, rcu_tsan)))]
+#[cfg(all(
+    target_arch = "x86_64",
+    target_os = "linux",
+    target_pointer_width = "64",
+    not(any(loom, miri, rcu_tsan, rcu_portable))
+))]
 mod fast {
     use super::ReaderCell;
     use core::arch::asm;
@@ -73,7 +78,12 @@ mod fast {
     }
 }
 
-#[cfg(any(loom, miri, rcu_tsan))]
+#[cfg(not(all(
+    target_arch = "x86_64",
+    target_os = "linux",
+    target_pointer_width = "64",
+    not(any(loom, miri, rcu_tsan, rcu_portable))
+)))]
 mod fast {
     use super::ReaderCell;
     use crate::sync::{Ordering::Relaxed, Ordering::Release};
@@ -88,7 +98,7 @@ mod fast {
         }
         // There is no membarrier for Miri and the sanitizer. A heavy barrier paired with compiler barriers orders
         // what two full fences order, so where it is in force both sides are fences. loom has one (`model.rs`).
-        #[cfg(not(loom))]
+        #[cfg(any(miri, rcu_tsan))]
         cell.light_barrier();
     }
 

@@ -40,31 +40,8 @@ impl ReaderCell {
     }
 }
 
-/// Nanoseconds that thread `tid` of this process has run. `None`: not known, or no such thread.
 #[cfg(not(any(loom, miri)))]
-fn cpu_time_ns(tid: u32) -> Option<u64> {
-    /// What the kernel's clock ids of threads consist of: the thread, inverted, and what is read.
-    const PER_THREAD: i32 = 4;
-    const SCHEDULED: i32 = 2;
-    let tid = i32::try_from(tid).ok().filter(|&tid| tid != 0)?;
-    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-    let clock = (!tid << 3) | PER_THREAD | SCHEDULED;
-    let result: isize;
-    // SAFETY: clock_gettime writes one timespec; the kernel clobbers rcx and r11 only. The call itself and not
-    // libc's: that may be interposed, and sets errno, which a malloc must leave alone.
-    unsafe {
-        core::arch::asm!(
-            "syscall",
-            inlateout("rax") libc::SYS_clock_gettime as isize => result,
-            in("rdi") clock as isize,
-            in("rsi") &raw mut time,
-            lateout("rcx") _,
-            lateout("r11") _,
-            options(nostack)
-        );
-    }
-    (result == 0).then(|| time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64)
-}
+use crate::kernel::cpu_time_ns;
 
 /// In a model nobody can tell.
 #[cfg(any(loom, miri))]
@@ -72,7 +49,7 @@ fn cpu_time_ns(_tid: u32) -> Option<u64> {
     None
 }
 
-#[cfg(all(test, not(any(loom, miri))))]
+#[cfg(all(test, not(any(loom, miri, rcu_portable)), target_os = "linux", target_arch = "x86_64"))]
 mod tests {
     use super::*;
 

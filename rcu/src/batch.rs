@@ -42,14 +42,14 @@ pub trait Batch: Sized {
 ///
 /// ```
 /// # fn main() {}
-/// fn retire(mut page: rcu::PageOfPointers<u64>, domain: &rcu::Domain, block: *mut u64) {
+/// fn retire(mut page: quiescent::PageOfPointers<u64>, domain: &quiescent::Domain, block: *mut u64) {
 ///     page.push(block).expect("room");
 ///     let mut batch = page.close(domain);
 /// }
 /// ```
 /// ```compile_fail,E0599
 /// # fn main() {}
-/// fn retire(mut page: rcu::PageOfPointers<u64>, domain: &rcu::Domain, block: *mut u64) {
+/// fn retire(mut page: quiescent::PageOfPointers<u64>, domain: &quiescent::Domain, block: *mut u64) {
 ///     page.push(block).expect("room");
 ///     let mut batch = page.close(domain);
 ///     batch.push(block); // would be reused too early
@@ -60,7 +60,7 @@ pub trait Batch: Sized {
 ///
 /// ```compile_fail,E0382
 /// # fn main() {}
-/// fn retire(mut page: rcu::PageOfPointers<u64>, domain: &rcu::Domain, block: *mut u64) {
+/// fn retire(mut page: quiescent::PageOfPointers<u64>, domain: &quiescent::Domain, block: *mut u64) {
 ///     let mut batch = page.close(domain);
 ///     page.push(block).expect("room"); // moved into the batch
 /// }
@@ -70,7 +70,7 @@ pub trait Batch: Sized {
 ///
 /// ```compile_fail,E0599
 /// # fn main() {}
-/// fn reuse(page: rcu::PageOfPointers<u64>, domain: &rcu::Domain) {
+/// fn reuse(page: quiescent::PageOfPointers<u64>, domain: &quiescent::Domain) {
 ///     page.open(domain);
 /// }
 /// ```

@@ -1,9 +1,11 @@
 //! Time and thread ids, from the kernel. Nothing in the engine depends on time but what is reported.
 
+use crate::kernel::Clock;
+
 /// Nanoseconds of `CLOCK_MONOTONIC`. Async-signal-safe; leaves errno alone.
 #[must_use]
 pub fn now_ns() -> u64 {
-    read(libc::CLOCK_MONOTONIC)
+    read(Clock::Monotonic)
 }
 
 /// Longest time between two ticks of the kernel, in ns: 100 a second.
@@ -12,11 +14,11 @@ pub(crate) const LONGEST_TICK_NS: u64 = 10_000_000;
 /// The same clock as of the kernel's last tick: a fifth of the cost.
 #[must_use]
 pub fn coarse_ns() -> u64 {
-    read(libc::CLOCK_MONOTONIC_COARSE)
+    read(Clock::MonotonicCoarse)
 }
 
 #[cfg_attr(any(loom, miri), allow(unused_variables, reason = "time stands still in a model"))]
-fn read(clock: libc::clockid_t) -> u64 {
+fn read(clock: Clock) -> u64 {
     #[cfg(any(loom, miri))]
     return 1;
     #[cfg(not(any(loom, miri)))]
@@ -28,8 +30,5 @@ pub(crate) fn thread_id() -> u32 {
     #[cfg(any(loom, miri))]
     return 1;
     #[cfg(not(any(loom, miri)))]
-    // SAFETY: gettid has no arguments and cannot fail.
-    unsafe {
-        crate::kernel::call(libc::SYS_gettid, [0; 4]) as u32
-    }
+    crate::kernel::thread_id()
 }

@@ -46,6 +46,11 @@ impl Cookie {
         Cookie(((tag as u64) << TAG_SHIFT) | ((sequence + round_up) & !1 & SEQUENCE_MASK))
     }
 
+    /// One that has elapsed since the beginning.
+    pub(crate) const fn elapsed(tag: u8) -> Cookie {
+        Cookie((tag as u64) << TAG_SHIFT)
+    }
+
     /// The sequence at which this cookie has elapsed.
     pub(crate) const fn sequence(self) -> u64 {
         self.0 & SEQUENCE_MASK

@@ -174,6 +174,21 @@ impl Domain {
         cookie
     }
 
+    /// As [`start_poll`](Domain::start_poll), and asks for the period to end now. Never blocks: where readers are in
+    /// sections, whoever asks later ends it.
+    #[must_use]
+    pub fn start_poll_expedited(&self) -> Cookie {
+        let cookie = self.start_poll();
+        self.advance(Demand::Expedite);
+        cookie
+    }
+
+    /// A cookie that has elapsed: for what nobody can hold a reference to, so that it needs no case of its own.
+    #[must_use]
+    pub const fn get_completed(&self) -> Cookie {
+        Cookie::elapsed(self.settings.tag)
+    }
+
     /// True if the grace period of `cookie` has passed. One load and a comparison; any thread, any
     /// context. A cookie of another domain, or one that lies further ahead than any handed out, is misuse
     /// and answers false.

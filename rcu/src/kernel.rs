@@ -2,12 +2,10 @@
 //! process (the vDSO).
 //!
 //! A function of libc may be another preloaded library's: libfaketime's `clock_gettime` has dynamic
-//! thread-local storage, which a
-//! thread of the embedder's may not have, and another's may allocate, inside an allocator's own call.
-//! Nothing here can be
-//! interposed but `getauxval`, which is called once, at the first look at the clock, and reads a table. No
-//! call changes
-//! errno. Any thread, signal handlers included.
+//! thread-local storage, which a thread of the embedder's may not have, and
+//! another's may allocate, inside an allocator's own call. Nothing here can be interposed but `getauxval`,
+//! which is called once, at the first look at the clock, and reads a table. No call changes errno. Any thread,
+//! signal handlers included. `portable.rs` stands in its place on other systems.
 
 use core::arch::asm;
 use core::ffi::{CStr, c_char};
@@ -28,6 +26,54 @@ pub(crate) unsafe fn call(number: i64, args: [usize; 4]) -> isize {
     result
 }
 
+/// The kernel's number of the calling thread.
+pub(crate) fn thread_id() -> u32 {
+    // SAFETY: gettid has no arguments and cannot fail.
+    unsafe { call(libc::SYS_gettid, [0; 4]) as u32 }
+}
+
+/// Writes `line` to standard error; nothing can be done if that fails.
+pub(crate) fn write_to_stderr(line: &[u8]) {
+    // SAFETY: the kernel reads the bytes of the slice.
+    unsafe { call(libc::SYS_write, [2, line.as_ptr() as usize, line.len(), 0]) };
+}
+
+/// membarrier with `command`; a negative result is an error.
+pub(crate) fn membarrier(command: usize) -> isize {
+    // SAFETY: membarrier takes no pointers.
+    unsafe { call(libc::SYS_membarrier, [command, 0, 0, 0]) }
+}
+
+/// Sleeps as long as `word` is `seen`, until [`wake`], a signal, or for no reason.
+///
+/// # Safety
+/// The word is mapped as long as the call lasts.
+pub(crate) unsafe fn wait(word: *const u32, seen: u32) {
+    let how = (libc::FUTEX_WAIT | libc::FUTEX_PRIVATE_FLAG) as usize;
+    // SAFETY: the kernel compares the word, the caller's promise; there is no time-out.
+    unsafe { call(libc::SYS_futex, [word as usize, how, seen as usize, 0]) };
+}
+
+/// Wakes one thread that [`wait`]s at `word`, of which nothing is read.
+pub(crate) fn wake(word: *const u32) {
+    let how = (libc::FUTEX_WAKE | libc::FUTEX_PRIVATE_FLAG) as usize;
+    // SAFETY: the kernel only looks the address up.
+    unsafe { call(libc::SYS_futex, [word as usize, how, 1, 0]) };
+}
+
+/// Nanoseconds that thread `tid` of this process has run. `None`: not known, or no such thread.
+pub(crate) fn cpu_time_ns(tid: u32) -> Option<u64> {
+    /// What the kernel's clock ids of threads consist of: the thread, inverted, and what is read.
+    const PER_THREAD: i32 = 4;
+    const SCHEDULED: i32 = 2;
+    let tid = i32::try_from(tid).ok().filter(|&tid| tid != 0)?;
+    let clock = (!tid << 3) | PER_THREAD | SCHEDULED;
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: the kernel writes one timespec.
+    let result = unsafe { call(libc::SYS_clock_gettime, [clock as usize, &raw mut time as usize, 0, 0]) };
+    (result == 0).then(|| time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64)
+}
+
 /// Sleeps for `ns` nanoseconds, less than a second, or until a signal comes.
 pub(crate) fn sleep(ns: u64) {
     let time = [0u64, ns];
@@ -38,8 +84,7 @@ pub(crate) fn sleep(ns: u64) {
 /// Ends the process by SIGABRT; where that is not possible, with status 127.
 pub(crate) fn abort() -> ! {
     // SAFETY: questions, a signal to the calling thread, and the end of the process; the kernel reads 32
-    // bytes of an action that
-    // is all zeros, the default, and 8 of a set.
+    // bytes of an action that is all zeros, the default, and 8 of a set.
     unsafe {
         let (pid, tid) = (call(libc::SYS_getpid, [0; 4]), call(libc::SYS_gettid, [0; 4]));
         let signal = libc::SIGABRT as usize;
@@ -65,9 +110,19 @@ const NONE: usize = 1;
 /// Where the vDSO's clock is, or one of the two above. Racing finders find the same.
 static GET_TIME: AtomicUsize = AtomicUsize::new(UNKNOWN);
 
-/// Nanoseconds of `clock`, which exists.
+/// Which of the kernel's clocks.
+#[derive(Clone, Copy)]
+#[repr(i32)]
+pub(crate) enum Clock {
+    Monotonic = libc::CLOCK_MONOTONIC,
+    /// As of the last tick.
+    MonotonicCoarse = libc::CLOCK_MONOTONIC_COARSE,
+}
+
+/// Nanoseconds of `clock`.
 #[inline]
-pub(crate) fn clock(clock: libc::clockid_t) -> u64 {
+pub(crate) fn clock(clock: Clock) -> u64 {
+    let clock = clock as libc::clockid_t;
     let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
     let address = match GET_TIME.load(Relaxed) {
         UNKNOWN => find(),
@@ -182,7 +237,7 @@ mod tests {
             time[0] * 1_000_000_000 + time[1]
         };
         let before = by_call();
-        let now = clock(libc::CLOCK_MONOTONIC);
+        let now = clock(Clock::Monotonic);
         assert!(before <= now && now <= by_call());
         // SAFETY: a question.
         if unsafe { libc::getauxval(libc::AT_SYSINFO_EHDR) } != 0 {

@@ -6,7 +6,7 @@
 //! family blocks: it is made for callers who *are* the allocator.
 //!
 //! ```
-//! use rcu::{Domain, ReaderBlock, ReaderCell, ReaderWord};
+//! use quiescent::{Domain, ReaderBlock, ReaderCell, ReaderWord};
 //!
 //! static DOMAIN: Domain = Domain::new(1);
 //! static CELLS: [ReaderCell; 32] = [const { ReaderCell::new() }; 32];
@@ -81,7 +81,7 @@
 //! `start_poll_synchronize_rcu`); quiescent-state-based readers and membarrier from liburcu; pages of
 //! pointers from the kernel's `kvfree_rcu`.
 
-#![cfg_attr(not(any(test, loom)), no_std)]
+#![cfg_attr(not(any(test, loom, feature = "std")), no_std)]
 
 mod arch;
 mod asleep;
@@ -94,6 +94,11 @@ mod counters;
 mod demand;
 mod domain;
 mod expedite;
+#[cfg_attr(
+    any(not(all(target_arch = "x86_64", target_os = "linux", target_pointer_width = "64")), rcu_portable),
+    path = "portable.rs"
+)]
+#[cfg_attr(any(loom, miri), allow(dead_code, reason = "a model has a membarrier and a time of its own"))]
 mod kernel;
 mod membarrier;
 mod misuse;

@@ -81,7 +81,10 @@ impl Barrier {
 
 #[cfg(not(any(loom, miri)))]
 mod kernel {
-    use core::arch::asm;
+    use crate::kernel::membarrier;
+
+    const EPERM: isize = 1;
+    const EINVAL: isize = 22;
 
     const QUERY: usize = 0;
     const PRIVATE_EXPEDITED: usize = 1 << 3;
@@ -89,25 +92,6 @@ mod kernel {
     const GET_REGISTRATIONS: usize = 1 << 9;
     /// Not a flag of any command, now or (one hopes) ever.
     const NO_SUCH_COMMAND: usize = 1 << 30;
-
-    /// The system call itself: `libc::syscall` would set errno, which a malloc must leave alone.
-    fn membarrier(command: usize) -> isize {
-        let result: isize;
-        // SAFETY: membarrier takes no pointers; the kernel clobbers rcx and r11 only.
-        unsafe {
-            asm!(
-                "syscall",
-                inlateout("rax") libc::SYS_membarrier as isize => result,
-                in("rdi") command,
-                in("rsi") 0_usize,
-                in("rdx") 0_usize,
-                lateout("rcx") _,
-                lateout("r11") _,
-                options(nostack)
-            );
-        }
-        result
-    }
 
     pub(super) fn register() -> bool {
         membarrier(REGISTER_PRIVATE_EXPEDITED) == 0
@@ -130,12 +114,12 @@ mod kernel {
         if offered < 0 || offered & wanted != wanted {
             return false;
         }
-        if membarrier(NO_SUCH_COMMAND) != -(libc::EINVAL as isize) {
+        if membarrier(NO_SUCH_COMMAND) != -EINVAL {
             return false;
         }
         let early = membarrier(PRIVATE_EXPEDITED);
         let registered_before = early == 0;
-        if !registered_before && early != -(libc::EPERM as isize) {
+        if !registered_before && early != -EPERM {
             return false;
         }
         if registered_before {

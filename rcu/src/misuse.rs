@@ -125,8 +125,7 @@ struct Line {
 
 impl Line {
     fn write_to_stderr(&self) {
-        // SAFETY: the first `len` bytes are initialised. Nothing can be done if the write fails.
-        unsafe { crate::kernel::call(libc::SYS_write, [2, self.bytes.as_ptr() as usize, self.len, 0]) };
+        crate::kernel::write_to_stderr(&self.bytes[..self.len]);
     }
 }
 

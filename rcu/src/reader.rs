@@ -68,8 +68,11 @@ impl Reader {
 
     /// Ends the innermost section that [`lock`](Reader::lock) opened. One too many is reported to
     /// the misuse handler and has no other effect. Async-signal-safe.
+    ///
+    /// # Safety
+    /// The section is not one of a [`Guard`]'s that still lives: what the guard lends would dangle.
     #[inline(always)]
-    pub fn unlock(&self) {
+    pub unsafe fn unlock(&self) {
         arch::unlock(self.cell);
     }
 

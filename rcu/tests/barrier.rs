@@ -4,7 +4,7 @@
 mod common;
 
 use common::*;
-use rcu::{BarrierHooks, Cookie, Domain};
+use quiescent::{BarrierHooks, Cookie, Domain};
 
 struct Embedder {
     domain: &'static Domain,

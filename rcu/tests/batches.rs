@@ -7,7 +7,7 @@ use std::ptr::NonNull;
 
 use common::*;
 use proptest::prelude::*;
-use rcu::{Demand, Leaked, PageOfPointers, Stamped};
+use quiescent::{Demand, Leaked, PageOfPointers, Stamped};
 
 fn page(capacity: u32) -> PageOfPointers<u64> {
     let memory: &mut [*mut u64] = vec![std::ptr::null_mut(); capacity as usize].leak();

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU32, Ordering::SeqCst};
 
 use common::*;
 use proptest::prelude::*;
-use rcu::{Demand, Reader};
+use quiescent::{Demand, Reader};
 
 in_both_modes! {
     fn the_last_announcement_ends_the_period(domain) {

@@ -4,7 +4,7 @@
 mod common;
 
 use common::*;
-use rcu::{Cookie, Demand, Domain};
+use quiescent::{Cookie, Demand, Domain};
 
 #[test]
 fn without_readers_a_period_ends_at_once() {
@@ -13,6 +13,22 @@ fn without_readers_a_period_ends_at_once() {
 }
 
 in_both_modes! {
+    /// Both are promises to whoever polls them: one of the past, one that nobody else need keep.
+    fn a_completed_cookie_is_true_at_once_and_an_expedited_one_asks_by_itself(domain) {
+        let reader = explicit_reader(domain);
+        assert!(domain.poll(domain.get_completed()));
+        let section = reader.read_lock();
+        let held = domain.start_poll_expedited();
+        assert!(!domain.poll(held), "a section is open");
+        assert!(domain.poll(domain.get_completed()), "a period in flight changes nothing");
+        drop(section);
+        let (mut asked, mut cookie) = (0, domain.start_poll_expedited());
+        while !domain.poll(cookie) && asked < 4 {
+            (asked, cookie) = (asked + 1, domain.start_poll_expedited());
+        }
+        assert!(domain.poll(held), "asking again ends it, with the reader idle");
+    }
+
     fn a_snapshot_alone_starts_nothing(domain) {
         let reader = reader(domain);
         let cookie = domain.snapshot();

@@ -5,7 +5,7 @@ mod common;
 
 use common::*;
 use proptest::prelude::*;
-use rcu::{Demand, Marks};
+use quiescent::{Demand, Marks};
 
 in_both_modes! {
     fn no_demand_does_nothing(domain) {

@@ -10,7 +10,7 @@ use std::rc::Rc;
 use common::*;
 use crossbeam_epoch as epoch;
 use proptest::prelude::*;
-use rcu::{Cookie, Demand, Domain, Reader};
+use quiescent::{Cookie, Demand, Domain, Reader};
 
 /// What a participant does. All take turns in one thread, so that a schedule means the same twice.
 #[derive(Clone, Copy, Debug)]
@@ -113,7 +113,7 @@ impl Scheme for Ours {
     }
 
     fn unpin(&mut self, who: usize) {
-        self.readers[who].unlock();
+        unlock(&self.readers[who]);
     }
 
     fn retire(&mut self, _who: usize, object: usize) {

@@ -4,7 +4,7 @@
 mod common;
 
 use common::*;
-use rcu::{Demand, Reader};
+use quiescent::{Demand, Reader};
 
 in_both_modes! {
     fn an_idle_explicit_reader_is_announced_for(domain) {

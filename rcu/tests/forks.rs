@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::thread;
 
 use common::*;
-use rcu::{Demand, Domain, Reader, now_ns};
+use quiescent::{Demand, Domain, Reader, now_ns};
 
 fn forked(domain: &'static Domain, survivor: Option<&Reader>, body: impl FnOnce()) {
     in_forked_child(|| {
@@ -25,7 +25,7 @@ in_both_modes! {
         forked(domain, Some(&me), || {
             assert_eq!(me.nesting(), 1);
             assert!(held_up(domain));
-            me.unlock();
+            unlock(&me);
             assert!(!held_up(domain));
         });
         assert!(held_up(domain), "the parent did not notice");

@@ -15,8 +15,8 @@ use std::sync::atomic::{AtomicUsize as Plain, Ordering as PlainOrdering};
 
 use loom::cell::UnsafeCell;
 use loom::sync::atomic::{AtomicBool, Ordering::Relaxed};
-use rcu::model::{self as thread, Point};
-use rcu::{Cookie, Demand, Domain, Reader, ReaderBlock, ReaderCell, ReaderWord};
+use quiescent::model::{self as thread, Point};
+use quiescent::{Cookie, Demand, Domain, Reader, ReaderBlock, ReaderCell, ReaderWord};
 
 /// A block that readers can find while `linked`.
 struct Block {

@@ -11,9 +11,11 @@ use std::ops::Range;
 use std::sync::atomic::{AtomicUsize as Plain, Ordering as PlainOrdering};
 
 use loom::sync::atomic::{AtomicBool, AtomicU64, Ordering::*};
-use rcu::model as thread;
-use rcu::range_map::{Futex, Held, Mapped, Mapping, Measure, Node, NodeSource, RangeMap, Stages, Unmeasured};
-use rcu::{Domain, Reader, ReaderBlock, ReaderCell, ReaderWord};
+use quiescent::model as thread;
+use quiescent::range_map::{
+    Futex, Held, Mapped, Mapping, Measure, Node, NodeSource, RangeMap, Stages, Unmeasured,
+};
+use quiescent::{Domain, Reader, ReaderBlock, ReaderCell, ReaderWord};
 
 fn leak<T>(value: T) -> &'static T {
     Box::leak(Box::new(value))

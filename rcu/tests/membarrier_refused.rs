@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use common::torture::*;
 use common::*;
-use rcu::{Demand, Domain};
+use quiescent::{Demand, Domain};
 
 const QUERY: u32 = 0;
 const PRIVATE_EXPEDITED: u32 = 1 << 3;

@@ -7,7 +7,7 @@ mod common;
 use std::os::unix::process::ExitStatusExt;
 
 use common::*;
-use rcu::{Cookie, Demand, Domain, Misuse, Reader, ReaderCell};
+use quiescent::{Cookie, Demand, Domain, Misuse, Reader, ReaderCell};
 
 const TID: u32 = 77;
 
@@ -16,20 +16,20 @@ fn named_reader(domain: &'static Domain) -> Reader {
 }
 
 fn unlock_without_section(domain: &'static Domain) {
-    named_reader(domain).unlock();
+    unlock(&named_reader(domain));
 }
 
 fn unlock_once_too_often(domain: &'static Domain) {
     let reader = named_reader(domain);
     drop(reader.read_lock());
-    reader.unlock();
+    unlock(&reader);
 }
 
 fn offline_in_section(domain: &'static Domain) {
     let reader = named_reader(domain);
     reader.lock();
     reader.offline();
-    reader.unlock();
+    unlock(&reader);
 }
 
 fn exit_in_section(domain: &'static Domain) {
@@ -112,7 +112,7 @@ in_both_modes! {
         }
         let reader = explicit_reader(domain);
         for _ in 0..3 {
-            reader.unlock();
+            unlock(&reader);
             assert_eq!(reader.nesting(), 0);
         }
         assert_eq!(take_misuse().len(), 3);
@@ -194,7 +194,7 @@ fn misuse_in_a_signal_handler_is_reported() {
     extern "C" fn unlock(_: i32, _: *mut libc::siginfo_t, _: *mut libc::c_void) {
         if let Some(cell) = CELL.get() {
             // SAFETY: the interrupted thread owns the cell.
-            unsafe { Reader::borrow_cell(cell) }.unlock();
+            unsafe { Reader::borrow_cell(cell).unlock() };
         }
     }
     let domain = fast_domain();

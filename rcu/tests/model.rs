@@ -13,7 +13,7 @@ use std::collections::HashSet;
 
 use common::*;
 use proptest::prelude::*;
-use rcu::{ACTIVE_COOKIES, Cookie, Demand, Domain, Reader};
+use quiescent::{ACTIVE_COOKIES, Cookie, Demand, Domain, Reader};
 
 const READERS: usize = 4;
 
@@ -116,7 +116,7 @@ impl Model {
             }
             Step::Unlock(who) => {
                 if let (Some(reader), Some((since, depth))) = (&self.readers[who], self.sections[who]) {
-                    reader.unlock();
+                    unlock(reader);
                     self.sections[who] = (depth > 1).then_some((since, depth - 1));
                     if depth == 1 && self.offline[who] {
                         self.came_by(who);

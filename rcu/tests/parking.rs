@@ -4,7 +4,7 @@
 mod common;
 
 use common::*;
-use rcu::Demand;
+use quiescent::Demand;
 
 in_both_modes! {
     fn a_sleeping_implicit_reader_is_parked_once(domain) {

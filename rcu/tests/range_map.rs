@@ -12,8 +12,8 @@ use std::ops::Range;
 
 use common::*;
 use proptest::prelude::*;
-use rcu::Domain;
-use rcu::range_map::{
+use quiescent::Domain;
+use quiescent::range_map::{
     Entry, Fit, Futex, Gaps, Measure, Node, NodeSource, RangeMap, Ranges, Refused, Unmeasured, Writer,
 };
 

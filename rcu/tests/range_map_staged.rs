@@ -7,8 +7,8 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::*};
 use std::thread;
 
 use common::*;
-use rcu::range_map::{Futex, Held, Mapped, Mapping, Node, RangeMap, Sleep, Stages, Walked};
-use rcu::{Domain, Reader};
+use quiescent::range_map::{Futex, Held, Mapped, Mapping, Node, RangeMap, Sleep, Stages, Walked};
+use quiescent::{Domain, Reader};
 
 /// Counts who waits for a mapping's lock: a test that wants a thread there waits for that.
 struct Counted;

@@ -16,8 +16,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::*};
 use std::thread;
 
 use common::*;
-use rcu::range_map::{Entry, Node, RangeMap, View};
-use rcu::{Cookie, Demand, Domain, Guard};
+use quiescent::range_map::{Entry, Node, RangeMap, View};
+use quiescent::{Cookie, Demand, Domain, Guard};
 
 const LOOK_UPS: u64 = 200_000;
 /// Changes that there are at least: readers go on until writers that got no processor have made as many.
@@ -95,7 +95,10 @@ impl Fire {
         fire
     }
 
-    fn view<'a>(&'static self, section: &'a Guard<'_>) -> View<'a, NonZeroU64, rcu::range_map::Unmeasured> {
+    fn view<'a>(
+        &'static self,
+        section: &'a Guard<'_>,
+    ) -> View<'a, NonZeroU64, quiescent::range_map::Unmeasured> {
         // SAFETY: one domain.
         unsafe { self.map.view(section) }
     }

@@ -6,7 +6,7 @@ mod common;
 use std::thread;
 
 use common::*;
-use rcu::{Demand, NoRoom, Reader};
+use quiescent::{Demand, NoRoom, Reader};
 
 in_both_modes! {
     fn a_reader_counts_from_its_registration_not_from_its_first_step(domain) {

@@ -15,7 +15,7 @@ in_both_modes! {
         for depth in (1..=50).rev() {
             assert!(held_up(domain));
             assert_eq!(reader.nesting(), depth);
-            reader.unlock();
+            unlock(&reader);
         }
         assert!(!held_up(domain));
     }
@@ -39,10 +39,10 @@ in_both_modes! {
         }
         assert_eq!(reader.nesting(), 1_000_000);
         for _ in 0..999_999 {
-            reader.unlock();
+            unlock(&reader);
         }
         assert!(held_up(domain));
-        reader.unlock();
+        unlock(&reader);
         assert!(!held_up(domain));
     }
 

@@ -9,7 +9,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use common::*;
-use rcu::{Domain, Reader, ReaderCell};
+use quiescent::{Domain, Reader, ReaderCell};
 
 thread_local! {
     static CELL: Cell<Option<&'static ReaderCell>> = const { Cell::new(None) };

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
 use std::thread;
 
 use common::*;
-use rcu::{Demand, Stall, now_ns};
+use quiescent::{Demand, Stall, now_ns};
 
 const SECOND: u64 = 1_000_000_000;
 
@@ -28,8 +28,8 @@ in_both_modes! {
         assert_eq!(stalls.len(), 1, "the idle one was announced for");
         assert_eq!((stalls[0].id, stalls[0].tid, stalls[0].nesting), (1, 4242, 2));
         assert!((SECOND..20 * SECOND).contains(&stalls[0].age_ns));
-        holder.unlock();
-        holder.unlock();
+        unlock(&holder);
+        unlock(&holder);
     }
 
     fn one_that_has_only_not_announced_shows_no_depth(domain) {

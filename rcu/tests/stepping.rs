@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::thread;
 
 use common::*;
-use rcu::{Demand, Domain, Reader, ReaderCell};
+use quiescent::{Demand, Domain, Reader, ReaderCell};
 
 const TRAP_FLAG: i64 = 1 << 8;
 
@@ -86,7 +86,7 @@ fn interrupt_everywhere(
         assert!(reader.is_explicit(), "step {step}: the handler's first lock was forgotten");
         while reader.nesting() > 0 {
             assert!(held_up(domain), "step {step}: the interrupted section is not waited for");
-            reader.unlock();
+            unlock(&reader);
         }
         let section = reader.read_lock();
         assert!(held_up(domain), "step {step}: a section behind the interruption is not waited for");
@@ -233,9 +233,9 @@ everywhere! {
     lock: explicit_and_lagging, |reader| reader.lock();
     lock_and_unlock: explicit_and_lagging, |reader| drop(reader.read_lock());
     lock_while_offline: offline, |reader| reader.lock();
-    unlock_of_a_section_opened_offline: in_a_section_opened_offline, |reader| reader.unlock();
-    unlock_behind_online: online_in_a_section_opened_offline, |reader| reader.unlock();
-    unlock_that_takes_its_turn: about_to_take_its_turn, |reader| reader.unlock();
+    unlock_of_a_section_opened_offline: in_a_section_opened_offline, crate::common::unlock;
+    unlock_behind_online: online_in_a_section_opened_offline, crate::common::unlock;
+    unlock_that_takes_its_turn: about_to_take_its_turn, crate::common::unlock;
     announcement_of_an_implicit_reader: implicit_and_lagging, |reader| reader.quiescent_state();
     announcement_of_an_explicit_reader: explicit_and_lagging, |reader| reader.quiescent_state();
     announcement_of_a_parked_reader: parked, |reader| reader.quiescent_state();

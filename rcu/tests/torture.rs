@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use common::torture::*;
 use common::*;
-use rcu::Domain;
+use quiescent::Domain;
 
 fn torture(domain: &'static Domain, wait: fn(&Domain, u64)) -> (u64, u64, u64) {
     let torture = Torture::new(domain);

@@ -9,7 +9,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use common::*;
-use rcu::{Cookie, Demand, Domain, PATIENCE_NS, Reader};
+use quiescent::{Cookie, Demand, Domain, PATIENCE_NS, Reader};
 
 type Wait = fn(&Domain, Option<&Reader>);
 

@@ -97,7 +97,8 @@ impl Reader for EngineReader {
     }
     #[inline(always)]
     fn unlock(&self) {
-        self.own().unlock();
+        // SAFETY: the section is one that `lock` opened: nobody takes guards here.
+        unsafe { self.own().unlock() };
     }
     fn quiescent(&self) {
         self.own().quiescent_state();

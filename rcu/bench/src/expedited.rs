@@ -78,7 +78,8 @@ fn our_sleepers(domain: &'static Domain, explicit: bool) -> Sleepers {
         let reader = new_reader(domain);
         if explicit {
             reader.lock();
-            reader.unlock();
+            // SAFETY: opened by hand.
+            unsafe { reader.unlock() };
         }
         while wait() {
             reader.quiescent_state();

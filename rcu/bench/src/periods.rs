@@ -116,7 +116,8 @@ fn section(reader: &Reader, running: &Running) {
         // SAFETY: a reference; volatile only so that the work is done.
         unsafe { core::ptr::read_volatile(word) };
     }
-    reader.unlock();
+    // SAFETY: opened by hand.
+    unsafe { reader.unlock() };
 }
 
 fn their_reader(flavor: Flavor, running: &Running) {

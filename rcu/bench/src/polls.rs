@@ -30,7 +30,8 @@ pub fn measure(plan: &Plan) -> Measure {
     let online = new_domain();
     let online_reader = new_reader(online);
     online_reader.lock();
-    online_reader.unlock();
+    // SAFETY: opened by hand.
+    unsafe { online_reader.unlock() };
 
     let mut subjects = vec![
         Subject::new("rcu poll", "of a finished cookie", |round| {
@@ -141,7 +142,8 @@ pub fn measure(plan: &Plan) -> Measure {
     }
     subjects.push(Subject::absent("crossbeam-epoch", "has no cookies: it runs callbacks"));
     let mut measure = plan.measure("cookies", "ns", Limit::Fixed(POLL_LIMIT_NS), subjects);
-    busy_reader.unlock();
+    // SAFETY: opened by hand.
+    unsafe { busy_reader.unlock() };
     measure.notes.push(
         "The limit of the issue is applied to start_poll and to poll of a finished cookie alike. A full fence is \
          part of any cookie; `idle` is not a cookie but a whole period: started, scanned, ended, timed and counted."

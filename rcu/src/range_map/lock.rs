@@ -10,6 +10,7 @@
 
 use core::marker::PhantomData;
 
+use crate::kernel;
 use crate::sync::Ordering::{Acquire, Relaxed, Release};
 use crate::sync::{AtomicU64, const_unless_loom, fence, relax};
 
@@ -34,19 +35,17 @@ pub trait Sleep {
     unsafe fn wake(word: *const u32);
 }
 
-/// [`Sleep`] by the system call `futex`, through libc. May change `errno`.
+/// [`Sleep`] by the system call `futex`, where there is one; elsewhere by looking again from time to time.
 pub struct Futex;
 
 impl Sleep for Futex {
     unsafe fn wait(word: *const u32, seen: u32) {
-        let how = libc::FUTEX_WAIT | libc::FUTEX_PRIVATE_FLAG;
-        // SAFETY: the kernel compares the word, which the caller keeps mapped; no time limit.
-        unsafe { libc::syscall(libc::SYS_futex, word, how, seen, core::ptr::null::<libc::timespec>()) };
+        // SAFETY: the caller keeps the word mapped.
+        unsafe { kernel::wait(word, seen) };
     }
 
     unsafe fn wake(word: *const u32) {
-        // SAFETY: reads nothing.
-        unsafe { libc::syscall(libc::SYS_futex, word, libc::FUTEX_WAKE | libc::FUTEX_PRIVATE_FLAG, 1) };
+        kernel::wake(word);
     }
 }
 

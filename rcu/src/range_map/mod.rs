@@ -8,8 +8,8 @@
 //!
 //! ```
 //! use core::num::NonZeroU64;
-//! use rcu::range_map::{Node, RangeMap};
-//! use rcu::{Domain, ReaderBlock, ReaderCell, ReaderWord};
+//! use quiescent::range_map::{Node, RangeMap};
+//! use quiescent::{Domain, ReaderBlock, ReaderCell, ReaderWord};
 //!
 //! static DOMAIN: Domain = Domain::new(1);
 //! static CELLS: [ReaderCell; 32] = [const { ReaderCell::new() }; 32];
@@ -42,7 +42,7 @@
 //! assert_eq!(view.find(0x4001).map(|entry| entry.range()), Some(0x4000..0x5000));
 //! assert_eq!(view.get(0x7000), None);
 //! assert_eq!(view.iter(0..usize::MAX).count(), 3);
-//! # Ok::<(), rcu::range_map::Refused>(())
+//! # Ok::<(), quiescent::range_map::Refused>(())
 //! ```
 //!
 //! # Reading order

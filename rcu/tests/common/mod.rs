@@ -8,7 +8,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::{Command, Output};
 use std::sync::atomic::{AtomicU8, Ordering::Relaxed};
 
-use rcu::{
+use quiescent::{
     CELLS_PER_WORD, Cookie, Demand, Domain, Misuse, NoRoom, Reader, ReaderBlock, ReaderCell, ReaderWord,
 };
 
@@ -67,6 +67,12 @@ pub fn register(domain: &'static Domain, tid: u32) -> Reader {
     }
 }
 
+/// Ends the section that `lock` opened.
+pub fn unlock(reader: &Reader) {
+    // SAFETY: where a test opens sections by hand, no guard of the same reader lives.
+    unsafe { reader.unlock() }
+}
+
 /// Asks for the period in flight to end now, more often than any reader needs.
 pub fn expedite(domain: &Domain) {
     for _ in 0..4 {
@@ -97,7 +103,7 @@ pub fn expedites_to_end(domain: &Domain, cookie: Cookie) -> bool {
 #[macro_export]
 macro_rules! in_both_modes {
     ($($(#[$attr:meta])* fn $name:ident($domain:ident) $body:block)*) => {
-        $($(#[$attr])* fn $name($domain: &'static rcu::Domain) $body)*
+        $($(#[$attr])* fn $name($domain: &'static quiescent::Domain) $body)*
         mod fast { $(#[test] fn $name() { super::$name($crate::common::fast_domain()) })* }
         mod fenced { $(#[test] fn $name() { super::$name($crate::common::fenced_domain()) })* }
     };

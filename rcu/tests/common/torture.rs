@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering:
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use rcu::{Demand, Domain, Reader, ReaderCell};
+use quiescent::{Demand, Domain, Reader, ReaderCell};
 
 use super::{explicit_reader, leak, on_signal, reader};
 
@@ -224,7 +224,7 @@ impl Torture {
                 0 => drop(torture.domain.advance(Demand::Expedite)),
                 1 => drop(torture.domain.advance(Demand::Start)),
                 2 => drop(torture.domain.start_poll()),
-                _ => drop(torture.domain.stalled(rcu::now_ns(), 0).count()),
+                _ => drop(torture.domain.stalled(quiescent::now_ns(), 0).count()),
             }
             thread::yield_now();
         })
