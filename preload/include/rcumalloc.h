@@ -122,7 +122,32 @@ RCUMALLOC_WEAK void rcumalloc_cond_synchronize_expedited(rcumalloc_cookie cookie
 RCUMALLOC_WEAK void rcumalloc_synchronize(void);
 RCUMALLOC_WEAK void rcumalloc_synchronize_expedited(void);
 
-/* Waits until every block freed before the call may be reused. Those that other threads hold in
+/* ---- work that waits: the kernel's call_rcu ------------------------------------------------- */
+
+/* Has fn(p) called after a grace period that begins now or later: what had been unlinked before the call is seen by no
+ * section any more. False: no memory for the 32 bytes that it waits in, and nothing will be called.
+ *
+ * fn runs in a thread of the library's, one at a time in the order of the calls, outside every lock and every section, with
+ * signals blocked. It may do whatever a thread may: allocate, free, take locks, open sections (and close them), queue
+ * more. It must return, by no exception and no longjmp, and must not call rcumalloc_barrier. What it blocks, it blocks for all.
+ *
+ * Memory is bounded: while more than 65536 wait, a call outside sections waits for 10 ms, or until some have run. What
+ * is still waiting when the process exits is not called; call rcumalloc_barrier first. In the child of a fork it is called
+ * once somebody queues or calls rcumalloc_barrier there. Not async-signal-safe. */
+RCUMALLOC_WEAK bool rcumalloc_call(void *p, void (*fn)(void *p));
+
+/* The same without memory of the library's, and so it cannot fail: head lies in the caller's object, and is the library's
+ * until fn is called with it. If no thread can be made, what is queued waits until one can or for rcumalloc_barrier,
+ * which then runs it itself. */
+typedef struct rcumalloc_head {
+    struct rcumalloc_head *next;
+    void (*fn)(struct rcumalloc_head *head);
+} rcumalloc_head;
+
+RCUMALLOC_WEAK void rcumalloc_call_head(rcumalloc_head *head, void (*fn)(rcumalloc_head *head));
+
+/* Waits until every function queued before the call by rcumalloc_call or rcumalloc_call_head has run, and then until every
+ * block freed before the call may be reused. Those that other threads hold in
  * magazines they have not filled yet become available when those threads come to their next turn
  * or end. Blocks; not inside a section. */
 RCUMALLOC_WEAK void rcumalloc_barrier(void);

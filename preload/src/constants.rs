@@ -185,6 +185,17 @@ pub const META_ALIGN: usize = LINE;
 /// the pages of so many bytes, touched for the first time, 200 us and more.
 pub const LEAVE_STEP: usize = 2 << 20;
 
+/// Functions that may wait for a grace period before those who queue more wait, too: a head and what it stands for are
+/// some 64 bytes, so 4 MiB of them. A grace period that nobody delays takes 10 us, one with idle threads some ms (tune).
+pub const CALLS_MOST: u32 = 1 << 16;
+
+/// How long, in nanoseconds, somebody waits who queues past that, and how often a barrier looks again: long for a grace
+/// period, and short for a program in which a function waits for the very one who queues.
+pub const CALLS_HOLD_NS: u64 = 10_000_000;
+
+/// Nanoseconds after which a worker ends that nobody has given anything to do. To make one takes 50 us.
+pub const CALLS_IDLE_NS: u64 = 1_000_000_000;
+
 // ---- the watcher -------------------------------------------------------------------------
 
 /// Bytes of the watcher's mapping: a guard page, its stack, its thread-local storage. What it calls

@@ -6,6 +6,7 @@
 pub mod at_exit;
 pub mod atfork;
 pub mod attributes;
+pub mod calls;
 pub mod dlopen;
 pub mod info;
 pub mod jemalloc_names;

@@ -1,5 +1,6 @@
 //! The library's own names; documented for users in `include/rcumalloc.h`.
 
+use crate::abi::calls::start_worker;
 use crate::abi::report;
 use crate::class::backlog::{self, DOMAIN};
 use crate::class::slab::Whereabouts;
@@ -8,7 +9,7 @@ use crate::os::tid;
 use crate::thread::entry::{self, When};
 use crate::thread::shrinker::{self, Reason};
 use crate::thread::stats::{self, Stats};
-use crate::thread::{fork, readers, reclaim, start};
+use crate::thread::{calls, fork, readers, reclaim, start};
 use core::ffi::{CStr, c_char, c_int, c_void};
 use rcu::{Cookie, Demand, ReaderCell};
 
@@ -136,6 +137,9 @@ pub extern "C" fn rcumalloc_synchronize_expedited() {
 /// `rcumalloc_barrier()`.
 #[cfg_attr(feature = "override", unsafe(no_mangle))]
 pub extern "C" fn rcumalloc_barrier() {
+    // Before it waits for anything: what is refused in a section is refused whatever there is to wait for.
+    readers::refuse_in_section("rcumalloc_barrier");
+    calls::barrier(start_worker);
     reclaim::barrier();
 }
 

@@ -39,7 +39,7 @@ use crate::constants::PAGE;
 use crate::os::lock::{self, Lock};
 use crate::os::{map, peers, tid, tls};
 use crate::page;
-use crate::thread::{decay, mode, pressure, readers, registry};
+use crate::thread::{calls, decay, mode, pressure, readers, registry};
 use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, Ordering};
 
 #[unsafe(link_section = ".data")]
@@ -107,6 +107,7 @@ pub fn is_at_home() -> bool {
 #[inline(never)]
 #[unsafe(link_section = ".text_rare")]
 fn for_each_lock(mut visit: impl FnMut(&dyn Bolt)) {
+    visit(calls::lock());
     visit(registry::lock());
     visit(large_batch::lock());
     visit(group::lock());
@@ -197,6 +198,7 @@ fn settle_in_child() {
     let own = readers::existing();
     // SAFETY: no other thread of this process exists.
     unsafe { DOMAIN.after_fork_in_child(own.as_deref()) };
+    calls::after_fork_in_child();
     decay::after_fork_in_child();
     pressure::after_fork_in_child();
     registry::settle_in_child(tls::alloc_table());

@@ -14,10 +14,12 @@
 //!   stats    figures                               shrinker giving memory back on request
 //!   decay    giving it back by age                 scan_log what has been given, and why
 //!   ready    large blocks, ready and freed         leave    giving back the classes left behind
+//!   calls    functions that run after a grace period
 //!   pressure who tells the shrinker                watcher  a thread that listens for it
 //! ```
 
 pub mod cache;
+pub mod calls;
 pub mod decay;
 pub mod entry;
 pub mod exit;

@@ -110,7 +110,7 @@ fn unlock_without_reader() {
 }
 
 /// Ends the process if the calling thread is in a section: `call` is about to wait for its end.
-fn refuse_in_section(call: &str) {
+pub fn refuse_in_section(call: &str) {
     if is_held() {
         verdict::never_ends(call, tid::tid() as u32);
     }
