@@ -195,10 +195,11 @@ fn pay(more: usize) -> usize {
 
 /// The calling thread ends and one is left, for which there is no watcher. What threads kept for each other is of no use
 /// to one, and would stay for as long as that sleeps: it goes to the zone, and what is free past the watermark to the system. Not
-/// each time in a program that has some threads again and again: once a period, or if there were more than the vacant caches are for.
+/// each time in a program that has some threads again and again: once a period, if it is worth it, or if there were more than
+/// the vacant caches are for.
 pub fn one_is_left() {
     let now_ms = (clock::now_coarse_ns() / 1_000_000) as u32;
-    let is_due = now_ms.wrapping_sub(ONE_LEFT_MS.load(Relaxed)) >= period_ms();
+    let is_due = now_ms.wrapping_sub(ONE_LEFT_MS.load(Relaxed)) >= period_ms() && left() >= WORTH;
     let most = registry::recent_most();
     if period_ms() != OFF && (is_due || most.load(Relaxed) > vacant::MOST) {
         most.store(0, Relaxed);
