@@ -125,7 +125,8 @@ fn installed_and_removed() {
     let inside = prefix.strip_prefix("/").expect("an absolute path");
     script("install", &prefix, Some(&stage));
     assert_eq!(files_below(&stage.join(inside)), files, "DESTDIR goes before the prefix");
-    for file in ["lib/librcumalloc.so.1", "lib/librcumalloc.so", "lib/librcumalloc.a", "include/rcumalloc.h"]
+    for file in
+        ["lib/librcumalloc.so.1", "lib/librcumalloc.so", "lib/librcumalloc.a", "include/rcumalloc.hpp"]
     {
         assert!(files.contains(Path::new(file)), "{files:?}");
     }
