@@ -14,10 +14,13 @@ const STEPS: usize = 4;
 const POWERS: usize = 40;
 /// One period in so many is timed, the first one among them.
 pub(crate) const TIMED: u64 = 8;
-/// The number of buckets of a [`Latencies`].
+/// The number of buckets of a domain's histogram of latencies.
 pub const BUCKETS: usize = STEPS * POWERS;
 
 /// A snapshot of a domain's counters. Fields are read one after the other, not at one instant.
+///
+/// A period ends because its readers came by, because those that were missing were parked, or because they were asked: the
+/// first are `completed - expedited`, the last `expedited - ended_by_parking`.
 #[derive(Clone, Copy, Debug)]
 pub struct Counters {
     /// Periods started.
@@ -26,51 +29,18 @@ pub struct Counters {
     pub completed: u64,
     /// Of those, periods that an expedite ended.
     pub expedited: u64,
+    /// Of those, periods that ended because readers were parked, none asked.
+    pub ended_by_parking: u64,
     /// Readers parked, each time counted.
     pub parked: u64,
     /// membarrier system calls to end periods.
     pub membarriers: u64,
     /// Batches that were to be opened before their cookie had elapsed, and were leaked instead.
     pub leaked: u64,
-    /// From the start of a period to its end, of one period in eight.
-    pub latencies: Latencies,
-}
-
-/// A logarithmic histogram of nanoseconds.
-#[derive(Clone, Copy, Debug)]
-pub struct Latencies {
-    counts: [u64; BUCKETS],
-}
-
-impl Latencies {
-    /// How many periods were recorded.
-    #[must_use]
-    pub fn count(&self) -> u64 {
-        self.counts.iter().sum()
-    }
-
-    /// The latency in ns below or at which `fraction` (0 to 1) of the periods lie, rounded up to the
-    /// end of its bucket; `None` if nothing was recorded.
-    #[must_use]
-    pub fn quantile(&self, fraction: f64) -> Option<u64> {
-        quantile(|bucket| self.counts[bucket], fraction)
-    }
-}
-
-/// [`Latencies::quantile`] of a histogram with `count(bucket)` in each bucket.
-fn quantile(count: impl Fn(usize) -> u64, fraction: f64) -> Option<u64> {
-    let total = (0..BUCKETS).map(&count).sum();
-    if total == 0 {
-        return None;
-    }
-    let rank = ((total as f64 * fraction) as u64).clamp(1, total);
-    let mut seen = 0;
-    (0..BUCKETS)
-        .find(|&bucket| {
-            seen += count(bucket);
-            seen >= rank
-        })
-        .map(upper_bound)
+    /// Periods that were timed: one in eight.
+    pub timed: u64,
+    /// From the start of those to their end, ns in all.
+    pub timed_ns: u64,
 }
 
 /// The bucket of a latency: the power of two below it and the two bits behind its leading one.
@@ -89,9 +59,12 @@ fn upper_bound(bucket: usize) -> u64 {
 
 pub(crate) struct Recorder {
     expedited: AtomicU64,
+    ended_by_parking: AtomicU64,
     parked: AtomicU64,
     membarriers: AtomicU64,
     leaked: AtomicU64,
+    timed_ns: AtomicU64,
+    /// A logarithmic histogram of nanoseconds.
     latencies: [AtomicU64; BUCKETS],
 }
 
@@ -103,9 +76,11 @@ impl Recorder {
     pub(crate) const fn new() -> Recorder {
         Recorder {
             expedited: AtomicU64::new(0),
+            ended_by_parking: AtomicU64::new(0),
             parked: AtomicU64::new(0),
             membarriers: AtomicU64::new(0),
             leaked: AtomicU64::new(0),
+            timed_ns: AtomicU64::new(0),
             latencies: [const { AtomicU64::new(0) }; BUCKETS],
         }
     }
@@ -113,11 +88,17 @@ impl Recorder {
     /// A period that was timed ended. `started_at` may be that of another thread's vain attempt to begin the same period,
     /// a little later; one latency in millions is then too short.
     pub(crate) fn timed(&self, started_at: u64, now: u64) {
-        count(&self.latencies[bucket_of(now.saturating_sub(started_at))]);
+        let latency = now.saturating_sub(started_at);
+        count(&self.latencies[bucket_of(latency)]);
+        self.timed_ns.fetch_add(latency, Relaxed);
     }
 
     pub(crate) fn expedited(&self) {
         count(&self.expedited);
+    }
+
+    pub(crate) fn ended_by_parking(&self) {
+        count(&self.ended_by_parking);
     }
 
     pub(crate) fn parked(&self, readers: u32) {
@@ -134,9 +115,30 @@ impl Recorder {
         count(&self.leaked);
     }
 
-    /// As [`Latencies::quantile`], of what has been recorded so far.
+    /// The latency in ns below or at which `fraction` (0 to 1) of the timed periods lie, rounded up to the
+    /// end of its bucket; `None` if there was none.
     pub(crate) fn quantile(&self, fraction: f64) -> Option<u64> {
-        quantile(|bucket| self.latencies[bucket].load(Relaxed), fraction)
+        let total = self.timed_periods();
+        if total == 0 {
+            return None;
+        }
+        let rank = ((total as f64 * fraction) as u64).clamp(1, total);
+        let mut seen = 0;
+        (0..BUCKETS)
+            .find(|&bucket| {
+                seen += self.latencies[bucket].load(Relaxed);
+                seen >= rank
+            })
+            .map(upper_bound)
+    }
+
+    /// Bucket number `bucket`: the largest latency that falls into it, and how many did.
+    pub(crate) fn bucket(&self, bucket: usize) -> Option<(u64, u64)> {
+        self.latencies.get(bucket).map(|count| (upper_bound(bucket), count.load(Relaxed)))
+    }
+
+    fn timed_periods(&self) -> u64 {
+        self.latencies.iter().map(|bucket| bucket.load(Relaxed)).sum()
     }
 
     /// What has been counted, in a domain whose sequence is `sequence`.
@@ -145,12 +147,12 @@ impl Recorder {
             started: sequence.div_ceil(2),
             completed: sequence / 2,
             expedited: self.expedited.load(Relaxed),
+            ended_by_parking: self.ended_by_parking.load(Relaxed),
             parked: self.parked.load(Relaxed),
             membarriers: self.membarriers.load(Relaxed),
             leaked: self.leaked.load(Relaxed),
-            latencies: Latencies {
-                counts: core::array::from_fn(|bucket| self.latencies[bucket].load(Relaxed)),
-            },
+            timed: self.timed_periods(),
+            timed_ns: self.timed_ns.load(Relaxed),
         }
     }
 }
@@ -190,18 +192,18 @@ mod tests {
         for _ in 0..10 {
             recorder.timed(0, 1_000_000);
         }
-        let latencies = recorder.read(0).latencies;
-        assert_eq!(latencies.count(), 100);
-        assert!((1000..1250).contains(&latencies.quantile(0.5).unwrap()));
-        assert!((1000..1250).contains(&latencies.quantile(0.9).unwrap()));
-        assert!((1_000_000..1_250_000).contains(&latencies.quantile(0.99).unwrap()));
-        for fraction in [0.0, 0.5, 0.9, 0.99, 1.0] {
-            assert_eq!(recorder.quantile(fraction), latencies.quantile(fraction));
-        }
+        let counters = recorder.read(0);
+        assert_eq!((counters.timed, counters.timed_ns), (100, 90 * 1000 + 10 * 1_000_000));
+        assert!((1000..1250).contains(&recorder.quantile(0.5).unwrap()));
+        assert!((1000..1250).contains(&recorder.quantile(0.9).unwrap()));
+        assert!((1_000_000..1_250_000).contains(&recorder.quantile(0.99).unwrap()));
+        let buckets: Vec<_> = (0..).map_while(|bucket| recorder.bucket(bucket)).collect();
+        assert_eq!(buckets.len(), BUCKETS);
+        assert!(buckets.iter().filter(|(_, count)| *count != 0).map(|(_, count)| *count).eq([90, 10]));
     }
 
     #[test]
     fn no_quantile_of_nothing() {
-        assert_eq!(Recorder::new().read(0).latencies.quantile(0.5), None);
+        assert_eq!(Recorder::new().quantile(0.5), None);
     }
 }

@@ -39,6 +39,9 @@ impl Domain {
         };
         if ended {
             self.recorder.expedited();
+            if asks == Asks::Nobody {
+                self.recorder.ended_by_parking();
+            }
         }
         ended
     }

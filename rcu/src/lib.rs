@@ -118,7 +118,7 @@ pub use block::{CELLS_PER_BLOCK, CELLS_PER_WORD, ReaderBlock, ReaderWord};
 pub use cell::ReaderCell;
 pub use clock::{coarse_ns, now_ns};
 pub use cookie::{ACTIVE_COOKIES, Cookie};
-pub use counters::{BUCKETS, Counters, Latencies};
+pub use counters::{BUCKETS, Counters};
 pub use demand::{Demand, Marks};
 pub use domain::Domain;
 pub use misuse::{Misuse, MisuseHandler};

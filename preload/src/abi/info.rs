@@ -4,9 +4,8 @@
 use crate::abi::report;
 use crate::thread::fork;
 use crate::thread::shrinker::{self, Reason};
-use crate::thread::stats::{self, Stats};
-use core::ffi::{c_int, c_void};
-use core::fmt::{self, Write};
+use crate::thread::stats;
+use core::ffi::c_int;
 
 /// `malloc_trim(pad)`: gives back what can be given back now. 1 if something was.
 #[cfg_attr(feature = "override", unsafe(no_mangle))]
@@ -105,64 +104,10 @@ pub extern "C" fn malloc_stats() {
 /// # Safety
 /// `stream` is an open stream.
 #[cfg_attr(feature = "override", unsafe(no_mangle))]
-#[inline(never)]
-#[unsafe(link_section = ".text_rare")]
 pub unsafe extern "C" fn malloc_info(options: c_int, stream: *mut libc::FILE) -> c_int {
     if options != 0 {
         return libc::EINVAL;
     }
-    let mut text = Text { bytes: [0; TEXT_BYTES], len: 0 };
-    let written = xml(&mut text, &stats::collect());
-    // SAFETY: the caller's stream, and the first `len` bytes are initialised.
-    let wrote = unsafe { libc::fwrite(text.bytes.as_ptr().cast::<c_void>(), 1, text.len, stream) };
-    if written.is_ok() && wrote == text.len { 0 } else { -1 }
-}
-
-/// Enough for the whole report, whose length is bounded by that of its numbers.
-const TEXT_BYTES: usize = 640;
-
-struct Text {
-    bytes: [u8; TEXT_BYTES],
-    len: usize,
-}
-
-impl Write for Text {
-    fn write_str(&mut self, text: &str) -> fmt::Result {
-        let end = self.len + text.len();
-        self.bytes.get_mut(self.len..end).ok_or(fmt::Error)?.copy_from_slice(text.as_bytes());
-        self.len = end;
-        Ok(())
-    }
-}
-
-fn xml(out: &mut Text, s: &Stats) -> fmt::Result {
-    writeln!(out, "<malloc version=\"rcumalloc-{}\">", env!("CARGO_PKG_VERSION"))?;
-    writeln!(out, "<total type=\"live\" size=\"{}\"/>", s.live_bytes)?;
-    writeln!(out, "<total type=\"large\" count=\"{}\" size=\"{}\"/>", s.large_allocated, s.live_large_bytes)?;
-    writeln!(
-        out,
-        "<total type=\"deferred\" size=\"{}\" max=\"{}\"/>",
-        s.deferred_bytes, s.deferred_peak_bytes
-    )?;
-    writeln!(out, "<system type=\"current\" size=\"{}\"/>", s.mapped_bytes)?;
-    writeln!(out, "<system type=\"dirty\" size=\"{}\"/>", s.dirty_bytes)?;
-    writeln!(out, "<aspace type=\"total\" size=\"{}\"/>", s.window_bytes)?;
-    writeln!(out, "<periods completed=\"{}\" expedited=\"{}\"/>", s.periods_completed, s.periods_expedited)?;
-    writeln!(out, "</malloc>")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_largest_numbers_fit() {
-        // SAFETY: nothing but numbers.
-        let mut stats: Stats = unsafe { core::mem::zeroed() };
-        let words = core::mem::size_of::<Stats>() / 8;
-        // SAFETY: as above.
-        unsafe { core::slice::from_raw_parts_mut((&raw mut stats).cast::<u64>(), words) }.fill(u64::MAX);
-        let mut text = Text { bytes: [0; TEXT_BYTES], len: 0 };
-        assert!(xml(&mut text, &stats).is_ok(), "{}", text.len);
-    }
+    // SAFETY: promised by the caller.
+    if unsafe { report::write_xml(stream) } { 0 } else { -1 }
 }

@@ -3,14 +3,17 @@
 use crate::abi::calls::start_worker;
 use crate::abi::report;
 use crate::class::backlog::{self, DOMAIN};
+use crate::class::page_kinds::{self, PageStats};
+use crate::class::size_class::Class;
 use crate::class::slab::Whereabouts;
 use crate::class::verdict::{self, Address};
 use crate::os::tid;
+use crate::thread::census::{self, ClassStats};
 use crate::thread::entry::{self, When};
 use crate::thread::shrinker::{self, Reason};
 use crate::thread::stats::{self, Stats};
 use crate::thread::{calls, fork, readers, reclaim, start};
-use core::ffi::{CStr, c_char, c_int, c_void};
+use core::ffi::{CStr, c_char, c_int, c_uint, c_void};
 use rcu::{Cookie, Demand, ReaderCell};
 
 /// `rcumalloc_read_lock()`.
@@ -209,13 +212,49 @@ pub unsafe extern "C" fn rcumalloc_stats(out: *mut Stats, size: usize) -> bool {
     if out.is_null() {
         return false;
     }
-    let stats = stats::collect();
-    let known = size_of::<Stats>().min(size);
-    // SAFETY: the caller's promise; the structure is plain numbers.
+    let mut figures = Stats::default();
+    stats::collect_into(&mut figures);
+    // SAFETY: the caller's promise.
+    unsafe { copy_out(&figures, out, size) };
+    true
+}
+
+/// Copies as much of `figures`, which are plain numbers, as the caller has room for; the rest of the room is zero.
+///
+/// # Safety
+/// `out` points at `room` writable bytes.
+unsafe fn copy_out<T>(figures: &T, out: *mut T, room: usize) {
+    let known = size_of::<T>().min(room);
+    // SAFETY: the caller's promise.
     unsafe {
-        core::ptr::copy_nonoverlapping((&raw const stats).cast::<u8>(), out.cast(), known);
-        out.cast::<u8>().add(known).write_bytes(0, size - known);
+        core::ptr::copy_nonoverlapping(core::ptr::from_ref(figures).cast::<u8>(), out.cast(), known);
+        out.cast::<u8>().add(known).write_bytes(0, room - known);
     }
+}
+
+/// `rcumalloc_class_stats(index, out, size)`: of size class number `index`. False past the last.
+///
+/// # Safety
+/// `out` points at `size` writable bytes.
+#[cfg_attr(feature = "override", unsafe(no_mangle))]
+pub unsafe extern "C" fn rcumalloc_class_stats(index: c_uint, out: *mut ClassStats, size: usize) -> bool {
+    let Some(class) = Class::all().nth(index as usize).filter(|_| !out.is_null()) else { return false };
+    // SAFETY: the caller's promise.
+    unsafe { copy_out(&census::of_class(class), out, size) };
+    true
+}
+
+/// `rcumalloc_page_stats(out, size)`.
+///
+/// # Safety
+/// `out` points at `size` writable bytes.
+#[cfg_attr(feature = "override", unsafe(no_mangle))]
+pub unsafe extern "C" fn rcumalloc_page_stats(out: *mut PageStats, size: usize) -> bool {
+    if out.is_null() {
+        return false;
+    }
+    // SAFETY: the caller's promise.
+    unsafe { copy_out(&page_kinds::count(), out, size) };
     true
 }
 

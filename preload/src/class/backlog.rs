@@ -13,6 +13,7 @@
 //!
 //! All words are relaxed: they steer, they do not order. What orders is the cookie.
 
+use crate::class::cause::{self, Cause};
 use crate::os::env::Size;
 use crate::page::zone;
 use core::sync::atomic::{AtomicBool, AtomicIsize, AtomicU32, AtomicUsize, Ordering::Relaxed};
@@ -276,7 +277,7 @@ fn relieve(cookie: Cookie) -> bool {
         ACCOUNT.expedite_at.store(budget, Relaxed);
         return false;
     }
-    expedite(cookie);
+    expedite(cookie, Cause::Budget);
     // Whether it helped or not, the blocks leave the account only when somebody takes them up.
     ACCOUNT.expedite_at.store(deferred + budget / 8, Relaxed);
     true
@@ -307,23 +308,28 @@ fn lower_mark() {
     }
 }
 
-/// Tries to make `cookie` elapse now. Never blocks. True if it has elapsed.
-pub fn expedite(cookie: Cookie) -> bool {
-    hasten(cookie, Demand::Expedite)
+/// Tries to make `cookie` elapse now, because of `cause`. Never blocks. True if it has elapsed.
+pub fn expedite(cookie: Cookie, cause: Cause) -> bool {
+    hasten(cookie, Demand::Expedite, cause)
 }
 
 /// The same at next to no cost, where all that is missing is threads without sections that do not come by.
 pub fn park(cookie: Cookie) -> bool {
-    hasten(cookie, Demand::Park)
+    hasten(cookie, Demand::Park, Cause::Queue)
 }
 
-fn hasten(cookie: Cookie, demand: Demand) -> bool {
+fn hasten(cookie: Cookie, demand: Demand, cause: Cause) -> bool {
+    if DOMAIN.poll(cookie) || !EXPEDITES.load(Relaxed) {
+        return DOMAIN.poll(cookie);
+    }
+    let mut ended = 0;
     // A cookie taken while a period is in flight needs that one and one more.
     for _ in 0..2 {
-        if DOMAIN.poll(cookie) || !EXPEDITES.load(Relaxed) {
+        ended += u64::from(DOMAIN.advance(demand));
+        if DOMAIN.poll(cookie) {
             break;
         }
-        DOMAIN.advance(demand);
     }
+    cause::note(cause, ended);
     DOMAIN.poll(cookie)
 }

@@ -186,10 +186,18 @@ impl Depot {
         bytes
     }
 
-    /// Magazines inside, and the bytes of their blocks: (count, bytes).
+    /// Magazines inside, and the bytes of their blocks: (count, bytes). No lock.
     pub fn census(&self) -> (usize, usize) {
-        let inner = self.inner.lock();
-        (inner.len(), inner.bytes)
+        // SAFETY: an aligned word of a static.
+        let bytes = unsafe { (&raw const (*self.inner.peek()).bytes).read_volatile() };
+        (self.count.load(Relaxed) as usize, bytes)
+    }
+
+    /// Blocks of the magazines inside. No lock.
+    pub fn blocks(&self) -> usize {
+        let inner = self.inner.peek();
+        // SAFETY: lists of a static.
+        (0..Quarter::COUNT).map(|part| unsafe { Stack::peek_blocks(&raw const (*inner).parts[part]) }).sum()
     }
 
     /// For fork: the lock itself.
@@ -231,6 +239,7 @@ pub fn flush_group(group: Stamped<Group>, bytes: usize, work: &mut Work) {
     backlog::settle(bytes);
     let Some(mut group) = waiting::open(group) else { return };
     while let Some(magazine) = group.pop() {
+        group::note_taken_up(&magazine);
         work.did(magazine.len());
         flush(magazine);
     }

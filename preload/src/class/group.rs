@@ -14,11 +14,12 @@
 
 use crate::class::lists::Stack;
 use crate::class::magazine::Magazine;
+use crate::class::size_class::{CLASSES, Class};
 use crate::class::work::Work;
 use crate::class::{Torn, backlog, depot, waiting};
 use crate::os::lock::Lock;
 use crate::page::quarter::Quarter;
-use core::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use core::sync::atomic::{AtomicU32, AtomicUsize, Ordering::Relaxed};
 use rcu::{Batch, Cookie, Stamped};
 
 /// An open group. Zero bytes are an empty one.
@@ -137,6 +138,15 @@ impl Queue {
         self.bytes += bytes;
     }
 
+    /// Calls `visit` with the time at which each of the oldest `most` groups was sealed, and its bytes.
+    pub fn for_each(&self, most: usize, mut visit: impl FnMut(u32, usize)) {
+        let groups = core::iter::successors(self.head.first.as_ref(), |first| first.next_group());
+        for first in groups.take(most) {
+            let magazines = core::iter::successors(Some(first), |magazine| magazine.next());
+            visit(first.stamped_ms(), magazines.map(Magazine::bytes).sum());
+        }
+    }
+
     /// The oldest group.
     #[inline(always)]
     pub fn front(&self) -> Option<&Stamped<Group>> {
@@ -199,9 +209,31 @@ pub fn take_shared() -> Option<Group> {
     waiting::open(oldest)
 }
 
-/// Bytes of the blocks in the queue for all threads.
+/// Bytes of the blocks in the queue for all threads. No lock.
 pub fn shared_bytes() -> usize {
-    SHARED.queue.lock().bytes
+    // SAFETY: an aligned word of a static.
+    unsafe { (&raw const (*SHARED.queue.peek()).bytes).read_volatile() }
+}
+
+/// Of each class, blocks of groups that were opened where no cache keeps the account (`ThreadCache::waiting`). Wrapping, as
+/// the caches' are: only the sum means anything.
+static TAKEN_UP: [AtomicU32; CLASSES] = [const { AtomicU32::new(0) }; CLASSES];
+
+/// A magazine has been taken out of a group that has waited, by somebody who keeps no account.
+pub fn note_taken_up(magazine: &Magazine) {
+    TAKEN_UP[magazine.class().index()].fetch_add(magazine.len() as u32, Relaxed);
+}
+
+/// A cache ends: its account of what it has put into groups, less what it has taken out, goes on here.
+pub fn note_account(class: Class, waiting: u32) {
+    if waiting != 0 {
+        TAKEN_UP[class.index()].fetch_sub(waiting, Relaxed);
+    }
+}
+
+/// Blocks of `class` of which that has been noted, wrapping.
+pub fn taken_up(class: Class) -> u32 {
+    TAKEN_UP[class.index()].load(Relaxed)
 }
 
 /// Gives what has waited long enough in the queue for all threads to the depots, where every thread finds what it
@@ -212,6 +244,7 @@ pub fn distribute_shared(work: &mut Work) -> usize {
         && let Some(mut group) = take_shared()
     {
         while let Some(magazine) = group.pop() {
+            note_taken_up(&magazine);
             bytes += magazine.bytes();
             work.did(magazine.len());
             depot::of(magazine.class()).put(Quarter::of(0), magazine);
@@ -224,13 +257,18 @@ pub fn distribute_shared(work: &mut Work) -> usize {
 /// the top one; then the emptied magazine comes back.
 #[inline]
 pub fn stack(onto: &mut Stack, mut magazine: Magazine) -> Option<Magazine> {
-    if let Some(top) = onto.top_mut()
-        && top.pour(&mut magazine)
-    {
+    if onto.pour(&mut magazine) {
         return Some(magazine);
     }
     onto.push(magazine);
     None
+}
+
+/// Calls `look` with the queue for all threads, unless somebody has its lock: for figures, which wait for nobody.
+pub fn look_at_shared(look: impl FnOnce(&Queue)) {
+    if let Some(queue) = SHARED.queue.try_lock() {
+        look(&queue);
+    }
 }
 
 /// For fork: the lock of the queue.

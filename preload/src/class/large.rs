@@ -40,7 +40,8 @@ pub(super) struct Descriptor {
     link: AtomicUsize,
     base: AtomicUsize,
     pages: AtomicUsize,
-    /// The size the program asked for.
+    /// The size the program asked for; of a freed block that begins a closed batch, when that was closed, in milliseconds of
+    /// the coarse clock.
     asked: AtomicUsize,
     /// Of the batch that begins here: what it waits for, ...
     cookie: AtomicU64,
@@ -124,9 +125,9 @@ impl LargeRef {
         self.pages() * PAGE
     }
 
-    /// The size the program asked for.
-    pub fn asked(self) -> usize {
-        self.get().asked.load(Ordering::Relaxed)
+    /// The size the program asked for; `None` if it has not got the block any more.
+    pub fn asked(self) -> Option<usize> {
+        self.is_live().then(|| self.get().asked.load(Ordering::Relaxed))
     }
 
     /// Whether the program has it.
@@ -224,6 +225,15 @@ impl LargeRef {
 
     pub(super) fn set_cookie(self, cookie: Cookie) {
         self.get().cookie.store(cookie.to_bits(), Ordering::Relaxed);
+    }
+
+    /// When the batch that begins here was closed, in milliseconds of the coarse clock.
+    pub(super) fn closed_ms(self) -> u32 {
+        self.get().asked.load(Ordering::Relaxed) as u32
+    }
+
+    pub(super) fn set_closed_ms(self, now_ms: u32) {
+        self.get().asked.store(now_ms as usize, Ordering::Relaxed);
     }
 
     /// Blocks and bytes of the batch that begins here.

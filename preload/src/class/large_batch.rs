@@ -60,6 +60,14 @@ impl Freed {
         self.first.map_or(0, |first| first.account().0)
     }
 
+    /// Notes when it is closed, in milliseconds of the coarse clock.
+    #[inline]
+    pub fn note_closed_ms(&self, now_ms: u32) {
+        if let Some(first) = self.first {
+            first.set_closed_ms(now_ms);
+        }
+    }
+
     /// Bytes of its blocks.
     #[inline]
     pub fn bytes(&self) -> usize {
@@ -132,6 +140,12 @@ impl Queue {
         // SAFETY: as in `pop`.
         let elapsed = !self.is_empty() && waiting::elapsed(unsafe { Stamped::of_unopened(&self.head) });
         if elapsed { self.pop() } else { None }
+    }
+
+    /// Calls `visit` with the time at which each of the oldest `most` batches was closed, and its bytes.
+    pub fn for_each(&self, most: usize, mut visit: impl FnMut(u32, usize)) {
+        let batches = core::iter::successors(self.head.first, |batch| batch.next_batch());
+        batches.take(most).for_each(|batch| visit(batch.closed_ms(), batch.account().1));
     }
 
     /// Adds all of another, which is empty then, in one step.
@@ -229,9 +243,17 @@ pub fn reclaim(work: &mut Work) -> usize {
     given
 }
 
-/// Bytes in the queue.
+/// Bytes in the queue. No lock.
 pub fn waiting_bytes() -> usize {
-    SHARED.queue.lock().bytes
+    // SAFETY: an aligned word of a static.
+    unsafe { (&raw const (*SHARED.queue.peek()).bytes).read_volatile() }
+}
+
+/// Calls `look` with the queue, unless somebody has its lock: for figures, which wait for nobody.
+pub fn look_at_shared(look: impl FnOnce(&Queue)) {
+    if let Some(queue) = SHARED.queue.try_lock() {
+        look(&queue);
+    }
 }
 
 /// For fork: the lock of the queue.

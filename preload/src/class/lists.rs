@@ -9,18 +9,21 @@ use crate::class::magazine::Magazine;
 #[derive(Default)]
 pub struct Stack {
     top: Option<Magazine>,
-    len: usize,
+    len: u32,
+    /// Blocks in them. Statistics read those of other threads' lists.
+    blocks: u32,
 }
 
 impl Stack {
     /// An empty one.
     pub const fn new() -> Stack {
-        Stack { top: None, len: 0 }
+        Stack { top: None, len: 0, blocks: 0 }
     }
 
     /// Puts one on top.
     #[inline(always)]
     pub fn push(&mut self, mut magazine: Magazine) {
+        self.blocks = self.blocks.wrapping_add(magazine.len() as u32);
         magazine.set_next(self.top.take());
         self.top = Some(magazine);
         self.len += 1;
@@ -32,19 +35,35 @@ impl Stack {
         let mut magazine = self.top.take()?;
         self.top = magazine.take_next();
         self.len -= 1;
+        // Wrapping: the list of a thread that a fork left behind may be torn.
+        self.blocks = self.blocks.wrapping_sub(magazine.len() as u32);
         Some(magazine)
     }
 
-    /// The top one.
+    /// Pours all the blocks of `magazine`, of the same class, into the top one, if they fit; says whether they did.
     #[inline(always)]
-    pub fn top_mut(&mut self) -> Option<&mut Magazine> {
-        self.top.as_mut()
+    pub fn pour(&mut self, magazine: &mut Magazine) -> bool {
+        let more = magazine.len() as u32;
+        let poured = self.top.as_mut().is_some_and(|top| top.pour(magazine));
+        if poured {
+            self.blocks = self.blocks.wrapping_add(more);
+        }
+        poured
+    }
+
+    /// Blocks in the magazines of a list that somebody else may be changing, for statistics.
+    ///
+    /// # Safety
+    /// `this` is a list in memory that stays one.
+    pub unsafe fn peek_blocks(this: *const Stack) -> usize {
+        // SAFETY: promised by the caller: an aligned word.
+        unsafe { (&raw const (*this).blocks).read_volatile() as usize }
     }
 
     /// How many.
     #[inline(always)]
     pub fn len(&self) -> usize {
-        self.len
+        self.len as usize
     }
 
     /// Whether none is inside.
@@ -73,5 +92,23 @@ mod tests {
         assert_eq!(stack.len(), 3);
         let kinds: Vec<_> = std::iter::from_fn(|| stack.pop()).map(|magazine| magazine.kind()).collect();
         assert!(kinds == [2, 1, 0] && stack.is_empty());
+    }
+
+    #[test]
+    fn a_stack_knows_its_blocks() {
+        let (mut stack, mut few, mut more) = (Stack::new(), boxed(0), boxed(1));
+        few.set_len(3);
+        more.set_len(5);
+        // SAFETY: the test's own.
+        let blocks = |stack: &Stack| unsafe { Stack::peek_blocks(stack) };
+        assert!(!stack.pour(&mut few), "into nothing");
+        stack.push(more);
+        assert!(stack.pour(&mut few) && few.is_empty());
+        stack.push(few);
+        assert_eq!(blocks(&stack), 8);
+        stack.pop();
+        assert_eq!(blocks(&stack), 8);
+        assert_eq!(stack.pop().map(|magazine| magazine.len()), Some(8));
+        assert_eq!(blocks(&stack), 0);
     }
 }

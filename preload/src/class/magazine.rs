@@ -206,6 +206,12 @@ impl Magazine {
         self.head().next.as_ref()
     }
 
+    /// The group that is linked behind it, to look at.
+    #[inline(always)]
+    pub(super) fn next_group(&self) -> Option<&Magazine> {
+        self.head().next_group.as_ref()
+    }
+
     /// Takes the group that is linked behind it.
     #[inline(always)]
     pub(super) fn take_next_group(&mut self) -> Option<Magazine> {

@@ -8,6 +8,7 @@
 //! [batches](large_batch), with [pages](large_pages) of the zone; [`verdict`] speaks when a call is wrong.
 
 pub mod backlog;
+pub mod cause;
 pub mod changed;
 pub mod depot;
 pub mod empties;
@@ -18,6 +19,7 @@ pub mod large_pages;
 pub mod lists;
 pub mod magazine;
 pub mod marks;
+pub mod page_kinds;
 pub mod pool;
 pub mod size_class;
 pub mod slab;

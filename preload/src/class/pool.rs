@@ -44,6 +44,26 @@ pub struct Inner {
     class: Option<Class>,
     /// Ticks of the decay since a block was last taken.
     ticks: usize,
+    /// Blocks that were ever taken, and in how many calls.
+    taken: Tally,
+    /// Blocks that came back one by one, and in how many.
+    returned: Tally,
+}
+
+/// Blocks, and calls that moved them.
+#[derive(Clone, Copy, Default, Debug)]
+pub struct Tally {
+    /// Blocks.
+    pub blocks: u64,
+    /// Calls.
+    pub calls: u64,
+}
+
+impl Tally {
+    fn count(&mut self, blocks: usize) {
+        self.blocks += blocks as u64;
+        self.calls += u64::from(blocks != 0);
+    }
 }
 
 /// One class's slabs.
@@ -58,6 +78,10 @@ pub struct Census {
     pub away: usize,
     /// Blocks in deferred bitmaps.
     pub waiting: usize,
+    /// Magazines that were filled from slabs, and their blocks.
+    pub taken: Tally,
+    /// Magazines that were flushed to slabs, and their blocks.
+    pub returned: Tally,
 }
 
 static POOLS: [ClassPool; CLASSES] = [const { ClassPool::new() }; CLASSES];
@@ -94,6 +118,7 @@ impl ClassPool {
             }
         }
         inner.away += taken;
+        inner.taken.count(taken);
         taken
     }
 
@@ -114,6 +139,7 @@ impl ClassPool {
             }
         }
         inner.away -= put;
+        inner.returned.count(put);
         bad
     }
 
@@ -163,21 +189,37 @@ impl ClassPool {
         if ticks < IDLE_TICKS { 0 } else { self.release_empty() * SLAB_BYTES }
     }
 
-    /// Bytes of the slab it keeps though it is empty.
+    /// Bytes of the slab it keeps though it is empty. No lock.
     pub fn kept_bytes(&self) -> usize {
-        self.0.lock().kept_empty().map_or(0, |_| SLAB_BYTES)
+        // SAFETY: an aligned word of a static; descriptors are type-stable.
+        let kept = unsafe { (&raw const (*self.0.peek()).kept).read_volatile() };
+        empty(kept).map_or(0, |_| SLAB_BYTES)
     }
 
-    /// Its figures.
+    /// Its figures. No lock.
     pub fn census(&self) -> Census {
-        let inner = self.0.lock();
-        Census { slabs: inner.slabs, away: inner.away, waiting: inner.waiting }
+        let inner = self.0.peek();
+        // SAFETY: aligned words of a static.
+        unsafe {
+            Census {
+                slabs: (&raw const (*inner).slabs).read_volatile(),
+                away: (&raw const (*inner).away).read_volatile(),
+                waiting: (&raw const (*inner).waiting).read_volatile(),
+                taken: (&raw const (*inner).taken).read_volatile(),
+                returned: (&raw const (*inner).returned).read_volatile(),
+            }
+        }
     }
 
     /// For fork: the lock itself.
     pub fn lock(&self) -> &Lock<Inner> {
         &self.0
     }
+}
+
+/// A slab that was kept, if no block of it is away.
+fn empty(kept: Option<Slab>) -> Option<Slab> {
+    kept.filter(|&slab| slab.is_listed() && slab.is_empty() && slab.deferred_cookie().is_none())
 }
 
 /// The first few of a list of partial slabs.
@@ -216,7 +258,7 @@ impl Inner {
 
     /// The slab that is kept though no block of it is away: it was alone when it emptied.
     fn kept_empty(&self) -> Option<Slab> {
-        self.kept.filter(|&(mut slab)| *slab.links().2 && slab.is_empty() && slab.deferred_cookie().is_none())
+        empty(self.kept)
     }
 
     fn has_partial(&self) -> bool {
@@ -235,6 +277,8 @@ impl Inner {
             kept: None,
             class: None,
             ticks: 0,
+            taken: Tally { blocks: 0, calls: 0 },
+            returned: Tally { blocks: 0, calls: 0 },
         }
     }
 
@@ -321,7 +365,8 @@ impl Torn for Inner {
     /// are lost, descriptors without a slab too.
     fn abandon(&mut self) {
         let known = self.class;
-        *self = Inner { class: known, ..Inner::new() };
+        let (taken, returned) = (self.taken, self.returned);
+        *self = Inner { class: known, taken, returned, ..Inner::new() };
         let Some(class) = known else { return };
         window::for_each_slab(class.slot() as u16, |descriptor, addr| {
             let Some(mut slab) = Slab::of(addr).filter(|slab| slab.is_at(descriptor, addr)) else { return };

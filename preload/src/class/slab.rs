@@ -210,6 +210,12 @@ impl Slab {
         self.head().free == self.head().fresh
     }
 
+    /// Whether it is on its class's list of slabs with something to give.
+    #[inline]
+    pub fn is_listed(self) -> bool {
+        self.head().listed
+    }
+
     /// Blocks carved, blocks in, blocks deferred.
     pub fn census(self) -> (usize, usize, usize) {
         let head = self.head();

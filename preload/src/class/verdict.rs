@@ -303,7 +303,9 @@ pub fn size_fits(addr: usize, size: usize, align: usize) -> bool {
                 || (class.serves(size) && class.size().is_multiple_of(align))
         }
         Address::Large { start, .. } if start == addr => {
-            LargeRef::of(addr).is_none_or(|large| large.asked() == size) && addr & (align - 1) == 0
+            // What is freed already is for `free` to judge.
+            let asked = LargeRef::of(addr).and_then(LargeRef::asked);
+            asked.is_none_or(|asked| asked == size) && addr & (align - 1) == 0
         }
         _ => true,
     }
@@ -314,7 +316,9 @@ pub fn size_may_be(addr: usize, size: usize, align: usize) -> bool {
     match LargeRef::of(addr).filter(|large| large.base() == addr) {
         Some(large) => {
             // To the page: a block asked with zeros was asked with whole pages.
-            let least = large::pages_for(large.asked());
+            // What is freed already is for `free` to judge.
+            let Some(asked) = large.asked() else { return true };
+            let least = large::pages_for(asked);
             let may_be = large::pages_for(size)
                 .is_some_and(|pages| (least..=Some(large.pages())).contains(&Some(pages)));
             may_be && addr & (align - 1) == 0

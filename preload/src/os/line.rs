@@ -57,6 +57,14 @@ impl Line {
         self.bytes(Number::of(value).digits())
     }
 
+    /// Appends nanoseconds as seconds, in decimal with nine digits behind the point.
+    pub fn seconds(&mut self, ns: u64) -> &mut Line {
+        const NS: u64 = 1_000_000_000;
+        self.dec(ns / NS).str(".");
+        // One more digit in front keeps the zeros that follow it.
+        self.bytes(Number::of(ns % NS + NS).digits().get(1..).unwrap_or_default())
+    }
+
     /// Appends a number as 0x and hexadecimal digits.
     pub fn hex(&mut self, value: u64) -> &mut Line {
         self.str("0x").bytes(Number::in_base(value, 16).digits())
@@ -128,6 +136,10 @@ mod tests {
         let mut line = Line::new();
         line.str("free(").hex(0xdead_beef).str("): ").dec(0).str(" ").dec(u64::MAX);
         assert_eq!(line.as_bytes(), b"rcumalloc: free(0xdeadbeef): 0 18446744073709551615");
+        assert_eq!(
+            Line::plain().seconds(1_000_000_007).str(" ").seconds(70).as_bytes(),
+            b"1.000000007 0.000000070"
+        );
         assert_eq!(Line::plain().hex(u64::MAX).as_bytes(), b"0xffffffffffffffff");
     }
 

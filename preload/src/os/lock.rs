@@ -131,6 +131,12 @@ impl<T> Lock<T> {
         }
     }
 
+    /// The value where it is, without the lock. For figures: whoever reads single words of it that are aligned, each with one
+    /// volatile load, gets old or new ones, and never waits, not even in a handler that interrupted the lock's holder.
+    pub const fn peek(&self) -> *const T {
+        self.value.get()
+    }
+
     /// Whether anybody holds it at this moment. For diagnostics.
     pub fn is_locked(&self) -> bool {
         self.word.load(Relaxed) != FREE

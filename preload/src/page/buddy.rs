@@ -120,6 +120,15 @@ impl Buddy {
         self.dirty
     }
 
+    /// Free pages and dirty ones, as somebody else may be changing them.
+    ///
+    /// # Safety
+    /// `this` stays what it is.
+    pub unsafe fn peek(this: *const Buddy) -> (usize, usize) {
+        // SAFETY: promised by the caller: aligned words.
+        unsafe { ((&raw const (*this).free).read_volatile(), (&raw const (*this).dirty).read_volatile()) }
+    }
+
     fn unit(&mut self, unit: usize) -> &mut Unit {
         assert!(unit < self.known, "a page of no unit");
         // SAFETY: promised in `know`; exclusive because self is.

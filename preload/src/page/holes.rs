@@ -53,6 +53,15 @@ impl Holes {
         self.pages
     }
 
+    /// The same of holes that somebody else may be changing.
+    ///
+    /// # Safety
+    /// `this` stays what it is.
+    pub unsafe fn peek_pages(this: *const Holes) -> usize {
+        // SAFETY: promised by the caller: an aligned word.
+        unsafe { (&raw const (*this).pages).read_volatile() }
+    }
+
     /// Whether there is room for one more.
     pub fn has_room(&self) -> bool {
         self.len < HOLES

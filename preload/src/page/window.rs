@@ -124,6 +124,16 @@ pub(super) enum Grown {
     Refused,
 }
 
+/// How far a window goes, in bytes, for figures.
+pub(super) struct Extent {
+    /// Up to the end of the ground.
+    pub frontier: usize,
+    /// Of that, somebody else's ...
+    pub foreign: usize,
+    /// ... and holes.
+    pub hole_bytes: usize,
+}
+
 /// A window. All zero is one that is not open.
 pub(super) struct Window {
     base: usize,
@@ -183,6 +193,7 @@ impl Window {
     }
 
     /// Bytes below the frontier that are somebody else's.
+    #[cfg(test)]
     pub fn foreign(&self) -> usize {
         self.foreign
     }
@@ -190,6 +201,21 @@ impl Window {
     /// Bytes of ground.
     pub fn ground(&self) -> usize {
         self.frontier - self.foreign - self.holes.pages() * PAGE
+    }
+
+    /// Its extent, as somebody else may be changing it.
+    ///
+    /// # Safety
+    /// `this` stays a window.
+    pub unsafe fn peek(this: *const Window) -> Extent {
+        // SAFETY: promised by the caller: aligned words.
+        unsafe {
+            Extent {
+                frontier: (&raw const (*this).frontier).read_volatile(),
+                foreign: (&raw const (*this).foreign).read_volatile(),
+                hole_bytes: Holes::peek_pages(&raw const (*this).holes) * PAGE,
+            }
+        }
     }
 
     /// The holes below the frontier, lowest first.

@@ -570,18 +570,23 @@ impl Zone {
         self.purge(&self.purging.lock(), bounds, |_, _, dirty| dirty)
     }
 
+    /// No lock.
     pub(super) fn stats(&self) -> ZoneStats {
-        let state = self.state.lock();
-        let (window, buddy) = (&state.window, &state.buddy);
-        ZoneStats {
-            frontier_bytes: window.frontier(),
-            ground_bytes: window.ground(),
-            free_bytes: buddy.free_pages() * PAGE,
-            dirty_bytes: buddy.dirty_pages() * PAGE,
-            foreign_bytes: window.foreign(),
-            grow_calls: state.grow_calls,
-            grow_failures: state.grow_failures,
-            purged_bytes: state.purged,
+        let state = self.state.peek();
+        // SAFETY: a zone is never gone while somebody asks it; what is read are aligned words.
+        unsafe {
+            let window = Window::peek(&raw const (*state).window);
+            let (free, dirty) = Buddy::peek(&raw const (*state).buddy);
+            ZoneStats {
+                frontier_bytes: window.frontier,
+                ground_bytes: window.frontier.saturating_sub(window.foreign + window.hole_bytes),
+                free_bytes: free * PAGE,
+                dirty_bytes: dirty * PAGE,
+                foreign_bytes: window.foreign,
+                grow_calls: (&raw const (*state).grow_calls).read_volatile(),
+                grow_failures: (&raw const (*state).grow_failures).read_volatile(),
+                purged_bytes: (&raw const (*state).purged).read_volatile(),
+            }
         }
     }
 }
@@ -712,7 +717,7 @@ pub fn held_bytes() -> usize {
     ZONE.state.lock().held()
 }
 
-/// Bytes in free pages.
+/// Bytes in free pages, exactly.
 pub fn free_bytes() -> usize {
     ZONE.state.lock().buddy.free_pages() * PAGE
 }
@@ -724,7 +729,7 @@ pub fn tick() -> usize {
     state.buddy.idle.tick(dirty) * PAGE
 }
 
-/// The zone's numbers.
+/// The zone's numbers, without its lock: while it is changed they may not belong together.
 pub fn stats() -> ZoneStats {
     ZONE.stats()
 }

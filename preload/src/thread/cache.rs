@@ -33,6 +33,7 @@ use crate::os::tls;
 use crate::page::cache::PageCache;
 use crate::page::quarter::Quarter;
 use crate::page::reserve;
+use crate::thread::ladder::{self, Step};
 use crate::thread::seats::{CACHE_BYTES, Seat};
 use crate::thread::shelf::{self, Shelf};
 use crate::thread::table::Table;
@@ -131,6 +132,9 @@ pub struct ThreadCache {
     pub defer: Table,
     /// Per class.
     pub classes: [ClassState; CLASSES],
+    /// Of each class, blocks that this thread has put into groups, less those it has taken out of any; wrapping. Only the sum
+    /// over all threads and [`group::taken_up`](crate::class::group::taken_up) means anything: what is in groups now.
+    pub waiting: [u32; CLASSES],
     /// Waiting and full magazines.
     pub shelf: Shelf,
     /// A `&mut` of a cache is not the only way to it (the shelf, the atomics): this has the
@@ -149,6 +153,20 @@ impl ThreadCache {
     #[inline(always)]
     pub fn class(&mut self, class: Class) -> &mut ClassState {
         &mut self.classes[class.index()]
+    }
+
+    /// So many blocks of `class` are in groups now that were not.
+    #[inline(always)]
+    pub fn note_waiting(&mut self, class: Class, blocks: usize) {
+        let waiting = &mut self.waiting[class.index()];
+        *waiting = waiting.wrapping_add(blocks as u32);
+    }
+
+    /// The blocks of this magazine are in a group no more.
+    #[inline(always)]
+    pub fn note_taken_up(&mut self, magazine: &Magazine) {
+        let waiting = &mut self.waiting[magazine.class().index()];
+        *waiting = waiting.wrapping_sub(magazine.len() as u32);
     }
 
     /// Its seat. The cache is not unused.
@@ -259,7 +277,15 @@ impl ThreadCache {
     #[unsafe(link_section = ".text_rare")]
     fn desperate_empty(&mut self, kind: usize) -> Option<Magazine> {
         let spare = (0..KINDS).rev().find_map(|kind| self.spares[kind].pop());
-        spare.or_else(empties::take_any).or_else(|| reserve::take().map(|page| empties::cut(page, kind)))
+        let (magazine, step) = if let Some(spare) = spare {
+            (spare, Step::OtherKind)
+        } else if let Some(stored) = empties::take_any() {
+            (stored, Step::Store)
+        } else {
+            (empties::cut(reserve::take()?, kind), Step::Reserve)
+        };
+        ladder::note(step);
+        Some(magazine)
     }
 
     /// Keeps an empty magazine for the next turn.

@@ -16,6 +16,7 @@
 //! next one's time.
 
 use crate::class::backlog::{self, DOMAIN};
+use crate::class::cause::Cause;
 use crate::class::size_class::Class;
 use crate::class::work::Work;
 use crate::class::{depot, empties, group, large_batch, pool};
@@ -159,7 +160,7 @@ fn tick_at(now_ns: u64, next: u64, rides: bool) {
     }
     if ticks.is_multiple_of(IDLE_TICKS) {
         if backlog::deferred_bytes() != 0 {
-            backlog::expedite(DOMAIN.start_poll());
+            backlog::expedite(DOMAIN.start_poll(), Cause::Age);
         }
         shelf::clear_others(core::ptr::null(), Whose::Aged, &mut work);
         vacant::empty(backlog::age_limit_ms().min(period_ms()));
@@ -213,7 +214,7 @@ pub fn one_is_left() {
 fn give_for_one() {
     vacant::empty(0);
     shelf::clear_others(core::ptr::null(), Whose::Idle, &mut Work::asked_for());
-    backlog::expedite(DOMAIN.start_poll());
+    backlog::expedite(DOMAIN.start_poll(), Cause::Age);
     large_batch::reclaim(&mut Work::asked_for());
     group::distribute_shared(&mut Work::asked_for());
     depot::drain_all(&mut Work::asked_for());

@@ -225,7 +225,11 @@ fn keep_marked_out(cache: &mut ThreadCache, class: Class, mut magazine: Magazine
         }
     }
     magazine.set_len(kept);
-    if kept == 0 { empties::put(magazine) } else { cache.open_group.push(magazine) }
+    if kept == 0 {
+        return empties::put(magazine);
+    }
+    cache.note_waiting(class, kept);
+    cache.open_group.push(magazine);
 }
 
 /// At the end of the process: double frees that no turn has found yet, in the calling thread's

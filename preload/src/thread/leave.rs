@@ -91,6 +91,7 @@ impl ThreadCache {
 mod tests {
     use super::*;
     use crate::class::backlog::{self, DOMAIN};
+    use crate::class::cause::Cause;
     use crate::class::depot::look;
     use crate::class::pool;
     use crate::class::slab::{Slab, Whereabouts};
@@ -167,7 +168,7 @@ mod tests {
     /// As a thread that ends would.
     fn exit_to_depot(class: Class) {
         let cache = entry::current().expect("a cache");
-        assert!(backlog::expedite(DOMAIN.start_poll()) && cache.take_up_elapsed());
+        assert!(backlog::expedite(DOMAIN.start_poll(), Cause::Pressure) && cache.take_up_elapsed());
         let mut shelf = cache.shelf.open_waiting();
         while let Some(magazine) = shelf.pop_full(class) {
             depot::of(class).put(Quarter::of(0), magazine);
@@ -183,7 +184,7 @@ mod tests {
         blocks.iter().for_each(|&block| give(block));
         entry::current().expect("a cache").retire_partial();
         exit_to_depot(class);
-        assert!(backlog::expedite(DOMAIN.start_poll()));
+        assert!(backlog::expedite(DOMAIN.start_poll(), Cause::Pressure));
         for _ in 0..8 {
             look();
             let magazine = depot::of(class).take(Quarter::of(0)).expect("it has waited");

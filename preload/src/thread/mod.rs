@@ -11,6 +11,7 @@
 //!   fork     the child's first moments             readers  read_lock for C
 //!   shelf    magazines that others may take         vacant   caches left to the next thread
 //!   stall    sections that last too long
+//!   census   figures of one class, ages            ladder   what free came to without memory
 //!   stats    figures                               shrinker giving memory back on request
 //!   decay    giving it back by age                 scan_log what has been given, and why
 //!   ready    large blocks, ready and freed         leave    giving back the classes left behind
@@ -20,10 +21,12 @@
 
 pub mod cache;
 pub mod calls;
+pub mod census;
 pub mod decay;
 pub mod entry;
 pub mod exit;
 pub mod fork;
+pub mod ladder;
 pub mod leave;
 pub mod mode;
 pub mod pressure;

@@ -281,6 +281,7 @@ impl ThreadCache {
         }
         let batch = core::mem::take(&mut self.freed);
         let bytes = batch.bytes();
+        batch.note_closed_ms(self.now_ms);
         let Closed { batch, over_budget } = self.ledger.stamp(batch, bytes);
         match self.shelf.open() {
             Some(mut shelf) => {
@@ -392,6 +393,7 @@ pub fn free_without_cache(block: LargeRef, defer: bool) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::class::cause::Cause;
     use crate::own_process::in_own_process;
     use crate::page::memdesc;
     use crate::thread::shelf::{Whose, clear_others};
@@ -425,7 +427,7 @@ mod tests {
         assert_eq!((waits_here(), large_batch::waiting_bytes()), (3 * SIZE, 0));
         assert!(!blocks.contains(&take(SIZE)), "a section holds them");
         readers::unlock();
-        assert!(DOMAIN.poll(DOMAIN.start_poll()) || backlog::expedite(DOMAIN.start_poll()));
+        assert!(DOMAIN.poll(DOMAIN.start_poll()) || backlog::expedite(DOMAIN.start_poll(), Cause::Pressure));
         assert!(blocks.contains(&take(SIZE)));
         // What the first call has not made ready is still here, and goes to the zone when it is asked for.
         cache().reclaim_large(&mut Work::asked_for());
@@ -443,7 +445,7 @@ mod tests {
         let block = large::claim(outgrown, memdesc::of(outgrown), true).expect("it is live");
         cache().defer_large(block);
         assert_eq!((waits_here(), large_batch::waiting_bytes()), (SIZE, 0));
-        assert!(backlog::expedite(DOMAIN.start_poll()));
+        assert!(backlog::expedite(DOMAIN.start_poll(), Cause::Pressure));
         assert!(cache().alloc_to_grow(2 * SIZE, 16).is_some());
         assert_eq!((waits_here(), large_pages::census().count), (0, 1));
     }
@@ -456,7 +458,7 @@ mod tests {
         assert!((large_share_bytes() - SIZE..=large_share_bytes()).contains(&waits_here()));
         assert_eq!(waits_here() + large_batch::waiting_bytes(), count * SIZE);
         readers::unlock();
-        assert!(backlog::expedite(DOMAIN.start_poll()));
+        assert!(backlog::expedite(DOMAIN.start_poll(), Cause::Pressure));
         assert_eq!(large_batch::reclaim(&mut Work::asked_for()), count * SIZE - waits_here());
     }
 
@@ -471,11 +473,11 @@ mod tests {
             clear();
             assert_eq!((waits_here(), large_batch::waiting_bytes()), (0, 3 * SIZE));
             readers::unlock();
-            assert!(backlog::expedite(DOMAIN.start_poll()));
+            assert!(backlog::expedite(DOMAIN.start_poll(), Cause::Pressure));
             assert_eq!(large_batch::reclaim(&mut Work::asked_for()), 3 * SIZE);
             free_in_section(3);
             readers::unlock();
-            assert!(backlog::expedite(DOMAIN.start_poll()));
+            assert!(backlog::expedite(DOMAIN.start_poll(), Cause::Pressure));
             clear();
             assert_eq!((waits_here(), large_batch::waiting_bytes()), (0, 0));
             assert_eq!(large_pages::census().count, 0);

@@ -6,6 +6,7 @@
 //! with few at each (`ThreadCache::look_at_clock`). Nothing here blocks but [`barrier`].
 
 use crate::class::backlog::{self, DOMAIN};
+use crate::class::cause::Cause;
 use crate::class::depot;
 use crate::class::group;
 use crate::class::large_batch;
@@ -86,7 +87,7 @@ impl ThreadCache {
         if let Some((sealed_ms, cookie)) = self.shelf.open().and_then(oldest)
             && self.now_ms.wrapping_sub(sealed_ms) >= backlog::age_limit_ms()
         {
-            backlog::expedite(cookie);
+            backlog::expedite(cookie, Cause::Age);
         }
         self.sweep_large();
         vacant::empty(backlog::age_limit_ms());

@@ -112,6 +112,7 @@ impl ThreadCache {
     /// Puts the magazines of a group that has waited where malloc finds them.
     fn unpack(&mut self, mut group: Group) {
         while let Some(magazine) = group.pop() {
+            self.note_taken_up(&magazine);
             let emptied = match self.shelf.open() {
                 Some(mut shelf) => shelf.push_full(magazine),
                 None => {

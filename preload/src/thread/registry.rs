@@ -22,6 +22,8 @@
 
 use crate::class::Torn;
 use crate::class::backlog::DOMAIN;
+use crate::class::group;
+use crate::class::size_class::Class;
 use crate::os::lock::{Guard, Lock};
 use crate::os::signals::Quiet;
 use crate::os::{map, peers, tid, tls};
@@ -265,6 +267,9 @@ fn purge(cache: &mut ThreadCache) {
         gone.fetch_add(own, Ordering::Relaxed);
     }
     (cache.retired, cache.loaded) = (0, 0);
+    for class in Class::all() {
+        group::note_account(class, core::mem::take(&mut cache.waiting[class.index()]));
+    }
     // SAFETY: pages of its own; zero bytes are an unused cache, and a closed shelf.
     if unsafe { map::purge(memory, CACHE_BYTES) } {
         core::mem::forget(shelf);

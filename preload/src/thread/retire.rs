@@ -22,6 +22,7 @@ use crate::class::marks::Map;
 use crate::class::size_class::Class;
 use crate::class::{pool, verdict, waiting};
 use crate::thread::cache::ThreadCache;
+use crate::thread::ladder::{self, Step};
 use crate::thread::mode;
 use crate::thread::shelf::{self, share_bytes};
 use rcu::Stamped;
@@ -55,6 +56,7 @@ impl ThreadCache {
         let slot = self.alloc.slot(class);
         if slot.is_full() {
             // No array at all, not even this slot's own: straight to the slab.
+            ladder::note(Step::Slab);
             // SAFETY: the caller frees the block: it is ours.
             if unsafe { Map::of(class).take_in(block) } {
                 depot::give_blocks(class, &[block]);
@@ -99,6 +101,7 @@ impl ThreadCache {
             return self.keep_spare(magazine);
         }
         self.retired += len as u64;
+        self.note_waiting(class, len);
         self.note_turn(class, bytes);
         self.open_bytes += bytes;
         self.open_charge += bytes.max(len * LEAST_CHARGE);
@@ -195,6 +198,7 @@ impl ThreadCache {
                     // No memory: empty one of our own into the slabs and use its array.
                     let victim = older.or_else(|| self.class(class).warm.take());
                     if let Some(mut victim) = victim {
+                        ladder::note(Step::OwnBlocks);
                         check_in(class, &mut victim);
                         depot::give_blocks(class, victim.blocks());
                         self.alloc.slot(class).install(victim, class, 0, quota);
@@ -232,9 +236,11 @@ impl ThreadCache {
     #[unsafe(link_section = ".text_rare")]
     fn recycle_waiting(&mut self) -> Option<Magazine> {
         let (oldest, bytes) = self.shelf.open()?.waiting.pop_elapsed()?;
+        ladder::note(Step::Elapsed);
         self.ledger.settle(bytes);
         let mut group = waiting::open(oldest)?;
         while let Some(mut magazine) = group.pop() {
+            self.note_taken_up(&magazine);
             depot::give_blocks(magazine.class(), magazine.blocks());
             magazine.set_len(0);
             self.keep_spare(magazine);
@@ -247,6 +253,7 @@ impl ThreadCache {
     #[inline(never)]
     #[unsafe(link_section = ".text_rare")]
     fn defer_in_slab(&mut self, class: Class, block: usize) {
+        ladder::note(Step::Slab);
         defer_in_slab(class, block, "free");
     }
 }

@@ -179,6 +179,19 @@ const BY_TAKER: u32 = 2;
 /// Open for somebody whom the child of a fork does not have.
 const LEFT_OPEN: u32 = 3;
 
+/// Bytes on a shelf, for statistics.
+#[derive(Clone, Copy, Default)]
+pub struct Figures {
+    /// In small blocks that may be handed out.
+    pub full: usize,
+    /// In small blocks that wait.
+    pub waiting: usize,
+    /// In large blocks that may be handed out.
+    pub ready: usize,
+    /// In large blocks that wait.
+    pub large_waiting: usize,
+}
+
 /// A thread's shelf. All zero bytes are an empty, closed one.
 #[repr(C)]
 pub struct Shelf {
@@ -252,11 +265,33 @@ impl Shelf {
 
     /// Bytes of small blocks on it; a stale figure for statistics.
     pub fn held(&self) -> usize {
+        let figures = self.figures();
+        figures.full.wrapping_add(figures.waiting)
+    }
+
+    /// What lies on it, by kind.
+    pub fn figures(&self) -> Figures {
+        let contents = self.contents.get();
         // SAFETY: aligned words of type-stable memory; the owner may be writing them.
         unsafe {
-            let full = (&raw const (*self.contents.get()).full_bytes).read_volatile();
-            full.wrapping_add((&raw const (*self.contents.get()).waiting.bytes).read_volatile())
+            Figures {
+                full: (&raw const (*contents).full_bytes).read_volatile(),
+                waiting: (&raw const (*contents).waiting.bytes).read_volatile(),
+                ready: (&raw const (*contents).ready.bytes).read_volatile(),
+                large_waiting: (&raw const (*contents).large.bytes).read_volatile(),
+            }
         }
+    }
+
+    /// Blocks of `class` in full magazines on it; a stale figure for statistics.
+    pub fn full_blocks(&self, class: Class) -> usize {
+        // SAFETY: a list in type-stable memory; the owner may be changing it.
+        unsafe { Stack::peek_blocks(&raw const (*self.contents.get()).full[class.index()]) }
+    }
+
+    /// Opens it for somebody who looks, as a taker does; `None` while somebody has it open.
+    pub fn open_to_look(&self) -> Option<Open<'_>> {
+        self.open_by(BY_TAKER)
     }
 }
 

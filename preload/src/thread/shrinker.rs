@@ -31,6 +31,7 @@
 //! grace period. No lock is held from one step to the next.
 
 use crate::class::backlog::{self, DOMAIN};
+use crate::class::cause::Cause;
 use crate::class::size_class::Class;
 use crate::class::work::Work;
 use crate::class::{depot, empties, group, large_batch, pool};
@@ -218,7 +219,7 @@ impl Scan<'_> {
         if let Some(own) = &mut self.own {
             own.retire_partial();
         }
-        backlog::expedite(DOMAIN.start_poll());
+        backlog::expedite(DOMAIN.start_poll(), Cause::Pressure);
         self.shelves();
         self.depots();
     }

@@ -14,6 +14,14 @@ static LIMIT_MS: AtomicU64 = AtomicU64::new(10_000);
 /// When the last report was made, in nanoseconds.
 static REPORTED_NS: AtomicU64 = AtomicU64::new(0);
 
+/// Stalled readers that were reported.
+static REPORTED: AtomicU64 = AtomicU64::new(0);
+
+/// How many stalled readers were reported.
+pub fn reported() -> u64 {
+    REPORTED.load(Relaxed)
+}
+
 /// Sets how old a section may become, in milliseconds; 0: however old.
 pub fn set_limit_ms(ms: u64) {
     LIMIT_MS.store(ms, Relaxed);
@@ -48,6 +56,7 @@ pub fn look() {
 #[inline(never)]
 #[unsafe(link_section = ".text_rare")]
 fn report(tid: u32, age_ns: u64) {
+    REPORTED.fetch_add(1, Relaxed);
     let mut line = Line::new();
     line.str("stall: thread ").dec(u64::from(tid)).str(" is in a read-side section that has held ");
     line.str("a grace period up for ").dec(age_ns / 1_000_000).str(" ms; ");

@@ -1,15 +1,17 @@
 //! Figures. Fast paths count nothing: what is known is counted at the turns of magazines and from
-//! what is in them now. Read without stopping anybody, so figures that belong together may be a
-//! magazine apart while threads run; in a process at rest they are exact.
+//! what is in them now. Read without stopping anybody or waiting for anybody, in a signal handler, too, so figures that belong
+//! together may be a magazine apart while threads run; in a process at rest they are exact.
 
 use crate::class::backlog::{self, DOMAIN};
+use crate::class::cause::{self, CAUSES};
 use crate::class::large_batch::Freed;
-use crate::class::magazine::{KINDS, array_len};
-use crate::class::size_class::{CLASSES, Class};
+use crate::class::size_class::{Class, SLAB_BYTES};
 use crate::class::{depot, group, large_pages, pool, verdict, work};
-use crate::page::{back_off, meta, zone};
+use crate::constants::PAGE;
+use crate::page::{back_off, meta, reserve, zone};
+use crate::thread::ladder::{self, STEPS};
 use crate::thread::scan_log::{self, REASONS};
-use crate::thread::{mode, registry, shrinker};
+use crate::thread::{census, mode, registry, shrinker, stall, vacant};
 
 /// What `rcumalloc_stats` gives; the layout is `struct rcumalloc_stats` of the header. Bytes
 /// unless the name says otherwise.
@@ -91,145 +93,206 @@ pub struct Stats {
     pub call_purged_most: u64,
     /// The most stretches of pages it looked for to do so.
     pub call_purges_most: u64,
+    /// Slabs and large blocks together: what follows, with `live_bytes`, adds up to it.
+    pub blocks_bytes: u64,
+    /// Of blocks that may be handed out at once, outside slabs.
+    pub cached_bytes: u64,
+    /// Of freed blocks that may not yet.
+    pub waiting_bytes: u64,
+    /// In slabs: never given out or back, and what no block has of a slab.
+    pub in_slabs_bytes: u64,
+    /// Of those that wait, by what holds them; these six add up to `waiting_bytes`. In magazines that free pushes to, ...
+    pub held_filling_bytes: u64,
+    /// ... in groups of a thread that have no cookie yet, ...
+    pub held_open_bytes: u64,
+    /// ... in sealed groups on threads' shelves, ...
+    pub held_shelf_bytes: u64,
+    /// ... in the queue for all threads, ...
+    pub held_shared_bytes: u64,
+    /// ... in slabs' own bitmaps, ...
+    pub held_slab_bytes: u64,
+    /// ... and large blocks, wherever.
+    pub held_large_bytes: u64,
+    /// Of `periods_expedited`, those that ended by parking readers that did not come by.
+    pub periods_parked: u64,
+    /// Times somebody hurried, by [`Cause`](crate::class::cause::Cause).
+    pub hurried: [u64; CAUSES],
+    /// Of `periods_expedited`, those that ended so. The rest ended for whom the program calls.
+    pub hurried_periods: [u64; CAUSES],
+    /// Periods that were timed, one in eight.
+    pub periods_timed: u64,
+    /// How long those took together, nanoseconds.
+    pub periods_timed_ns: u64,
+    /// Batches that were given up rather than reused too early: a fault of the library.
+    pub batches_leaked: u64,
+    /// How often `free` needed each step of the ladder "never out of memory to free with".
+    pub free_steps: [u64; STEPS],
+    /// Pages kept for `free`, in bytes, ...
+    pub reserve_bytes: u64,
+    /// ... and how many there should be.
+    pub reserve_target_bytes: u64,
+    /// Magazines filled from slabs.
+    pub slab_refills: u64,
+    /// Magazines flushed to slabs.
+    pub slab_flushes: u64,
+    /// Stalled readers reported.
+    pub stalls: u64,
+    /// Caches without a thread that wait for one.
+    pub caches_vacant: u64,
 }
 
-/// The figures as of now.
-#[inline(never)]
-#[unsafe(link_section = ".text_rare")]
+/// The figures as of now. No lock; in a signal handler, too.
 pub fn collect() -> Stats {
-    let zone = zone::stats();
-    let periods = periods();
-    let large = large_pages::census();
-    let (resting_large, reused_large) = large_blocks();
-    let live_large = large.bytes.saturating_sub(large.waiting_bytes + resting_large);
-    let (threads, threads_peak) = registry::census();
-    let (refills, refills_suppressed) = back_off::refills();
-    let tallies = scan_log::tallies();
-    let [last_scan_ns, last_scan_took_ns, last_scan_reason, _, last_scan_bytes, _] =
-        scan_log::last().unwrap_or_default();
-    let (purged_most, purges_most) = zone::most_purged();
-    let (away_bytes, in_magazines, loaded, retired) = small();
-    Stats {
-        size: core::mem::size_of::<Stats>() as u64,
-        window_bytes: zone.ground_bytes as u64,
-        mapped_bytes: zone.ground_bytes.saturating_sub(zone.free_bytes) as u64,
-        live_bytes: (away_bytes.saturating_sub(in_magazines) + live_large) as u64,
-        live_large_bytes: live_large as u64,
-        dirty_bytes: zone.dirty_bytes as u64,
-        purged_bytes: zone.purged_bytes as u64,
-        meta_bytes: meta::stats().bytes as u64,
-        deferred_bytes: backlog::deferred_and(unposted()) as u64,
-        deferred_peak_bytes: backlog::peak_bytes() as u64,
-        budget_bytes: backlog::budget_bytes() as u64,
-        blocks_loaded: loaded,
-        blocks_retired: retired,
-        large_allocated: large.created + reused_large,
-        periods_started: periods.started,
-        periods_completed: periods.completed,
-        periods_expedited: periods.expedited,
-        threads_parked: periods.parked,
-        membarriers: periods.membarriers,
-        threads: threads as u64,
-        threads_peak: threads_peak as u64,
-        bad_calls: verdict::reported(),
-        period_p50_ns: periods.p50_ns,
-        period_p99_ns: periods.p99_ns,
-        concurrent: u64::from(mode::is_concurrent()),
-        reclaimable_bytes: shrinker::count() as u64,
-        refills,
-        refills_suppressed,
-        last_scan_ns,
-        last_scan_took_ns,
-        last_scan_reason,
-        last_scan_bytes,
-        scans: tallies.map(|tally| tally.scans),
-        scanned_bytes: tallies.map(|tally| tally.bytes),
-        call_blocks_most: work::most_done() as u64,
-        call_purged_most: purged_most as u64,
-        call_purges_most: purges_most as u64,
-    }
+    let mut stats = Stats::default();
+    collect_into(&mut stats);
+    stats
 }
 
-/// What is wanted of the engine's counters.
-struct Periods {
-    started: u64,
-    completed: u64,
-    expedited: u64,
-    parked: u64,
-    membarriers: u64,
-    p50_ns: u64,
-    p99_ns: u64,
+/// The same, into a structure of zeros: the stack has room for one.
+#[inline(never)]
+#[unsafe(link_section = ".text_rare")]
+pub fn collect_into(stats: &mut Stats) {
+    stats.size = core::mem::size_of::<Stats>() as u64;
+    add_pages(stats);
+    add_blocks(stats);
+    add_large(stats);
+    stats.in_slabs_bytes = stats.in_slabs_bytes.saturating_sub(stats.held_slab_bytes);
+    stats.live_bytes += stats.live_large_bytes;
+    stats.waiting_bytes = stats.held_filling_bytes
+        + stats.held_open_bytes
+        + stats.held_shelf_bytes
+        + stats.held_shared_bytes
+        + stats.held_slab_bytes
+        + stats.held_large_bytes;
+    add_periods(stats);
+    add_scans(stats);
+    (stats.threads, stats.threads_peak) = words(registry::census());
+    stats.caches_vacant = vacant::count() as u64;
+    stats.bad_calls = verdict::reported();
+    stats.concurrent = u64::from(mode::is_concurrent());
+    stats.free_steps = ladder::taken();
+    stats.stalls = stall::reported();
+    stats.call_blocks_most = work::most_done() as u64;
+    (stats.call_purged_most, stats.call_purges_most) = words(zone::most_purged());
+}
+
+fn words((first, second): (usize, usize)) -> (u64, u64) {
+    (first as u64, second as u64)
 }
 
 #[inline(never)]
 #[unsafe(link_section = ".text_rare")]
-fn periods() -> Periods {
-    let counters = DOMAIN.counters();
-    let quantile = |fraction| DOMAIN.latency(fraction).unwrap_or(0);
-    Periods {
-        started: counters.started,
-        completed: counters.completed,
-        expedited: counters.expedited,
-        parked: counters.parked,
-        membarriers: counters.membarriers,
-        p50_ns: quantile(0.5),
-        p99_ns: quantile(0.99),
-    }
+fn add_pages(stats: &mut Stats) {
+    let zone = zone::stats();
+    stats.window_bytes = zone.ground_bytes as u64;
+    stats.mapped_bytes = zone.ground_bytes.saturating_sub(zone.free_bytes) as u64;
+    stats.dirty_bytes = zone.dirty_bytes as u64;
+    stats.purged_bytes = zone.purged_bytes as u64;
+    stats.meta_bytes = meta::stats().bytes as u64;
+    stats.reserve_bytes = (reserve::len() * PAGE) as u64;
+    stats.reserve_target_bytes = (reserve::target() * PAGE) as u64;
+    (stats.refills, stats.refills_suppressed) = back_off::refills();
 }
 
-/// What the threads' ledgers hold back.
-fn unposted() -> isize {
-    // SAFETY: type-stable; a single word that its owner may be writing, read with a volatile load and
-    // allowed to be stale.
-    registry::all().map(|cache| unsafe { (&raw const (*cache).ledger.balance).read_volatile() }).sum()
-}
-
-/// Of large blocks: bytes of those that threads have, freed or ready, and how many were handed out again.
-fn large_blocks() -> (usize, u64) {
-    let [_, _, mut reused] = registry::gone();
-    let mut bytes = 0;
-    for cache in registry::all() {
-        // SAFETY: type-stable. The owner may be writing: single words, allowed to be stale; what the batch
-        // begins with is a descriptor for ever.
-        unsafe {
-            bytes += (&raw const (*cache).freed).cast::<Freed>().read_volatile().bytes();
-            let (ready, handed_out) = (*cache).shelf.held_large();
-            bytes += ready;
-            reused += handed_out;
-        }
+/// Small blocks.
+#[inline(never)]
+#[unsafe(link_section = ".text_rare")]
+fn add_blocks(stats: &mut Stats) {
+    let (mut away, mut cached, mut unposted) = (0, 0, 0);
+    for class in Class::all() {
+        let census = pool::of(class).census();
+        let all = census.slabs * SLAB_BYTES;
+        away += census.away * class.size();
+        cached += depot::of(class).census().1;
+        stats.blocks_bytes += all as u64;
+        stats.in_slabs_bytes += all.saturating_sub(census.away * class.size()) as u64;
+        stats.held_slab_bytes += (census.waiting * class.size()) as u64;
+        stats.slab_refills += census.taken.calls;
+        stats.slab_flushes += census.returned.calls;
     }
-    (bytes, reused)
-}
-
-/// Of small blocks: bytes outside slabs, bytes of those in magazines, blocks loaded, retired.
-fn small() -> (usize, usize, u64, u64) {
-    let [mut retired, mut loaded, _] = registry::gone();
-    let (mut away, mut resting) = (0, 0);
-    for index in 0..CLASSES {
-        let class = Class::new(index);
-        away += pool::of(class).census().away * class.size();
-        resting += depot::of(class).census().1;
-    }
-    resting += group::shared_bytes();
+    stats.held_shared_bytes = group::shared_bytes() as u64;
+    [stats.blocks_retired, stats.blocks_loaded, _] = registry::gone();
     for cache in registry::all() {
         // SAFETY: type-stable. The owner may be writing: the figures are read with volatile loads
         // of single words and are allowed to be stale.
         unsafe {
-            loaded += (&raw const (*cache).loaded).read_volatile();
-            retired += (&raw const (*cache).retired).read_volatile();
-            resting += (*cache).shelf.held() + (&raw const (*cache).open_bytes).read_volatile();
-            for index in 0..CLASSES {
-                let class = Class::new(index);
-                // The bound is for a slot that changes under our eyes.
-                let most = array_len(KINDS - 1);
-                resting += (*cache).alloc.peek(class).len().min(most) * class.size();
-                resting += (*cache).defer.peek(class).len().min(most) * class.size();
-                if let Some(warm) = (&raw const (*cache).classes[index].warm).read_volatile() {
-                    // A page of pointers that has gone meanwhile holds anything.
-                    resting += warm.len().min(most) * class.size();
-                }
+            stats.blocks_loaded += (&raw const (*cache).loaded).read_volatile();
+            stats.blocks_retired += (&raw const (*cache).retired).read_volatile();
+            unposted += (&raw const (*cache).ledger.balance).read_volatile();
+            stats.held_open_bytes += (&raw const (*cache).open_bytes).read_volatile() as u64;
+            let shelf = (*cache).shelf.figures();
+            cached += shelf.full;
+            stats.held_shelf_bytes += shelf.waiting as u64;
+            for class in Class::all() {
+                let slots = census::in_slots(cache, class);
+                cached += slots.loaded * class.size();
+                stats.held_filling_bytes += (slots.filling * class.size()) as u64;
             }
         }
     }
-    (away, resting, loaded, retired)
+    let waiting = stats.held_open_bytes + stats.held_shelf_bytes + stats.held_shared_bytes;
+    let elsewhere = cached as u64 + waiting + stats.held_filling_bytes;
+    stats.cached_bytes = cached as u64;
+    stats.live_bytes = (away as u64).saturating_sub(elsewhere);
+    stats.deferred_bytes = backlog::deferred_and(unposted) as u64;
+    // The peak is noted of the account, without what ledgers hold back.
+    stats.deferred_peak_bytes = stats.deferred_bytes.max(backlog::peak_bytes() as u64);
+    stats.budget_bytes = backlog::budget_bytes() as u64;
+    stats.reclaimable_bytes = shrinker::count() as u64;
+}
+
+/// Large blocks.
+#[inline(never)]
+#[unsafe(link_section = ".text_rare")]
+fn add_large(stats: &mut Stats) {
+    let large = large_pages::census();
+    let [_, _, mut reused] = registry::gone();
+    let (mut waiting, mut ready) = (large.waiting_bytes, 0);
+    for cache in registry::all() {
+        // SAFETY: type-stable. The owner may be writing: single words, allowed to be stale; what the batch
+        // begins with is a descriptor for ever.
+        unsafe {
+            waiting += (&raw const (*cache).freed).cast::<Freed>().read_volatile().bytes();
+            let shelf = (*cache).shelf.figures();
+            waiting += shelf.large_waiting;
+            ready += shelf.ready;
+            reused += (*cache).shelf.held_large().1;
+        }
+    }
+    stats.blocks_bytes += large.bytes as u64;
+    stats.cached_bytes += ready as u64;
+    stats.held_large_bytes = waiting as u64;
+    stats.live_large_bytes = large.bytes.saturating_sub(waiting + ready) as u64;
+    stats.large_allocated = large.created + reused;
+}
+
+#[inline(never)]
+#[unsafe(link_section = ".text_rare")]
+fn add_periods(stats: &mut Stats) {
+    let counters = DOMAIN.counters();
+    let quantile = |fraction| DOMAIN.latency(fraction).unwrap_or(0);
+    stats.periods_started = counters.started;
+    stats.periods_completed = counters.completed;
+    stats.periods_expedited = counters.expedited;
+    stats.periods_parked = counters.ended_by_parking;
+    stats.threads_parked = counters.parked;
+    stats.membarriers = counters.membarriers;
+    stats.batches_leaked = counters.leaked;
+    stats.periods_timed = counters.timed;
+    stats.periods_timed_ns = counters.timed_ns;
+    stats.period_p50_ns = quantile(0.5);
+    stats.period_p99_ns = quantile(0.99);
+    let hurries = cause::tallies();
+    stats.hurried = hurries.map(|hurry| hurry.asked);
+    stats.hurried_periods = hurries.map(|hurry| hurry.ended);
+}
+
+#[inline(never)]
+#[unsafe(link_section = ".text_rare")]
+fn add_scans(stats: &mut Stats) {
+    let tallies = scan_log::tallies();
+    stats.scans = tallies.map(|tally| tally.scans);
+    stats.scanned_bytes = tallies.map(|tally| tally.bytes);
+    let last = scan_log::last().unwrap_or_default();
+    [stats.last_scan_ns, stats.last_scan_took_ns, stats.last_scan_reason, _, stats.last_scan_bytes, _] = last;
 }

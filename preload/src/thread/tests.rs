@@ -2,6 +2,7 @@
 
 use crate::abi::libc_names::{free, malloc};
 use crate::class::backlog::{self, DOMAIN};
+use crate::class::cause::Cause;
 use crate::class::depot;
 use crate::class::empties;
 use crate::class::group::{self, Group};
@@ -224,7 +225,7 @@ fn what_many_threads_leave_is_poured_together() {
     }
     readers::unlock();
     // Each left the block it freed in a group of its own, and the depot gets few magazines of them.
-    assert!(backlog::expedite(DOMAIN.start_poll()));
+    assert!(backlog::expedite(DOMAIN.start_poll(), Cause::Pressure));
     group::distribute_shared(&mut Work::asked_for());
     let (magazines, bytes) = depot::of(class).census();
     assert!((1..=40).contains(&magazines) && bytes >= 300 * SIZE, "{magazines} magazines of {bytes} bytes");

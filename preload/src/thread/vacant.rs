@@ -48,6 +48,11 @@ static COUNT: AtomicUsize = AtomicUsize::new(0);
 #[unsafe(link_section = ".data")]
 static BYTES: AtomicUsize = AtomicUsize::new(0);
 
+/// How many there are.
+pub fn count() -> usize {
+    COUNT.load(Relaxed)
+}
+
 /// Bytes that vacant caches hold.
 pub fn bytes() -> usize {
     BYTES.load(Relaxed)

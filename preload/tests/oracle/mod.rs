@@ -4,6 +4,9 @@
 //! One module for the model test, the failing mappings and the fuzz target. It must not allocate: it runs
 //! between the calls that are tested.
 
+#[allow(dead_code, unreachable_pub, reason = "not every test that has the oracle has the model")]
+pub mod model;
+
 /// Blocks up to so many bytes are filled and checked whole: what realloc made of one can be compared.
 pub const WHOLE: usize = 1024;
 

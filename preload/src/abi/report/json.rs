@@ -1,0 +1,123 @@
+//! JSON: one object, whose schema is `preload/include/rcumalloc-stats.schema.json`.
+
+use super::text::{REASON, SCAN_NAMES, reason_name};
+use super::{Family, Form, for_each_class, for_each_family, places, work};
+use crate::class::backlog::DOMAIN;
+use crate::os::line::Line;
+use crate::thread::scan_log;
+
+/// An object's fields, each on a line of its own that begins with what divides it from the one before.
+struct Json {
+    fd: i32,
+    start: &'static str,
+}
+
+impl Json {
+    /// The beginning of a line for what is called `name`.
+    fn named(&mut self, name: &str) -> Line {
+        let mut line = Line::plain();
+        line.str(core::mem::replace(&mut self.start, ",\"")).str(name).str("\": ");
+        line
+    }
+}
+
+impl Form for Json {
+    fn one(&mut self, family: &Family, value: u64) {
+        self.named(family.name).dec(value).emit_to(self.fd);
+    }
+
+    fn labelled(&mut self, family: &Family, _label: &str, names: &[&str], values: &[u64]) {
+        // In parts: all of it is longer than a line.
+        let mut line = self.named(family.name);
+        line.str("{").emit_part_to(self.fd);
+        fields(&mut line, "\"", names.iter().copied().zip(values.iter().copied()));
+        line.str("}").emit_to(self.fd);
+    }
+}
+
+/// Adds fields with numbers to `line`, the first one behind `start`.
+fn fields<'a>(line: &mut Line, mut start: &'static str, fields: impl Iterator<Item = (&'a str, u64)>) {
+    for (name, value) in fields {
+        line.str(core::mem::replace(&mut start, ", \"")).str(name).str("\": ").dec(value);
+    }
+}
+
+#[inline(never)]
+#[unsafe(link_section = ".text_rare")]
+pub(super) fn write(fd: i32) {
+    let mut json = Json { fd, start: "{\"" };
+    for_each_family(&mut json);
+    array(&mut json, "period_latency", latency);
+    array(&mut json, "classes", classes);
+    array(&mut json, "scan_log", scans);
+    say(fd, "}");
+}
+
+#[inline(never)]
+#[unsafe(link_section = ".text_rare")]
+fn begin_array(json: &mut Json, name: &str) {
+    json.named(name).str("[").emit_to(json.fd);
+}
+
+#[inline(never)]
+#[unsafe(link_section = ".text_rare")]
+fn say(fd: i32, text: &str) {
+    Line::plain().str(text).emit_to(fd);
+}
+
+// Each part by itself: together they would need the stack of all of them.
+#[inline(never)]
+#[unsafe(link_section = ".text_rare")]
+fn array(json: &mut Json, name: &str, elements: fn(i32)) {
+    begin_array(json, name);
+    elements(json.fd);
+    say(json.fd, "]");
+}
+
+#[inline(never)]
+#[unsafe(link_section = ".text_rare")]
+fn latency(fd: i32) {
+    let mut start = " {\"";
+    for bucket in 0..rcu::BUCKETS {
+        if let Some((up_to, count @ 1..)) = DOMAIN.latency_bucket(bucket) {
+            let mut line = Line::plain();
+            fields(&mut line, start, [("up_to_ns", up_to), ("periods", count)].into_iter());
+            line.str("}").emit_to(fd);
+            start = " ,{\"";
+        }
+    }
+}
+
+#[inline(never)]
+#[unsafe(link_section = ".text_rare")]
+fn classes(fd: i32) {
+    let mut start = " {\"";
+    for_each_class(|class| {
+        let mut line = Line::plain();
+        line.str(start).str("block_bytes\": ").dec(class.block_bytes).str(", \"slabs\": ").dec(class.slabs);
+        for counts in [places, work] {
+            fields(&mut line, ", \"", counts(class).iter().copied());
+        }
+        line.str("}").emit_to(fd);
+        start = " ,{\"";
+    });
+}
+
+#[inline(never)]
+#[unsafe(link_section = ".text_rare")]
+fn scans(fd: i32) {
+    let mut start = " {";
+    scan_log::for_each(|scan| {
+        let mut line = Line::plain();
+        line.str(core::mem::replace(&mut start, " ,{"));
+        for (at, (name, value)) in SCAN_NAMES.iter().zip(scan).enumerate() {
+            line.str(if at == 0 { "\"" } else { ", \"" }).str(name).str("\": ");
+            if at == REASON {
+                line.str("\"").str(reason_name(value)).str("\"")
+            } else {
+                line.dec(value)
+            };
+        }
+        line.str("}").emit_to(fd);
+    });
+}
