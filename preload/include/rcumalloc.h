@@ -188,6 +188,26 @@ enum {
     RCUMALLOC_REASONS
 };
 
+/* Why a grace period was wanted at once. */
+enum {
+    RCUMALLOC_CAUSE_QUEUE,    /* several groups of one thread waited */
+    RCUMALLOC_CAUSE_AGE,      /* something had waited longer than the age limit */
+    RCUMALLOC_CAUSE_BUDGET,   /* more waited than the budget allows */
+    RCUMALLOC_CAUSE_PRESSURE, /* memory was to be given back */
+    RCUMALLOC_CAUSES
+};
+
+/* What free comes to where there is no empty magazine at hand, one after the other. */
+enum {
+    RCUMALLOC_STEP_OTHER_KIND, /* a spare magazine of another size */
+    RCUMALLOC_STEP_STORE,      /* any empty magazine of the process */
+    RCUMALLOC_STEP_RESERVE,    /* a page kept for this */
+    RCUMALLOC_STEP_ELAPSED,    /* the magazines of a group that has waited long enough */
+    RCUMALLOC_STEP_OWN_BLOCKS, /* the full magazine itself, emptied into the slabs */
+    RCUMALLOC_STEP_SLAB,       /* a bit in the slab */
+    RCUMALLOC_STEPS
+};
+
 /* Counters. Bytes unless the name says otherwise. New fields are added at the end. */
 struct rcumalloc_stats {
     uint64_t size;                /* of the structure, as the library knows it */
@@ -228,13 +248,75 @@ struct rcumalloc_stats {
                                      most; a large one counts for four */
     uint64_t call_purged_most;    /* bytes it gave to the system, beyond twice what it freed */
     uint64_t call_purges_most;    /* stretches of pages it looked for to do so */
+    uint64_t blocks_bytes;        /* slabs and large blocks: live_bytes and the next three together */
+    uint64_t cached_bytes;        /* may be handed out at once: with threads and in the depots */
+    uint64_t waiting_bytes;       /* freed, and may not be handed out yet */
+    uint64_t in_slabs_bytes;      /* never given out or back, and what no block has of a slab */
+    uint64_t held_filling_bytes;  /* what holds those that wait, adding up to waiting_bytes: the
+                                     magazines that free pushes to, */
+    uint64_t held_open_bytes;     /* threads' groups without a cookie yet, */
+    uint64_t held_shelf_bytes;    /* their groups with one, */
+    uint64_t held_shared_bytes;   /* the queue for all threads, */
+    uint64_t held_slab_bytes;     /* the slabs' own bitmaps, */
+    uint64_t held_large_bytes;    /* and large blocks, wherever */
+    uint64_t periods_parked;      /* of those expedited, ended by parking alone */
+    uint64_t hurried[RCUMALLOC_CAUSES];         /* times somebody hurried, by cause */
+    uint64_t hurried_periods[RCUMALLOC_CAUSES]; /* periods that ended so; the rest of those
+                                                   expedited were asked for by the program */
+    uint64_t periods_timed;       /* periods whose latency was taken, one in eight */
+    uint64_t periods_timed_ns;    /* their latencies together */
+    uint64_t batches_leaked;      /* given up rather than reused too early */
+    uint64_t free_steps[RCUMALLOC_STEPS]; /* what free came to without an empty magazine at hand */
+    uint64_t reserve_bytes;       /* pages kept for free, */
+    uint64_t reserve_target_bytes; /* and how many there should be */
+    uint64_t slab_refills;        /* magazines filled from slabs */
+    uint64_t slab_flushes;        /* magazines flushed to slabs */
+    uint64_t stalls;              /* stalled readers reported */
+    uint64_t caches_vacant;       /* caches without a thread that wait for one */
 };
 
-/* Fills as much of *stats as size_of_struct says; false for a null pointer. */
+/* Fills as much of *stats as size_of_struct says; false for a null pointer. As the four functions below it takes no lock
+ * and is async-signal-safe; while threads run, figures that belong together may be a magazine apart. */
 RCUMALLOC_WEAK bool rcumalloc_stats(struct rcumalloc_stats *stats, size_t size_of_struct);
 
-/* Writes the counters to a descriptor as "text", "json" or "prometheus"; false for another
- * format. */
+/* One size class. Blocks unless the name says otherwise; live + cached + deferred + in_slabs is what its slabs hold. */
+struct rcumalloc_class_stats {
+    uint64_t size;        /* bytes of the structure, as the library knows it */
+    uint64_t block_bytes;
+    uint64_t slabs;
+    uint64_t live;        /* with the program */
+    uint64_t cached;      /* may be handed out at once: with threads and in the depot */
+    uint64_t deferred;    /* freed, and may not be handed out yet */
+    uint64_t in_slabs;    /* never given out, or back */
+    uint64_t taken;       /* ever taken from slabs, */
+    uint64_t refills;     /* in so many magazines */
+    uint64_t returned;    /* ever given back to slabs, */
+    uint64_t flushes;     /* in so many magazines */
+};
+
+/* The same for size class number index, from 0; false past the last one. */
+RCUMALLOC_WEAK bool rcumalloc_class_stats(unsigned index, struct rcumalloc_class_stats *stats,
+                                          size_t size_of_struct);
+
+/* The pages of the heap by what they are, in pages of 4 KiB. The sum of the kinds is what is mapped. */
+struct rcumalloc_page_stats {
+    uint64_t size;        /* bytes of the structure, as the library knows it */
+    uint64_t slab;        /* cut into small blocks */
+    uint64_t large_live;  /* of large blocks with the program */
+    uint64_t large_freed; /* of large blocks that wait or may be handed out */
+    uint64_t magazine;    /* pages of pointers */
+    uint64_t page_cache;  /* in threads' stocks */
+    uint64_t reserve;     /* kept for free */
+    uint64_t meta;        /* descriptors */
+    uint64_t free;
+    uint64_t mapped;      /* all of them, as the page allocator knows */
+};
+
+/* The same for pages. Walks the heap: a nanosecond a page. */
+RCUMALLOC_WEAK bool rcumalloc_page_stats(struct rcumalloc_page_stats *stats, size_t size_of_struct);
+
+/* Writes all of it to a descriptor as "text", "json" (the schema is rcumalloc-stats.schema.json) or "prometheus"; false for
+ * another format. */
 RCUMALLOC_WEAK bool rcumalloc_stats_write(int fd, const char *format);
 
 /* What an address is. */

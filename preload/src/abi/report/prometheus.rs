@@ -142,7 +142,9 @@ fn latency(form: &mut Prometheus) {
     for bucket in 0..rcu::BUCKETS {
         let Some((up_to, count)) = DOMAIN.latency_bucket(bucket) else { break };
         below += count;
-        if (up_to + 1).is_power_of_two() {
+        // Below 4 ns several buckets end at the same number: the last of them has them all.
+        let is_last = DOMAIN.latency_bucket(bucket + 1).is_none_or(|(next, _)| next != up_to);
+        if (up_to + 1).is_power_of_two() && is_last {
             line.str("rcumalloc_").str(NAME).str("_bucket{le=\"").seconds(up_to).str("\"} ").dec(below);
             line.emit_to(form.0);
         }
