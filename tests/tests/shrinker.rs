@@ -55,7 +55,7 @@ fn figures_of_scans_are_written() {
     assert!(text.contains("\nrcumalloc: scans_pressure 1\n"), "{text}");
     assert!(text.contains("\nrcumalloc: scan at_ns=") && text.contains(" reason=pressure "), "{text}");
     let json = run("exit:json");
-    assert!(json.contains("\n \"scans\": {\"trim\": 0, \"api\": 0, \"pressure\": 1, "), "{json}");
+    assert!(json.contains("\n,\"scans\": {\"trim\": 0, \"api\": 0, \"pressure\": 1, "), "{json}");
     assert!(json.contains("\"reason\": \"pressure\", \"target\": 18446744073709551615, "), "{json}");
-    assert!(json.trim_end().ends_with("]}"), "{json}");
+    assert!(json.trim_end().ends_with("]\n}"), "{json}");
 }
