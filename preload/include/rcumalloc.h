@@ -312,7 +312,7 @@ struct rcumalloc_page_stats {
     uint64_t mapped;      /* all of them, as the page allocator knows */
 };
 
-/* The same for pages. Walks the heap: a nanosecond a page. */
+/* The same for pages. Walks the heap. */
 RCUMALLOC_WEAK bool rcumalloc_page_stats(struct rcumalloc_page_stats *stats, size_t size_of_struct);
 
 /* Writes all of it to a descriptor as "text", "json" (the schema is rcumalloc-stats.schema.json) or "prometheus"; false for

@@ -46,7 +46,7 @@ impl PageStats {
     }
 }
 
-/// The pages as of now. Takes a nanosecond a page of small blocks, less for large ones.
+/// The pages as of now: one look at each page of small blocks, one at each large block.
 #[inline(never)]
 #[unsafe(link_section = ".text_rare")]
 pub fn count() -> PageStats {
