@@ -1,4 +1,5 @@
-//! The two fast paths, `read_lock` and `read_unlock`: the one file of the algorithm that depends on the processor.
+//! The two fast paths, `read_lock` and `read_unlock`: the one file of the algorithm that depends on the
+//! processor.
 //!
 //! A reader's cell begins with two words only its owner writes:
 //!
@@ -14,19 +15,19 @@
 //! [`ReaderCell::lock_slow`]. A decrement that does not come out as 0 is an inner unlock, the cold
 //! mode, or an error; the one that does, counts a section.
 //!
-//! The pair is six instructions: `inc; jle` and `dec; jnz; inc; jz`. Each increment is one
-//! instruction on memory, so a signal handler that locks and unlocks in between leaves the words as it
-//! found them. A handler that switches fibres between `dec` and `inc` and leaves a section of the other fibre open
-//! breaks that: the first fibre's `inc`, whenever it runs on, looks to an expediter like the end of the open section.
-//! Nothing here can see it; sections must not be open across such a switch. There is no fence: the asm block is a compiler barrier, and the store to `nest` is
-//! made visible to a scanner by the scanner's membarrier (`membarrier.rs`), or by the fence that the
-//! cold mode executes in `lock_slow`. An x86 store is a release store, which is what the end of a
-//! section needs.
+//! The pair is six instructions: `inc; jle` and `dec; jnz; inc; jz`. Each increment is one instruction on
+//! memory, so a signal handler that locks and unlocks in between leaves the words as it found them. A handler
+//! that switches fibres between `dec` and `inc` and leaves a section of the other fibre open breaks that: the
+//! first fibre's `inc`, whenever it runs on, looks to an expediter like the end of the open section. Nothing
+//! here can see it; sections must not be open across such a switch. There is no fence: the asm block is a
+//! compiler barrier, and the store to `nest` is made visible to a scanner by the scanner's membarrier
+//! (`membarrier.rs`), or by the fence that the cold mode executes in `lock_slow`. An x86 store is a release
+//! store, which is what the end of a section needs.
 //!
-//! Where there is no assembly the same steps are spelled with atomics: under loom, Miri and ThreadSanitizer, which cannot
-//! see into it, and on other processors and systems (`--cfg rcu_portable` tests that anywhere). There every domain is fenced: its readers stay in the
-//! cold mode and execute a fence at each outermost lock, so nothing here leans on what a compiler or a
-//! processor does to a plain store.
+//! Where there is no assembly the same steps are spelled with atomics: under loom, Miri and ThreadSanitizer,
+//! which cannot see into it, and on other processors and systems (`--cfg rcu_portable` tests that anywhere).
+//! There every domain is fenced: its readers stay in the cold mode and execute a fence at each outermost
+//! lock, so nothing here leans on what a compiler or a processor does to a plain store.
 
 use crate::cell::ReaderCell;
 
@@ -96,8 +97,9 @@ mod fast {
         if nest <= 0 {
             cell.lock_slow();
         }
-        // There is no membarrier for Miri and the sanitizer. A heavy barrier paired with compiler barriers orders
-        // what two full fences order, so where it is in force both sides are fences. loom has one (`model.rs`).
+        // There is no membarrier for Miri and the sanitizer. A heavy barrier paired with compiler barriers
+        // orders what two full fences order, so where it is in force both sides are fences. loom has one
+        // (`model.rs`).
         #[cfg(any(miri, rcu_tsan))]
         cell.light_barrier();
     }

@@ -1,23 +1,24 @@
 //! Whether a reader's thread has slept since somebody looked, where membarrier was lost.
 //!
-//! An explicit reader in the fast mode executes no fence. While membarrier works, an expediter makes it execute one;
-//! when that is refused from some moment on, readers become cold at their next announcement. But one that sleeps
-//! outside any section announces nothing, and its `nest` proves nothing to a processor that has not been told of
-//! its last stores. What does prove something is that the thread *has not run*: the kernel took it off
-//! its processor, which is a full barrier, and will put it on one again, which is another. Its CPU time tells: read
-//! twice with [`WINDOW_NS`] between, and the same, the thread ran at no moment of that, and a `nest` read in between is
-//! what it is. What it reads when it wakes lies behind our look, and what was unlinked is seen.
+//! An explicit reader in the fast mode executes no fence. While membarrier works, an expediter makes it
+//! execute one; when that is refused from some moment on, readers become cold at their next announcement. But
+//! one that sleeps outside any section announces nothing, and its `nest` proves nothing to a processor that
+//! has not been told of its last stores. What does prove something is that the thread *has not run*: the
+//! kernel took it off its processor, which is a full barrier, and will put it on one again, which is another.
+//! Its CPU time tells: read twice with [`WINDOW_NS`] between, and the same, the thread ran at no moment of
+//! that, and a `nest` read in between is what it is. What it reads when it wakes lies behind our look, and
+//! what was unlinked is seen.
 //!
 //! The clock of another thread of the process is readable without a descriptor and without a permission. A
-//! filter that refuses that, too, leaves such a reader unjudged, and [`Domain::stalled`](crate::Domain::stalled)
-//! names it.
+//! filter that refuses that, too, leaves such a reader unjudged, and
+//! [`Domain::stalled`](crate::Domain::stalled) names it.
 
 use crate::cell::ReaderCell;
 use crate::clock;
 use core::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 
-/// Between two readings of a thread's CPU time that are to prove something, in ns. Kernels that count it by ticks
-/// tick a hundred times a second; five of them.
+/// Between two readings of a thread's CPU time that are to prove something, in ns. Kernels that count it by
+/// ticks tick a hundred times a second; five of them.
 const WINDOW_NS: u64 = 50_000_000;
 
 impl ReaderCell {

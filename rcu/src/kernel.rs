@@ -2,10 +2,10 @@
 //! process (the vDSO).
 //!
 //! A function of libc may be another preloaded library's: libfaketime's `clock_gettime` has dynamic
-//! thread-local storage, which a thread of the embedder's may not have, and
-//! another's may allocate, inside an allocator's own call. Nothing here can be interposed but `getauxval`,
-//! which is called once, at the first look at the clock, and reads a table. No call changes errno. Any thread,
-//! signal handlers included. `portable.rs` stands in its place on other systems.
+//! thread-local storage, which a thread of the embedder's may not have, and another's may allocate, inside an
+//! allocator's own call. Nothing here can be interposed but `getauxval`, which is called once, at the first
+//! look at the clock, and reads a table. No call changes errno. Any thread, signal handlers included.
+//! `portable.rs` stands in its place on other systems.
 
 use core::arch::asm;
 use core::ffi::{CStr, c_char};

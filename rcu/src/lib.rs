@@ -1,4 +1,5 @@
-//! Userspace RCU grace periods that a malloc can stand on.
+//! Userspace RCU grace periods that a malloc can stand on, and the types of [`epoch`] for programs that are
+//! none.
 //!
 //! Readers bracket what they read with [`read_lock`](Reader::read_lock) and its guard. Writers unlink,
 //! take a [`Cookie`], and reuse what they unlinked when [`poll`](Domain::poll) says that every section
@@ -27,30 +28,32 @@
 //!
 //! # The concepts, one by one
 //!
-//! A *section* is what lies between `read_lock` and the drop of its guard: what it finds stays valid until it ends.
-//! A section belongs to its thread; a handler that switches fibres must not leave one open across the switch (`arch.rs`).
+//! A *section* is what lies between `read_lock` and the drop of its guard: what it finds stays valid until it
+//! ends. A section belongs to its thread; a handler that switches fibres must not leave one open across the
+//! switch (`arch.rs`).
 //!
-//! A *reader* is a thread as the engine sees it, with a *cell* in a *block* that the embedder gave. It is *implicit*
-//! until its first `read_lock`, *explicit* from then on.
+//! A *reader* is a thread as the engine sees it, with a *cell* in a *block* that the embedder gave. It is
+//! *implicit* until its first `read_lock`, *explicit* from then on.
 //!
-//! A *period* is an odd value of the domain's *sequence*. It ends when every reader is *settled* for it: has announced
-//! it or a later one, or is not *active*: offline, parked, or gone.
+//! A *period* is an odd value of the domain's *sequence*. It ends when every reader is *settled* for it: has
+//! announced it or a later one, or is not *active*: offline, parked, or gone.
 //!
-//! An *announcement* is a reader's statement that it holds nothing at this point: one fenced store, at points its
-//! embedder chooses (an allocator: its slow paths), and every 1024th section. Whoever announces last ends the
-//! period. No thread is needed, nobody is woken.
+//! An *announcement* is a reader's statement that it holds nothing at this point: one fenced store, at points
+//! its embedder chooses (an allocator: its slow paths), and every 1024th section. Whoever announces last ends
+//! the period. No thread is needed, nobody is woken.
 //!
-//! A *scan* is a look at the active readers. It stops at the first that is not settled, and the next one goes on there.
+//! A *scan* is a look at the active readers. It stops at the first that is not settled, and the next one goes
+//! on there.
 //!
 //! A *cookie* is the value that the sequence must reach until what was unlinked before may be reused.
 //!
-//! An *expedite* ends a period by asking: one *heavy barrier* (`membarrier`) makes every reader's nesting visible, readers
-//! outside a section are announced for, those inside are remembered and cost no second barrier. An implicit reader is
-//! *parked*: nobody waits for it until its next announcement, so a thread that sleeps for hours costs one expedite.
-//! [`Demand::Park`] does this alone and pays no barrier.
+//! An *expedite* ends a period by asking: one *heavy barrier* (`membarrier`) makes every reader's nesting
+//! visible, readers outside a section are announced for, those inside are remembered and cost no second
+//! barrier. An implicit reader is *parked*: nobody waits for it until its next announcement, so a thread that
+//! sleeps for hours costs one expedite. [`Demand::Park`] does this alone and pays no barrier.
 //!
-//! The *cold mode* is how a reader locks with a fence of its own: where membarrier is not to be had, before its first
-//! section, and offline.
+//! The *cold mode* is how a reader locks with a fence of its own: where membarrier is not to be had, before
+//! its first section, and offline.
 //!
 //! # One cookie, from free to reuse
 //!
@@ -72,16 +75,22 @@
 //!
 //! # Reading order
 //!
-//! `cookie` (arithmetic), `cell` with `arch` (one thread's side), `block` (where cells lie, and the summary), `reader` (its
-//! handle), `domain` (periods) with `readers` (scans), `expedite` with `asleep`, `membarrier`; then, leaves all: `wait`,
-//! `batch`, `page`, `demand`, `stall`, `counters`, `misuse`, `clock` with `kernel`, `sync`. The [`range_map`] of
-//! large mappings stands beside them.
+//! `cookie` (arithmetic), `cell` with `arch` (one thread's side), `block` (where cells lie, and the summary),
+//! `reader` (its handle), `domain` (periods) with `readers` (scans), `expedite` with `asleep`, `membarrier`;
+//! then, leaves all: `wait`, `batch`, `page`, `demand`, `stall`, `counters`, `misuse`, `clock` with `kernel`,
+//! `sync`. The [`range_map`] of large mappings stands beside them, and [`epoch`], with the feature `std`,
+//! above them.
 //!
 //! Borrowed ideas: grace-period sequences and cookies from the kernel's RCU (`rcu_seq_snap`,
 //! `start_poll_synchronize_rcu`); quiescent-state-based readers and membarrier from liburcu; pages of
 //! pointers from the kernel's `kvfree_rcu`.
 
 #![cfg_attr(not(any(test, loom, feature = "std")), no_std)]
+
+// The README's program is a doctest.
+#[cfg(all(doctest, feature = "std"))]
+#[doc = include_str!("../README.md")]
+struct Readme;
 
 mod arch;
 mod asleep;
@@ -93,6 +102,8 @@ mod cookie;
 mod counters;
 mod demand;
 mod domain;
+#[cfg(feature = "std")]
+pub mod epoch;
 mod expedite;
 #[cfg_attr(
     any(not(all(target_arch = "x86_64", target_os = "linux", target_pointer_width = "64")), rcu_portable),

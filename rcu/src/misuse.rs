@@ -1,8 +1,8 @@
 //! Wrong use of the engine: what it was, in one line, and who is told.
 //!
-//! The embedder installs a handler ([`Domain::set_misuse_handler`](crate::Domain::set_misuse_handler)); without
-//! one the line goes to standard error and the process aborts. A handler may return: then the call has
-//! no effect, or, where no safe effect exists ([`Misuse::is_fatal`]), the process aborts all the same.
+//! The embedder installs a handler ([`Domain::set_misuse_handler`](crate::Domain::set_misuse_handler));
+//! without one the line goes to standard error and the process aborts. A handler may return: then the call
+//! has no effect, or, where no safe effect exists ([`Misuse::is_fatal`]), the process aborts all the same.
 
 use core::fmt::{self, Write};
 
