@@ -144,7 +144,8 @@ impl ThreadCache {
         over_budget
     }
 
-    /// Gives away what is past the thread's share: what waits longest to all threads, then what they can use at once.
+    /// Gives away what is past the thread's share: first what others find by its class and can use at once. What waits is
+    /// of no use to anybody yet, and comes back by itself as long as it stays here.
     #[inline]
     pub fn shed(&mut self) {
         if self.shelf.held() > share_bytes() {
@@ -158,17 +159,17 @@ impl ThreadCache {
     fn shed_excess(&mut self) {
         let quarter = self.quarter();
         let Some(mut shelf) = self.shelf.open() else { return };
-        while shelf.held() > share_bytes()
-            && let Some((group, bytes)) = shelf.waiting.pop()
-        {
-            group::share(group, bytes);
-        }
         for class in Class::all() {
             while shelf.held() > share_bytes()
                 && let Some(magazine) = shelf.pop_full(class)
             {
                 depot::of(class).put(quarter, magazine);
             }
+        }
+        while shelf.held() > share_bytes()
+            && let Some((group, bytes)) = shelf.waiting.pop()
+        {
+            group::share(group, bytes);
         }
     }
 

@@ -317,16 +317,16 @@ fn the_share_is_that_of_busy_threads() {
         .collect();
     go.wait();
     work();
-    let (most, part) = (shelf::share_bytes(), || 2 * backlog::last_budget() / THREADS);
+    let (most, part) = (shelf::budget_share(), || 2 * backlog::last_budget() / THREADS);
     assert!(most > 2 * part(), "{most}: forty sleep");
     go.wait();
     go.wait();
-    assert!(shelf::share_bytes() <= part().max(shelf::SHARE_LEAST), "{}: forty work", shelf::share_bytes());
+    assert!(shelf::budget_share() <= part().max(shelf::SHARE_LEAST), "{}: forty work", shelf::budget_share());
     shelf::next_period();
-    assert!(shelf::share_bytes() < most, "they worked a moment ago");
+    assert!(shelf::budget_share() < most, "they worked a moment ago");
     work();
     shelf::next_period();
-    assert_eq!(shelf::share_bytes(), most, "they sleep again");
+    assert_eq!(shelf::budget_share(), most, "they sleep again");
     go.wait();
     threads.into_iter().for_each(|thread| thread.join().unwrap());
 }
