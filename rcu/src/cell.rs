@@ -164,7 +164,9 @@ impl ReaderCell {
         self.block().first() + self.others.index.load(Relaxed)
     }
 
-    pub(crate) fn tid(&self) -> u32 {
+    /// The thread, as given to [`register`](Domain::register) or set later. Anybody, at any time: stale if it has ended.
+    #[must_use]
+    pub fn tid(&self) -> u32 {
         self.others.tid.load(Relaxed)
     }
 

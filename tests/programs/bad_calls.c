@@ -29,6 +29,11 @@ static void *free_it(void *block) {
 }
 static void *nothing(void *unused) { return unused; }
 
+static void *lock_and_end(void *unused) {
+    rcumalloc_read_lock();
+    return unused;
+}
+
 static void bad(const char *kind) {
 #define KIND(name) else if (strcmp(kind, name) == 0)
     if (0) {
@@ -184,6 +189,53 @@ static void bad(const char *kind) {
         free_aligned_sized(aligned_alloc(64, 128), 64, 128);
         free_aligned_sized(aligned_alloc(8192, 8192), 8192, 8192);
         free_aligned_sized(NULL, 64, 7);
+    }
+    KIND("used_while_it_waits") {
+        join(start(nothing, NULL));
+        turn_magazines(64); /* the thread looks at the clock now and then */
+        rcumalloc_read_lock();
+        char *block = announce(malloc(64));
+        free(block);
+        turn_magazines(64);
+        turn_magazines(64);
+        sleep_ms(30);
+        CHECK(realloc(block, 100) == NULL);
+        rcumalloc_read_unlock();
+    }
+    KIND("used_before_it_waits") {
+        join(start(nothing, NULL));
+        char *block = announce(malloc(3000)), *other[30];
+        for (int i = 0; i < 30; i++) {
+            other[i] = malloc(3000);
+        }
+        free(block);
+        for (int i = 0; i < 10; i++) {
+            free(other[i]); /* its magazine is full: the first ones take few blocks */
+        }
+        CHECK(realloc(block, 5000) == NULL);
+    }
+    KIND("used_when_ready") {
+        char *block = announce(malloc(64));
+        free(block);
+        turn_magazines(64);
+        CHECK(realloc(block, 100) == NULL);
+    }
+    KIND("freed_in_its_slab") {
+        char *block = announce(malloc(5000)), *other = malloc(5000);
+        free(block);
+        malloc_trim(0); /* the slab stays, for the other block in it */
+        CHECK(realloc(block, 100) == NULL);
+        free(other);
+    }
+    KIND("offline_in_section") {
+        rcumalloc_read_lock();
+        rcumalloc_thread_offline();
+        rcumalloc_read_unlock();
+    }
+    KIND("ended_in_section") { join(start(lock_and_end, NULL)); }
+    KIND("strange_cookie") {
+        rcumalloc_cookie cookie = {12345};
+        CHECK(!rcumalloc_poll(cookie));
     }
     KIND("unlock") { rcumalloc_read_unlock(); }
     KIND("synchronize_in_section") {

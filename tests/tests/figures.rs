@@ -1,6 +1,7 @@
-//! What the heap says of itself: the figures, in every form.
+//! What the heap says of itself: the figures, in every form, and the messages about bad calls.
 
 use rcumalloc_tests::{Victim, build, command};
+use std::fs;
 
 /// Over size classes and kinds of page, by what holds them, and against what the program itself holds; after every call. The
 /// same after every step of the model is `preload/tests/figures.rs`.
@@ -27,4 +28,46 @@ fn figures_are_well_formed() {
 fn figures_in_a_handler() {
     let outcome = Victim::new("figures").arg("handler").patience(60).run().success();
     assert!(outcome.number("written") > 20, "{outcome}");
+}
+
+/// A message without what differs from run to run: addresses, numbers of threads, times.
+fn without_numbers(line: &str) -> String {
+    let mut words: Vec<String> = line.split(' ').map(str::to_string).collect();
+    for at in 0..words.len() {
+        let digits = words[at].trim_matches(|c: char| !c.is_ascii_digit()).to_string();
+        let is_thread = at > 0 && words[at - 1].ends_with("thread");
+        let is_time = words.get(at + 1).is_some_and(|next| next == "ms");
+        if !digits.is_empty() && (is_thread || is_time) {
+            words[at] = words[at].replace(&digits, "N");
+        }
+    }
+    let mut rest = words.join(" ");
+    let mut text = String::new();
+    while let Some((before, address)) = rest.split_once("0x") {
+        text += &format!("{before}ADDRESS");
+        rest = address.trim_start_matches(|c: char| c.is_ascii_hexdigit()).to_string();
+    }
+    text + &rest
+}
+
+/// Each example of docs/messages.md is what the library says.
+#[test]
+fn messages() {
+    let page = fs::read_to_string(build::root().join("docs/messages.md")).expect("there is docs/messages.md");
+    let mut lines = page.lines();
+    let mut compared = 0;
+    while let Some(line) = lines.next() {
+        let Some(kind) = line.strip_prefix("<!-- bad_calls ") else { continue };
+        let kind = kind.trim_end_matches(" -->");
+        assert_eq!(lines.next(), Some("```"), "{kind}");
+        let example = lines.next().expect("an example");
+        let outcome = Victim::new("bad_calls").arg(kind).run();
+        let ours = outcome.ours();
+        assert!(ours.len() == 1, "{kind}: one line\n{outcome}");
+        assert_eq!(without_numbers(&ours[0]), without_numbers(example), "{kind}");
+        compared += 1;
+    }
+    assert!(compared > 20, "{compared} examples");
+    // One that does not look for the block would say less.
+    assert!(page.matches("; it waits for a grace period]").count() > 3);
 }

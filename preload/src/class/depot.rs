@@ -193,6 +193,11 @@ impl Depot {
         (self.count.load(Relaxed) as usize, bytes)
     }
 
+    /// Whether `block` is inside, unless somebody has the lock.
+    pub fn holds(&self, block: usize) -> bool {
+        self.inner.try_lock().is_some_and(|inner| inner.parts.iter().any(|part| part.holds(block)))
+    }
+
     /// Blocks of the magazines inside. No lock.
     pub fn blocks(&self) -> usize {
         let inner = self.inner.peek();

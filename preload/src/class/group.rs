@@ -59,6 +59,11 @@ impl Group {
         self.magazines().map(Magazine::bytes).sum()
     }
 
+    /// Whether `block` is in it.
+    pub fn holds(&self, block: usize) -> bool {
+        self.magazines().any(|magazine| magazine.holds(block))
+    }
+
     /// When it was sealed, in milliseconds of the coarse clock.
     pub fn sealed_ms(&self) -> u32 {
         self.first.as_ref().map_or(0, Magazine::stamped_ms)
@@ -136,6 +141,16 @@ impl Queue {
         }
         self.len += 1;
         self.bytes += bytes;
+    }
+
+    /// When the group was sealed that holds `block`, if one does.
+    pub fn find(&self, block: usize) -> Option<u32> {
+        let mut groups = core::iter::successors(self.head.first.as_ref(), |first| first.next_group());
+        let holds = |first: &&Magazine| {
+            core::iter::successors(Some(*first), |magazine| magazine.next())
+                .any(|magazine| magazine.holds(block))
+        };
+        groups.find(holds).map(Magazine::stamped_ms)
     }
 
     /// Calls `visit` with the time at which each of the oldest `most` groups was sealed, and its bytes.

@@ -60,6 +60,11 @@ impl Freed {
         self.first.map_or(0, |first| first.account().0)
     }
 
+    /// Whether the block at `addr` is in it.
+    pub fn holds(&self, addr: usize) -> bool {
+        core::iter::successors(self.first, |block| block.link()).any(|block| block.base() == addr)
+    }
+
     /// Notes when it is closed, in milliseconds of the coarse clock.
     #[inline]
     pub fn note_closed_ms(&self, now_ms: u32) {
@@ -140,6 +145,12 @@ impl Queue {
         // SAFETY: as in `pop`.
         let elapsed = !self.is_empty() && waiting::elapsed(unsafe { Stamped::of_unopened(&self.head) });
         if elapsed { self.pop() } else { None }
+    }
+
+    /// Whether the block at `addr` is in one of them.
+    pub fn holds(&self, addr: usize) -> bool {
+        let mut batches = core::iter::successors(self.head.first, |batch| batch.next_batch());
+        batches.any(|first| Freed { first: Some(first) }.holds(addr))
     }
 
     /// Calls `visit` with the time at which each of the oldest `most` batches was closed, and its bytes.

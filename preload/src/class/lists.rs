@@ -60,6 +60,12 @@ impl Stack {
         unsafe { (&raw const (*this).blocks).read_volatile() as usize }
     }
 
+    /// Whether `block` is in one of them.
+    pub fn holds(&self, block: usize) -> bool {
+        let mut magazines = core::iter::successors(self.top.as_ref(), |magazine| magazine.next());
+        magazines.any(|magazine| magazine.holds(block))
+    }
+
     /// How many.
     #[inline(always)]
     pub fn len(&self) -> usize {

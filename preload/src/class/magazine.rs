@@ -170,6 +170,12 @@ impl Magazine {
         unsafe { core::slice::from_raw_parts_mut(self.low(), self.len()) }
     }
 
+    /// Whether `block` is inside.
+    pub fn holds(&self, block: usize) -> bool {
+        // SAFETY: as in `blocks`.
+        unsafe { core::slice::from_raw_parts(self.low(), self.len()) }.contains(&block)
+    }
+
     /// Takes all the blocks of `from`, of the same class, if they fit; says whether they did.
     #[inline]
     pub fn pour(&mut self, from: &mut Magazine) -> bool {

@@ -13,7 +13,7 @@ use crate::class::slab::{Slab, Whereabouts};
 use crate::os::line::Line;
 use crate::os::syscall;
 use crate::page::memdesc::{self, Kind, Memdesc};
-use core::sync::atomic::{AtomicBool, AtomicU64, Ordering::Acquire, Ordering::Relaxed, fence};
+use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, Ordering::Acquire, Ordering::Relaxed, fence};
 use rcu::Misuse;
 
 #[unsafe(link_section = ".data")]
@@ -24,6 +24,27 @@ static REPORTED: AtomicU64 = AtomicU64::new(0);
 /// Whether bad calls are reported and the program goes on.
 pub fn set_report_only(report: bool) {
     REPORT_ONLY.store(report, Relaxed);
+}
+
+/// Adds to a message where a freed block is; what it is of threads, this floor does not know.
+type Tracer = fn(usize, &mut Line);
+
+#[unsafe(link_section = ".data")]
+static TRACER: AtomicPtr<()> = AtomicPtr::new(core::ptr::null_mut());
+
+/// Sets who adds to messages where a freed block is.
+pub fn set_tracer(tracer: Tracer) {
+    TRACER.store(tracer as *mut (), Relaxed);
+}
+
+/// Adds it.
+fn trace(line: &mut Line, addr: usize) {
+    let tracer = TRACER.load(Relaxed);
+    if !tracer.is_null() {
+        // SAFETY: `set_tracer` has stored a function of this type.
+        let tracer: Tracer = unsafe { core::mem::transmute(tracer) };
+        tracer(addr, line);
+    }
 }
 
 /// How many bad calls were reported.
@@ -116,15 +137,12 @@ pub fn bad_address(call: &str, addr: usize) {
             line.str(" at ").hex(start as u64);
         }
         Address::Small { class, at, .. } => {
-            match at {
-                Whereabouts::Free | Whereabouts::Deferred | Whereabouts::Magazine => {
-                    line.str(again(call));
-                }
-                Whereabouts::NeverGiven | Whereabouts::Out => {
-                    line.str("not a block to free: ");
-                }
-            }
+            let is_freed = !matches!(at, Whereabouts::NeverGiven | Whereabouts::Out);
+            line.str(if is_freed { again(call) } else { "not a block to free: " });
             describe_small(&mut line, class, at);
+            if is_freed {
+                trace(&mut line, addr);
+            }
         }
         Address::Large { start, bytes, live } if start != addr => {
             line.str("points ").dec((addr - start) as u64).str(" bytes into a ");
@@ -134,6 +152,9 @@ pub fn bad_address(call: &str, addr: usize) {
         Address::Large { bytes, live, .. } => {
             line.str(if live { "not a block to free: " } else { again(call) });
             line.str("a large block of ").dec(bytes as u64).str(" bytes");
+            if !live {
+                trace(&mut line, addr);
+            }
         }
         Address::Internal(what) => {
             line.str("not a block: the address is ").str(what);
@@ -172,6 +193,9 @@ fn say_twice(call: &str, addr: usize, class: Class, found: Found) {
         Found::AtTurn => " bytes, found when its magazine was turned: it was freed before",
     });
     line.str(" and not given out since");
+    if found == Found::AtTurn {
+        trace(&mut line, addr);
+    }
     finish(&mut line);
 }
 

@@ -12,6 +12,7 @@
 //!   shelf    magazines that others may take         vacant   caches left to the next thread
 //!   stall    sections that last too long
 //!   census   figures of one class, ages            ladder   what free came to without memory
+//!   traces   where a freed block is, for messages
 //!   stats    figures                               shrinker giving memory back on request
 //!   decay    giving it back by age                 scan_log what has been given, and why
 //!   ready    large blocks, ready and freed         leave    giving back the classes left behind
@@ -44,6 +45,7 @@ pub mod stall;
 pub mod start;
 pub mod stats;
 pub mod table;
+pub mod traces;
 pub mod vacant;
 pub mod watcher;
 

@@ -78,6 +78,11 @@ impl Ready {
     pub const EMPTY: Ready =
         Ready { blocks: [None; MOST], count: 0, aged: 0, last_big: 0, bytes: 0, reused: 0 };
 
+    /// Whether the block at `addr` is one of them.
+    pub fn holds(&self, addr: usize) -> bool {
+        self.blocks.iter().flatten().any(|(block, _)| block.base() == addr)
+    }
+
     /// A block of at least `pages` pages, and not many more, that begins at a multiple of `align`.
     #[inline]
     fn take(&mut self, pages: usize, align: usize) -> Option<LargeRef> {

@@ -85,7 +85,8 @@ impl ThreadCache {
             shelf.waiting.front().map(|oldest| (oldest.peek().sealed_ms(), oldest.cookie()))
         };
         if let Some((sealed_ms, cookie)) = self.shelf.open().and_then(oldest)
-            && self.now_ms.wrapping_sub(sealed_ms) >= backlog::age_limit_ms()
+            // It may have been sealed since this thread looked at the clock.
+            && (self.now_ms.wrapping_sub(sealed_ms) as i32).max(0) as u32 >= backlog::age_limit_ms()
         {
             backlog::expedite(cookie, Cause::Age);
         }

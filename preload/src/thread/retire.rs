@@ -21,6 +21,7 @@ use crate::class::magazine::{KINDS, Magazine, kind_of};
 use crate::class::marks::Map;
 use crate::class::size_class::Class;
 use crate::class::{pool, verdict, waiting};
+use crate::os::clock;
 use crate::thread::cache::ThreadCache;
 use crate::thread::ladder::{self, Step};
 use crate::thread::mode;
@@ -124,7 +125,8 @@ impl ThreadCache {
         }
         let bytes = core::mem::take(&mut self.open_bytes);
         self.open_charge = 0;
-        group.set_sealed_ms(self.now_ms);
+        // Not when the thread last looked: who is told how long a block has waited is to be told the truth.
+        group.set_sealed_ms((clock::now_coarse_ns() / 1_000_000) as u32);
         let Closed { batch, over_budget } = self.ledger.stamp(group, bytes);
         let mut late = None;
         match self.shelf.open() {

@@ -15,7 +15,7 @@ use crate::os::lock::Lock;
 use crate::page::{self, back_off};
 use crate::thread::cache::ThreadCache;
 use crate::thread::mode::{self, Defer};
-use crate::thread::{decay, exit, pressure, registry, stall};
+use crate::thread::{decay, exit, pressure, registry, stall, traces};
 use core::sync::atomic::{AtomicBool, Ordering};
 
 #[unsafe(link_section = ".data")]
@@ -45,6 +45,7 @@ pub fn process() -> bool {
     DOMAIN.init();
     DOMAIN.set_first_lock_hook(mode::admit_readers);
     DOMAIN.set_misuse_handler(verdict::misuse);
+    verdict::set_tracer(traces::tell);
     STARTED.store(true, Ordering::Release);
     true
 }
