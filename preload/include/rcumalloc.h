@@ -275,11 +275,12 @@ struct rcumalloc_stats {
     uint64_t caches_vacant;       /* caches without a thread that wait for one */
 };
 
-/* Fills as much of *stats as size_of_struct says; false for a null pointer. As the four functions below it takes no lock
- * and is async-signal-safe; while threads run, figures that belong together may be a magazine apart. */
+/* Fills as much of *stats as size_of_struct says; false for a null pointer. As the functions below it takes
+ * no lock and is async-signal-safe; while threads run, figures that belong together may be a magazine apart. */
 RCUMALLOC_WEAK bool rcumalloc_stats(struct rcumalloc_stats *stats, size_t size_of_struct);
 
-/* One size class. Blocks unless the name says otherwise; live + cached + deferred + in_slabs is what its slabs hold. */
+/* One size class. Blocks unless the name says otherwise; live + cached + deferred + in_slabs is what its
+ * slabs hold. */
 struct rcumalloc_class_stats {
     uint64_t size;        /* bytes of the structure, as the library knows it */
     uint64_t block_bytes;
@@ -315,8 +316,8 @@ struct rcumalloc_page_stats {
 /* The same for pages. Walks the heap. */
 RCUMALLOC_WEAK bool rcumalloc_page_stats(struct rcumalloc_page_stats *stats, size_t size_of_struct);
 
-/* Writes all of it to a descriptor as "text", "json" (the schema is rcumalloc-stats.schema.json) or "prometheus"; false for
- * another format. */
+/* Writes all of it to a descriptor as "text", "json" (the schema is rcumalloc-stats.schema.json) or
+ * "prometheus"; false for another format. */
 RCUMALLOC_WEAK bool rcumalloc_stats_write(int fd, const char *format);
 
 /* What an address is. */

@@ -1,5 +1,6 @@
-//! The figures add up, after every step of the model: over size classes and kinds of page, by what holds them, and against
-//! what the model knows is live. In a process of its own, at rest between two steps: so they are exact.
+//! The figures add up, after every step of the model: over size classes and kinds of page, by what holds
+//! them, and against what the model knows is live. In a process of its own, at rest between two steps: so
+//! they are exact.
 
 mod oracle;
 

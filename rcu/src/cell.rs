@@ -164,7 +164,8 @@ impl ReaderCell {
         self.block().first() + self.others.index.load(Relaxed)
     }
 
-    /// The thread, as given to [`register`](Domain::register) or set later. Anybody, at any time: stale if it has ended.
+    /// The thread, as given to [`register`](Domain::register) or set later. Anybody, at any time: stale if it
+    /// has ended.
     #[must_use]
     pub fn tid(&self) -> u32 {
         self.others.tid.load(Relaxed)

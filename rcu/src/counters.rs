@@ -19,8 +19,8 @@ pub const BUCKETS: usize = STEPS * POWERS;
 
 /// A snapshot of a domain's counters. Fields are read one after the other, not at one instant.
 ///
-/// A period ends because its readers came by, because those that were missing were parked, or because they were asked: the
-/// first are `completed - expedited`, the last `expedited - ended_by_parking`.
+/// A period ends because its readers came by, because those that were missing were parked, or because they
+/// were asked: the first are `completed - expedited`, the last `expedited - ended_by_parking`.
 #[derive(Clone, Copy, Debug)]
 pub struct Counters {
     /// Periods started.

@@ -330,15 +330,15 @@ impl Domain {
         self.recorder.read(self.sequence(Relaxed))
     }
 
-    /// The latency in ns, from its start to its end, below or at which `fraction` (0 to 1) of the periods that were timed
-    /// (one in eight) lie, rounded up to the end of its bucket; `None` if there was none.
+    /// The latency in ns, from its start to its end, below or at which `fraction` (0 to 1) of the periods
+    /// that were timed (one in eight) lie, rounded up to the end of its bucket; `None` if there was none.
     #[must_use]
     pub fn latency(&self, fraction: f64) -> Option<u64> {
         self.recorder.quantile(fraction)
     }
 
-    /// Of the histogram of latencies, bucket number `bucket` of [`BUCKETS`](crate::BUCKETS): the largest latency in ns that
-    /// falls into it, and how many did.
+    /// Of the histogram of latencies, bucket number `bucket` of [`BUCKETS`](crate::BUCKETS): the largest
+    /// latency in ns that falls into it, and how many did.
     #[must_use]
     pub fn latency_bucket(&self, bucket: usize) -> Option<(u64, u64)> {
         self.recorder.bucket(bucket)

@@ -1,5 +1,5 @@
-# figures.py DIR SCHEMA: the figures in DIR, as `figures forms` has written them, read by parsers that others wrote, and
-# compared with each other.
+# figures.py DIR SCHEMA: the figures in DIR, as `figures forms` has written them, read by parsers that others
+# wrote, and compared with each other.
 import json
 import re
 import sys
@@ -82,10 +82,11 @@ labels = {
     "pages": "kind",
     "deferred_age_bytes": "up_to",
 }
-# What goes on while it is written: the stream of the XML form, the clock, and what is counted for each report.
+# What goes on while it is written.
 MOVES = {"peak_rss_bytes", "deferred_oldest_ns", "deferred_age_bytes"}
 lines = dict(re.findall(r"^rcumalloc: (\w+) (\d+)$", text_of("text"), re.M))
-assert all(re.fullmatch(r"rcumalloc: (\w+ \d+|class \d+( \w+=\d+)+|scan( \w+=\w+)+)", line) for line in text_of("text").splitlines())
+line_form = re.compile(r"rcumalloc: (\w+ \d+|class \d+( \w+=\d+)+|scan( \w+=\w+)+)")
+assert all(line_form.fullmatch(line) for line in text_of("text").splitlines())
 for name, value in figures.items():
     if name in MOVES or isinstance(value, list):
         continue

@@ -3,8 +3,8 @@
 use rcumalloc_tests::{Victim, build, command};
 use std::fs;
 
-/// Over size classes and kinds of page, by what holds them, and against what the program itself holds; after every call. The
-/// same after every step of the model is `preload/tests/figures.rs`.
+/// Over size classes and kinds of page, by what holds them, and against what the program itself holds; after
+/// every call. The same after every step of the model is `preload/tests/figures.rs`.
 #[test]
 fn figures_add_up() {
     for mode in ["all", "api", "strict"] {
@@ -12,7 +12,8 @@ fn figures_add_up() {
     }
 }
 
-/// Text, JSON against its schema, Prometheus' format and XML, each read by a parser that others wrote, and all the same.
+/// Text, JSON against its schema, Prometheus' format and XML, each read by a parser that others wrote, and
+/// all the same.
 #[test]
 fn figures_are_well_formed() {
     let dir = build::scratch("figures_are_well_formed");
@@ -23,7 +24,8 @@ fn figures_are_well_formed() {
     assert!(outcome.success().text().starts_with("families "));
 }
 
-/// A handler interrupts malloc and free wherever they are, with whatever lock they hold, and writes the figures.
+/// A handler interrupts malloc and free wherever they are, with whatever lock they hold, and writes the
+/// figures.
 #[test]
 fn figures_in_a_handler() {
     let outcome = Victim::new("figures").arg("handler").patience(60).run().success();

@@ -219,7 +219,8 @@ pub unsafe extern "C" fn rcumalloc_stats(out: *mut Stats, size: usize) -> bool {
     true
 }
 
-/// Copies as much of `figures`, which are plain numbers, as the caller has room for; the rest of the room is zero.
+/// Copies as much of `figures`, which are plain numbers, as the caller has room for; the rest of the room is
+/// zero.
 ///
 /// # Safety
 /// `out` points at `room` writable bytes.

@@ -1,8 +1,8 @@
-//! Why a grace period is wanted sooner than readers come by, counted: who reads the figures can tell a program that frees more
-//! than its budget from one whose readers stay away.
+//! Why a grace period is wanted sooner than readers come by, counted: who reads the figures can tell a
+//! program that frees more than its budget from one whose readers stay away.
 //!
-//! The engine counts how periods ended; here is on whose behalf. Most end by themselves and were asked for by nobody but
-//! whoever sealed a group. Relaxed counters: any thread, no order.
+//! The engine counts how periods ended; here is on whose behalf. Most end by themselves and were asked for by
+//! nobody but whoever sealed a group. Relaxed counters: any thread, no order.
 
 use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
 

@@ -230,8 +230,8 @@ pub fn shared_bytes() -> usize {
     unsafe { (&raw const (*SHARED.queue.peek()).bytes).read_volatile() }
 }
 
-/// Of each class, blocks of groups that were opened where no cache keeps the account (`ThreadCache::waiting`). Wrapping, as
-/// the caches' are: only the sum means anything.
+/// Of each class, blocks of groups that were opened where no cache keeps the account
+/// (`ThreadCache::waiting`). Wrapping, as the caches' are: only the sum means anything.
 static TAKEN_UP: [AtomicU32; CLASSES] = [const { AtomicU32::new(0) }; CLASSES];
 
 /// A magazine has been taken out of a group that has waited, by somebody who keeps no account.
@@ -279,7 +279,8 @@ pub fn stack(onto: &mut Stack, mut magazine: Magazine) -> Option<Magazine> {
     None
 }
 
-/// Calls `look` with the queue for all threads, unless somebody has its lock: for figures, which wait for nobody.
+/// Calls `look` with the queue for all threads, unless somebody has its lock: for figures, which wait for
+/// nobody.
 pub fn look_at_shared(look: impl FnOnce(&Queue)) {
     if let Some(queue) = SHARED.queue.try_lock() {
         look(&queue);

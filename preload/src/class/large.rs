@@ -40,8 +40,8 @@ pub(super) struct Descriptor {
     link: AtomicUsize,
     base: AtomicUsize,
     pages: AtomicUsize,
-    /// The size the program asked for; of a freed block that begins a closed batch, when that was closed, in milliseconds of
-    /// the coarse clock.
+    /// The size the program asked for; of a freed block that begins a closed batch, when that was closed, in
+    /// milliseconds of the coarse clock.
     asked: AtomicUsize,
     /// Of the batch that begins here: what it waits for, ...
     cookie: AtomicU64,

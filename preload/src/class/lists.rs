@@ -40,7 +40,8 @@ impl Stack {
         Some(magazine)
     }
 
-    /// Pours all the blocks of `magazine`, of the same class, into the top one, if they fit; says whether they did.
+    /// Pours all the blocks of `magazine`, of the same class, into the top one, if they fit; says whether
+    /// they did.
     #[inline(always)]
     pub fn pour(&mut self, magazine: &mut Magazine) -> bool {
         let more = magazine.len() as u32;

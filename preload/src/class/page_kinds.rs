@@ -1,9 +1,9 @@
 //! What the pages of the heap are: a walk over their words, for figures.
 //!
-//! The tail pages of a large block do not say what they are, so the walk goes from descriptor to descriptor: from a large
-//! block it goes on behind the block. What remains is free, a hole, somebody else's or not ground yet, and the zone knows how
-//! much is which. So two independent accounts can be compared: what the words say is in use and what the zone says is free make up
-//! what is mapped.
+//! The tail pages of a large block do not say what they are, so the walk goes from descriptor to descriptor:
+//! from a large block it goes on behind the block. What remains is free, a hole, somebody else's or not
+//! ground yet, and the zone knows how much is which. So two independent accounts can be compared: what the
+//! words say is in use and what the zone says is free make up what is mapped.
 //!
 //! No lock: a page that changes hands meanwhile may be counted as what it was, or not at all.
 

@@ -131,8 +131,9 @@ impl<T> Lock<T> {
         }
     }
 
-    /// The value where it is, without the lock. For figures: whoever reads single words of it that are aligned, each with one
-    /// volatile load, gets old or new ones, and never waits, not even in a handler that interrupted the lock's holder.
+    /// The value where it is, without the lock. For figures: whoever reads single words of it that are
+    /// aligned, each with one volatile load, gets old or new ones, and never waits, not even in a handler
+    /// that interrupted the lock's holder.
     pub const fn peek(&self) -> *const T {
         self.value.get()
     }

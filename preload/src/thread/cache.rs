@@ -132,8 +132,9 @@ pub struct ThreadCache {
     pub defer: Table,
     /// Per class.
     pub classes: [ClassState; CLASSES],
-    /// Of each class, blocks that this thread has put into groups, less those it has taken out of any; wrapping. Only the sum
-    /// over all threads and [`group::taken_up`](crate::class::group::taken_up) means anything: what is in groups now.
+    /// Of each class, blocks that this thread has put into groups, less those it has taken out of any;
+    /// wrapping. Only the sum over all threads and [`group::taken_up`](crate::class::group::taken_up) means
+    /// anything: what is in groups now.
     pub waiting: [u32; CLASSES],
     /// Waiting and full magazines.
     pub shelf: Shelf,

@@ -1,9 +1,10 @@
 //! Where the blocks of a class are, and how long what waits has waited: for figures.
 //!
-//! Nothing here takes a lock that it would have to wait for, so all of it may be asked in a signal handler. Fast paths count
-//! nothing: what is in a slot is what stands between its pointers, and what is in groups is counted as magazines come and go
-//! (`ThreadCache::waiting`). What is with the program is what is away from the slabs and in none of these places. Exact in a
-//! process at rest; while threads run, figures that belong together may be a magazine apart.
+//! Nothing here takes a lock that it would have to wait for, so all of it may be asked in a signal handler.
+//! Fast paths count nothing: what is in a slot is what stands between its pointers, and what is in groups is
+//! counted as magazines come and go (`ThreadCache::waiting`). What is with the program is what is away from
+//! the slabs and in none of these places. Exact in a process at rest; while threads run, figures that belong
+//! together may be a magazine apart.
 
 use crate::class::group;
 use crate::class::large_batch;
@@ -58,7 +59,8 @@ pub struct InSlots {
 pub unsafe fn in_slots(cache: *const ThreadCache, class: Class) -> InSlots {
     // The bound is for a slot that changes under our eyes.
     let most = array_len(KINDS - 1);
-    // SAFETY: type-stable. The owner may be writing: single words, read with volatile loads and allowed to be stale.
+    // SAFETY: type-stable. The owner may be writing: single words, read with volatile loads and allowed to be
+    // stale.
     unsafe {
         let warm = (&raw const (*cache).classes[class.index()].warm).read_volatile();
         // A page of pointers that has gone meanwhile holds anything.
@@ -78,7 +80,8 @@ pub fn of_class(class: Class) -> ClassStats {
     let (mut cached, mut filling) = (depot::of(class).blocks(), 0);
     let mut in_groups = 0u32.wrapping_sub(group::taken_up(class));
     for cache in registry::all() {
-        // SAFETY: the registry's, and type-stable. The owner may be writing: single words, allowed to be stale.
+        // SAFETY: the registry's, and type-stable. The owner may be writing: single words, allowed to be
+        // stale.
         let (slots, waiting, full) = unsafe {
             let waiting = (&raw const (*cache).waiting[class.index()]).read_volatile();
             (in_slots(cache, class), waiting, (*cache).shelf.full_blocks(class))
@@ -120,8 +123,8 @@ const LOOKED_AT: usize = 256;
 pub struct Ages {
     /// Less than each of [`AGES_MS`], and more.
     pub bytes: [u64; AGES_MS.len() + 1],
-    /// Of queues that somebody was changing, of batches that were not looked at, and of threads that have never looked at the
-    /// clock.
+    /// Of queues that somebody was changing, of batches that were not looked at, and of threads that have
+    /// never looked at the clock.
     pub unknown: u64,
     /// Age of the oldest that was looked at, in milliseconds.
     pub oldest_ms: u64,

@@ -1,8 +1,9 @@
-//! The ladder "never out of memory to free with" (G4), counted: what `free` came to when it found no empty magazine where it
-//! looks first.
+//! The ladder "never out of memory to free with" (G4), counted: what `free` came to when it found no empty
+//! magazine where it looks first.
 //!
-//! A process with memory to spare never leaves the ground. Each step is taken only if those before it gave nothing, so
-//! the figures say how near a process came to the last one. Relaxed counters: any thread, no order.
+//! A process with memory to spare never leaves the ground. Each step is taken only if those before it gave
+//! nothing, so the figures say how near a process came to the last one. Relaxed counters: any thread, no
+//! order.
 
 use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
 

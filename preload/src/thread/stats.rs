@@ -1,6 +1,6 @@
-//! Figures. Fast paths count nothing: what is known is counted at the turns of magazines and from
-//! what is in them now. Read without stopping anybody or waiting for anybody, in a signal handler, too, so figures that belong
-//! together may be a magazine apart while threads run; in a process at rest they are exact.
+//! Figures. Fast paths count nothing: what is known is counted at the turns of magazines and from what is in
+//! them now. Read without stopping anybody or waiting for anybody, in a signal handler, too, so figures that
+//! belong together may be a magazine apart while threads run; in a process at rest they are exact.
 
 use crate::class::backlog::{self, DOMAIN};
 use crate::class::cause::{self, CAUSES};
@@ -101,7 +101,8 @@ pub struct Stats {
     pub waiting_bytes: u64,
     /// In slabs: never given out or back, and what no block has of a slab.
     pub in_slabs_bytes: u64,
-    /// Of those that wait, by what holds them; these six add up to `waiting_bytes`. In magazines that free pushes to, ...
+    /// Of those that wait, by what holds them; these six add up to `waiting_bytes`. In magazines that free
+    /// pushes to, ...
     pub held_filling_bytes: u64,
     /// ... in groups of a thread that have no cookie yet, ...
     pub held_open_bytes: u64,

@@ -1,10 +1,10 @@
-//! Where a freed block is, who freed it and how long ago: what a message about a second free, or about a use after the first,
-//! adds in brackets (docs/messages.md).
+//! Where a freed block is, who freed it and how long ago: what a message about a second free, or about a use
+//! after the first, adds in brackets (docs/messages.md).
 //!
-//! The way from its free back to malloc is searched, as far as it can be looked at without waiting for anybody: the calling
-//! thread's open group, every thread's shelf, the queues for all threads, the depots. What other threads are filling
-//! cannot be: it is theirs alone. Where nothing is found nothing is said. As slow as there are freed blocks; whoever
-//! comes here has made a mistake.
+//! The way from its free back to malloc is searched, as far as it can be looked at without waiting for
+//! anybody: the calling thread's open group, every thread's shelf, the queues for all threads, the depots.
+//! What other threads are filling cannot be: it is theirs alone. Where nothing is found nothing is said. As
+//! slow as there are freed blocks; whoever comes here has made a mistake.
 
 use crate::class::depot;
 use crate::class::group;
@@ -23,7 +23,8 @@ use core::sync::atomic::Ordering;
 enum Place {
     /// With the calling thread, behind no cookie yet.
     Open,
-    /// Behind a cookie: since when, in milliseconds of the coarse clock, if that is known, and with which thread, if with one.
+    /// Behind a cookie: since when, in milliseconds of the coarse clock, if that is known, and with which
+    /// thread, if with one.
     Waits(Option<u32>, Option<u32>),
     /// Where malloc finds it: of which thread, or of all.
     Ready(Option<u32>),

@@ -1,6 +1,7 @@
-//! The figures as text, JSON, XML or for Prometheus: one list of families, and a way to write each kind of family for each
-//! form. Written line by line from the stack: nothing is allocated, no lock is waited for, no locale is asked, so every form
-//! but XML, which goes through a stream of libc's, can be written in a signal handler.
+//! The figures as text, JSON, XML or for Prometheus: one list of families, and a way to write each kind of
+//! family for each form. Written line by line from the stack: nothing is allocated, no lock is waited for, no
+//! locale is asked, so every form but XML, which goes through a stream of libc's, can be written in a signal
+//! handler.
 
 mod json;
 mod prometheus;
