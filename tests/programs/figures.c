@@ -1,5 +1,5 @@
 /* `figures sums`: after each of some thousand calls the figures add up, solo and with another thread at rest.
- * `figures forms DIR`: writes the figures in each of their forms into DIR, of a heap that has something of everything.
+ * `figures forms DIR`: writes the figures in each of their forms into DIR, of a heap with something of everything.
  * `figures handler`: the same from a signal handler that interrupts malloc and free wherever they are. */
 #include "victim.h"
 #include <sys/time.h>
@@ -51,13 +51,14 @@ static void check_sums(void) {
     CHECK(s.size == sizeof s);
     uint64_t slabs = check_classes(&s);
     CHECK(s.blocks_bytes == s.live_bytes + s.cached_bytes + s.waiting_bytes + s.in_slabs_bytes);
-    CHECK(s.waiting_bytes == s.held_filling_bytes + s.held_open_bytes + s.held_shelf_bytes + s.held_shared_bytes +
-                                 s.held_slab_bytes + s.held_large_bytes);
+    uint64_t by_threads = s.held_filling_bytes + s.held_open_bytes + s.held_shelf_bytes;
+    CHECK(s.waiting_bytes == by_threads + s.held_shared_bytes + s.held_slab_bytes + s.held_large_bytes);
     struct rcumalloc_page_stats p;
     CHECK(rcumalloc_page_stats(&p, sizeof p) && p.size == sizeof p);
-    CHECK(p.slab + p.large_live + p.large_freed + p.magazine + p.page_cache + p.reserve + p.meta + p.free == p.mapped);
+    uint64_t blocks = p.slab + p.large_live + p.large_freed;
+    CHECK(blocks + p.magazine + p.page_cache + p.reserve + p.meta + p.free == p.mapped);
     CHECK(p.slab == slabs * 16 && p.mapped * 4096 == s.window_bytes);
-    CHECK((p.slab + p.large_live + p.large_freed) * 4096 == s.blocks_bytes);
+    CHECK(blocks * 4096 == s.blocks_bytes);
     CHECK(p.large_live * 4096 == s.live_large_bytes);
 }
 
@@ -117,7 +118,8 @@ static void sums(void) {
     unsigned char more[sizeof(struct rcumalloc_stats) + 16], less[16];
     memset(more, 0xa5, sizeof more);
     memset(less, 0xa5, sizeof less);
-    CHECK(rcumalloc_stats((void *)more, sizeof more) && more[sizeof more - 1] == 0 && more[sizeof more - 16] == 0);
+    CHECK(rcumalloc_stats((void *)more, sizeof more));
+    CHECK(more[sizeof more - 1] == 0 && more[sizeof more - 16] == 0);
     CHECK(rcumalloc_stats((void *)less, 8) && less[8] == 0xa5 && memcmp(less, more, 8) == 0);
 }
 
@@ -204,7 +206,8 @@ static void *hammer(void *seconds) {
         for (int round = 0; round < 200; round++) {
             void **place = &own[next_random(&seed) % 32];
             free(*place);
-            *place = malloc(next_random(&seed) % 4 == 0 ? 20000 + next_random(&seed) % 500000 : next_random(&seed) % 9000);
+            size_t small = next_random(&seed) % 9000, large = 20000 + next_random(&seed) % 500000;
+            *place = malloc(next_random(&seed) % 4 == 0 ? large : small);
             CHECK(*place != NULL);
         }
     }

@@ -31,7 +31,8 @@ assert sum(figures["held_bytes"].values()) == figures["waiting_bytes"]
 assert sum(figures["periods_ended"].values()) == figures["periods_completed"]
 assert sum(figures["periods_ended_for"].values()) == figures["periods_completed"]
 assert sum(bucket["periods"] for bucket in figures["period_latency"]) == figures["periods_timed"]
-assert sum(figures["deferred_age_bytes"].values()) == figures["deferred_bytes"] - figures["held_bytes"]["slab"]
+aged = figures["deferred_bytes"] - figures["held_bytes"]["slab"]
+assert sum(figures["deferred_age_bytes"].values()) == aged
 live = sum(row["live"] * row["block_bytes"] for row in figures["classes"])
 assert live == figures["live_bytes"] - figures["live_large_bytes"]
 # The heap had something of everything.
@@ -41,7 +42,7 @@ for row in ("slab", "large_live", "large_freed", "magazine", "meta"):
     assert figures["pages"][row], row
 assert figures["periods_ended_for"]["api"] and figures["scan_log"] and figures["period_latency"]
 
-# Prometheus: each family has its HELP and its TYPE before its samples, once, and all its samples in one piece.
+# Prometheus: each family has its HELP and its TYPE before its samples, once, and its samples in one piece.
 text = text_of("prometheus")
 families = {family.name: family for family in text_string_to_metric_families(text)}
 declared = re.findall(r"^# TYPE (\S+) (\S+)$", text, re.M)
