@@ -5,6 +5,8 @@ fn main() {
     println!("cargo::rustc-check-cfg=cfg(feature, values(\"override\", \"inject\"))");
     // As the Rust crate's feature of this name: the functions carry libc's names.
     println!("cargo::rustc-cfg=feature=\"override\"");
+    println!("cargo::rustc-check-cfg=cfg(rcumalloc_heap)");
+    println!("cargo::rustc-cfg=rcumalloc_heap");
     // Nobody else is there: no std, whose panic handler it would be.
     println!("cargo::rustc-cfg=rcumalloc_shared");
     for option in [

@@ -13,7 +13,7 @@
 //! drop(section);
 //! ```
 
-use crate::abi::libc_names;
+use crate::abi::{libc_names, own};
 use crate::thread::{entry, readers};
 use core::alloc::{GlobalAlloc, Layout};
 use core::marker::PhantomData;
@@ -85,6 +85,32 @@ pub fn read() -> Guard {
     readers::lock();
     Guard { here: PhantomData }
 }
+
+/// Waits until every section that has begun has ended.
+///
+/// # Panics
+/// Inside a section of the calling thread it ends the process with a line: it would never return.
+pub fn synchronize() {
+    own::rcumalloc_synchronize();
+}
+
+/// Waits until everything that has been [retired](crate::retire) so far has been dropped, and until every block
+/// deallocated so far may be reused.
+///
+/// # Panics
+/// As [`synchronize`]; and in a destructor that runs because of `retire`.
+pub fn barrier() {
+    own::rcumalloc_barrier();
+}
+
+/// Whether an address lies in a block of this heap: one that has been given out, and has not been given back long ago.
+pub fn owns<T: ?Sized>(address: *const T) -> bool {
+    // SAFETY: any address, and nothing to write to.
+    unsafe { own::rcumalloc_owner(address.cast(), core::ptr::null_mut()) }
+}
+
+/// Whether deallocations wait for sections: true on x86-64 Linux with glibc.
+pub const DEFERS: bool = true;
 
 impl Drop for Guard {
     #[inline]

@@ -1,30 +1,84 @@
-//! rcumalloc: a malloc whose every free waits for a userspace RCU grace period.
+//! A malloc whose every free waits for a userspace RCU grace period, as Rust's global allocator:
 //!
-//! A folder is a floor of the house and calls go down only:
-//! `abi` → `thread` → `class` → [`page`] → [`os`]. The grace periods (`rcu`) stand beside
-//! them. Nothing here may allocate through the standard library, wait for a lock of libc,
-//! or change `errno` on success; that the crate is `no_std` makes the first of these a fact
-//! of the build. Rust's own tests link `std`, the library never does.
+//! ```
+//! #[global_allocator]
+//! static HEAP: rcumalloc::RcuMalloc = rcumalloc::RcuMalloc;
+//! ```
 //!
-//! The kernel maps the pages of a file 64 KiB at a time around each fault. The functions that every process runs as it
-//! starts therefore stand together, in `.text_start`, and those that hardly any short process runs stand in
-//! `.text_rare`: a small program then holds neither the rest of the code nor the rare part.
-#![cfg_attr(not(test), no_std)]
+//! From then on a block that is deallocated, by whatever drops a `Box`, a `Vec`, a `String`, is neither reused nor
+//! written by the allocator until every section ([`read`]) that had begun before has ended. What a section has seen it
+//! may go on reading, though its owner has dropped it; what has a destructor that readers must not see is
+//! [retired](retire) instead of dropped.
+//!
+//! The feature `override` defines `malloc`, `free` and the rest under their libc names in the program, so that C code in
+//! it uses the same heap. Variables of the environment (`RCUMALLOC_DEFER` and others) are described in the README of
+//! the repository, and the shared library of the same source, librcumalloc.so, serves programs in every language.
+//!
+//! The heap is for x86-64 Linux with glibc. On every other target [`RcuMalloc`] is the system's allocator, nothing is
+//! deferred, and [`DEFERS`] says so: there a section protects what is retired only if the program waits for it.
+// # Inside
+//
+// A folder is a floor of the house and calls go down only: `abi` → `thread` → `class` → `page` → `os`. The grace periods
+// (`rcu`) stand beside them. Nothing here may allocate through the standard library, wait for a lock of libc, or change
+// `errno` on success; that librcumalloc.so is built without `std` and without `alloc` makes the first of these a fact of the
+// build. Rust's own tests link `std`; the Rust crate takes a `Box` from its caller, in `retire.rs` alone.
+//
+// The kernel maps the pages of a file 64 KiB at a time around each fault. The functions that every process runs as it
+// starts therefore stand together, in `.text_start`, and those that hardly any short process runs stand in
+// `.text_rare`: a small program then holds neither the rest of the code nor the rare part.
+#![cfg_attr(all(rcumalloc_heap, not(test)), no_std)]
+// What tests and C's names alone use.
+#![cfg_attr(not(any(feature = "inject", rcumalloc_shared)), allow(dead_code))]
 
-#[cfg(not(all(target_arch = "x86_64", target_os = "linux", target_env = "gnu")))]
-compile_error!("rcumalloc is written for x86-64 Linux with glibc and tested nowhere else");
+#[cfg(all(rcumalloc_heap, not(rcumalloc_shared)))]
+extern crate alloc;
 
+#[cfg(all(rcumalloc_heap, any(feature = "inject", rcumalloc_shared)))]
+#[doc(hidden)]
 pub mod abi;
+#[cfg(all(rcumalloc_heap, not(any(feature = "inject", rcumalloc_shared))))]
+mod abi;
+#[cfg(all(rcumalloc_heap, any(feature = "inject", rcumalloc_shared)))]
+#[doc(hidden)]
 pub mod class;
+#[cfg(all(rcumalloc_heap, not(any(feature = "inject", rcumalloc_shared))))]
+mod class;
+#[cfg(all(rcumalloc_heap, any(feature = "inject", rcumalloc_shared)))]
+#[doc(hidden)]
 pub mod constants;
+#[cfg(all(rcumalloc_heap, not(any(feature = "inject", rcumalloc_shared))))]
+mod constants;
+#[cfg(not(rcumalloc_heap))]
+mod fallback;
+#[cfg(rcumalloc_heap)]
 mod global;
+#[cfg(all(rcumalloc_heap, any(feature = "inject", rcumalloc_shared)))]
+#[doc(hidden)]
 pub mod os;
-#[cfg(test)]
+#[cfg(all(rcumalloc_heap, not(any(feature = "inject", rcumalloc_shared))))]
+mod os;
+#[cfg(all(rcumalloc_heap, test))]
 mod own_process;
+#[cfg(all(rcumalloc_heap, any(feature = "inject", rcumalloc_shared)))]
+#[doc(hidden)]
 pub mod page;
+#[cfg(all(rcumalloc_heap, not(any(feature = "inject", rcumalloc_shared))))]
+mod page;
+#[cfg(all(rcumalloc_heap, not(rcumalloc_shared)))]
+mod retire;
+#[cfg(all(rcumalloc_heap, any(feature = "inject", rcumalloc_shared)))]
+#[doc(hidden)]
 pub mod thread;
+#[cfg(all(rcumalloc_heap, not(any(feature = "inject", rcumalloc_shared))))]
+mod thread;
 
 // The linker puts `.text_start` where it first hears of it: between the rest and the rare part.
+#[cfg(rcumalloc_heap)]
 core::arch::global_asm!(".section .text_start,\"ax\",@progbits");
 
-pub use global::{Guard, RcuMalloc, read};
+#[cfg(not(rcumalloc_heap))]
+pub use fallback::{DEFERS, Guard, RcuMalloc, barrier, owns, read, retire, synchronize};
+#[cfg(rcumalloc_heap)]
+pub use global::{DEFERS, Guard, RcuMalloc, barrier, owns, read, synchronize};
+#[cfg(all(rcumalloc_heap, not(rcumalloc_shared)))]
+pub use retire::retire;

@@ -178,3 +178,56 @@ fn found_by_cmake() {
     is_linked(&dir.join("build/with_static"));
     std::fs::remove_dir_all(dir).expect("the scratch directory can be removed");
 }
+
+/// Builds and runs the project `tests/fresh` with these arguments and flags of rustc.
+fn fresh_project_says(name: &str, arguments: &[&str], flags: &str) -> String {
+    let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    cargo.current_dir(build::root().join("tests/fresh")).args(["run", "--quiet"]).args(arguments);
+    cargo.env_remove("RUSTC_WORKSPACE_WRAPPER").env("RUSTFLAGS", flags);
+    said_by(cargo.env("CARGO_TARGET_DIR", build::made().join(name)))
+}
+
+#[test]
+fn a_fresh_project_needs_one_dependency_and_two_lines() {
+    let main = std::fs::read_to_string(build::root().join("tests/fresh/src/main.rs")).expect("a program");
+    assert!(
+        main.starts_with("#[global_allocator]\nstatic HEAP: rcumalloc::RcuMalloc = rcumalloc::RcuMalloc;\n")
+    );
+    let said = fresh_project_says("fresh", &[], "");
+    assert_eq!(said, "defers true, rust's block is ours true, c's false\ndropped\ndone\n");
+    // C code in the same program, too.
+    let said = fresh_project_says("fresh", &["--features", "override"], "");
+    assert_eq!(said, "defers true, rust's block is ours true, c's true\ndropped\ndone\n");
+}
+
+#[test]
+fn elsewhere_it_is_the_system_allocator() {
+    let said = fresh_project_says("fresh-elsewhere", &[], "--cfg rcumalloc_fallback");
+    assert_eq!(said, "defers false, rust's block is ours false, c's false\ndropped\ndone\n");
+}
+
+#[test]
+fn the_crates_can_be_packaged() {
+    let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    cargo.current_dir(build::root()).args([
+        "package",
+        "-p",
+        "quiescent",
+        "-p",
+        "rcumalloc",
+        "--allow-dirty",
+        "--no-verify",
+    ]);
+    cargo.env_remove("RUSTC_WORKSPACE_WRAPPER").env("CARGO_TARGET_DIR", build::made().join("package"));
+    said_by(&mut cargo);
+    let mut list = Command::new("tar");
+    list.arg("tzf")
+        .arg(build::made().join(format!("package/package/rcumalloc-{}.crate", env!("CARGO_PKG_VERSION"))));
+    let files = said_by(&mut list);
+    for file in ["RUST.md", "CHANGELOG.md", "LICENSE-MIT", "LICENSE-APACHE", "src/lib.rs", "build.rs"] {
+        assert!(
+            files.lines().any(|line| line.split_once('/').is_some_and(|(_, path)| path == file)),
+            "{file}: {files}"
+        );
+    }
+}
