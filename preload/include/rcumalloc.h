@@ -320,6 +320,12 @@ RCUMALLOC_WEAK bool rcumalloc_page_stats(struct rcumalloc_page_stats *stats, siz
  * "prometheus"; false for another format. */
 RCUMALLOC_WEAK bool rcumalloc_stats_write(int fd, const char *format);
 
+/* Who holds grace periods up: for each thread and each place where a read-side section of its began, how long it
+ * was seen to, and the deferred bytes meanwhile times seconds. "text", "json", or "folded" for a flame graph
+ * weighted by byte-seconds; false for another format. A thread says where its first section begins, and, once
+ * it was found stalling, where the next ones do: until then the place is 0. Async-signal-safe. */
+RCUMALLOC_WEAK bool rcumalloc_stalls_write(int fd, const char *format);
+
 /* What an address is. */
 struct rcumalloc_block {
     const void *start; /* of the block that holds the address */

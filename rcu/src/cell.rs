@@ -33,6 +33,8 @@ use crate::sync::{
     Ordering::{AcqRel, Acquire, Relaxed, Release, SeqCst},
     const_unless_loom, fence,
 };
+use core::num::NonZeroUsize;
+use core::sync::atomic::{AtomicBool as PlainBool, AtomicI32 as PlainI32, AtomicUsize as PlainUsize};
 use core::sync::atomic::{AtomicPtr as PlainPtr, AtomicU32 as PlainU32, AtomicU64 as PlainU64};
 
 /// What `nest` idles at in the cold mode. Half of the range lies on either side of it.
@@ -63,6 +65,13 @@ pub struct ReaderCell {
     /// The owner said `offline`, from just before its bit is cleared until `online`: a section opened
     /// meanwhile stays in the cold mode and goes back offline at its end. Owner only.
     said_offline: AtomicBool,
+    // What follows says where sections began, for those who look for stalls; it orders nothing and is not loom's.
+    /// Somebody found the reader stalling: for a while its sections begin in the cold mode, and say where.
+    watched: PlainBool,
+    /// The value of `turn` in the section that `began` is of.
+    began_turn: PlainI32,
+    /// Where the section began, as its caller says; 0: it has not been said.
+    began: PlainUsize,
     pub(crate) others: OthersLine,
 }
 
@@ -105,6 +114,9 @@ impl ReaderCell {
                 turn: AtomicI32::new(0),
                 domain: AtomicPtr::new(core::ptr::null_mut()),
                 said_offline: AtomicBool::new(false),
+                watched: PlainBool::new(false),
+                began_turn: PlainI32::new(0),
+                began: PlainUsize::new(0),
                 others: OthersLine {
                     announced: AtomicU64::new(0),
                     parked: AtomicBool::new(false),
@@ -155,6 +167,8 @@ impl ReaderCell {
         self.nest.store(BIAS, Relaxed);
         self.turn.store(-TURN, Relaxed);
         self.said_offline.store(false, Relaxed);
+        self.watched.store(false, Relaxed);
+        self.began.store(0, Relaxed);
         self.others.parked.store(false, Relaxed);
         self.others.looked_at.store(0, Relaxed);
         self.set_tid(tid);
@@ -197,6 +211,18 @@ impl ReaderCell {
         self.block().is_active(self.index())
     }
 
+    /// The reader was found stalling: its next sections, up to a turn of them, are to say where they begin.
+    pub(crate) fn watch(&self) {
+        self.watched.store(true, Relaxed);
+    }
+
+    /// Where the section that the reader is in began, if that is known.
+    pub(crate) fn began(&self) -> Option<NonZeroUsize> {
+        let began = NonZeroUsize::new(self.began.load(Relaxed))?;
+        let is_same = self.began_turn.load(Relaxed) == self.turn.load(Relaxed);
+        (is_same && self.depth() != 0).then_some(began)
+    }
+
     pub(crate) fn depth(&self) -> u32 {
         depth(self.nest.load(Relaxed)).max(0) as u32
     }
@@ -225,7 +251,7 @@ impl ReaderCell {
         // accesses. Pairs with the fences of scanners, in `laggard_of` and `Barrier::heavy`:
         // either the scan sees this reader, or the section sees what was unlinked before the period.
         fence(SeqCst);
-        if domain.is_fenced() || self.said_offline.load(Relaxed) {
+        if domain.is_fenced() || self.said_offline.load(Relaxed) || self.watched.load(Relaxed) {
             return;
         }
         // Leave the cold mode. A signal handler may come in between and do it for us.
@@ -262,6 +288,7 @@ impl ReaderCell {
                 #[cfg(loom)]
                 crate::model::at(crate::model::Point::Counting);
                 self.turn.store(turn, Release); // as the increment in `arch::unlock`
+                self.began.store(0, Relaxed);
                 if self.said_offline.load(Relaxed) {
                     if turn >= 0 {
                         // Nothing to announce, but the fast path looks for 0 only.
@@ -286,6 +313,9 @@ impl ReaderCell {
     pub(crate) fn take_turn(&self) {
         // Release as the increments: an expediter that sees this value takes it for the end of a section.
         self.turn.store(-TURN, Release);
+        // From here on counts of sections come again.
+        self.began.store(0, Relaxed);
+        self.watched.store(false, Relaxed);
         self.quiescent_state();
     }
 
@@ -310,7 +340,7 @@ impl ReaderCell {
         if self.said_offline.load(Relaxed) || self.depth() != 0 {
             return;
         }
-        if self.domain().is_fenced() {
+        if self.domain().is_fenced() || self.watched.load(Relaxed) {
             self.enter_cold_mode();
         }
         self.raise(sequence);
@@ -418,6 +448,18 @@ impl ReaderCell {
     /// As `lock_raw`.
     pub unsafe fn lock_rare_raw(&self) {
         self.lock_slow();
+    }
+
+    /// Notes where the section that the calling thread has just opened began, if it is the outermost one: an
+    /// address in its program. For [`Stall::began`](crate::Stall::began).
+    ///
+    /// # Safety
+    /// As `lock_raw`.
+    pub unsafe fn note_began_raw(&self, place: usize) {
+        if self.depth() == 1 {
+            self.began_turn.store(self.turn.load(Relaxed), Relaxed);
+            self.began.store(place, Relaxed);
+        }
     }
 
     /// The rest of [`unlock_raw`](Self::unlock_raw), likewise: of an outermost unlock, whose turn came out as 0, or

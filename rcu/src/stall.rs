@@ -4,6 +4,7 @@
 //! names may have settled by the time the caller prints it.
 
 use crate::readers::Lagging;
+use core::num::NonZeroUsize;
 
 /// One reader that a period has been waiting for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -17,6 +18,10 @@ pub struct Stall {
     pub age_ns: u64,
     /// The depth of its section. 0: it is in none and has only not announced; an expedite ends that.
     pub nesting: u32,
+    /// Where its section began, if that is known: what its thread said to
+    /// [`note_began_raw`](crate::ReaderCell::note_began_raw). A section that began in the fast mode said
+    /// nothing; but whoever is named here begins its next sections, a thousand at the most, in the cold mode.
+    pub began: Option<NonZeroUsize>,
 }
 
 /// Iterator over the readers that hold the period in flight up; see
@@ -37,6 +42,11 @@ impl Iterator for Stalled<'_> {
 
     fn next(&mut self) -> Option<Stall> {
         let cell = self.lagging.as_mut()?.next()?;
-        Some(Stall { id: cell.id(), tid: cell.tid(), age_ns: self.age_ns, nesting: cell.depth() })
+        let nesting = cell.depth();
+        if nesting != 0 {
+            cell.watch();
+        }
+        let began = cell.began();
+        Some(Stall { id: cell.id(), tid: cell.tid(), age_ns: self.age_ns, nesting, began })
     }
 }

@@ -32,6 +32,23 @@ fn figures_in_a_handler() {
     assert!(outcome.number("written") > 20, "{outcome}");
 }
 
+/// Who holds grace periods up, for how long, and where the sections began.
+#[test]
+fn who_stalls() {
+    let outcome = Victim::new("stalls").env("RCUMALLOC_GP_AGE_MS", "50").run().success();
+    for place in ["first", "second", "third", "unknown"] {
+        assert!(outcome.number(&format!("{place}_looks")) > 0, "{place}\n{outcome}");
+    }
+    // Each lasted 700 ms and was looked at again and again, by a thread that had nothing else to do.
+    assert!(outcome.number("first_ms") > 70 && outcome.number("second_ms") > 70, "{outcome}");
+    assert_eq!(outcome.word("json"), "ok");
+    // The message of the detector has the place, too.
+    let victim = Victim::new("stalls").env("RCUMALLOC_GP_AGE_MS", "50").env("RCUMALLOC_STALL_MS", "200");
+    let said = victim.run().success();
+    let placed = |line: &String| line.contains("bytes wait [it began at 0x");
+    assert!(said.ours().iter().any(placed), "{said}");
+}
+
 /// A message without what differs from run to run: addresses, numbers of threads, times.
 fn without_numbers(line: &str) -> String {
     let mut words: Vec<String> = line.split(' ').map(str::to_string).collect();

@@ -8,18 +8,57 @@ use crate::class::size_class::Class;
 use crate::class::slab::Whereabouts;
 use crate::class::verdict::{self, Address};
 use crate::os::tid;
+use crate::thread::cache::ThreadCache;
 use crate::thread::census::{self, ClassStats};
 use crate::thread::entry::{self, When};
 use crate::thread::shrinker::{self, Reason};
 use crate::thread::stats::{self, Stats};
 use crate::thread::{calls, fork, readers, reclaim, start};
+use core::arch::naked_asm;
 use core::ffi::{CStr, c_char, c_int, c_uint, c_void};
+use core::mem::offset_of;
 use rcu::{Cookie, Demand, ReaderCell};
 
-/// `rcumalloc_read_lock()`.
+/// `rcumalloc_read_lock()`. Spelled out, so that whoever gets the rare cases is told where the section begins: the
+/// return address lies on top of the stack.
 #[cfg_attr(feature = "override", unsafe(no_mangle))]
+#[unsafe(naked)]
 pub extern "C" fn rcumalloc_read_lock() {
-    readers::lock();
+    naked_asm!(
+        "mov rax, qword ptr [rip + rcumalloc_tables@GOTTPOFF]",
+        "mov rax, qword ptr fs:[rax]",
+        "mov rdi, qword ptr [rax + {reader}]",
+        "test rdi, rdi",
+        "jz 2f",
+        "inc dword ptr [rdi]",
+        "jle 3f",
+        "ret",
+        "2:",
+        "mov rdi, qword ptr [rsp]",
+        "jmp {first}",
+        "3:",
+        "mov rsi, qword ptr [rsp]",
+        "jmp {rare}",
+        // Alone in its section, which is aligned as its contents want: the fast path lies in one line.
+        ".p2align 6",
+        reader = const offset_of!(ThreadCache, reader),
+        first = sym lock_first,
+        rare = sym lock_rare,
+    )
+}
+
+extern "C" fn lock_first(place: usize) {
+    readers::lock_first(place);
+}
+
+/// # Safety
+/// The calling thread's cell, whose first word it has just incremented.
+unsafe extern "C" fn lock_rare(cell: &ReaderCell, place: usize) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        cell.lock_rare_raw();
+        cell.note_began_raw(place);
+    }
 }
 
 /// `rcumalloc_read_unlock()`.
@@ -45,12 +84,19 @@ pub extern "C" fn rcumalloc_reader_self() -> &'static ReaderCell {
 /// # Safety
 /// `cell` is what [`rcumalloc_reader_self`] gave this thread, which has just incremented its first word.
 #[cfg_attr(feature = "override", unsafe(no_mangle))]
+#[unsafe(naked)]
 pub unsafe extern "C" fn rcumalloc_reader_lock_rare(cell: &ReaderCell) {
+    naked_asm!("mov rsi, qword ptr [rsp]", "jmp {rare}", rare = sym lock_handle_rare)
+}
+
+/// # Safety
+/// As [`rcumalloc_reader_lock_rare`].
+unsafe extern "C" fn lock_handle_rare(cell: &ReaderCell, place: usize) {
     if !readers::is_own(cell) {
         verdict::strange_reader("rcumalloc_reader_lock", tid::tid() as u32);
     }
     // SAFETY: the caller's promise.
-    unsafe { cell.lock_rare_raw() }
+    unsafe { lock_rare(cell, place) }
 }
 
 /// `rcumalloc_reader_unlock_rare()`.
@@ -271,6 +317,20 @@ pub unsafe extern "C" fn rcumalloc_stats_write(fd: c_int, format: *const c_char)
     // SAFETY: the caller's promise.
     let format = unsafe { CStr::from_ptr(format) }.to_bytes();
     report::write(fd, format)
+}
+
+/// `rcumalloc_stalls_write(fd, format)`.
+///
+/// # Safety
+/// `format` is a string.
+#[cfg_attr(feature = "override", unsafe(no_mangle))]
+pub unsafe extern "C" fn rcumalloc_stalls_write(fd: c_int, format: *const c_char) -> bool {
+    if format.is_null() {
+        return false;
+    }
+    // SAFETY: the caller's promise.
+    let format = unsafe { CStr::from_ptr(format) }.to_bytes();
+    report::write_stalls(fd, format)
 }
 
 /// `struct rcumalloc_block` of the header.

@@ -65,15 +65,20 @@ pub fn lock() {
     match cell() {
         // SAFETY: registered, and owned by the calling thread.
         Some(cell) => unsafe { cell.lock_raw() },
-        None => lock_first(),
+        None => lock_first(0),
     }
 }
 
+/// Opens the first section of a thread, which began at `place`, if that is known.
 #[cold]
 #[inline(never)]
-fn lock_first() {
+pub fn lock_first(place: usize) {
+    let cell = made("rcumalloc_read_lock");
     // SAFETY: as in `lock`.
-    unsafe { made("rcumalloc_read_lock").lock_raw() }
+    unsafe {
+        cell.lock_raw();
+        cell.note_began_raw(place);
+    }
 }
 
 /// The calling thread's cell, for `call` to give away.

@@ -122,6 +122,10 @@ impl ThreadCache {
             group::distribute_shared(&mut work);
             depot::drain_all(&mut work);
         }
+        if backlog::is_over_budget() {
+            // What is left may be in the way of a section.
+            stall::book();
+        }
         backlog::set_unfinished(!work.goes_on());
         if work.goes_on() {
             backlog::settle_mark();

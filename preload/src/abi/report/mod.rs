@@ -5,6 +5,7 @@
 
 mod json;
 mod prometheus;
+mod stalls;
 mod text;
 mod xml;
 
@@ -17,6 +18,7 @@ use crate::thread::ladder::STEP_NAMES;
 use crate::thread::scan_log::REASON_NAMES;
 use crate::thread::stats::{self, Stats};
 
+pub use stalls::write as write_stalls;
 pub use xml::write as write_xml;
 
 /// Writes the figures to `fd`. False for a format nobody knows.
