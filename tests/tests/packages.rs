@@ -231,3 +231,41 @@ fn the_crates_can_be_packaged() {
         );
     }
 }
+
+#[test]
+fn debian_packages() {
+    let dir = build::scratch("deb");
+    let mut deb = Command::new(build::root().join("scripts/deb"));
+    deb.arg(&dir).env("DEBFULLNAME", "Nobody").env("DEBEMAIL", "nobody@debian.org");
+    deb.env("RCUMALLOC_INSTALL_FROM", build::library().parent().expect("a file has a directory"));
+    let said = said_by(&mut deb);
+    let packages: Vec<&str> = said.lines().collect();
+    assert_eq!(packages.len(), 2, "{said}");
+    said_by(Command::new("lintian").args(["--no-cfg", "--fail-on", "error"]).args(&packages));
+
+    // Into a root of their own, whose dpkg knows of no other package.
+    let root = dir.join("root");
+    std::fs::create_dir_all(root.join("var/lib/dpkg/info")).expect("the scratch directory can be written");
+    std::fs::create_dir_all(root.join("var/lib/dpkg/updates")).expect("the scratch directory can be written");
+    std::fs::write(root.join("var/lib/dpkg/status"), "").expect("the scratch directory can be written");
+    let dpkg = || {
+        let mut dpkg = Command::new("dpkg");
+        dpkg.arg(format!("--root={}", root.display())).args(["--force-not-root", "--force-depends"]);
+        dpkg.arg("--log=/dev/null").env("PATH", "/usr/sbin:/sbin:/usr/bin:/bin");
+        dpkg
+    };
+    said_by(dpkg().arg("--install").args(&packages));
+    let libraries = root.join("usr/lib/x86_64-linux-gnu");
+    let outcome =
+        command(build::program("preload_took_effect")).preload(&[&libraries.join("librcumalloc.so.1")]).run();
+    assert_eq!(outcome.text(), "present 1\n", "{outcome}");
+    let program = dir.join("program");
+    let mut cc = Command::new("cc");
+    cc.arg("-o").arg(&program).arg(build::root().join("tests/installed/main.c"));
+    cc.arg("-I").arg(root.join("usr/include")).arg("-L").arg(&libraries).arg("-lrcumalloc");
+    said_by(cc.arg(format!("-Wl,--no-as-needed,-rpath,{}", libraries.display())));
+    is_linked(&program);
+    said_by(dpkg().args(["--purge", "librcumalloc-dev", "librcumalloc1"]));
+    assert!(!root.join("usr").exists(), "{:?}", files_below(&root.join("usr")));
+    std::fs::remove_dir_all(dir).expect("the scratch directory can be removed");
+}
