@@ -120,17 +120,15 @@ pub const DIRTY_SHARE: u32 = 3;
 /// Most bytes a second that freeing gives back where a watcher gets to the rest: 2 % of a processor (tune).
 pub const GIVE_MOST: usize = 64 << 20;
 
-/// ... and most bytes past the watermark that it leaves to the watcher (tune): heaps that swing by so much are common.
-pub const LATER_MOST: usize = 64 << 20;
-
 /// A heap that shrinks and grows again within so many milliseconds breathes.
 pub const BREATH_MS: u64 = 2000;
 
 /// Breaths running after which it is believed: one peak and one more is no rhythm yet.
 pub const BREATHS: u32 = 2;
 
-/// Most dirty bytes that stay because of it (tune): what a solo process that breathed and went to sleep keeps.
-pub const SPARE_MOST: usize = 128 << 20;
+/// What a heap that breathes may hold beyond the most that it has given out, and what freeing leaves to a watcher, as a part of
+/// the heap, as a shift (tune).
+pub const LENIENCE_SHARE: u32 = 3;
 
 /// Ticks of a decay period: what a whole period did not touch is idle.
 pub const IDLE_TICKS: usize = 8;

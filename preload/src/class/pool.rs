@@ -9,7 +9,8 @@ use crate::class::Torn;
 use crate::class::backlog::{self, DOMAIN};
 use crate::class::size_class::{CLASSES, Class, SLAB_BYTES, block_of};
 use crate::class::slab::Slab;
-use crate::constants::IDLE_TICKS;
+use crate::class::work::Work;
+use crate::constants::{IDLE_TICKS, PAGE};
 use crate::os::lock::Lock;
 use crate::page::memdesc::Words;
 use crate::page::quarter::Quarter;
@@ -22,6 +23,11 @@ const LOOKED_AT: usize = 8;
 
 /// Slabs whose deferred blocks one taker of blocks takes up (tune): the lock is held meanwhile.
 const SETTLED: usize = 32;
+
+/// What a look at a slab's pages counts for as work, in small blocks, ...
+const LOOK_AT_SLAB: usize = 4;
+/// ... and giving some of them to the system (tune).
+const PURGE_CALL: usize = 8;
 
 /// What the lock protects.
 pub struct Inner {
@@ -40,6 +46,8 @@ pub struct Inner {
     waiting: usize,
     /// The slab that was kept though it was empty, last. It may have gone since; no other one is empty.
     kept: Option<Slab>,
+    /// The slab whose free pages are looked for next, and the quarter it is listed with.
+    to_purge: (Option<Slab>, usize),
     /// The class, once it has given a block.
     class: Option<Class>,
     /// Ticks of the decay since a block was last taken.
@@ -178,15 +186,32 @@ impl ClassPool {
         before - inner.slabs
     }
 
-    /// A tick of the decay has passed: releases empty slabs if nobody has taken a block for a whole
+    /// A tick of the decay has passed: releases empty slabs and free pages of others if nobody has taken a block for a whole
     /// period. Returns bytes.
-    pub fn age(&self) -> usize {
+    pub fn age(&self, work: &mut Work) -> usize {
         let ticks = {
             let mut inner = self.0.lock();
             inner.ticks += usize::from(inner.ticks < IDLE_TICKS && inner.has_partial());
             inner.ticks
         };
-        if ticks < IDLE_TICKS { 0 } else { self.release_empty() * SLAB_BYTES }
+        if ticks < IDLE_TICKS { 0 } else { self.release_empty() * SLAB_BYTES + self.purge_pages(work) }
+    }
+
+    /// Gives the pages of its slabs all of whose blocks are in to the system, as far as there is `work` to be had; another call
+    /// goes on from there. The lock is held for one slab at a time. Returns bytes.
+    pub fn purge_pages(&self, work: &mut Work) -> usize {
+        let mut bytes = 0;
+        let mut left = self.census().slabs;
+        while left != 0 && work.goes_on() {
+            let mut inner = self.0.lock();
+            let Some(slab) = inner.next_to_purge() else { break };
+            let (pages, calls) = slab.purge_pages();
+            drop(inner);
+            work.did(LOOK_AT_SLAB + calls * PURGE_CALL);
+            bytes += pages * PAGE;
+            left -= 1;
+        }
+        bytes
     }
 
     /// Bytes of the slab it keeps though it is empty. No lock.
@@ -256,6 +281,20 @@ impl Inner {
         Some(slab)
     }
 
+    /// The next slab with something to give, over all quarters in turn.
+    fn next_to_purge(&mut self) -> Option<Slab> {
+        for _ in 0..=Quarter::COUNT {
+            let (slab, quarter) = self.to_purge;
+            if let Some(mut slab) = slab {
+                self.to_purge.0 = *slab.links().0;
+                return Some(slab);
+            }
+            let quarter = (quarter + 1) % Quarter::COUNT;
+            self.to_purge = (self.partial[quarter], quarter);
+        }
+        None
+    }
+
     /// The slab that is kept though no block of it is away: it was alone when it emptied.
     fn kept_empty(&self) -> Option<Slab> {
         empty(self.kept)
@@ -275,6 +314,7 @@ impl Inner {
             away: 0,
             waiting: 0,
             kept: None,
+            to_purge: (None, 0),
             class: None,
             ticks: 0,
             taken: Tally { blocks: 0, calls: 0 },
@@ -295,6 +335,9 @@ impl Inner {
     }
 
     fn unlink(&mut self, mut slab: Slab) {
+        if self.to_purge.0 == Some(slab) {
+            self.to_purge.0 = *slab.links().0;
+        }
         let (next, prev, listed) = slab.links();
         *listed = false;
         let (next, prev) = (next.take(), prev.take());

@@ -12,6 +12,8 @@
 
 use crate::class::marks::Map;
 use crate::class::size_class::{CLASSES, Class, SLAB_BYTES};
+use crate::constants::PAGE;
+use crate::os::map;
 use crate::page::memdesc::{self, Kind, Memdesc};
 use crate::page::quarter::Quarter;
 use crate::page::window;
@@ -28,6 +30,8 @@ const SLAB_PAGES: usize = 16;
 /// line for the free bits of 128 blocks: whoever puts a block back touches one line, not two.
 #[repr(C)]
 struct Head {
+    /// Address of the first block; below [`SLAB_BYTES`], where an address of slabs has zeros, a bit for each page that went
+    /// back to the system while all its blocks were in.
     base: AtomicUsize,
     next: Option<Slab>,
     prev: Option<Slab>,
@@ -183,7 +187,53 @@ impl Slab {
     /// Address of its first block.
     #[inline]
     pub fn base(self) -> usize {
-        self.head().base.load(Relaxed)
+        self.head().base.load(Relaxed) & !(SLAB_BYTES - 1)
+    }
+
+    /// Pages that went back to the system, as bits.
+    #[inline(always)]
+    fn purged(self) -> usize {
+        self.head().base.load(Relaxed) & (SLAB_BYTES - 1)
+    }
+
+    /// Gives those of its pages to the system all of whose blocks are in and which have been used since: survivors of other
+    /// sizes would keep all of its memory. Returns how many pages, in how many calls. The class lock is held.
+    pub fn purge_pages(self) -> (usize, usize) {
+        let (class, fresh, purged) = (self.class(), self.head().fresh as usize, self.purged());
+        let bits = self.free_bits();
+        let is_in = |block: usize| block >= fresh || bits[block / 64] >> (block % 64) & 1 != 0;
+        let is_free = |page: usize| {
+            let (from, to) = (page * PAGE, (page + 1) * PAGE - 1);
+            let first = class.block_of(from as u16);
+            let last = class.block_of(to as u16).min(class.blocks() - 1);
+            purged >> page & 1 == 0 && first < fresh && (first..=last).all(is_in)
+        };
+        let (mut pages, mut calls, mut gone) = (0, 0, purged);
+        let mut page = 0;
+        while page < SLAB_PAGES {
+            let run = (page..SLAB_PAGES).take_while(|&page| is_free(page)).count();
+            let addr = self.base() + page * PAGE;
+            // SAFETY: no block in these pages is out, and none is taken before the class lock is let go of.
+            if run != 0 && unsafe { map::purge(addr, run * PAGE) } {
+                gone |= ((1 << run) - 1) << page;
+                pages += run;
+            }
+            calls += usize::from(run != 0);
+            page += run + 1;
+        }
+        // Relaxed: only holders of the class lock look at these bits.
+        self.head().base.store(self.base() | gone, Relaxed);
+        (pages, calls)
+    }
+
+    /// The block numbered `block` is taken: its pages are used from now on.
+    #[cold]
+    fn use_pages(self, block: usize) {
+        let size = self.class().size();
+        let (first, last) = (block * size / PAGE, ((block + 1) * size - 1) / PAGE);
+        let used = (1 << (last + 1)) - (1 << first);
+        // Relaxed: as in `purge_pages`.
+        self.head().base.fetch_and(!used, Relaxed);
     }
 
     /// Whether a block can be taken from it.
@@ -226,6 +276,7 @@ impl Slab {
     /// which counts down. Returns how many.
     pub fn take(mut self, out: &mut [usize], fresh: &mut usize) -> usize {
         let (base, size, limit) = (self.base(), self.class().size(), self.class().blocks());
+        let purged = self.purged();
         let mut taken = 0;
         if self.head().free != 0 {
             'words: for (word, bits) in self.free_bits().iter_mut().enumerate() {
@@ -233,10 +284,13 @@ impl Slab {
                     if taken == out.len() {
                         break 'words;
                     }
-                    let bit = bits.trailing_zeros() as usize;
+                    let block = word * 64 + bits.trailing_zeros() as usize;
                     *bits &= *bits - 1;
-                    out[taken] = base + (word * 64 + bit) * size;
+                    out[taken] = base + block * size;
                     taken += 1;
+                    if purged != 0 {
+                        self.use_pages(block);
+                    }
                 }
             }
         }
@@ -246,6 +300,9 @@ impl Slab {
         let carved = (out.len() - taken).min(limit - head.fresh as usize).min(*fresh);
         for block in &mut out[taken..taken + carved] {
             *block = base + head.fresh as usize * size;
+            if purged != 0 {
+                self.use_pages(head.fresh as usize);
+            }
             head.fresh += 1;
         }
         *fresh -= carved;

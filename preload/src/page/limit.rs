@@ -19,6 +19,9 @@ static LIMIT: AtomicUsize = AtomicUsize::new(usize::MAX);
 #[unsafe(link_section = ".data")]
 static ALARM: AtomicUsize = AtomicUsize::new(usize::MAX);
 
+/// Most bytes that were given out since the heap last lay idle.
+#[unsafe(link_section = ".data")]
+static PEAK: AtomicUsize = AtomicUsize::new(0);
 /// Bytes held, as of a moment ago.
 #[unsafe(link_section = ".data")]
 static HELD: AtomicUsize = AtomicUsize::new(0);
@@ -45,9 +48,23 @@ pub fn bytes() -> usize {
 pub(super) fn note(held: usize, dirty: usize) {
     let limit = bytes();
     HELD.store(held, Relaxed);
+    let used = held.saturating_sub(dirty);
+    if used > PEAK.load(Relaxed) {
+        PEAK.store(used, Relaxed);
+    }
     if held > limit && (held > ALARM.load(Relaxed) || dirty > limit >> STEP) {
         bell::want(bell::LIMIT);
     }
+}
+
+/// Most bytes that were given out since [`forget_peak`]. No lock.
+pub(super) fn peak_used() -> usize {
+    PEAK.load(Relaxed)
+}
+
+/// What is given out now is the most from now on.
+pub(super) fn forget_peak(used: usize) {
+    PEAK.store(used, Relaxed);
 }
 
 /// Bytes held, as of a moment ago. No lock.

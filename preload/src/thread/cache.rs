@@ -61,6 +61,8 @@ pub struct ClassState {
     pub warm: Option<Magazine>,
     /// Blocks the next magazine may take; 0 is the [least](least).
     pub quota: u16,
+    /// malloc has found its magazine empty since the classes were last looked through (`leave.rs`).
+    pub is_used: bool,
     /// The thread's `clock` when a magazine of the class was last turned.
     pub seen: u32,
 }

@@ -156,7 +156,7 @@ fn tick_at(now_ns: u64, next: u64, rides: bool) {
     let mut moved = group::distribute_shared(&mut work);
     moved += depot::age_all(&mut work) + empties::age() + large_batch::reclaim(&mut work);
     for class in Class::all() {
-        moved += pool::of(class).age();
+        moved += pool::of(class).age(&mut work);
     }
     if ticks.is_multiple_of(IDLE_TICKS) {
         if backlog::deferred_bytes() != 0 {
@@ -220,6 +220,7 @@ fn give_for_one() {
     depot::drain_all(&mut Work::asked_for());
     for class in Class::all() {
         pool::of(class).release_empty();
+        pool::of(class).purge_pages(&mut Work::asked_for());
     }
     empties::release(usize::MAX);
     let given = zone::purge_free(watermark::beyond());

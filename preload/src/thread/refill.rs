@@ -29,6 +29,7 @@ impl ThreadCache {
     /// Loads a magazine with blocks of `class` and pops one. `None`: memory is out.
     pub fn refill(&mut self, class: Class) -> Option<usize> {
         self.slow_path();
+        self.class(class).is_used = true;
         // A sweep may have moved things about; a handler may have refilled.
         if let Some(block) = self.alloc.slot(class).pop() {
             return Some(block);

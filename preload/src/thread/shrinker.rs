@@ -193,6 +193,7 @@ impl Scan<'_> {
     fn empty_slabs(&mut self) {
         for class in Class::all() {
             pool::of(class).release_empty();
+            pool::of(class).purge_pages(&mut Work::asked_for());
         }
     }
 

@@ -35,8 +35,7 @@ pub struct Slot {
     pub high: *mut usize,
     /// [`Class::magic`], or 0 while the slot has never been used.
     pub magic: u32,
-    /// Where malloc pops: low half of `top` when [`has_rested`](Self::has_rested) last looked. Where free pushes: how many of
-    /// the first blocks are marked in already.
+    /// Where free pushes: how many of the first blocks are marked in already.
     noted: u32,
 }
 
@@ -74,14 +73,6 @@ impl Slot {
     #[inline(always)]
     pub fn len(&self) -> usize {
         (self.top as usize).wrapping_sub(self.low as usize) / 8
-    }
-
-    /// Whether `top` stands where it stood when this was last asked: malloc has not popped from the slot since,
-    /// or is exactly back, which does not matter.
-    #[inline(always)]
-    pub fn has_rested(&mut self) -> bool {
-        let top = self.top as usize as u32;
-        top == core::mem::replace(&mut self.noted, top)
     }
 
     /// Of a filling magazine's blocks, how many of the first are marked in already: those that an earlier owner freed.
