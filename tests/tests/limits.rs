@@ -52,7 +52,7 @@ fn what_doubles_moves_seldom() {
 fn shifting_sizes() {
     let outcome = Victim::new("shifting_sizes").arg("1").run().success();
     let live = outcome.number("live_kib");
-    outcome.below("hwm_kib", live * 3 / 2);
+    outcome.below("hwm_kib", live * 4 / 3);
 }
 
 #[test]
