@@ -1,29 +1,32 @@
 /*
  * One reader and the signal handlers that interrupt it anywhere: `ReaderCell`'s slow paths, step by
- * step, with the cold mode of `nest`. README.md maps the names; `scripts/spin` runs this.
+ * step, with the cold mode of `nest`, and `turn`. README.md maps the names; `scripts/spin` runs this.
  *
- * engine.pml takes for granted that an open section stands under the flag EXPLICIT and neither OFFLINE
- * nor PARKED, from its first access to its last. That is what is asserted here. Sequences are left out:
- * a reader may be lagging, and be parked, at any time. Memory is sequentially consistent: engine.pml is
- * about what fences do, this is about what a handler finds, and leaves behind, when it interrupts a
- * slow path half-way. A handler runs to its end before the thread goes on.
+ * engine.pml takes two things for granted, which are asserted here. An open section stands under the
+ * bits EXPLICIT and ACTIVE from its first access to its last. And where `turn` is not what an expediter
+ * remembered while a section was open, that section has ended. Sequences are left out: a reader may be
+ * lagging, and be parked, at any time. Memory is sequentially consistent: engine.pml is about what fences
+ * do, this is about what a handler finds, and leaves behind, when it interrupts a slow path half-way. A
+ * handler runs to its end before the thread goes on.
  *
  * Breakage    -DB_...   a slow path does not reckon with a handler
  * Witness     -DW_...   assert(false) at a state that must be reachable
  */
 
-#define EXPLICIT 1
-#define OFFLINE  2
-#define PARKED   4
+#define ACTIVE   1
+#define EXPLICIT 2
 
-byte state;             /* the flags; registered, online, never locked */
+byte bits = ACTIVE;     /* of the reader's word; registered, online, never locked */
 byte depth;             /* `nest` is one word: BIAS + depth if cold, else depth */
 bit cold = 1;
 bit said_offline;       /* owner's: a section's end goes offline, and none leaves the cold mode */
+byte turn;              /* modulo TURNS: more than end between two passes here */
 bit open[2];            /* the thread (0), its handler (1) is between a section's accesses */
+bit watched[2];         /* ... and was, when the expediter remembered `turn` */
 bit in_handler;
 
-#define PROTECTED ((state & (EXPLICIT | OFFLINE | PARKED)) == EXPLICIT)
+#define TURNS 8
+#define PROTECTED (bits == (ACTIVE | EXPLICIT))
 
 /* ReaderCell::go_offline, without try_complete. */
 inline go_offline()
@@ -32,7 +35,7 @@ inline go_offline()
     said_offline = 1;
 #endif
     atomic { if :: depth == 0 -> cold = 1 :: else fi };
-    state = OFFLINE | (state & EXPLICIT)
+    bits = bits & EXPLICIT                      /* one read-modify-write: depart */
 #ifdef B_SAID_LATE
     ; said_offline = 1
 #endif
@@ -41,30 +44,38 @@ inline go_offline()
 /* ReaderCell::quiescent_state and announce, whatever the sequence. */
 inline quiescent_state()
 {
-    v = state;
     if
-    :: (v & OFFLINE) || depth
-    :: else ->
+    :: said_offline
+    :: !said_offline ->
+        if
+        :: depth
+        :: !depth ->
+            v = bits;
+            if
+            :: v & ACTIVE                       /* announces; the bit is not its business */
+            :: !(v & ACTIVE) ->                 /* was parked */
 #ifdef B_ANNOUNCE_STORE
-        state = v & EXPLICIT            /* the copy may be older than a handler's first lock */
+                bits = v | ACTIVE               /* the copy may be older than a handler's first lock */
 #else
-        state = state & EXPLICIT        /* one read-modify-write: set_state */
+                bits = bits | ACTIVE            /* one read-modify-write: arrive */
 #endif
-    fi;
-    v = 0
+            fi;
+            v = 0
+        fi
+    fi
 }
 
 /* ReaderCell::online. */
 inline online()
 {
     said_offline = 0;
-    v = state;
+    v = bits;
     if
-    :: v & (OFFLINE | PARKED) ->
+    :: !(v & ACTIVE) ->
 #ifdef B_ONLINE_STORE
-        state = v & EXPLICIT
+        bits = v | ACTIVE
 #else
-        state = state & EXPLICIT        /* come_online */
+        bits = bits | ACTIVE                    /* come_online, arrive */
 #endif
     :: else
     fi;
@@ -78,9 +89,9 @@ inline section(who)
     if
     :: !slow
     :: slow ->
-        v = state;
+        v = bits;
         if
-        :: (v & (EXPLICIT | OFFLINE)) != EXPLICIT -> state = EXPLICIT   /* come_online */
+        :: v != (ACTIVE | EXPLICIT) -> bits = bits | ACTIVE | EXPLICIT  /* come_online, arrive */
         :: else
         fi;
         v = 0;
@@ -93,19 +104,41 @@ inline section(who)
 #ifdef W_OFFLINE_SECTION
     assert(!(who == 1 && said_offline));
 #endif
-    atomic { open[who] = 0; depth--; slow = (cold && depth == 0) };
+    /* The decrement. It came out as 0, or as BIAS, or neither. */
+    atomic { open[who] = 0; watched[who] = 0; depth--; outer = (depth == 0); slow = cold };
     if
-    :: slow && said_offline -> go_offline()
-    :: !(slow && said_offline)
-    :: !(slow && said_offline) -> quiescent_state()     /* take_turn */
+    :: !outer ->
+#ifdef B_INNER_COUNTS
+        turn = (turn + 1) % TURNS
+#else
+        skip
+#endif
+    :: outer && !slow ->
+        /* One instruction: arch::unlock. take_turn announces, and the bit of who was in a section is set. */
+        turn = (turn + 1) % TURNS
+    :: outer && slow ->
+        if
+        :: !cold                    /* unlock_inner: a handler has left the cold mode, and counted */
+        :: cold ->
+            w = turn;
+#ifdef W_COUNTING
+            assert(!(who == 0 && turn != w));
+#endif
+            turn = (w + 1) % TURNS;             /* handlers' counts in between are lost */
+            w = 0;
+            if
+            :: said_offline -> go_offline()
+            :: else                             /* take_turn, as above */
+            fi
+        fi
     fi;
-    slow = 0
+    slow = 0; outer = 0
 }
 
 proctype Thread() provided (!in_handler)
 {
-    byte v;
-    bit slow;
+    byte v, w;
+    bit slow, outer;
     do
     :: section(0)
     :: quiescent_state()
@@ -116,24 +149,38 @@ proctype Thread() provided (!in_handler)
 
 proctype Handler()
 {
-    byte v;
-    bit slow;
+    byte v, w;
+    bit slow, outer;
     do
     :: in_handler = 1;
 #ifdef W_INTERRUPTED_FIRST_LOCK
-        assert(!(depth && !(state & EXPLICIT)));
+        assert(!(depth && !(bits & EXPLICIT)));
 #endif
         section(1);
         in_handler = 0
     od
 }
 
+/* ReaderBlock::park. */
+proctype Parker()
+{
+    do
+    :: bits = (bits == ACTIVE -> 0 : bits)
+    od
+}
+
+/* ReaderCell::is_quiet: remembers `turn` while a section is open, and goes by what it is later. */
 proctype Expediter()
 {
-    byte v;
+    byte seen;
     do
-    :: atomic { !(state & (EXPLICIT | OFFLINE | PARKED)) -> v = state };
-        atomic { if :: state == v -> state = v | PARKED :: else fi; v = 0 }
+    :: atomic { depth && !(open[0] && watched[0]) && !(open[1] && watched[1]) ->
+            seen = turn; watched[0] = open[0]; watched[1] = open[1] };
+        if
+        :: atomic { turn != seen -> assert(!watched[0] && !watched[1]) }
+        :: atomic { depth == 0 -> assert(!watched[0] && !watched[1]) }
+        fi;
+        atomic { watched[0] = 0; watched[1] = 0; seen = 0 }
     od
 }
 
@@ -144,5 +191,5 @@ proctype Watcher()
 
 init
 {
-    atomic { run Thread(); run Handler(); run Expediter(); run Watcher() }
+    atomic { run Thread(); run Handler(); run Parker(); run Expediter(); run Watcher() }
 }

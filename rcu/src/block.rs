@@ -31,7 +31,7 @@
 
 use crate::cell::ReaderCell;
 use crate::sync::{
-    AtomicBool, AtomicPtr, AtomicU32, AtomicU64,
+    self, AtomicBool, AtomicPtr, AtomicU32, AtomicU64,
     Ordering::{AcqRel, Acquire, Relaxed, Release},
     const_unless_loom,
 };
@@ -133,9 +133,11 @@ pub struct ReaderBlock {
     shape: Shape,
 }
 
-/// Written when the block joins its domain, then read only.
+/// Written when the block joins its domain, and `used` where it grows; then read only.
 #[repr(C, align(64))]
 struct Shape {
+    /// Words in which there has been a reader: the others a scan need not look at, nor their groups.
+    used: AtomicU64,
     /// The block behind it, if they share a slot.
     next: AtomicPtr<ReaderBlock>,
     given: AtomicBool,
@@ -162,6 +164,7 @@ impl ReaderBlock {
             ReaderBlock {
                 in_group: counts(),
                 shape: Shape {
+                    used: AtomicU64::new(0),
                     next: AtomicPtr::new(core::ptr::null_mut()),
                     given: AtomicBool::new(false),
                     summary: PlainPtr::new(core::ptr::null_mut()),
@@ -247,6 +250,10 @@ impl ReaderBlock {
                 // Acquire pairs with the release in `free`: the last owner's writes are behind us.
                 let seen = word.taken.fetch_or(1 << (index - first), Acquire);
                 if seen & 1 << (index - first) == 0 {
+                    // Before it arrives, as its count is, and seen by the same scans. It only grows.
+                    if self.shape.used.load(Relaxed) <= number as u64 {
+                        sync::raise(&self.shape.used, number as u64 + 1, AcqRel);
+                    }
                     return Some(index);
                 }
                 taken = seen;
@@ -310,7 +317,7 @@ impl ReaderBlock {
     /// and counts were looked at.
     pub(crate) fn next_active(&self, word: usize) -> (Option<(usize, u32)>, u32) {
         let mut looks = 0;
-        let words = self.shape.words.len();
+        let words = self.shape.used.load(Acquire) as usize; // pairs with `take`
         let mut word = word;
         while word < words {
             looks += 1;

@@ -81,8 +81,11 @@ impl Domain {
     }
 
     fn block_behind(&self, block: &'static ReaderBlock) -> Option<&'static ReaderBlock> {
-        let slot = block.slot() + 1;
-        if slot == SLOTS { block_at(block.next()) } else { self.block_from(slot) }
+        match block.slot() + 1 {
+            SLOTS => block_at(block.next()),
+            // Slots fill in order: behind one without a block there is none, and no count need be looked at.
+            slot => block_at(&self.blocks[slot]).and_then(|_| self.block_from(slot)),
+        }
     }
 
     /// Registers a reader, online, not in a section. By the thread itself or, better, by its creator

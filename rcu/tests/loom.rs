@@ -170,6 +170,8 @@ with_membarrier_and_fenced! {
         => expedite_and_read_lock_with_membarrier, expedite_and_read_lock_fenced;
     park_and_first_read_lock up to ANY, "park/read_lock"
         => park_and_first_read_lock_with_membarrier, park_and_first_read_lock_fenced;
+    a_sleeper_beside_a_section up to ANY, "park/section beside it"
+        => an_explicit_neighbour_is_not_parked_with_membarrier, an_explicit_neighbour_is_not_parked_fenced;
     park_and_announce up to ANY, "park/announce"
         => park_and_announce_with_membarrier, park_and_announce_fenced;
     register_and_scan up to ANY, "register/scan"
@@ -209,6 +211,16 @@ fn park_and_first_read_lock(domain: &'static Domain) {
         visit(&reader, block);
         std::mem::forget(reader);
     });
+}
+
+/// Two readers of one word, the one asleep and implicit, which is parked, the other explicit, which is not.
+fn a_sleeper_beside_a_section(domain: &'static Domain) {
+    let (block, asleep, reader) = (Block::new(), implicit(domain), explicit(domain));
+    race(domain, block, &[Demand::Park], move || {
+        visit(&reader, block);
+        std::mem::forget(reader);
+    });
+    std::mem::forget(asleep);
 }
 
 fn park_and_announce(domain: &'static Domain) {

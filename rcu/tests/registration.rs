@@ -115,3 +115,16 @@ fn two_domains_do_not_wait_for_each_other() {
     assert!(other.poll(other.start_poll()));
     assert!(held_up(one));
 }
+
+#[test]
+fn a_reader_far_behind_the_others_is_waited_for() {
+    let domain = fast_domain();
+    let mut readers: Vec<_> = (0..400).map(|_| reader(domain)).collect();
+    let last = readers.pop().expect("400");
+    drop(readers);
+    let section = last.read_lock();
+    assert!(held_up(domain), "nobody looks at a word that was used long after the first");
+    drop(section);
+    let cookie = domain.start_poll();
+    assert!(expedites_to_end(domain, cookie));
+}
