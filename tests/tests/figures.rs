@@ -49,13 +49,14 @@ fn who_stalls() {
     assert!(said.ours().iter().any(placed), "{said}");
 }
 
-/// A message without what differs from run to run: addresses, numbers of threads, times.
+/// A message without what differs from run to run: addresses, numbers of threads, times, what waits.
 fn without_numbers(line: &str) -> String {
     let mut words: Vec<String> = line.split(' ').map(str::to_string).collect();
     for at in 0..words.len() {
         let digits = words[at].trim_matches(|c: char| !c.is_ascii_digit()).to_string();
         let is_thread = at > 0 && words[at - 1].ends_with("thread");
-        let is_time = words.get(at + 1).is_some_and(|next| next == "ms");
+        let unit: Vec<&str> = words.iter().skip(at + 1).take(2).map(String::as_str).collect();
+        let is_time = matches!(unit.as_slice(), ["ms" | "ms;", ..] | ["bytes", "wait"]);
         if !digits.is_empty() && (is_thread || is_time) {
             words[at] = words[at].replace(&digits, "N");
         }
@@ -76,14 +77,25 @@ fn messages() {
     let mut lines = page.lines();
     let mut compared = 0;
     while let Some(line) = lines.next() {
-        let Some(kind) = line.strip_prefix("<!-- bad_calls ") else { continue };
-        let kind = kind.trim_end_matches(" -->");
-        assert_eq!(lines.next(), Some("```"), "{kind}");
+        let Some(how) = line.strip_prefix("<!-- ").and_then(|line| line.strip_suffix(" -->")) else {
+            continue;
+        };
+        assert_eq!(lines.next(), Some("```"), "{how}");
         let example = lines.next().expect("an example");
-        let outcome = Victim::new("bad_calls").arg(kind).run();
+        let outcome = match how.split_once(' ') {
+            Some(("bad_calls", kind)) => Victim::new("bad_calls").arg(kind).run(),
+            Some(("env", setting)) => {
+                let (name, value) = setting.split_once('=').expect("NAME=VALUE");
+                command(build::installed("true")).env(name, value).run().success()
+            }
+            _ => {
+                let victim = Victim::new("stalls").env("RCUMALLOC_GP_AGE_MS", "50");
+                victim.env("RCUMALLOC_STALL_MS", "200").run().success()
+            }
+        };
         let ours = outcome.ours();
-        assert!(ours.len() == 1, "{kind}: one line\n{outcome}");
-        assert_eq!(without_numbers(&ours[0]), without_numbers(example), "{kind}");
+        assert!(ours.len() == 1 || how == "stalls", "{how}: one line\n{outcome}");
+        assert_eq!(without_numbers(&ours[0]), without_numbers(example), "{how}");
         compared += 1;
     }
     assert!(compared > 20, "{compared} examples");

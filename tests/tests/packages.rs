@@ -125,9 +125,9 @@ fn installed_and_removed() {
     let inside = prefix.strip_prefix("/").expect("an absolute path");
     script("install", &prefix, Some(&stage));
     assert_eq!(files_below(&stage.join(inside)), files, "DESTDIR goes before the prefix");
-    for file in
-        ["lib/librcumalloc.so.1", "lib/librcumalloc.so", "lib/librcumalloc.a", "include/rcumalloc.hpp"]
-    {
+    let libraries = ["lib/librcumalloc.so.1", "lib/librcumalloc.so", "lib/librcumalloc.a"];
+    let others = ["include/rcumalloc.hpp", "share/doc/rcumalloc/rcumalloc-stats.schema.json"];
+    for file in libraries.into_iter().chain(others) {
         assert!(files.contains(Path::new(file)), "{files:?}");
     }
     script("uninstall", &prefix, Some(&stage));
