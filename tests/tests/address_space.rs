@@ -1,4 +1,4 @@
-//! hazards.md, "Address space": a test a row, named as the row. What the heap maps, where, and what of it goes back.
+//! rows.txt, "Address space": a test a row, named as the row. What the heap maps, where, and what of it goes back.
 
 use rcumalloc_tests::{Outcome, Victim, build, command, skipped};
 use std::path::Path;

@@ -1,4 +1,4 @@
-//! The contract of architecture.md: readers (G1), bad calls (G6), and malloc's own rules (G5).
+//! The guarantees of docs/guarantees.md: explicit readers (G1), bad calls (G6), and malloc's own rules (G5).
 
 use rcumalloc_tests::{Outcome, Victim, build, command};
 use std::path::Path;

@@ -1,4 +1,4 @@
-//! hazards.md, "Deferral": a test a row, named as the row.
+//! rows.txt, "Deferral": a test a row, named as the row.
 
 use rcumalloc_tests::Victim;
 

@@ -1,4 +1,4 @@
-//! The memory the library may take: the figures of issue 3.
+//! The memory the library may take: most of each, of a program or a thread.
 
 use rcumalloc_tests::{Victim, build};
 

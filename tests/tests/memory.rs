@@ -1,4 +1,4 @@
-//! hazards.md, "Memory": a test a row, named as the row.
+//! rows.txt, "Memory": a test a row, named as the row.
 
 use rcumalloc_tests::machine::{Machine, meminfo_kib};
 use rcumalloc_tests::{Outcome, Victim, build, command, skipped};

@@ -1,4 +1,4 @@
-//! hazards.md, the caller's stack: a test a row, named as the row.
+//! rows.txt, the caller's stack: a test a row, named as the row.
 
 use rcumalloc_tests::frames::Frames;
 use rcumalloc_tests::{Victim, build};

@@ -1,4 +1,4 @@
-//! hazards.md, "Start, loader, thread-local storage": a test a row, named as the row.
+//! rows.txt, "Start, loader, thread-local storage": a test a row, named as the row.
 
 use rcumalloc_tests::{Outcome, Victim, build, command, skipped};
 use std::os::unix::fs::PermissionsExt;

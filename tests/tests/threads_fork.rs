@@ -1,4 +1,4 @@
-//! hazards.md, "Threads, exit, fork, signals": a test a row, named as the row.
+//! rows.txt, "Threads, exit, fork, signals": a test a row, named as the row.
 
 use rcumalloc_tests::{Victim, build, command, skipped};
 

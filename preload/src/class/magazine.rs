@@ -24,8 +24,8 @@ pub const HEAD_BYTES: usize = core::mem::size_of::<Head>();
 /// Words of a magazine of each kind, head included: page-cut, so powers of two.
 const KIND_WORDS: [usize; KINDS] = [16, 32, 64, 128, 256, 512];
 const HEAD_WORDS: usize = HEAD_BYTES / 8;
-/// Most bytes of blocks in one magazine (tune): past 64 KiB the L1 misses outweigh the turns saved
-/// (spike.md), and a thread has a few magazines of every class it uses, so 64 KiB cost twice the
+/// Most bytes of blocks in one magazine (tune): past 64 KiB the L1 misses outweigh the turns saved,
+/// and a thread has a few magazines of every class it uses, so 64 KiB cost twice the
 /// memory of 32 KiB for no time that could be measured.
 const MAGAZINE_BYTES: usize = 32 * 1024;
 /// Largest block, in bytes, for which each kind is used (tune): each doubling halves what a turn costs each block, as

@@ -1,4 +1,4 @@
-/* One hazard a function, named as in hazards.md. Run as: hazards NAME. Exit status 0 is success.
+/* One hazard a function, named as in tests/rows.txt. Run as: hazards NAME. Exit status 0 is success.
  * Linked with nothing of ours: it runs under the preloaded library as any program does. */
 #define _GNU_SOURCE
 #include <errno.h>

@@ -31,7 +31,7 @@ pub struct PairLoop {
     pub name: String,
     /// How it was set up.
     pub setting: String,
-    /// Whether the limit is about it.
+    /// Whether there is a limit for it.
     pub limited: bool,
     /// The loop, or why there is none.
     pub run: Result<Loop, String>,
