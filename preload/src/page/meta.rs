@@ -126,6 +126,7 @@ impl Shop {
 
 /// `count` pages for ever, and whether they are zero. Their run's descriptor lies elsewhere, so each begins with what is the
 /// caller's. None: out of memory.
+#[unsafe(link_section = ".text_start")]
 pub fn pages(count: usize) -> Option<(NonNull<u8>, bool)> {
     let mut shop = SHOP.lock();
     let descriptor = shop.cut(size_of::<Run>())?.cast::<Run>().as_ptr();
