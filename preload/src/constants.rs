@@ -194,6 +194,10 @@ pub const CALLS_HOLD_NS: u64 = 10_000_000;
 /// Nanoseconds after which a worker ends that nobody has given anything to do. To make one takes 50 us.
 pub const CALLS_IDLE_NS: u64 = 1_000_000_000;
 
+/// Bytes of stack that the kernel needs at least to call a handler on x86-64: the red zone of 128, the state of
+/// the vector registers of 512 and a header, and the context and the signal's description of some 450.
+pub const SIGNAL_FRAME: usize = 1024;
+
 // ---- the watcher -------------------------------------------------------------------------
 
 /// Bytes of the watcher's mapping: a guard page, its stack, its thread-local storage. What it calls

@@ -85,18 +85,18 @@ fn a_thousand_in_order_deferring() {
 }
 
 /// Large blocks take the slow path, but neither the zone nor, most of the time, a lock. Where they are deferred,
-/// each fifth closes a batch and begins and ends a period, which looks at the readers' cells: some 460
-/// instructions a pair.
+/// each fifth closes a batch and begins and ends a period, which looks at the readers' cells: some 490
+/// instructions a pair, of which 26 see to it that a handler may jump out.
 #[test]
 fn a_large_pair() {
     at_most("large", "solo", 400.0);
-    at_most("large", "deferring", 480.0);
+    at_most("large", "deferring", 510.0);
 }
 
 /// One larger than what a thread keeps beside others is kept alone once its size comes again.
 #[test]
 fn a_huge_pair_solo() {
-    at_most("huge", "solo", 400.0);
+    at_most("huge", "solo", 430.0);
 }
 
 /// A realloc that leaves a small block where it is.

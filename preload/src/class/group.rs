@@ -19,7 +19,7 @@ use crate::class::work::Work;
 use crate::class::{Torn, backlog, depot, waiting};
 use crate::os::lock::Lock;
 use crate::page::quarter::Quarter;
-use core::sync::atomic::{AtomicU32, AtomicUsize, Ordering::Relaxed};
+use core::sync::atomic::{AtomicU32, AtomicUsize, Ordering::Relaxed, Ordering::SeqCst, compiler_fence};
 use rcu::{Batch, Cookie, Stamped};
 
 /// An open group. Zero bytes are an empty one.
@@ -37,6 +37,8 @@ impl Group {
     #[inline(always)]
     pub fn push(&mut self, mut magazine: Magazine) {
         magazine.set_next(self.first.take());
+        // As in `Stack::push`.
+        compiler_fence(SeqCst);
         self.first = Some(magazine);
     }
 
@@ -294,6 +296,7 @@ pub fn lock() -> &'static Lock<Queue> {
 
 impl Torn for Queue {
     fn abandon(&mut self) {
+        backlog::settle(self.bytes);
         *self = Queue::EMPTY;
         SHARED.count.store(0, Relaxed);
     }

@@ -274,6 +274,7 @@ pub fn lock() -> &'static Lock<Queue> {
 
 impl Torn for Queue {
     fn abandon(&mut self) {
+        backlog::settle(self.bytes);
         *self = Queue::EMPTY;
         SHARED.any.store(false, Relaxed);
     }

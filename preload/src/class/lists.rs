@@ -4,6 +4,7 @@
 //! (`group.rs`).
 
 use crate::class::magazine::Magazine;
+use core::sync::atomic::{Ordering::SeqCst, compiler_fence};
 
 /// A last-in first-out list of magazines, with its length.
 #[derive(Default)]
@@ -25,6 +26,8 @@ impl Stack {
     pub fn push(&mut self, mut magazine: Magazine) {
         self.blocks = self.blocks.wrapping_add(magazine.len() as u32);
         magazine.set_next(self.top.take());
+        // Whoever finds it on top, where a handler has jumped out of this, finds the rest behind it.
+        compiler_fence(SeqCst);
         self.top = Some(magazine);
         self.len += 1;
     }

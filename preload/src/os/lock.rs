@@ -199,6 +199,23 @@ impl<T> Lock<T> {
         }
     }
 
+    /// Lets go of the lock if the calling thread holds it, in frames that are gone. The value is torn, and is given to `mend`
+    /// first.
+    pub fn let_go_of_own(&self, mend: impl FnOnce(&mut T)) {
+        let word = self.word.load(Relaxed);
+        if word & !STATE != thread_pointer() || word == FREE {
+            return;
+        }
+        if matches!(word & STATE, HELD | WAITED) {
+            // SAFETY: we hold it, and nobody of us uses it.
+            mend(unsafe { &mut *self.value.get() });
+            // SAFETY: we hold it, and the value has been mended.
+            unsafe { self.unlock() };
+        } else {
+            self.let_go_after_fork();
+        }
+    }
+
     fn left(&self) -> Left {
         let word = self.word.load(Relaxed);
         match word & STATE {

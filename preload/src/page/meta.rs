@@ -96,6 +96,10 @@ impl Shop {
         self.take(at, len, self.is_zero)
     }
 
+    fn abandon(&mut self) {
+        (self.cursor, self.end) = (0, 0);
+    }
+
     fn take(&mut self, at: usize, len: usize, is_zero: bool) -> Option<NonNull<u8>> {
         let object = NonNull::new(at as *mut u8)?;
         if !is_zero {
@@ -247,7 +251,12 @@ pub(super) fn lock() -> &'static Lock<Shop> {
 /// In the only thread of a forked child: if somebody who is not here was cutting, the rest of the run belongs to nobody. (The
 /// pools' free lists are whole at every moment: each change is one store.)
 pub(super) fn settle_in_child() {
-    SHOP.settle_in_child(|shop| (shop.cursor, shop.end) = (0, 0));
+    SHOP.settle_in_child(Shop::abandon);
+}
+
+/// See [`super::let_go_of_own`].
+pub(super) fn let_go_of_own() {
+    SHOP.let_go_of_own(Shop::abandon);
 }
 
 #[cfg(test)]

@@ -110,6 +110,14 @@ pub fn settle_in_child() {
     meta::settle_in_child();
 }
 
+/// The same for what the calling thread holds in frames that are gone, beside other threads or alone.
+pub fn let_go_of_own() {
+    zone::let_go_of_own();
+    watermark::lock().let_go_of_own(|_| {});
+    reserve::let_go_of_own();
+    meta::let_go_of_own();
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

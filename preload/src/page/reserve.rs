@@ -30,6 +30,12 @@ static TARGET: AtomicUsize = AtomicUsize::new(0);
 static LEN: AtomicUsize = AtomicUsize::new(0);
 
 impl Stock {
+    /// Its pages belong to nobody.
+    fn abandon(&mut self) {
+        *self = Stock { top: None, len: 0 };
+        LEN.store(0, Relaxed);
+    }
+
     fn push(&mut self, page: Page) {
         let next = self.top.map_or(0, Page::addr);
         // SAFETY: the page is the reserve's; its descriptor is a link that only we follow.
@@ -107,10 +113,12 @@ pub(super) fn lock() -> &'static Lock<Stock> {
 /// In the only thread of a forked child: if somebody who is not here was changing the stock, it is empty, and its pages belong
 /// to nobody.
 pub(super) fn settle_in_child() {
-    STOCK.settle_in_child(|stock| {
-        *stock = Stock { top: None, len: 0 };
-        LEN.store(0, Relaxed);
-    });
+    STOCK.settle_in_child(Stock::abandon);
+}
+
+/// See [`super::let_go_of_own`].
+pub(super) fn let_go_of_own() {
+    STOCK.let_go_of_own(Stock::abandon);
 }
 
 #[cfg(test)]

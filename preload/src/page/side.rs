@@ -14,15 +14,17 @@ pub(super) struct Side {
     base: usize,
     limit: usize,
     mapped: usize,
+    /// How far the kernel is being asked to map it; else 0.
+    asked: usize,
 }
 
 impl Side {
     /// No table.
-    pub(super) const NONE: Side = Side { base: 0, limit: 0, mapped: 0 };
+    pub(super) const NONE: Side = Side { base: 0, limit: 0, mapped: 0, asked: 0 };
 
     /// An empty table at `base` that may grow to `bytes`.
     pub(super) fn new(base: usize, bytes: usize) -> Side {
-        Side { base, limit: bytes.next_multiple_of(PAGE), mapped: 0 }
+        Side { base, limit: bytes.next_multiple_of(PAGE), mapped: 0, asked: 0 }
     }
 
     /// Its address.
@@ -57,6 +59,13 @@ impl Side {
 
     fn extend(&mut self, end: usize) -> bool {
         let (at, len) = (self.base + self.mapped, end - self.mapped);
+        if self.asked > self.mapped {
+            // A handler has jumped out of this: what was mapped would be in the way for ever.
+            // SAFETY: in our own range and past what anybody uses.
+            unsafe { map::unmap(at, self.asked - self.mapped) };
+        }
+        // SAFETY: our own word. Volatile: a handler may jump out of the call.
+        unsafe { (&raw mut self.asked).write_volatile(end) };
         let done = map::map_at(at, len) == Placed::Done;
         if done {
             // The kernel makes huge pages only where a mapping holds a whole one, so a small program
@@ -66,6 +75,7 @@ impl Side {
             }
             self.mapped = end;
         }
+        self.asked = 0;
         done
     }
 }

@@ -794,6 +794,13 @@ pub(super) fn settle_in_child() {
     ZONE.state.settle_in_child(|state| unsafe { state.forget_free(&ZONE) });
 }
 
+/// See [`super::let_go_of_own`].
+pub(super) fn let_go_of_own() {
+    ZONE.purging.let_go_of_own(|()| {});
+    // SAFETY: a change that nobody will finish. What others have out of the zone they give back as they would.
+    ZONE.state.let_go_of_own(|state| unsafe { state.forget_free(&ZONE) });
+}
+
 #[cfg(test)]
 #[path = "zone_tests.rs"]
 mod tests;

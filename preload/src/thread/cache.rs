@@ -116,6 +116,8 @@ pub struct ThreadCache {
     pub loaded: u64,
     /// Where this thread's TLS word 1 lies, once both words name the cache; else 0.
     pub free_word: AtomicUsize,
+    /// Where the frame of the slow path that the thread has under way has its word; else 0. Owner only.
+    pub under_way: AtomicUsize,
     /// Registry: its seat, while it is taken.
     pub seat: AtomicPtr<Seat>,
     /// Number of its seat.
@@ -390,6 +392,7 @@ impl ThreadCache {
         self.pace = TICKS;
         self.asked.store(0, Ordering::Relaxed);
         self.rounds = 0;
+        self.under_way.store(0, Ordering::Relaxed);
         self.now_ms = NEVER;
         self.swept_ms = NEVER;
     }

@@ -30,12 +30,13 @@ use crate::class::verdict::{self, Found};
 use crate::class::work::Work;
 use crate::constants::{PAGE, WINDOW};
 use crate::os::signals::Quiet;
-use crate::os::{stack, tls};
+use crate::os::tls;
 use crate::page::Page;
 use crate::page::memdesc::{self, Kind, Memdesc};
 use crate::page::zone::{self, Holds, Place, Want};
 use crate::thread::cache::ThreadCache;
 use crate::thread::scan_log::Reason;
+use crate::thread::under_way::Frame;
 use crate::thread::{
     decay, exit, fork, mode, pressure, ready, refill, registry, retire, shrinker, start, table,
 };
@@ -101,19 +102,46 @@ pub fn watch_own_thread() {
 #[cold]
 #[inline(never)]
 pub unsafe extern "C" fn malloc_slow(size: usize) -> *mut u8 {
-    if size > SMALL_MAX {
-        stack::probe();
-        return alloc_large(size, MALLOC_ALIGN).0;
-    }
-    let class = Class::of_size(size);
-    // SAFETY: the words are this thread's tables, always.
-    match unsafe { table::pop(class) } {
-        Some(block) => block as *mut u8,
-        None => {
-            stack::probe();
-            alloc_small(class, size, MALLOC_ALIGN)
+    if size <= SMALL_MAX {
+        // SAFETY: the words are this thread's tables, always.
+        if let Some(block) = unsafe { table::pop(Class::of_size(size)) } {
+            return block as *mut u8;
         }
     }
+    let mut frame = Frame::new();
+    frame.begin();
+    alloc_slow(size)
+}
+
+#[inline(always)]
+fn alloc_slow(size: usize) -> *mut u8 {
+    if size > SMALL_MAX {
+        return alloc_large(size, MALLOC_ALIGN).0;
+    }
+    alloc_small(Class::of_size(size), size, MALLOC_ALIGN)
+}
+
+/// malloc past its fast path, for who has begun already.
+///
+/// # Safety
+/// As [`malloc_slow`].
+#[cold]
+#[inline(never)]
+unsafe extern "C" fn malloc_begun(size: usize) -> *mut u8 {
+    if size <= SMALL_MAX {
+        // SAFETY: the words are this thread's tables, always.
+        if let Some(block) = unsafe { table::pop(Class::of_size(size)) } {
+            return block as *mut u8;
+        }
+    }
+    alloc_slow(size)
+}
+
+/// malloc for callers inside who have begun already: the fast path, then the slow one.
+#[inline(always)]
+fn alloc_begun(size: usize) -> *mut u8 {
+    // SAFETY: the words are this thread's tables, always.
+    unsafe { table::malloc(size, malloc_begun) }
 }
 
 /// malloc for callers inside: the fast path, then the slow one.
@@ -157,6 +185,7 @@ fn alloc_pages(class: Class, size: usize, align: usize) -> *mut u8 {
 }
 
 /// A large block, and what it holds.
+#[inline(always)]
 fn alloc_large(size: usize, align: usize) -> (*mut u8, Holds) {
     alloc_large_from(size, align, |cache, size, align| cache.alloc_large(size, align, Place::Tight))
 }
@@ -208,7 +237,8 @@ fn create(size: usize, align: usize) -> Option<(usize, Holds)> {
 
 /// `size` bytes aligned to `align`, a power of two.
 pub fn alloc_aligned(size: usize, align: usize) -> *mut u8 {
-    stack::probe();
+    let mut frame = Frame::new();
+    frame.begin();
     match Class::of_aligned(size, align) {
         Some(class) => alloc_small(class, size, align),
         None => alloc_large(size, align).0,
@@ -240,9 +270,11 @@ fn clear(block: *mut u8, size: usize, contents: Holds) {
     }
 }
 
-/// As malloc's slow path.
+/// As malloc's slow path; by itself, for its part of the stack is not there while a small block is looked for.
+#[inline(never)]
 fn large_block(size: usize) -> (*mut u8, Holds) {
-    stack::probe();
+    let mut frame = Frame::new();
+    frame.begin();
     alloc_large(size, MALLOC_ALIGN)
 }
 
@@ -277,19 +309,26 @@ pub enum When {
 #[inline(never)]
 pub unsafe extern "C" fn free_slow(block: *mut u8) {
     if !block.is_null() {
-        stack::probe();
+        let mut frame = Frame::new();
+        frame.begin();
         let word = memdesc::of(block as usize);
         if word.kind() == Kind::Large {
-            // As in `free_block`, which has more registers to save.
-            return free_large(block as usize, word, "free", mode::frees_defer(), false);
+            // As in `free_begun`, which has more registers to save.
+            free_large(block as usize, word, "free", mode::frees_defer(), false);
+        } else {
+            free_begun(block as usize, "free", When::Usual);
         }
-        free_block(block as usize, "free", When::Usual);
     }
 }
 
 /// Frees what starts at `addr`, on behalf of `call`.
 pub fn free_block(addr: usize, call: &str, when: When) {
-    stack::probe();
+    let mut frame = Frame::new();
+    frame.begin();
+    free_begun(addr, call, when);
+}
+
+fn free_begun(addr: usize, call: &str, when: When) {
     let word = memdesc::of(addr);
     match word.kind() {
         Kind::Slab => {
@@ -315,6 +354,7 @@ pub fn free_block(addr: usize, call: &str, when: When) {
 }
 
 /// Frees the large block at `addr`, which a realloc may have outgrown.
+#[inline(always)]
 fn free_large(addr: usize, word: Memdesc, call: &str, defer: bool, outgrown: bool) {
     let cache = current();
     let Some(block) = large::claim(addr, word, outgrown) else { return verdict::bad_address(call, addr) };
@@ -391,7 +431,8 @@ pub fn resize(addr: usize, size: usize) -> *mut u8 {
 #[cold]
 #[inline(never)]
 fn resize_slow(addr: usize, size: usize) -> *mut u8 {
-    stack::probe();
+    let mut frame = Frame::new();
+    frame.begin();
     resize_or_move(addr, size)
 }
 
@@ -399,10 +440,10 @@ fn resize_slow(addr: usize, size: usize) -> *mut u8 {
 fn resize_or_move(addr: usize, size: usize) -> *mut u8 {
     const CALL: &str = "realloc";
     if addr == 0 {
-        return alloc(size);
+        return alloc_begun(size);
     }
     if size == 0 {
-        free_block(addr, CALL, When::Usual);
+        free_begun(addr, CALL, When::Usual);
         return null_mut();
     }
     let word = memdesc::of(addr);
@@ -447,9 +488,9 @@ fn resize_or_move(addr: usize, size: usize) -> *mut u8 {
         .0
     } else if size > held {
         // SAFETY: the words are this thread's tables, always.
-        unsafe { table::malloc(Class::to_grow(size, held).size(), malloc_slow) }
+        unsafe { table::malloc(Class::to_grow(size, held).size(), malloc_begun) }
     } else {
-        alloc(size)
+        alloc_begun(size)
     };
     if new.is_null() {
         return new;
@@ -472,7 +513,7 @@ fn resize_or_move(addr: usize, size: usize) -> *mut u8 {
 #[cold]
 #[inline(never)]
 unsafe extern "C" fn free_moved(block: *mut u8) {
-    free_block(block as usize, "realloc", When::Usual);
+    free_begun(block as usize, "realloc", When::Usual);
 }
 
 fn is_out(class: Class, addr: usize) -> bool {

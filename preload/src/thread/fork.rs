@@ -125,6 +125,7 @@ trait Bolt {
     fn hold(&self);
     fn let_go(&self);
     fn settle(&self);
+    fn let_go_of_own(&self);
 }
 
 impl<T: Torn> Bolt for Lock<T> {
@@ -141,6 +142,19 @@ impl<T: Torn> Bolt for Lock<T> {
     fn settle(&self) {
         self.settle_in_child(T::abandon);
     }
+
+    #[inline(never)]
+    #[unsafe(link_section = ".text_rare")]
+    fn let_go_of_own(&self) {
+        Lock::let_go_of_own(self, T::abandon);
+    }
+}
+
+/// A handler has jumped out of frames of the calling thread that held some of the locks: what those guard is torn, as in a
+/// child whose parent's other thread held them.
+pub fn let_go_of_own_locks() {
+    page::let_go_of_own();
+    for_each_lock(|lock| lock.let_go_of_own());
 }
 
 #[inline(never)]

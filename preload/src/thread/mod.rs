@@ -18,6 +18,7 @@
 //!   ready    large blocks, ready and freed         leave    giving back the classes left behind
 //!   calls    functions that run after a grace period
 //!   pressure who tells the shrinker                watcher  a thread that listens for it
+//!   under_way what a handler may jump out of
 //! ```
 
 pub mod cache;
@@ -46,6 +47,7 @@ pub mod start;
 pub mod stats;
 pub mod table;
 pub mod traces;
+pub mod under_way;
 pub mod vacant;
 pub mod watcher;
 

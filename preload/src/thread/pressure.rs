@@ -21,10 +21,13 @@ use crate::os::line::Line;
 use crate::os::lock::Lock;
 use crate::os::psi::Gauge;
 use crate::os::syscall::{futex_wait_timeout, futex_wake};
+use crate::os::tls::thread_pointer;
 use crate::page::{limit, zone};
 use crate::thread::shrinker::{self, Reason};
 use crate::thread::{mode, readers, watcher};
-use core::sync::atomic::{AtomicBool, AtomicU32, Ordering::Acquire, Ordering::Relaxed, Ordering::Release};
+use core::sync::atomic::{
+    AtomicBool, AtomicU32, AtomicUsize, Ordering::Acquire, Ordering::Relaxed, Ordering::Release,
+};
 
 const PSI: u32 = 1;
 const CGROUP: u32 = 2;
@@ -50,6 +53,8 @@ static HAS_LIMIT: AtomicBool = AtomicBool::new(false);
 /// 1: somebody is serving. 2: and somebody may be asleep until they have.
 #[unsafe(link_section = ".data")]
 static SERVING: AtomicU32 = AtomicU32::new(IDLE);
+/// The thread pointer of the one that serves; 0: none, or not said yet. Relaxed: it means something to that one alone.
+static SERVER: AtomicUsize = AtomicUsize::new(0);
 const IDLE: u32 = 0;
 const BUSY: u32 = 1;
 const AWAITED: u32 = 2;
@@ -183,6 +188,7 @@ pub fn serve() {
     if SERVING.load(Relaxed) != IDLE || SERVING.compare_exchange(IDLE, BUSY, Acquire, Relaxed).is_err() {
         return;
     }
+    SERVER.store(thread_pointer(), Relaxed);
     let wants = bell::take();
     if wants & bell::SIGNAL != 0 {
         shrinker::pressure(2, Reason::Signal);
@@ -195,9 +201,23 @@ pub fn serve() {
         limit::rearm(zone::held_bytes());
         bell::withdraw(bell::LIMIT);
     }
+    stop_serving();
+}
+
+fn stop_serving() {
+    SERVER.store(0, Relaxed);
     if SERVING.swap(IDLE, Release) == AWAITED {
         futex_wake(&SERVING, u32::MAX >> 1);
     }
+}
+
+/// What the calling thread was at, in a frame that is gone, is over.
+pub fn let_go_of_own() {
+    if SERVER.load(Relaxed) == thread_pointer() {
+        stop_serving();
+    }
+    SOLO.let_go_of_own(|_| {});
+    watcher::let_go_of_own();
 }
 
 /// A thread is about to take more memory from the zone. If the heap is past its limit and somebody is giving back,

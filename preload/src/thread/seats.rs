@@ -41,7 +41,7 @@ pub struct Seat {
 }
 
 /// Some seats.
-struct Row {
+pub struct Row {
     next: AtomicPtr<Row>,
     first: usize,
     /// A bit for each seat that is taken.
@@ -182,18 +182,44 @@ pub fn leave(seat: &Seat) {
 }
 
 /// Every seat that is taken, at some time while this goes on. Anybody.
-pub fn taken() -> impl Iterator<Item = &'static Seat> {
-    rows().flat_map(|row| {
-        row.taken.iter().zip(row.seats.chunks_exact(SEATS_PER_WORD)).flat_map(|(word, seats)| {
-            // Acquire: pairs with the Release in `take`.
-            let mut left = word.load(Acquire);
-            core::iter::from_fn(move || {
-                let lowest = left.trailing_zeros() as usize;
-                left &= left.wrapping_sub(1);
-                seats.get(lowest)
-            })
-        })
-    })
+pub fn taken() -> Taken {
+    Taken { row: rows().next(), next: 0, left: 0 }
+}
+
+/// A walk over the seats that are taken. Small, for it lies on the caller's stack.
+pub struct Taken {
+    row: Option<&'static Row>,
+    /// Index of the word behind the one that was read last.
+    next: usize,
+    /// Of that one, the bits that are still to come.
+    left: u64,
+}
+
+impl Iterator for Taken {
+    type Item = &'static Seat;
+
+    fn next(&mut self) -> Option<&'static Seat> {
+        loop {
+            let row = self.row?;
+            if self.left != 0 {
+                let lowest = self.left.trailing_zeros() as usize;
+                self.left &= self.left - 1;
+                return row.seats.get((self.next - 1) * SEATS_PER_WORD + lowest);
+            }
+            match row.taken.get(self.next) {
+                Some(word) => {
+                    // Acquire: pairs with the Release in `take`.
+                    self.left = word.load(Acquire);
+                    self.next += 1;
+                }
+                None => {
+                    // SAFETY: null or a row, as in `rows`, where the Acquire is explained.
+                    self.row = unsafe { row.next.load(Acquire).as_ref() };
+                    self.next = 0;
+                }
+            }
+        }
+    }
 }
 
 #[cfg(test)]

@@ -21,6 +21,7 @@ use crate::class::magazine::{self, Magazine};
 use crate::class::size_class::{CLASSES, Class};
 use crate::class::waiting;
 use crate::class::work::Work;
+use crate::os::tls::thread_pointer;
 use crate::page::{back_off, zone};
 use crate::thread::cache::ThreadCache;
 use crate::thread::ready::Ready;
@@ -173,11 +174,18 @@ pub struct Contents {
     pub large: Queue,
 }
 
-const CLOSED: u32 = 0;
-const BY_OWNER: u32 = 1;
-const BY_TAKER: u32 = 2;
-/// Open for somebody whom the child of a fork does not have.
-const LEFT_OPEN: u32 = 3;
+const CLOSED: usize = 0;
+const BY_OWNER: usize = 1;
+/// The rest of the word is the taker's thread pointer, a multiple of 8.
+const BY_TAKER: usize = 2;
+/// Open for somebody whom the child of a fork does not have, or for a frame that is gone.
+const LEFT_OPEN: usize = 3;
+/// The state is these bits.
+const STATE: usize = 7;
+
+fn by_taker() -> usize {
+    thread_pointer() | BY_TAKER
+}
 
 /// Bytes on a shelf, for statistics.
 #[derive(Clone, Copy, Default)]
@@ -195,7 +203,7 @@ pub struct Figures {
 /// A thread's shelf. All zero bytes are an empty, closed one.
 #[repr(C)]
 pub struct Shelf {
-    open: AtomicU32,
+    open: AtomicUsize,
     /// The owner's turns when a taker last looked, by whether it came for age. Takers only.
     seen: [AtomicU64; 2],
     contents: UnsafeCell<Contents>,
@@ -206,7 +214,7 @@ pub struct Open<'a>(&'a Shelf);
 
 impl Shelf {
     #[inline(always)]
-    fn open_by(&self, who: u32) -> Option<Open<'_>> {
+    fn open_by(&self, who: usize) -> Option<Open<'_>> {
         // Acquire: pairs with the Release in `drop`: what the last one did is seen.
         let got = self.open.compare_exchange(CLOSED, who, Ordering::Acquire, Ordering::Relaxed).is_ok();
         got.then(|| Open(self))
@@ -232,8 +240,17 @@ impl Shelf {
     /// In the child of a fork, where no taker is left: the forking thread's own shelf, which that
     /// thread itself may have open (it may have been interrupted by the handler that forks).
     pub fn close_after_taker(&self) {
-        if self.open.load(Ordering::Relaxed) == BY_TAKER {
+        if self.open.load(Ordering::Relaxed) & STATE == BY_TAKER {
             self.open.store(CLOSED, Ordering::Release);
+        }
+    }
+
+    /// The calling thread was at it, in a frame that is gone, as a taker: what lies on it may be torn and belongs to nobody.
+    fn let_go_of_own(&self) {
+        if self.open.load(Ordering::Relaxed) == by_taker() {
+            let mut open = Open(self);
+            backlog::settle(open.waiting.bytes.saturating_add(open.large.bytes));
+            open.forget();
         }
     }
 
@@ -243,6 +260,13 @@ impl Shelf {
         if self.open.load(Ordering::Relaxed) != CLOSED {
             self.open.store(LEFT_OPEN, Ordering::Relaxed);
         }
+    }
+
+    /// Its owner had it open in a frame that is gone: as [`leave_behind`](Self::leave_behind), but a taker may be at it, which
+    /// will close it.
+    pub fn leave_own_behind(&self) {
+        // Relaxed: nobody but the calling thread stores or clears this.
+        let _ = self.open.compare_exchange(BY_OWNER, LEFT_OPEN, Ordering::Relaxed, Ordering::Relaxed);
     }
 
     /// Whoever has taken over a cache that was left behind closes its shelf.
@@ -362,6 +386,9 @@ impl Contents {
         self.full_bytes = 0;
         self.waiting = group::Queue::EMPTY;
         self.full = [const { Stack::new() }; CLASSES];
+        let reused = self.ready.reused;
+        self.ready = Ready::EMPTY;
+        self.ready.reused = reused;
         self.large = Queue::EMPTY;
     }
 }
@@ -374,6 +401,14 @@ pub fn all_bytes() -> usize {
         shelf.held() + shelf.held_large().0
     };
     registry::all().map(held).sum()
+}
+
+/// Lets go of every shelf that the calling thread had open as a taker in a frame that is gone.
+pub fn let_go_of_own() {
+    for cache in registry::all() {
+        // SAFETY: type-stable; only the shelf is borrowed.
+        unsafe { &(*cache).shelf }.let_go_of_own();
+    }
 }
 
 /// Whose shelves are to be cleared.
@@ -435,14 +470,14 @@ pub fn clear_others(own: *const ThreadCache, whose: Whose, work: &mut Work) {
 #[unsafe(link_section = ".text_rare")]
 fn clear(shelf: &Shelf, work: &mut Work) {
     let large = {
-        let Some(mut open) = shelf.open_by(BY_TAKER) else { return };
+        let Some(mut open) = shelf.open_by(by_taker()) else { return };
         open.ready.empty();
         core::mem::replace(&mut open.large, Queue::EMPTY)
     };
     large_batch::put_all(large);
     large_batch::reclaim(work);
     while work.goes_on()
-        && let Some((group, bytes)) = shelf.open_by(BY_TAKER).and_then(|mut open| open.waiting.pop())
+        && let Some((group, bytes)) = shelf.open_by(by_taker()).and_then(|mut open| open.waiting.pop())
     {
         if waiting::elapsed(&group) {
             depot::flush_group(group, bytes, work);
@@ -453,7 +488,7 @@ fn clear(shelf: &Shelf, work: &mut Work) {
     }
     for class in Class::all() {
         while work.goes_on()
-            && let Some(magazine) = shelf.open_by(BY_TAKER).and_then(|mut open| open.pop_full(class))
+            && let Some(magazine) = shelf.open_by(by_taker()).and_then(|mut open| open.pop_full(class))
         {
             work.did(magazine.len());
             depot::flush(magazine);

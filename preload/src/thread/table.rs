@@ -21,6 +21,7 @@ use crate::os::tls;
 use crate::page::window::{LINE, Line};
 use core::arch::asm;
 use core::mem::offset_of;
+use core::sync::atomic::{Ordering::SeqCst, compiler_fence};
 
 pub use crate::constants::{SLOT_BYTES, SLOTS};
 
@@ -33,7 +34,7 @@ pub struct Slot {
     pub low: *mut usize,
     /// End of the array.
     pub high: *mut usize,
-    /// [`Class::magic`], or 0 while the slot has never been used.
+    /// [`Class::magic`], or 0 while the slot has no magazine.
     pub magic: u32,
     /// Where free pushes: how many of the first blocks are marked in already.
     noted: u32,
@@ -45,7 +46,11 @@ pub struct Table {
     slots: [Slot; SLOTS],
 }
 
-const _: () = assert!(core::mem::size_of::<Slot>() == SLOT_BYTES);
+const _: () = {
+    assert!(core::mem::size_of::<Slot>() == SLOT_BYTES);
+    // `set_ends` writes both at once.
+    assert!(offset_of!(Slot, top) == 0 && offset_of!(Slot, low) == 8);
+};
 
 impl Table {
     /// The slot of `class`.
@@ -112,29 +117,59 @@ impl Slot {
         magazine.set_class(class);
         let capacity = magazine.capacity().min(most.max(len));
         let low = magazine.into_low();
-        self.low = low;
-        self.top = low.wrapping_add(len);
+        debug_assert!(self.magic == 0, "there is one in it");
         self.high = low.wrapping_add(capacity);
-        self.magic = class.magic();
+        self.set_ends(low.wrapping_add(len), low);
+        self.open(class.magic());
+    }
+
+    /// From now on free finds no block's start in it, so it can be changed: whatever a handler that jumps out of that leaves,
+    /// malloc finds it empty or whole.
+    #[inline(always)]
+    fn close(&mut self) {
+        self.open(0);
+        compiler_fence(SeqCst);
+    }
+
+    #[inline(always)]
+    fn open(&mut self, magic: u32) {
+        // SAFETY: our own word. Volatile: a handler may look on.
+        unsafe { (&raw mut self.magic).write_volatile(magic) };
+    }
+
+    /// Sets where the blocks end and begin, in one instruction.
+    #[inline(always)]
+    fn set_ends(&mut self, top: *mut usize, low: *mut usize) {
+        compiler_fence(SeqCst);
+        // SAFETY: `top` and `low` lie side by side in this slot, which is ours.
+        unsafe {
+            asm!("movq {a}, {top}", "movq {b}, {low}", "punpcklqdq {a}, {b}", "movups xmmword ptr [{slot}], {a}",
+                a = out(xmm_reg) _, b = out(xmm_reg) _, top = in(reg) top, low = in(reg) low,
+                slot = in(reg) &raw mut self.top, options(nostack, preserves_flags));
+        }
+        compiler_fence(SeqCst);
     }
 
     /// Takes the magazine out, its length written to its head. The slot is always empty and
-    /// always full then, but keeps its multiplier.
+    /// always full then, and has no multiplier.
     #[inline(always)]
     pub fn remove(&mut self) -> Option<Magazine> {
         let mut magazine = self.magazine()?;
         magazine.set_len(self.len());
-        self.top = core::ptr::null_mut();
-        self.low = core::ptr::null_mut();
+        self.close();
+        self.set_ends(core::ptr::null_mut(), core::ptr::null_mut());
         self.high = core::ptr::null_mut();
         self.noted = 0;
         Some(magazine)
     }
 
-    /// As [`remove`](Self::remove), for the slot of a thread that is gone and may have left it
-    /// half changed: then nothing.
+    /// As [`remove`](Self::remove), for the slot of a thread or a frame that is gone and may have left it
+    /// half changed: then nothing. It is empty and full in any case.
     pub fn remove_if_whole(&mut self) -> Option<Magazine> {
-        let magazine = self.magazine()?;
+        let Some(magazine) = self.magazine() else {
+            self.high = self.top;
+            return None;
+        };
         let is_whole = self.low <= self.top
             && self.top <= self.high
             && self.high <= self.low.wrapping_add(magazine.capacity());

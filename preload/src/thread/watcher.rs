@@ -34,12 +34,15 @@ use crate::os::line::Line;
 use crate::os::psi::{self, Psi};
 use crate::os::syscall::{Errno, futex_wait_timeout, futex_wake, syscall};
 use crate::os::task::{self, Status, Task};
+use crate::os::tls::thread_pointer;
 use crate::os::{bell, clock};
 use crate::page::{watermark, window};
 use crate::thread::shrinker::{self, Reason};
 use crate::thread::{decay, exit, fork, pressure, readers, registry};
 use core::num::NonZeroUsize;
-use core::sync::atomic::{AtomicBool, AtomicU32, Ordering::Acquire, Ordering::Relaxed, Ordering::Release};
+use core::sync::atomic::{
+    AtomicBool, AtomicU32, AtomicUsize, Ordering::Acquire, Ordering::Relaxed, Ordering::Release,
+};
 use once_cell::race::OnceNonZeroUsize;
 
 const MS: u64 = 1_000_000;
@@ -52,7 +55,8 @@ const PATIENCE_NS: u64 = 1_000 * MS;
 const READY_NS: u64 = 10_000_000;
 
 static HELPER: Helper = Helper::new();
-static STARTING: AtomicBool = AtomicBool::new(false);
+/// The thread pointer of who starts it; 0: nobody.
+static STARTING: AtomicUsize = AtomicUsize::new(0);
 static LEAVE: AtomicBool = AtomicBool::new(false);
 /// 1: it has read what it needs, or may not stay.
 static READY: AtomicU32 = AtomicU32::new(0);
@@ -90,7 +94,10 @@ pub fn consider(now_ms: u32) {
 #[inline(never)]
 fn start(now_ms: u32) {
     let too_soon = now_ms.wrapping_sub(NOT_BEFORE_MS.load(Relaxed)) as i32;
-    if !pressure::may_watch() || too_soon < 0 || !fork::is_at_home() || STARTING.swap(true, Acquire) {
+    if !pressure::may_watch() || too_soon < 0 || !fork::is_at_home() {
+        return;
+    }
+    if STARTING.compare_exchange(0, thread_pointer(), Acquire, Relaxed).is_err() {
         return;
     }
     if helper::is_under_valgrind() {
@@ -109,7 +116,13 @@ fn start(now_ms: u32) {
             Ok(_) => wait_until_ready(),
         }
     }
-    STARTING.store(false, Release);
+    STARTING.store(0, Release);
+}
+
+/// The calling thread was starting it in a frame that is gone.
+pub fn let_go_of_own() {
+    // Relaxed: what was begun is not finished by anybody; `HELPER` says whether there is one.
+    let _ = STARTING.compare_exchange(thread_pointer(), 0, Relaxed, Relaxed);
 }
 
 /// A heap that grows fast must not be past the control group's limit before the watcher has read it.
@@ -143,7 +156,7 @@ pub fn after_fork_in_child() {
     watermark::set_watched(false);
     put_off(now_ms());
     bell::forget_sleeper();
-    STARTING.store(false, Relaxed);
+    STARTING.store(0, Relaxed);
 }
 
 #[inline(never)]
