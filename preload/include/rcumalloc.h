@@ -163,6 +163,17 @@ RCUMALLOC_WEAK void rcumalloc_free_bulk(void **p, size_t n);
 /* Reusable at once: the caller vouches that no reader can see the block. */
 RCUMALLOC_WEAK void rcumalloc_free_now(void *p);
 
+/* ---- options while the program runs --------------------------------------------------------- */
+
+/* Sets an option by the name and with a value of the environment: RCUMALLOC_BUDGET, RCUMALLOC_GP_AGE_MS,
+ * RCUMALLOC_BACKOFF_MS, RCUMALLOC_STALL_MS, RCUMALLOC_ON_ERROR, and RCUMALLOC_LIMIT in bytes. False: no such option, one
+ * that is for the start alone, or a bad value; nothing has changed. It steers what happens from now on. */
+RCUMALLOC_WEAK bool rcumalloc_set(const char *name, const char *value);
+
+/* Writes the value of an option as rcumalloc_set would take it, cut to size - 1 bytes and a zero byte, and says how long
+ * it is, as snprintf does; 0: no such option, or it has no value. */
+RCUMALLOC_WEAK size_t rcumalloc_get(const char *name, char *value, size_t size);
+
 /* ---- pressure and inspection -------------------------------------------------------------- */
 
 /* Bytes that could be given back to the system, as far as counters tell; gives about so many bytes back,

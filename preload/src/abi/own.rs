@@ -13,7 +13,7 @@ use crate::thread::census::{self, ClassStats};
 use crate::thread::entry::{self, When};
 use crate::thread::shrinker::{self, Reason};
 use crate::thread::stats::{self, Stats};
-use crate::thread::{calls, fork, readers, reclaim, start};
+use crate::thread::{calls, fork, options, readers, reclaim, start};
 use core::arch::naked_asm;
 use core::ffi::{CStr, c_char, c_int, c_uint, c_void};
 use core::mem::offset_of;
@@ -374,6 +374,41 @@ pub unsafe extern "C" fn rcumalloc_owner(address: *const c_void, out: *mut Block
         unsafe { out.write(block) };
     }
     true
+}
+
+/// `rcumalloc_set(name, value)`.
+///
+/// # Safety
+/// Both are strings.
+#[cfg_attr(feature = "override", unsafe(no_mangle))]
+#[unsafe(link_section = ".text_rare")]
+pub unsafe extern "C" fn rcumalloc_set(name: *const c_char, value: *const c_char) -> bool {
+    // SAFETY: the caller's promise.
+    let (name, value) = unsafe { (CStr::from_ptr(name), CStr::from_ptr(value)) };
+    // What the environment says is not to come later and win.
+    start::process() && options::set(name.to_bytes(), value.to_bytes())
+}
+
+/// `rcumalloc_get(name, value, size)`.
+///
+/// # Safety
+/// `name` is a string, and `value` points at `size` writable bytes.
+#[cfg_attr(feature = "override", unsafe(no_mangle))]
+#[unsafe(link_section = ".text_rare")]
+pub unsafe extern "C" fn rcumalloc_get(name: *const c_char, value: *mut c_char, size: usize) -> usize {
+    start::process();
+    // SAFETY: the caller's promise.
+    let Some(text) = options::get(unsafe { CStr::from_ptr(name) }.to_bytes()) else { return 0 };
+    let bytes = text.bytes();
+    if size != 0 {
+        let fits = bytes.len().min(size - 1);
+        // SAFETY: the caller's promise; a zero byte is left room for.
+        unsafe {
+            core::ptr::copy_nonoverlapping(bytes.as_ptr(), value.cast(), fits);
+            value.add(fits).write(0);
+        }
+    }
+    bytes.len()
 }
 
 /// `rcumalloc_version()`.

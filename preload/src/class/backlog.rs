@@ -77,18 +77,28 @@ pub fn set_unfinished(unfinished: bool) {
 
 /// Sets what the environment asks for.
 pub fn configure(budget: Option<Size>, age_ms: Option<u32>, expedites: bool) {
-    match budget {
-        Some(Size::Bytes(bytes)) => {
-            BUDGET_BYTES.store((bytes as usize).max(1), Relaxed);
-        }
-        Some(Size::Percent(percent)) => PERCENT.store(u32::from(percent), Relaxed),
-        None => {}
-    }
     if let Some(age) = age_ms {
-        AGE_LIMIT_MS.store(age.max(1), Relaxed);
+        set_age_limit_ms(age);
     }
     EXPEDITES.store(expedites, Relaxed);
+    set_budget(budget.unwrap_or(configured_budget()));
+}
+
+/// Sets the budget.
+pub fn set_budget(budget: Size) {
+    match budget {
+        Size::Bytes(bytes) => BUDGET_BYTES.store((bytes as usize).max(1), Relaxed),
+        Size::Percent(percent) => {
+            PERCENT.store(u32::from(percent), Relaxed);
+            BUDGET_BYTES.store(0, Relaxed);
+        }
+    }
     ACCOUNT.expedite_at.store(budget_bytes(), Relaxed);
+}
+
+/// Sets the age limit in milliseconds.
+pub fn set_age_limit_ms(ms: u32) {
+    AGE_LIMIT_MS.store(ms.max(1), Relaxed);
 }
 
 /// The configured budget: bytes, or a percentage of the heap.

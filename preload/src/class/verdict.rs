@@ -26,6 +26,11 @@ pub fn set_report_only(report: bool) {
     REPORT_ONLY.store(report, Relaxed);
 }
 
+/// Whether bad calls are reported and survived.
+pub fn reports_only() -> bool {
+    REPORT_ONLY.load(Relaxed)
+}
+
 /// Adds to a message where a freed block is; what it is of threads, this floor does not know.
 type Tracer = fn(usize, &mut Line);
 

@@ -17,6 +17,7 @@
 //!   decay    giving it back by age                 scan_log what has been given, and why
 //!   ready    large blocks, ready and freed         leave    giving back the classes left behind
 //!   calls    functions that run after a grace period
+//!   options  what may be set while the program runs
 //!   pressure who tells the shrinker                watcher  a thread that listens for it
 //!   under_way what a handler may jump out of
 //! ```
@@ -31,6 +32,7 @@ pub mod fork;
 pub mod ladder;
 pub mod leave;
 pub mod mode;
+pub mod options;
 pub mod pressure;
 pub mod readers;
 pub mod ready;

@@ -120,6 +120,12 @@ pub fn configure(sources: Option<Sources>, limit: Option<Size>, verbose: bool) {
     }
 }
 
+/// Sets the limit, in bytes, as the user's own.
+pub fn set_limit(bytes: usize) {
+    HAS_LIMIT.store(true, Relaxed);
+    limit::set(bytes);
+}
+
 #[cold]
 #[inline(never)]
 #[unsafe(link_section = ".text_rare")]

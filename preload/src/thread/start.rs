@@ -126,14 +126,14 @@ fn is_zero(size: &Size) -> bool {
     matches!(size, Size::Bytes(0) | Size::Percent(0))
 }
 
-fn is_sensible(size: &Size) -> bool {
+pub(super) fn is_sensible(size: &Size) -> bool {
     match size {
         Size::Bytes(_) => true,
         Size::Percent(percent) => *percent > 0,
     }
 }
 
-fn parse_ms(text: &[u8]) -> Option<u32> {
+pub(super) fn parse_ms(text: &[u8]) -> Option<u32> {
     env::parse_u64(text).and_then(|ms| u32::try_from(ms).ok())
 }
 
@@ -150,7 +150,7 @@ fn parse_defer(text: &[u8]) -> Option<Defer> {
     }
 }
 
-fn parse_on_error(text: &[u8]) -> Option<bool> {
+pub(super) fn parse_on_error(text: &[u8]) -> Option<bool> {
     match text {
         b"abort" => Some(false),
         b"report" => Some(true),
