@@ -3,7 +3,7 @@
 
 use std::cell::RefCell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicUsize, Ordering::Relaxed, Ordering::SeqCst};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed, Ordering::SeqCst};
 use std::sync::{Arc, Barrier};
 use std::thread;
 
@@ -48,8 +48,9 @@ fn what_is_deferred_waits_for_a_section_of_another_thread() {
             guard.defer(move || freed.fetch_add(1, SeqCst));
             guard.flush();
         }
-        assert_eq!(freed.load(SeqCst), 0, "a section is open that began before");
+        let early = freed.load(SeqCst);
         close.wait();
+        assert_eq!(early, 0, "a section is open that began before");
     });
     collector.barrier();
     assert_eq!(freed.load(SeqCst), 1000);
@@ -118,16 +119,18 @@ fn a_barrier_waits_for_what_a_thread_left_and_for_one_that_is_at_it() {
         let (own_begun, freed, collector) = (Arc::clone(&begun), &freed, &collector);
         scope.spawn(move || {
             let guard = collector.pin();
-            let own = Arc::clone(freed);
+            let (own, done) = (Arc::clone(freed), Arc::new(AtomicBool::new(false)));
+            let own_done = Arc::clone(&done);
             guard.defer(move || {
                 own_begun.wait();
                 thread::sleep(std::time::Duration::from_millis(30));
                 own.fetch_add(1, SeqCst);
+                own_done.store(true, SeqCst);
             });
             guard.flush();
             drop(guard);
             // Nothing holds it up: it runs here, now or at the next pin.
-            while freed.load(SeqCst) < 2 {
+            while !done.load(SeqCst) {
                 collector.pin().flush();
             }
         });
