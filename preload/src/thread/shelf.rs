@@ -38,14 +38,14 @@ const FILL_TOGETHER: usize = 2 << 20;
 /// ... of which a thread gets so many at least (tune): 5000 idle ones hold 1.04 times what they hold under glibc, with 32 KiB
 /// 1.33 times; ...
 const FILL_LEAST: usize = 8 << 10;
-/// ... and at most (tune): half of it costs a tenth more instructions and saves a twentieth of the memory.
+/// ... and at most (tune); one class alone then fills a quarter of it, 32 KiB.
 const FILL_ENOUGH: usize = 128 << 10;
 /// Most bytes that a thread's may hold in a large heap: past that turns cost little already.
 const FILL_MOST: usize = 1 << 20;
 /// The part of that, as a shift, which makes a group (tune): a seal costs as much as some turns.
-const SEAL_SHARE: u32 = 2;
+const SEAL_SHARE: u32 = 1;
 /// Most bytes of a group: one group is the least that a call gives back at a time.
-const SEAL_MOST: usize = 32 << 10;
+const SEAL_MOST: usize = 64 << 10;
 /// Most bytes on a thread's shelf, of all classes, before the depot gets some (tune). With 1 MiB two threads that each
 /// reuse what they free in twenty classes gave some to the depot, and it flushed it to the slabs.
 const SHARE_MOST: usize = 2 << 20;
