@@ -74,7 +74,7 @@ mod thread;
 
 // The linker puts `.text_start` where it first hears of it: between the rest and the rare part.
 #[cfg(rcumalloc_heap)]
-core::arch::global_asm!(".section .text_start,\"ax\",@progbits");
+core::arch::global_asm!(".section .text_start,\"ax\",@progbits", ".balign 65536");
 
 #[cfg(not(rcumalloc_heap))]
 pub use fallback::{DEFERS, Guard, RcuMalloc, barrier, owns, read, retire, synchronize};

@@ -364,6 +364,8 @@ impl ReaderCell {
     }
 
     /// Says that the reader may hold references from now on; `locks`: and that it is explicit.
+    // Among what every process of librcumalloc.so runs as it starts (preload/src/lib.rs); elsewhere a section like others.
+    #[cfg_attr(target_os = "linux", unsafe(link_section = ".text_start"))]
     pub(crate) fn come_online(&self, locks: bool) {
         // A thread's first lock finds it online: what it has not announced it must still announce,
         // for an announcement without a scan may be the last one, and nobody would end the period.
