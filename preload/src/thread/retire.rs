@@ -31,9 +31,9 @@ use rcu::Stamped;
 /// Waiting groups after which a thread parks whoever does not come by, and at as many more again (tune): with threads
 /// that run, two or three wait.
 const HURRY: usize = 4;
-/// What the smallest blocks count for on the way to a sealed group, in bytes each (tune): 256 of them are worth a
+/// What the smallest blocks count for on the way to a sealed group, in bytes each (tune): 1024 of them are worth a
 /// period's cost, and less memory is on its way than if only bytes counted.
-const LEAST_CHARGE: usize = 128;
+const LEAST_CHARGE: usize = 64;
 /// Local: reusable blocks of one class a thread keeps in its full stack, in bytes (tune). What lies
 /// there pins its slabs: 512 KiB cost python3 7 % of its RSS and saved no time.
 const LOCAL_BYTES: usize = 32 * 1024;
