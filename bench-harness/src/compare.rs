@@ -1,8 +1,9 @@
 //! `compare -- PROGRAM ARGS…`: a real program under several allocators in turn.
 //!
-//! Timed rounds alternate and run with nothing beside them but the perf counters; one further run of each side samples its
-//! memory over time. Every run's stdout and exit status must be those of the first run of the base: a difference is
-//! an error (exit status 1), for a figure of a program that does something else is no figure.
+//! Timed rounds alternate and run with nothing beside them but the perf counters; one further run of each
+//! side samples its memory over time. Every run's stdout and exit status must be those of the first run of
+//! the base: a difference is an error (exit status 1), for a figure of a program that does something else is
+//! no figure.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -164,7 +165,8 @@ fn relate(sides: &mut [Side], arguments: &Arguments) {
     }
 }
 
-/// What the harness itself adds to a run: `true`, started by the launcher with counters, against its own rusage.
+/// What the harness itself adds to a run: `true`, started by the launcher with counters, against its own
+/// rusage.
 fn overhead() -> Result<String, Refusal> {
     let runs: Vec<Finished> =
         (0..5).map(|_| Child::new("/bin/true").counted().run_well()).collect::<Result<_, _>>()?;

@@ -1,8 +1,8 @@
 //! `report`: everything at a standard size, one HTML page and one JSON file.
 //!
-//! A part is a command line of this same program. Its outcome is kept in the report's directory as soon as it is there;
-//! a report that was interrupted goes on where it stopped, as long as the line and the library are the same.
-//! A part that cannot run says why on the page, and makes the report's exit status 1.
+//! A part is a command line of this same program. Its outcome is kept in the report's directory as soon as it
+//! is there; a report that was interrupted goes on where it stopped, as long as the line and the library are
+//! the same. A part that cannot run says why on the page, and makes the report's exit status 1.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::{Path, PathBuf};
@@ -87,7 +87,8 @@ fn parts(arguments: &Arguments, common: &Common) -> Vec<Part> {
         if common.quick {
             insert(&["--quick".to_owned()]);
         }
-        // Many short rounds: the best of six peers is by chance better than it is, the more so the fewer rounds there are.
+        // Many short rounds: the best of six peers is by chance better than it is, the more so the fewer
+        // rounds there are.
         let usual = (name == "workload" && !common.quick).then_some(7);
         if let Some(rounds) = common.rounds.or(usual) {
             insert(&["--rounds".to_owned(), rounds.to_string()]);

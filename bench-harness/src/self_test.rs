@@ -1,5 +1,6 @@
-//! `self-test`: A/A. One allocator is compared with itself, as if it were two: 1.00 must lie within the spread that is
-//! printed. It also says what the harness itself costs. A harness that fails this measures its own habits.
+//! `self-test`: A/A. One allocator is compared with itself, as if it were two: 1.00 must lie within the
+//! spread that is printed. It also says what the harness itself costs. A harness that fails this measures its
+//! own habits.
 
 use serde_json::json;
 
@@ -27,7 +28,8 @@ const WORKLOADS: [&str; 3] = ["tight-pair", "random-replace", "producer-consumer
 pub fn run(arguments: &Arguments, common: &Common) -> Result<Outcome, Refusal> {
     let choice = peers::choose(std::slice::from_ref(&arguments.with), common)?;
     let allocator = &choice.present[0];
-    // Of n ratios of equals, all lie on one side of 1.00 once in 2^(n-1) times: that is how often this test is wrong.
+    // Of n ratios of equals, all lie on one side of 1.00 once in 2^(n-1) times: that is how often this test
+    // is wrong.
     let rounds = common.rounds.unwrap_or(11);
     let (mut targets, mut results) = (Vec::new(), Vec::new());
     let mut table = Table::new(

@@ -1,5 +1,5 @@
-//! The program as its users meet it: one line for what cannot be done, useful exit statuses, JSON that is JSON, every
-//! workload under glibc and under the library, and a real program recorded and replayed.
+//! The program as its users meet it: one line for what cannot be done, useful exit statuses, JSON that is
+//! JSON, every workload under glibc and under the library, and a real program recorded and replayed.
 
 use std::path::Path;
 

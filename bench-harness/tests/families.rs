@@ -115,8 +115,8 @@ fn what_is_no_family_is_one_line() {
     assert!(refusal(&["workload", "fifo", "mixed"]).starts_with("a second name"));
 }
 
-/// One library against itself with another environment, its noise beside it, and the difference by function or by
-/// misses, whichever this machine allows.
+/// One library against itself with another environment, its noise beside it, and the difference by function
+/// or by misses, whichever this machine allows.
 #[test]
 fn deferral_is_measured_beside_its_own_noise() {
     let library = library().to_string_lossy();

@@ -1,6 +1,6 @@
-//! The reclamation experiments as their users meet them: every scheme is right and frees all it was given, what is
-//! wrong is found, the kernel's lines have the kernel's fields, torture sees nothing in a whole engine and something
-//! in each broken one.
+//! The reclamation experiments as their users meet them: every scheme is right and frees all it was given,
+//! what is wrong is found, the kernel's lines have the kernel's fields, torture sees nothing in a whole
+//! engine and something in each broken one.
 
 use std::path::Path;
 use std::process::{Command, Output};

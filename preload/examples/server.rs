@@ -1,5 +1,5 @@
-//! A server whose threads answer from a table that is replaced while they do. A table has a destructor that readers must
-//! not see (it closes a log), so the old one is retired and not dropped.
+//! A server whose threads answer from a table that is replaced while they do. A table has a destructor that
+//! readers must not see (it closes a log), so the old one is retired and not dropped.
 //!
 //!     cargo run --release -p rcumalloc --example server
 

@@ -1,6 +1,6 @@
-//! A lock-free stack (Treiber's): the heap itself is what makes it right. A node that a section has seen is not reused
-//! before the section ends, so `compare_exchange` cannot take a new node for an old one, and reading a node that somebody
-//! else has popped meanwhile reads what it was.
+//! A lock-free stack (Treiber's): the heap itself is what makes it right. A node that a section has seen is
+//! not reused before the section ends, so `compare_exchange` cannot take a new node for an old one, and
+//! reading a node that somebody else has popped meanwhile reads what it was.
 //!
 //!     cargo run --release -p rcumalloc --example stack
 
@@ -38,10 +38,12 @@ impl Stack {
         let _section = rcumalloc::read();
         let mut top = self.top.load(Ordering::Acquire);
         while !top.is_null() {
-            // SAFETY: seen in the section, so it is not reused before the section ends, whoever has popped it.
+            // SAFETY: seen in the section, so it is not reused before the section ends, whoever has popped
+            // it.
             let next = unsafe { (*top).next };
             match self.top.compare_exchange_weak(top, next, Ordering::Acquire, Ordering::Acquire) {
-                // SAFETY: we have taken it out. Others may still look at it: its memory waits for them by itself.
+                // SAFETY: we have taken it out. Others may still look at it: its memory waits for them by
+                // itself.
                 Ok(_) => return Some(unsafe { Box::from_raw(top) }.value),
                 Err(seen) => top = seen,
             }

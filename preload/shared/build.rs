@@ -16,14 +16,14 @@ fn main() {
         "-Wl,-z,nodelete",
         // Data begins on a page of its own: the loader writes to one page less.
         "-Wl,-z,separate-loadable-segments",
-        // The loader puts the library at a multiple of this: what stands together in 64 KiB of it (`.text_start`) is mapped
-        // by one fault, wherever the library lies.
+        // The loader puts the library at a multiple of this: what stands together in 64 KiB of it
+        // (`.text_start`) is mapped by one fault, wherever the library lies.
         "-Wl,-z,max-page-size=65536",
         // What they bring is unused, and three weak symbols less to look up in every library at every start.
         "-nostartfiles",
-        // The debug information of a Rust function names no C types; a debugger that calls malloc in the program
-        // believes it and finds that nothing is returned. What remains are the symbols, as in a distribution's
-        // libraries.
+        // The debug information of a Rust function names no C types; a debugger that calls malloc in the
+        // program believes it and finds that nothing is returned. What remains are the symbols, as in a
+        // distribution's libraries.
         "-Wl,--strip-debug",
     ] {
         println!("cargo::rustc-cdylib-link-arg={option}");

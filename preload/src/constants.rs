@@ -8,17 +8,18 @@
 /// on a pipe (PIPE_BUF is 4096) and the line lives on the caller's stack, maybe a signal's.
 pub const LINE_BYTES: usize = 256;
 
-/// Bytes of its caller's stack that a slow path needs at most, whatever it comes to: what coroutines with stacks of 4 KiB
-/// can spare, less what lies between the caller and the place that asks. The test `small_stack` reads it from the machine code.
+/// Bytes of its caller's stack that a slow path needs at most, whatever it comes to: what coroutines with
+/// stacks of 4 KiB can spare, less what lies between the caller and the place that asks. The test
+/// `small_stack` reads it from the machine code.
 pub const STACK_BYTES: usize = 2048 - 64;
 
 /// Turns a waiter spins before it sleeps in the kernel (tune). A zone operation takes about
 /// 100 ns; 64 pauses are one to three times that, far below the 5 us of sleep and wake.
 pub const LOCK_SPINS: u32 = 64;
 
-/// How long a thread that needs a lock of the heap waits for a fork that holds it, in nanoseconds, before it takes it
-/// away: longer than a fork takes that waits for nobody (its time goes with the memory to copy: 10 ms are some
-/// GiB), and short for a program whose fork waits for the very thread.
+/// How long a thread that needs a lock of the heap waits for a fork that holds it, in nanoseconds, before it
+/// takes it away: longer than a fork takes that waits for nobody (its time goes with the memory to copy: 10
+/// ms are some GiB), and short for a program whose fork waits for the very thread.
 pub const FORK_PATIENCE_NS: u64 = 10_000_000;
 
 /// Bytes read at a time from /proc/self/environ when libc has no `environ` yet.
@@ -33,8 +34,8 @@ pub const SLOTS: usize = 65;
 /// 64-bit words of a thread's table.
 pub const TABLE_WORDS: usize = SLOTS * SLOT_BYTES / 8;
 
-/// The same with the word behind it, where a thread cache names its reader's cell, and the tables of threads without one
-/// name none.
+/// The same with the word behind it, where a thread cache names its reader's cell, and the tables of threads
+/// without one name none.
 pub const TABLE_AND_READER_WORDS: usize = TABLE_WORDS + 1;
 
 // ---- page --------------------------------------------------------------------------------
@@ -54,8 +55,9 @@ pub const UNIT_PAGES: usize = 1 << MAX_ORDER;
 /// Bytes of a unit: 4 MiB, as the kernel's largest buddy block.
 pub const UNIT: usize = UNIT_PAGES * PAGE;
 
-/// Bytes the window may grow to: more than machines have. It is a number and costs nothing; but where it and its tables lie,
-/// each table wants pages of the kernel's page tables of its own, so a larger one is not free either.
+/// Bytes the window may grow to: more than machines have. It is a number and costs nothing; but where it and
+/// its tables lie, each table wants pages of the kernel's page tables of its own, so a larger one is not free
+/// either.
 pub const WINDOW: usize = 4 << 40;
 
 /// Units of the window.
@@ -99,8 +101,8 @@ pub const PURGE_ORDER: u32 = 4;
 /// Most pages that are out of the zone while they are purged, in one call: 4 MiB, some 100 us.
 pub const PURGE_PAGES: usize = 1024;
 
-/// Most stretches that a step of purging gives back, or looks through [`PURGE_LOOKS`] for (tune): 64 calls for a page each
-/// take 0.1 ms, for 64 KiB each 0.4 ms.
+/// Most stretches that a step of purging gives back, or looks through [`PURGE_LOOKS`] for (tune): 64 calls
+/// for a page each take 0.1 ms, for 64 KiB each 0.4 ms.
 pub const PURGE_CALLS: usize = 64;
 
 /// Most stretches looked at under the zone's lock before it is let go of: some 5 us.
@@ -126,8 +128,8 @@ pub const BREATH_MS: u64 = 2000;
 /// Breaths running after which it is believed: one peak and one more is no rhythm yet.
 pub const BREATHS: u32 = 2;
 
-/// What a heap that breathes may hold beyond the most that it has given out, and what freeing leaves to a watcher, as a part of
-/// the heap, as a shift (tune).
+/// What a heap that breathes may hold beyond the most that it has given out, and what freeing leaves to a
+/// watcher, as a part of the heap, as a shift (tune).
 pub const LENIENCE_SHARE: u32 = 3;
 
 /// Ticks of a decay period: what a whole period did not touch is idle.
@@ -136,22 +138,22 @@ pub const IDLE_TICKS: usize = 8;
 /// One part in so many of what is idle goes in a tick: all but 1 % of it in two periods.
 pub const IDLE_SHARE: usize = 4;
 
-/// Default decay period in milliseconds (tune), by `scripts/bench-shrinker decay`. A heap that uses 48 MiB for
-/// a moment every second: 0.5 s 66,000 faults and 35 MiB resident in the mean, 1 s 40,000 and 44, 2 s
+/// Default decay period in milliseconds (tune), by `scripts/bench-shrinker decay`. A heap that uses 48 MiB
+/// for a moment every second: 0.5 s 66,000 faults and 35 MiB resident in the mean, 1 s 40,000 and 44, 2 s
 /// 38,000 and 50. Used every 3 s, 1 s leaves 13 MiB in the mean, without decay and watermark 58.
 pub const DECAY_MS: u32 = 1000;
 
 /// Bytes for which it is worth waking somebody up, or looking once more.
 pub const WORTH: usize = 1 << 20;
 
-/// Bytes of blocks that were never used before which one refill takes during a quiet period (tune): their pages
-/// may not be resident. `rcumalloc-bench pressure flood` in 128 MiB: one page was 1.4 times as slow as no back-off,
-/// and with magazines that do not grow again meanwhile 2.0 times; four pages take 0.92 of the time. Pairs of
-/// scan and refill: 74 without back-off, 3, 3 and 1 with.
+/// Bytes of blocks that were never used before which one refill takes during a quiet period (tune): their
+/// pages may not be resident. `rcumalloc-bench pressure flood` in 128 MiB: one page was 1.4 times as slow as
+/// no back-off, and with magazines that do not grow again meanwhile 2.0 times; four pages take 0.92 of the
+/// time. Pairs of scan and refill: 74 without back-off, 3, 3 and 1 with.
 pub const AFTER_SCAN: usize = 4 * PAGE;
 
-/// Default quiet period after a scan in milliseconds (tune), by `scripts/bench-shrinker backoff`: with 0.2 s there
-/// were 7 scans where there are 67 without, with 1 s 5, with 2 s 5, with 5 s 2.
+/// Default quiet period after a scan in milliseconds (tune), by `scripts/bench-shrinker backoff`: with 0.2 s
+/// there were 7 scans where there are 67 without, with 1 s 5, with 2 s 5, with 5 s 2.
 pub const QUIET_MS: u32 = 2000;
 
 /// Longest quiet period in milliseconds (tune): each scan before the last one's has ended doubles it.
@@ -178,24 +180,25 @@ pub const META_ALIGN: usize = LINE;
 
 // ---- threads -----------------------------------------------------------------------------
 
-/// Bytes a thread carves from slabs before it gives back what it keeps of classes it has left (tune). With 1 MiB
-/// `git log -p` kept 1.4 % more and `fragmentation` no less; redis 0.8 % less. A look costs some 200 ns and what it finds;
-/// the pages of so many bytes, touched for the first time, 200 us and more.
+/// Bytes a thread carves from slabs before it gives back what it keeps of classes it has left (tune). With 1
+/// MiB `git log -p` kept 1.4 % more and `fragmentation` no less; redis 0.8 % less. A look costs some 200 ns
+/// and what it finds; the pages of so many bytes, touched for the first time, 200 us and more.
 pub const LEAVE_STEP: usize = 2 << 20;
 
-/// Functions that may wait for a grace period before those who queue more wait, too: a head and what it stands for are
-/// some 64 bytes, so 4 MiB of them. A grace period that nobody delays takes 10 us, one with idle threads some ms (tune).
+/// Functions that may wait for a grace period before those who queue more wait, too: a head and what it
+/// stands for are some 64 bytes, so 4 MiB of them. A grace period that nobody delays takes 10 us, one with
+/// idle threads some ms (tune).
 pub const CALLS_MOST: u32 = 1 << 16;
 
-/// How long, in nanoseconds, somebody waits who queues past that, and how often a barrier looks again: long for a grace
-/// period, and short for a program in which a function waits for the very one who queues.
+/// How long, in nanoseconds, somebody waits who queues past that, and how often a barrier looks again: long
+/// for a grace period, and short for a program in which a function waits for the very one who queues.
 pub const CALLS_HOLD_NS: u64 = 10_000_000;
 
 /// Nanoseconds after which a worker ends that nobody has given anything to do. To make one takes 50 us.
 pub const CALLS_IDLE_NS: u64 = 1_000_000_000;
 
-/// Bytes of stack that the kernel needs at least to call a handler on x86-64: the red zone of 128, the state of
-/// the vector registers of 512 and a header, and the context and the signal's description of some 450.
+/// Bytes of stack that the kernel needs at least to call a handler on x86-64: the red zone of 128, the state
+/// of the vector registers of 512 and a header, and the context and the signal's description of some 450.
 pub const SIGNAL_FRAME: usize = 1024;
 
 // ---- the watcher -------------------------------------------------------------------------

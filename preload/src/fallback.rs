@@ -1,7 +1,8 @@
 //! The crate where there is no heap of ours: the system's allocator behind the same names.
 //!
-//! Sections are counted, so that [`synchronize`] and [`retire`] keep their promises by waiting, in the calling thread, until
-//! no section is open. Deallocations are the system's and wait for nothing: [`DEFERS`] says so.
+//! Sections are counted, so that [`synchronize`] and [`retire`] keep their promises by waiting, in the
+//! calling thread, until no section is open. Deallocations are the system's and wait for nothing: [`DEFERS`]
+//! says so.
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
@@ -38,8 +39,8 @@ unsafe impl GlobalAlloc for RcuMalloc {
 /// Whether deallocations wait for sections: here they do not.
 pub const DEFERS: bool = false;
 
-/// Outermost sections that are open, by the parity of when they were opened: who waits turns it over and waits for the
-/// old half, so that sections opened meanwhile do not keep it waiting.
+/// Outermost sections that are open, by the parity of when they were opened: who waits turns it over and
+/// waits for the old half, so that sections opened meanwhile do not keep it waiting.
 static OPEN: [AtomicUsize; 2] = [const { AtomicUsize::new(0) }; 2];
 static TURN: AtomicUsize = AtomicUsize::new(0);
 /// One waits at a time.
@@ -64,7 +65,8 @@ pub fn read() -> Guard {
         OWN.set((depth + 1, half));
     } else {
         let half = TURN.load(Ordering::SeqCst) % 2;
-        // SeqCst, as in `synchronize`: either it sees this section, or this section sees what was unlinked before it.
+        // SeqCst, as in `synchronize`: either it sees this section, or this section sees what was unlinked
+        // before it.
         OPEN[half].fetch_add(1, Ordering::SeqCst);
         OWN.set((1, half));
     }

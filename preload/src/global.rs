@@ -94,8 +94,8 @@ pub fn synchronize() {
     own::rcumalloc_synchronize();
 }
 
-/// Waits until everything that has been [retired](crate::retire) so far has been dropped, and until every block
-/// deallocated so far may be reused.
+/// Waits until everything that has been [retired](crate::retire) so far has been dropped, and until every
+/// block deallocated so far may be reused.
 ///
 /// # Panics
 /// As [`synchronize`]; and in a destructor that runs because of `retire`.
@@ -103,7 +103,8 @@ pub fn barrier() {
     own::rcumalloc_barrier();
 }
 
-/// Whether an address lies in a block of this heap: one that has been given out, and has not been given back long ago.
+/// Whether an address lies in a block of this heap: one that has been given out, and has not been given back
+/// long ago.
 pub fn owns<T: ?Sized>(address: *const T) -> bool {
     // SAFETY: any address, and nothing to write to.
     unsafe { own::rcumalloc_owner(address.cast(), core::ptr::null_mut()) }

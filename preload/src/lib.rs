@@ -5,27 +5,30 @@
 //! static HEAP: rcumalloc::RcuMalloc = rcumalloc::RcuMalloc;
 //! ```
 //!
-//! From then on a block that is deallocated, by whatever drops a `Box`, a `Vec`, a `String`, is neither reused nor
-//! written by the allocator until every section ([`read`]) that had begun before has ended. What a section has seen it
-//! may go on reading, though its owner has dropped it; what has a destructor that readers must not see is
-//! [retired](retire) instead of dropped.
+//! From then on a block that is deallocated, by whatever drops a `Box`, a `Vec`, a `String`, is neither
+//! reused nor written by the allocator until every section ([`read`]) that had begun before has ended. What a
+//! section has seen it may go on reading, though its owner has dropped it; what has a destructor that readers
+//! must not see is [retired](retire) instead of dropped.
 //!
-//! The feature `override` defines `malloc`, `free` and the rest under their libc names in the program, so that C code in
-//! it uses the same heap. Variables of the environment (`RCUMALLOC_DEFER` and others) are described in the README of
-//! the repository, and the shared library of the same source, librcumalloc.so, serves programs in every language.
+//! The feature `override` defines `malloc`, `free` and the rest under their libc names in the program, so
+//! that C code in it uses the same heap. Variables of the environment (`RCUMALLOC_DEFER` and others) are
+//! described in the README of the repository, and the shared library of the same source, librcumalloc.so,
+//! serves programs in every language.
 //!
-//! The heap is for x86-64 Linux with glibc. On every other target [`RcuMalloc`] is the system's allocator, nothing is
-//! deferred, and [`DEFERS`] says so: there a section protects what is retired only if the program waits for it.
+//! The heap is for x86-64 Linux with glibc. On every other target [`RcuMalloc`] is the system's allocator,
+//! nothing is deferred, and [`DEFERS`] says so: there a section protects what is retired only if the program
+//! waits for it.
 // # Inside
 //
-// A folder is a floor of the house and calls go down only: `abi` → `thread` → `class` → `page` → `os`. The grace periods
-// (`rcu`) stand beside them. Nothing here may allocate through the standard library, wait for a lock of libc, or change
-// `errno` on success; that librcumalloc.so is built without `std` and without `alloc` makes the first of these a fact of the
-// build. Rust's own tests link `std`; the Rust crate takes a `Box` from its caller, in `retire.rs` alone.
+// A folder is a floor of the house and calls go down only: `abi` → `thread` → `class` → `page` → `os`. The
+// grace periods (`rcu`) stand beside them. Nothing here may allocate through the standard library, wait for a
+// lock of libc, or change `errno` on success; that librcumalloc.so is built without `std` and without `alloc`
+// makes the first of these a fact of the build. Rust's own tests link `std`; the Rust crate takes a `Box`
+// from its caller, in `retire.rs` alone.
 //
-// The kernel maps the pages of a file 64 KiB at a time around each fault. The functions that every process runs as it
-// starts therefore stand together, in `.text_start`, and those that hardly any short process runs stand in
-// `.text_rare`: a small program then holds neither the rest of the code nor the rare part.
+// The kernel maps the pages of a file 64 KiB at a time around each fault. The functions that every process
+// runs as it starts therefore stand together, in `.text_start`, and those that hardly any short process runs
+// stand in `.text_rare`: a small program then holds neither the rest of the code nor the rare part.
 #![cfg_attr(all(rcumalloc_heap, not(test)), no_std)]
 // What tests and C's names alone use.
 #![cfg_attr(not(any(feature = "inject", rcumalloc_shared)), allow(dead_code))]

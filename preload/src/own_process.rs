@@ -7,7 +7,8 @@ const CHILD: &str = "RCUMALLOC_TEST_CHILD";
 /// Seconds a child has: what hangs becomes a failure.
 const MOST_SECONDS: u32 = 120;
 
-/// Runs `test` of this binary again, alone in a fresh process that `prepare` has the last word on; its failure is ours.
+/// Runs `test` of this binary again, alone in a fresh process that `prepare` has the last word on; its
+/// failure is ours.
 pub fn run(test: &str, prepare: impl FnOnce(&mut Command)) {
     let mut command = Command::new(std::env::current_exe().expect("a test has a path"));
     command.args(["--exact", test, "--nocapture", "--test-threads=1"]);

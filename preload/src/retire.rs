@@ -7,10 +7,11 @@ use core::ffi::c_void;
 
 /// Drops `value` once every section that has begun by now has ended, in a thread of the library's.
 ///
-/// Values are dropped one at a time in the order in which they were retired, in no section, by a thread that holds no lock.
-/// A destructor may do whatever a thread may, retire more, too, but not wait in [`barrier`](crate::barrier), and it must
-/// not panic: that ends the process. At most 65536 wait; who retires more, outside sections, waits a moment. What
-/// still waits when the program ends is not dropped; call [`barrier`](crate::barrier) first if it must be.
+/// Values are dropped one at a time in the order in which they were retired, in no section, by a thread that
+/// holds no lock. A destructor may do whatever a thread may, retire more, too, but not wait in
+/// [`barrier`](crate::barrier), and it must not panic: that ends the process. At most 65536 wait; who retires
+/// more, outside sections, waits a moment. What still waits when the program ends is not dropped; call
+/// [`barrier`](crate::barrier) first if it must be.
 ///
 /// ```
 /// use std::sync::atomic::{AtomicPtr, Ordering};

@@ -202,8 +202,8 @@ fn wrong_sizes() {
     assert_says(&line, "free_aligned_sized(");
 }
 
-/// Realloc leaves blocks larger than malloc would have made them: past 128 bytes their size is right from 9/16 of
-/// the block on, up to there to the class.
+/// Realloc leaves blocks larger than malloc would have made them: past 128 bytes their size is right from
+/// 9/16 of the block on, up to there to the class.
 #[test]
 fn a_size_after_realloc() {
     // The heap is started here: in the child of a fork another test's thread may be at it, and gone.

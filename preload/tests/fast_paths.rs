@@ -84,9 +84,9 @@ fn a_thousand_in_order_deferring() {
     at_most("order", "deferring", 58.0);
 }
 
-/// Large blocks take the slow path, but neither the zone nor, most of the time, a lock. Where they are deferred,
-/// each fifth closes a batch and begins and ends a period, which looks at the readers' cells: some 490
-/// instructions a pair, of which 26 see to it that a handler may jump out.
+/// Large blocks take the slow path, but neither the zone nor, most of the time, a lock. Where they are
+/// deferred, each fifth closes a batch and begins and ends a period, which looks at the readers' cells: some
+/// 490 instructions a pair, of which 26 see to it that a handler may jump out.
 #[test]
 fn a_large_pair() {
     at_most("large", "solo", 400.0);

@@ -1,7 +1,7 @@
 //! `tests/c/hazards.c` under the preloaded library: one process a hazard and a mode.
 //!
-//! Builds the library and the C program first, in a target directory of their own: cargo holds the lock of the one
-//! that the tests are in.
+//! Builds the library and the C program first, in a target directory of their own: cargo holds the lock of
+//! the one that the tests are in.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;

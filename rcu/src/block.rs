@@ -11,20 +11,20 @@
 //!   ReaderCell    announced: the youngest period that need not wait           read for active cells only
 //! ```
 //!
-//! The [`Summary`] is one cache line of the domain: a scan of two readers beside ten thousand that are gone or
-//! sleep reads that line, and what belongs to the two.
+//! The [`Summary`] is one cache line of the domain: a scan of two readers beside ten thousand that are gone
+//! or sleep reads that line, and what belongs to the two.
 //!
-//! *The active bit is the truth*, not a hint: no period waits for a reader whose bit is clear. A reader that was
-//! not waited for announces the sequence, then sets its bit ([`ReaderBlock::arrive`]), and its first section
-//! executes a fence before it reads anything; the argument at the head of `domain.rs` needs no more. Three may
-//! clear a bit: its owner, going offline; its owner, exiting; and an expediter, but that of an *implicit* reader
-//! only. The question whether it is one and the answer are one compare-and-swap of one word, so a thread's
-//! first lock cannot fall between them: an explicit reader's bit is its owner's alone, and an
-//! expediter that lost its processor in the middle harms nobody when it goes on.
+//! *The active bit is the truth*, not a hint: no period waits for a reader whose bit is clear. A reader that
+//! was not waited for announces the sequence, then sets its bit ([`ReaderBlock::arrive`]), and its first
+//! section executes a fence before it reads anything; the argument at the head of `domain.rs` needs no more.
+//! Three may clear a bit: its owner, going offline; its owner, exiting; and an expediter, but that of an
+//! *implicit* reader only. The question whether it is one and the answer are one compare-and-swap of one
+//! word, so a thread's first lock cannot fall between them: an explicit reader's bit is its owner's alone,
+//! and an expediter that lost its processor in the middle harms nobody when it goes on.
 //!
-//! The words above are counts and no bits, because a bit above cannot be cleared safely: between the look at the word
-//! below and the store above somebody may arrive. Additions commute. Who sets a bit counts first, who clears one
-//! counts afterwards, so a count may be too great for a moment and is never too small.
+//! The words above are counts and no bits, because a bit above cannot be cleared safely: between the look at
+//! the word below and the store above somebody may arrive. Additions commute. Who sets a bit counts first,
+//! who clears one counts afterwards, so a count may be too great for a moment and is never too small.
 //!
 //! Traffic: who announces writes to its own cell only. The words are written when somebody comes or goes, is
 //! parked or comes back; scanners of running readers read them and do not write.
@@ -153,7 +153,8 @@ struct Shape {
 
 impl ReaderBlock {
     const_unless_loom! {
-        /// A block of `cells` with their `words`, one for each [`CELLS_PER_WORD`], the last perhaps for fewer.
+        /// A block of `cells` with their `words`, one for each [`CELLS_PER_WORD`], the last perhaps for
+        /// fewer.
         ///
         /// # Panics
         /// If there are more words or fewer, or more than [`CELLS_PER_BLOCK`] cells.
@@ -294,7 +295,8 @@ impl ReaderBlock {
         }
     }
 
-    /// Clears the bits of those implicit readers among `these` (of the cells from `first` on); which they were.
+    /// Clears the bits of those implicit readers among `these` (of the cells from `first` on); which they
+    /// were.
     pub(crate) fn park(&self, first: usize, these: u32) -> u32 {
         let word = self.word(first);
         let mut seen = word.bits.load(Relaxed);
@@ -313,8 +315,8 @@ impl ReaderBlock {
         }
     }
 
-    /// The first word from number `word` on with anybody who is waited for: its number, its bits, and how many words
-    /// and counts were looked at.
+    /// The first word from number `word` on with anybody who is waited for: its number, its bits, and how
+    /// many words and counts were looked at.
     pub(crate) fn next_active(&self, word: usize) -> (Option<(usize, u32)>, u32) {
         let mut looks = 0;
         let words = self.shape.used.load(Acquire) as usize; // pairs with `take`
@@ -365,8 +367,9 @@ impl ReaderBlock {
             let bits = own.map_or(0, |index| active(index) | explicit(index));
             let gone = word.bits.fetch_and(bits, Relaxed) & !bits;
             word.taken.fetch_and(bits as u32, Relaxed);
-            // Not the number of bits that are left: the survivor may have forked in a handler that interrupted
-            // it while it arrived. What others had counted and not set stays counted, which costs a look.
+            // Not the number of bits that are left: the survivor may have forked in a handler that
+            // interrupted it while it arrived. What others had counted and not set stays counted, which costs
+            // a look.
             self.count_out(number * CELLS_PER_WORD, (gone as u32).count_ones());
         }
         if survivor.is_none() {

@@ -1,8 +1,8 @@
 //! Readers' cells: one record a thread, its announcements and its read-side sections.
 //!
-//! A [`ReaderCell`] lies in a block (`block.rs`) and stays a `ReaderCell` for ever (type-stable): a scanner may
-//! look at the cell of a thread that is just exiting. [`Reader`](crate::Reader) is the safe handle on one that
-//! has a reader.
+//! A [`ReaderCell`] lies in a block (`block.rs`) and stays a `ReaderCell` for ever (type-stable): a scanner
+//! may look at the cell of a thread that is just exiting. [`Reader`](crate::Reader) is the safe handle on one
+//! that has a reader.
 //!
 //! A cell is two cache lines, a pair that no other cell shares. Who writes what:
 //!
@@ -65,7 +65,8 @@ pub struct ReaderCell {
     /// The owner said `offline`, from just before its bit is cleared until `online`: a section opened
     /// meanwhile stays in the cold mode and goes back offline at its end. Owner only.
     said_offline: AtomicBool,
-    // What follows says where sections began, for those who look for stalls; it orders nothing and is not loom's.
+    // What follows says where sections began, for those who look for stalls; it orders nothing and is not
+    // loom's.
     /// Somebody found the reader stalling: for a while its sections begin in the cold mode, and say where.
     watched: PlainBool,
     /// The value of `turn` in the section that `began` is of.
@@ -200,9 +201,9 @@ impl ReaderCell {
 
     /// True if period `period` need not wait for this reader.
     ///
-    /// The bit is read first. A reader that goes offline and comes back clears its bit, raises its announcement and
-    /// sets its bit; read the other way round, with that in between, it would look as if it lagged, to a scan
-    /// that is perhaps the last one.
+    /// The bit is read first. A reader that goes offline and comes back clears its bit, raises its
+    /// announcement and sets its bit; read the other way round, with that in between, it would look as if it
+    /// lagged, to a scan that is perhaps the last one.
     pub(crate) fn settled(&self, period: u64) -> bool {
         !self.is_active() || self.has_announced(period)
     }
@@ -265,8 +266,8 @@ impl ReaderCell {
         // Between the swap and what this section and those of the fast mode behind it read. Where membarrier
         // is lost at this moment, an expediter goes by its own fence and judges cold readers. Either it
         // sees that this one is not cold any more, or its fence came first, and we see what was unlinked. (A
-        // handler's section between the swap and this fence leans on the swap being a locked instruction, which
-        // on x86 is a full fence itself.)
+        // handler's section between the swap and this fence leans on the swap being a locked instruction,
+        // which on x86 is a full fence itself.)
         fence(SeqCst);
     }
 
@@ -282,8 +283,8 @@ impl ReaderCell {
         }
         match nest.wrapping_sub(BIAS) {
             0 => {
-                // A handler's sections between the two lines are not counted. That makes an expediter ask once
-                // more, and never take an open section for one that has ended: none is open here.
+                // A handler's sections between the two lines are not counted. That makes an expediter ask
+                // once more, and never take an open section for one that has ended: none is open here.
                 let turn = self.turn.load(Relaxed) + 1;
                 #[cfg(loom)]
                 crate::model::at(crate::model::Point::Counting);
@@ -364,7 +365,8 @@ impl ReaderCell {
     }
 
     /// Says that the reader may hold references from now on; `locks`: and that it is explicit.
-    // Among what every process of librcumalloc.so runs as it starts (preload/src/lib.rs); elsewhere a section like others.
+    // Among what every process of librcumalloc.so runs as it starts (preload/src/lib.rs); elsewhere a section
+    // like others.
     #[cfg_attr(target_os = "linux", unsafe(link_section = ".text_start"))]
     pub(crate) fn come_online(&self, locks: bool) {
         // A thread's first lock finds it online: what it has not announced it must still announce,
@@ -443,8 +445,8 @@ impl ReaderCell {
         arch::unlock(self);
     }
 
-    /// The rest of [`lock_raw`](Self::lock_raw) for callers that have spelled its increment themselves (`arch.rs`),
-    /// where it did not come out positive.
+    /// The rest of [`lock_raw`](Self::lock_raw) for callers that have spelled its increment themselves
+    /// (`arch.rs`), where it did not come out positive.
     ///
     /// # Safety
     /// As `lock_raw`.
@@ -464,8 +466,8 @@ impl ReaderCell {
         }
     }
 
-    /// The rest of [`unlock_raw`](Self::unlock_raw), likewise: of an outermost unlock, whose turn came out as 0, or
-    /// of one whose decrement did not.
+    /// The rest of [`unlock_raw`](Self::unlock_raw), likewise: of an outermost unlock, whose turn came out as
+    /// 0, or of one whose decrement did not.
     ///
     /// # Safety
     /// As `unlock_raw`.

@@ -1,7 +1,7 @@
 //! What the engine counts, and the latency of one period in [`TIMED`] in a histogram of fixed size.
 //!
-//! How many periods were started and ended is what the sequence says: nobody counts them. Two looks at the clock
-//! and a place in the histogram cost a short period a third of its time, hence not each.
+//! How many periods were started and ended is what the sequence says: nobody counts them. Two looks at the
+//! clock and a place in the histogram cost a short period a third of its time, hence not each.
 //!
 //! Plain relaxed counters: they order nothing and are exact only when nothing runs. They are
 //! `core`'s atomics under loom too, which keeps them out of the state space that loom explores.
@@ -85,8 +85,8 @@ impl Recorder {
         }
     }
 
-    /// A period that was timed ended. `started_at` may be that of another thread's vain attempt to begin the same period,
-    /// a little later; one latency in millions is then too short.
+    /// A period that was timed ended. `started_at` may be that of another thread's vain attempt to begin the
+    /// same period, a little later; one latency in millions is then too short.
     pub(crate) fn timed(&self, started_at: u64, now: u64) {
         let latency = now.saturating_sub(started_at);
         count(&self.latencies[bucket_of(latency)]);

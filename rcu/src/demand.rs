@@ -11,7 +11,8 @@ pub enum Demand {
     None,
     /// Have a period in flight.
     Start,
-    /// Have a period in flight and end it now, if only implicit readers hold it up: they are parked. Costs no barrier.
+    /// Have a period in flight and end it now, if only implicit readers hold it up: they are parked. Costs no
+    /// barrier.
     Park,
     /// Have a period in flight and end it now.
     Expedite,

@@ -6,20 +6,20 @@
 //!
 //! **Why a scan that ends a period cannot miss a reader.** A writer unlinks a block, executes a full
 //! fence (in `snapshot`) and reads the sequence; the period that its cookie needs starts later. A
-//! scanner of that period reads the sequence, then executes a full fence (head of `laggard_of`), then looks at
-//! the readers. A reader that registers, comes online or was parked sets its bit, executes a full fence in its
-//! first section's `lock_slow`, then reads. Fences are totally ordered: if the reader's comes first, the
-//! scanner sees the reader; if the writer's comes first, the reader does not find the block. The writer's comes
-//! before the scanner's, so one of the two holds. It holds for each look by itself, so a scan may go on where
-//! another thread's of the same period stopped (`readers.rs`).
+//! scanner of that period reads the sequence, then executes a full fence (head of `laggard_of`), then looks
+//! at the readers. A reader that registers, comes online or was parked sets its bit, executes a full fence in
+//! its first section's `lock_slow`, then reads. Fences are totally ordered: if the reader's comes first, the
+//! scanner sees the reader; if the writer's comes first, the reader does not find the block. The writer's
+//! comes before the scanner's, so one of the two holds. It holds for each look by itself, so a scan may go on
+//! where another thread's of the same period stopped (`readers.rs`).
 //!
 //! **Why the last announcement always ends the period.** Every announcer stores its announcement,
 //! executes the fence at the head of `laggard_of`, and scans until the first reader that is not
 //! settled. Order the announcers by their fences: the last one sees the stores of all the others, so
 //! its scan runs to the end. Going offline, exiting, parking and announcing for another follow
-//! the same rule: the bit or the announcement first, then the fence, then the scan. Where a scan begins makes no
-//! difference to this: it begins late only where those before were settled, and who is settled for a period stays it
-//! or arrives anew, and then announces itself once more.
+//! the same rule: the bit or the announcement first, then the fence, then the scan. Where a scan begins makes
+//! no difference to this: it begins late only where those before were settled, and who is settled for a
+//! period stays it or arrives anew, and then announces itself once more.
 //!
 //! The readers are in `readers.rs`, waiting in `wait.rs`.
 
@@ -61,8 +61,8 @@ pub struct Domain {
 pub(crate) struct Edges {
     /// The largest cookie sequence that `start_poll` promised. At most one period beyond the next.
     pub(crate) needed: AtomicU64,
-    /// When the youngest period began, or somebody last tried to begin one: ns of the monotonic clock, to the tick
-    /// of the coarse one unless the period is timed.
+    /// When the youngest period began, or somebody last tried to begin one: ns of the monotonic clock, to the
+    /// tick of the coarse one unless the period is timed.
     started_at: PlainU64,
 }
 
@@ -174,8 +174,8 @@ impl Domain {
         cookie
     }
 
-    /// As [`start_poll`](Domain::start_poll), and asks for the period to end now. Never blocks: where readers are in
-    /// sections, whoever asks later ends it.
+    /// As [`start_poll`](Domain::start_poll), and asks for the period to end now. Never blocks: where readers
+    /// are in sections, whoever asks later ends it.
     #[must_use]
     pub fn start_poll_expedited(&self) -> Cookie {
         let cookie = self.start_poll();
@@ -183,7 +183,8 @@ impl Domain {
         cookie
     }
 
-    /// A cookie that has elapsed: for what nobody can hold a reference to, so that it needs no case of its own.
+    /// A cookie that has elapsed: for what nobody can hold a reference to, so that it needs no case of its
+    /// own.
     #[must_use]
     pub const fn get_completed(&self) -> Cookie {
         Cookie::elapsed(self.settings.tag)
@@ -312,8 +313,8 @@ impl Domain {
     // ---- looking ----
 
     /// The readers that have held the period in flight up for at least `limit_ns` at `now_ns` (both ns
-    /// of `CLOCK_MONOTONIC`; when it began is known to a tick of the kernel's, so it may be 10 ms older). Empty
-    /// while no period is in flight. Does not allocate or block.
+    /// of `CLOCK_MONOTONIC`; when it began is known to a tick of the kernel's, so it may be 10 ms older).
+    /// Empty while no period is in flight. Does not allocate or block.
     #[must_use]
     pub fn stalled(&self, now_ns: u64, limit_ns: u64) -> Stalled<'_> {
         let sequence = self.sequence(Acquire);

@@ -11,8 +11,9 @@
 //!   thread that enters section after section holds a period up for one section and not for ever.
 //!
 //! Nothing here needs a lock. Parking is a compare-and-swap that an explicit reader defeats (`block.rs`),
-//! announcing a maximum, what is remembered one word. A barrier of the period serves everybody who looks after
-//! it. The *gate* only keeps threads from asking all processors the same question at once; see [`Gate`].
+//! announcing a maximum, what is remembered one word. A barrier of the period serves everybody who looks
+//! after it. The *gate* only keeps threads from asking all processors the same question at once; see
+//! [`Gate`].
 
 use crate::block::CELLS_PER_WORD;
 use crate::cell::{ReaderCell, TURN, depth, is_cold};
@@ -65,8 +66,8 @@ impl Domain {
         let these = (0..CELLS_PER_WORD as u32).filter(lagging).fold(0, |these, bit| these | 1 << bit);
         let parked = block.park(first, these);
         for bit in (0..CELLS_PER_WORD as u32).filter(|bit| parked & 1 << bit != 0) {
-            // Behind the change that parked it: who comes back has something to come back from. Said too late, to
-            // a new owner for instance, it costs an announcement.
+            // Behind the change that parked it: who comes back has something to come back from. Said too
+            // late, to a new owner for instance, it costs an announcement.
             block.cell(first + bit as usize).others.parked.store(true, Relaxed);
         }
         self.recorder.parked(parked.count_ones());
@@ -93,8 +94,8 @@ impl Domain {
     /// One pass over the readers that lag.
     fn ask(&self, period: u64) -> bool {
         // No fence here. What is only skipped is looked at again by whoever ends the period, behind its own
-        // fence; parking is one compare-and-swap; and whoever is judged, is judged behind a heavy barrier, which
-        // contains the fence that pairs with the one in `lock_slow`.
+        // fence; parking is one compare-and-swap; and whoever is judged, is judged behind a heavy barrier,
+        // which contains the fence that pairs with the one in `lock_slow`.
         let mut barrier = None;
         for cell in self.lagging(period, self.resume_point(period)) {
             if !cell.is_explicit() {
@@ -132,15 +133,16 @@ impl ReaderCell {
     /// and what the reader reads after that unlock lies behind P too: it sees what was unlinked
     /// before the period began.
     ///
-    /// `everywhere`: whether the barrier was a membarrier. Otherwise it was the expediter's own fence, and only
-    /// cold readers, who execute a fence at each outermost lock, can be judged by their `nest`, and sleepers
-    /// (`asleep.rs`).
+    /// `everywhere`: whether the barrier was a membarrier. Otherwise it was the expediter's own fence, and
+    /// only cold readers, who execute a fence at each outermost lock, can be judged by their `nest`, and
+    /// sleepers (`asleep.rs`).
     fn is_quiet(&self, period: u64, everywhere: impl FnOnce() -> bool) -> bool {
         // `torture --break section`: takes a reader in a section for a quiet one.
         if cfg!(rcumalloc_break = "section") {
             return true;
         }
-        // Acquire pairs with the release below: the barrier that stands before it, stands before what follows.
+        // Acquire pairs with the release below: the barrier that stands before it, stands before what
+        // follows.
         let seen = Seen(self.others.seen.load(Acquire));
         let everywhere = seen.is_of(period) || everywhere();
         // Acquire pairs with the release store that ends a section (`arch::unlock`).
@@ -186,8 +188,9 @@ const _: () = assert!((TURN as u32) < 1 << Seen::TURN_BITS);
 
 /// Who asks: one at a time, and nobody waits.
 ///
-/// Who finds another at work says so and does not ask; the other asks once more, for the period that is in flight
-/// then, so no demand is lost. Who comes after that asks beside it: the one at work may have lost its processor.
+/// Who finds another at work says so and does not ask; the other asks once more, for the period that is in
+/// flight then, so no demand is lost. Who comes after that asks beside it: the one at work may have lost its
+/// processor.
 #[repr(transparent)]
 pub(crate) struct Gate(pub(crate) AtomicU32);
 

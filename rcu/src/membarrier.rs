@@ -15,8 +15,8 @@
 //! Whenever the answer is no, at start or later, the domain is *fenced*: readers execute a
 //! fence at every outermost lock and the expediter's own fence is the heavy half. A reader that was
 //! in the fast mode when membarrier failed converts at its next announcement, which it makes at the
-//! latest after `TURN` sections; until then an expedite judges it only if it sleeps (`asleep.rs`). A filter that begins to fake
-//! success after start cannot be seen.
+//! latest after `TURN` sections; until then an expedite judges it only if it sleeps (`asleep.rs`). A filter
+//! that begins to fake success after start cannot be seen.
 //!
 //! Not used: `mprotect` as a substitute. It interrupted other processors only as a side effect, and on
 //! processors that broadcast TLB invalidations it no longer does.
@@ -135,7 +135,8 @@ mod kernel {
     }
 }
 
-/// Miri's readers execute full fences (`arch.rs`), of which the expediter's is the heavy half; loom has a barrier.
+/// Miri's readers execute full fences (`arch.rs`), of which the expediter's is the heavy half; loom has a
+/// barrier.
 #[cfg(any(loom, miri))]
 mod kernel {
     pub(super) fn execute_or_register() -> bool {

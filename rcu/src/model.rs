@@ -1,14 +1,14 @@
 //! What loom does not have: a membarrier that is one, and signal handlers.
 //!
-//! [`spawn`] and [`JoinHandle`] stand for loom's. A thread made with them takes part in barriers: when another asks
-//! for one, it executes a full fence at its next step, whatever it is doing, and the barrier returns when
-//! all have. Readers' own fast paths contain no fence here, as on a real processor. Barriers may fail from any call
-//! on ([`begin`]).
+//! [`spawn`] and [`JoinHandle`] stand for loom's. A thread made with them takes part in barriers: when
+//! another asks for one, it executes a full fence at its next step, whatever it is doing, and the barrier
+//! returns when all have. Readers' own fast paths contain no fence here, as on a real processor. Barriers may
+//! fail from any call on ([`begin`]).
 //!
 //! A handler is a closure that the calling thread has run at a [`Point`] of the fast path ([`interrupt`]).
 //!
-//! All this is kept in plain atomics and thread-locals: a model runs one thread at a time, and what is decided here
-//! follows from the order of steps that loom explores.
+//! All this is kept in plain atomics and thread-locals: a model runs one thread at a time, and what is
+//! decided here follows from the order of steps that loom explores.
 
 use core::cell::{Cell, RefCell};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};

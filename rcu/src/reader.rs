@@ -12,8 +12,8 @@ use crate::cell::ReaderCell;
 
 /// A registered reader: one thread as the grace-period engine sees it.
 ///
-/// Made by [`Domain::register`](crate::Domain::register), by the thread itself or by its creator; it may be sent to the
-/// thread that will use it, but not shared. Dropping it is [`exit`](Reader::exit).
+/// Made by [`Domain::register`](crate::Domain::register), by the thread itself or by its creator; it may be
+/// sent to the thread that will use it, but not shared. Dropping it is [`exit`](Reader::exit).
 pub struct Reader {
     cell: &'static ReaderCell,
     /// `Send`, not `Sync`: every method is for the one thread that owns the reader.

@@ -1,11 +1,12 @@
 //! The readers of a domain: how one joins, whom a scan looks at and where it goes on, and what a fork leaves.
 //!
-//! A scan walks the blocks in use, in the blocks the words, in the words the cells whose bit is set (`block.rs`). It
-//! stops at the first reader that is not settled, the *laggard*, which the domain remembers and looks at first
-//! next time: an announcement that cannot be the last one costs two loads. When the laggard itself announces,
-//! the next scan goes on where that one stopped, if the laggard's `reached` names the period: then somebody found
-//! everybody before it settled, in this very period. So a period costs as many looks as there are readers,
-//! in whatever order they announce. The hint may be wrong; `reached` is never.
+//! A scan walks the blocks in use, in the blocks the words, in the words the cells whose bit is set
+//! (`block.rs`). It stops at the first reader that is not settled, the *laggard*, which the domain remembers
+//! and looks at first next time: an announcement that cannot be the last one costs two loads. When the
+//! laggard itself announces, the next scan goes on where that one stopped, if the laggard's `reached` names
+//! the period: then somebody found everybody before it settled, in this very period. So a period costs as
+//! many looks as there are readers, in whatever order they announce. The hint may be wrong; `reached` is
+//! never.
 
 use crate::block::{CELLS_PER_WORD, ReaderBlock, SLOTS};
 use crate::cell::ReaderCell;
@@ -19,8 +20,8 @@ use crate::sync::{
     fence,
 };
 
-/// Steps of one scan, cells, words and counts, from which on it is worth a store to remember where it stopped: what a
-/// few running readers in the first words cost is less than that.
+/// Steps of one scan, cells, words and counts, from which on it is worth a store to remember where it
+/// stopped: what a few running readers in the first words cost is less than that.
 const WORTH_NOTING: u32 = if cfg!(loom) { 1 } else { 8 };
 
 /// [`Domain::register`] found a reader in every cell there is: give the domain another block.
@@ -36,8 +37,8 @@ impl core::fmt::Display for NoRoom {
 impl core::error::Error for NoRoom {}
 
 impl Domain {
-    /// Gives the domain room for more readers, for ever. Any thread, any time, also while others register. False,
-    /// and nothing done, if the block was given to a domain before.
+    /// Gives the domain room for more readers, for ever. Any thread, any time, also while others register.
+    /// False, and nothing done, if the block was given to a domain before.
     pub fn add_block(&'static self, block: &'static ReaderBlock) -> bool {
         if !block.give() {
             return false;
@@ -135,8 +136,8 @@ impl Domain {
         lagging
     }
 
-    /// A reader that `period` has to wait for. Begins with the fence that the heads of `domain.rs` and of this
-    /// file lean on.
+    /// A reader that `period` has to wait for. Begins with the fence that the heads of `domain.rs` and of
+    /// this file lean on.
     pub(crate) fn laggard_of(&self, period: u64) -> Option<&'static ReaderCell> {
         fence(SeqCst);
         // Acquire: the cell knows its place in its block.
@@ -205,9 +206,9 @@ fn block_at(link: &AtomicPtr<ReaderBlock>) -> Option<&'static ReaderBlock> {
 impl ReaderCell {
     /// True if all cells before this one were found settled for `period`.
     ///
-    /// Each by a look that was made in this period, behind the fence of whoever looked: all that the argument at
-    /// the head of `domain.rs` asks of a look. A reader that arrives in a cell before this one later was not there
-    /// when somebody looked, so what its first section reads lies behind that look.
+    /// Each by a look that was made in this period, behind the fence of whoever looked: all that the argument
+    /// at the head of `domain.rs` asks of a look. A reader that arrives in a cell before this one later was
+    /// not there when somebody looked, so what its first section reads lies behind that look.
     fn is_reached(&self, period: u64) -> bool {
         self.others.reached.load(Acquire) == period // pairs with `laggard_of`
     }

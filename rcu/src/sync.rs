@@ -33,8 +33,9 @@ pub(crate) fn relax() {
     loom::thread::yield_now();
 }
 
-/// Raises `word` to `value`, if it is less. Always a store, also of what is there already, so that a release passes on
-/// what the caller knows. Spelled out, as the processor does it anyway: ThreadSanitizer sees no `fetch_max`.
+/// Raises `word` to `value`, if it is less. Always a store, also of what is there already, so that a release
+/// passes on what the caller knows. Spelled out, as the processor does it anyway: ThreadSanitizer sees no
+/// `fetch_max`.
 #[inline]
 pub(crate) fn raise(word: &AtomicU64, value: u64, order: Ordering) {
     let mut seen = word.load(Ordering::Relaxed);

@@ -1,11 +1,11 @@
-//! What a call into the library needs of its caller's stack at most, read from the machine code: the frame of each
-//! function, and the longest chain of calls.
+//! What a call into the library needs of its caller's stack at most, read from the machine code: the frame of
+//! each function, and the longest chain of calls.
 //!
-//! A frame is what the function pushes, each register once, and the most that it subtracts: a function with several
-//! ways in from its start has them again in each. Calls and jumps to other functions are edges; a call through a
-//! register goes to libc's function that was loaded into it, else to whatever functions the function and its callers
-//! take the address of. What only an internal error reaches (panics) is left out: it ends the process. libc's own
-//! functions are not looked into.
+//! A frame is what the function pushes, each register once, and the most that it subtracts: a function with
+//! several ways in from its start has them again in each. Calls and jumps to other functions are edges; a
+//! call through a register goes to libc's function that was loaded into it, else to whatever functions the
+//! function and its callers take the address of. What only an internal error reaches (panics) is left out: it
+//! ends the process. libc's own functions are not looked into.
 
 use crate::build;
 use std::collections::{BTreeMap, BTreeSet};
@@ -81,8 +81,8 @@ impl Frames {
         self.0.iter().filter(|(_, function)| wanted(&function.name)).map(|(&at, _)| at).collect()
     }
 
-    /// The deepest chain below a call of what `library` exports, or of what is called by libc under these `names`: its
-    /// bytes, and the chain.
+    /// The deepest chain below a call of what `library` exports, or of what is called by libc under these
+    /// `names`: its bytes, and the chain.
     pub fn deepest(&self, library: &Path, names: &[&str]) -> (usize, Chain) {
         let mut nm = Command::new(build::installed("nm"));
         let output = nm.args(["-D", "--defined-only"]).arg(library).output().expect("nm runs");

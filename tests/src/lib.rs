@@ -2,8 +2,8 @@
 //!
 //! A test builds the library once ([`build::library`]), compiles a *victim* from `programs/`
 //! ([`build::program`]) or finds a real program ([`build::installed`]), runs it under the library in
-//! a process of its own under a watchdog ([`Victim`]), and looks at what came of it ([`Outcome`]). A test that
-//! the machine does not allow says why ([`skipped`]).
+//! a process of its own under a watchdog ([`Victim`]), and looks at what came of it ([`Outcome`]). A test
+//! that the machine does not allow says why ([`skipped`]).
 //!
 //! `RCUMALLOC_TEST_LIBRARY=/path/librcumalloc.so` tests another build, such as one with a defence
 //! removed (`scripts/mutants`).
@@ -17,7 +17,8 @@ mod victim;
 pub use outcome::Outcome;
 pub use victim::{Victim, command};
 
-/// Says why the calling test, or part of it, was not run: also where the output of tests that pass is not shown.
+/// Says why the calling test, or part of it, was not run: also where the output of tests that pass is not
+/// shown.
 pub fn skipped(why: &str) {
     use std::io::Write;
     let test = std::thread::current();

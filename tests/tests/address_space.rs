@@ -1,12 +1,13 @@
-//! rows.txt, "Address space": a test a row, named as the row. What the heap maps, where, and what of it goes back.
+//! rows.txt, "Address space": a test a row, named as the row. What the heap maps, where, and what of it goes
+//! back.
 
 use rcumalloc_tests::{Outcome, Victim, build, command, skipped};
 use std::path::Path;
 
 const MIB: u64 = 1024; // in KiB
 
-/// Runs the victim in each mode, alone and beside an idle thread. Not beside one where every thread is waited for,
-/// however long it sleeps: there nothing that was freed can be had again.
+/// Runs the victim in each mode, alone and beside an idle thread. Not beside one where every thread is waited
+/// for, however long it sleeps: there nothing that was freed can be had again.
 fn each(victim: &str, args: &[&str], look: impl Fn(Outcome)) {
     let alone = ["all", "api", "strict"].map(|mode| (mode, None));
     for (mode, beside) in alone.into_iter().chain(["all", "api"].map(|mode| (mode, Some("thread")))) {
@@ -26,7 +27,8 @@ fn limit_set_later() {
     for how in ["self", "outside", "worker"] {
         for what in ["as", "data"] {
             each("limit_set_later", &[how, what], |outcome| {
-                // Of 96 MiB: 64 in each size, each time again. Threads' stacks and tables of the heap count, too.
+                // Of 96 MiB: 64 in each size, each time again. Threads' stacks and tables of the heap count,
+                // too.
                 for figure in ["large_0", "small_0", "large_1", "small_1"] {
                     assert!(outcome.number(figure) >= 64, "{figure}: {how}, {what}\n{outcome}");
                 }

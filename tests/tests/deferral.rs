@@ -74,7 +74,8 @@ fn expedite_storm() {
     inside.below("membarriers", 10);
 }
 
-/// Main has used the heap and waits for a thread that takes and frees small blocks: no churner can be late here.
+/// Main has used the heap and waits for a thread that takes and frees small blocks: no churner can be late
+/// here.
 #[test]
 fn sleeping_waiter() {
     let outcome = Victim::new("sleeping_waiter").run().success();

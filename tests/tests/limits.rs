@@ -46,8 +46,8 @@ fn what_doubles_moves_seldom() {
     assert!(outcome.number("stayed") >= 2 * outcome.number("moved"), "{outcome}");
 }
 
-/// A program's sizes shift and a tenth of its blocks survives each shift: slabs of sizes that it has left give their
-/// pages back, one by one.
+/// A program's sizes shift and a tenth of its blocks survives each shift: slabs of sizes that it has left
+/// give their pages back, one by one.
 #[test]
 fn shifting_sizes() {
     let outcome = Victim::new("shifting_sizes").arg("1").run().success();

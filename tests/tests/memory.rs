@@ -256,7 +256,8 @@ fn calloc_partly_dirty() {
     }
 }
 
-/// Counted, not timed: the bounds are those of `PURGE_PAGES`, `PURGE_CALLS` and `work::MOST_BLOCKS`, and one magazine or batch.
+/// Counted, not timed: the bounds are those of `PURGE_PAGES`, `PURGE_CALLS` and `work::MOST_BLOCKS`, and one
+/// magazine or batch.
 #[test]
 fn one_free_bounded() {
     for mode in MODES {

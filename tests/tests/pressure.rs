@@ -237,8 +237,8 @@ impl Drop for Group {
     }
 }
 
-/// Where a watcher gets to what lies idle, freeing leaves most of it to the watcher: a heap that swings does not
-/// fault for each swing.
+/// Where a watcher gets to what lies idle, freeing leaves most of it to the watcher: a heap that swings does
+/// not fault for each swing.
 #[test]
 fn a_heap_that_swings_beside_a_watcher_keeps_its_pages() {
     let watched = Victim::new("swinging").run().success();
@@ -328,7 +328,8 @@ fn cgroup_pressure_level() {
     let Some(group) = group else {
         return skipped("no version 1 group with a limit may be made");
     };
-    // Where there are groups of version 2, too, one that does not thrash: its stalls are not to be the reason.
+    // Where there are groups of version 2, too, one that does not thrash: its stalls are not to be the
+    // reason.
     let calm = group_of_two("rcumalloc-calm");
     let enter = calm.as_ref().map(Group::enter).unwrap_or_default() + &group.enter();
     let outcome = under_pressure(&enter, &group.enter(), "cgroup", CGROUP, "level");
@@ -356,8 +357,8 @@ fn pretended_group(files: &str) -> String {
     format!("mount -t tmpfs none /sys/fs/cgroup; cd /sys/fs/cgroup; {files}; cd /")
 }
 
-/// The counters of a version 2 group. Where no memory controller of version 2 is to be had, the kernel's file is
-/// played by one of ours: what is read and what follows from it is the same.
+/// The counters of a version 2 group. Where no memory controller of version 2 is to be had, the kernel's file
+/// is played by one of ours: what is read and what follows from it is the same.
 #[test]
 fn cgroup_events() {
     let files = "printf 'low 0\\nhigh 0\\nmax 0\\noom 0\\n' > memory.events";

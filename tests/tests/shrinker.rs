@@ -40,7 +40,8 @@ fn scans_without_back_off_and_with_quick_decay() {
 fn scans_whose_madvise_is_refused() {
     let outcome = storm().arg("refused").run().success();
     assert!(outcome.number("scans") > 20, "{outcome}");
-    // Whole free units are unmapped, which is not refused: something may have been given, and nothing is lost.
+    // Whole free units are unmapped, which is not refused: something may have been given, and nothing is
+    // lost.
     outcome.below("bad_calls", 1);
 }
 

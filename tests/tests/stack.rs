@@ -5,8 +5,8 @@ use rcumalloc_tests::{Victim, build};
 
 /// Bytes that a call of the library needs below its caller's frame at most: coroutines have stacks of 4 KiB.
 const MOST: u64 = 2048;
-/// Of these, what libc's own functions at the end of a chain may need: memcpy, clock_gettime. The rest is what slow paths
-/// touch first (`STACK_BYTES`).
+/// Of these, what libc's own functions at the end of a chain may need: memcpy, clock_gettime. The rest is
+/// what slow paths touch first (`STACK_BYTES`).
 const LIBC: usize = 64;
 
 #[test]
@@ -40,9 +40,9 @@ fn small_stack() {
     }
 }
 
-/// Handlers that jump out of malloc. Where a stack overflows nothing is under way yet (`os::stack`), so with threads, too,
-/// whom glibc's malloc leaves hanging, everything goes on. A timer's handler may come in anywhere: the thread's next call
-/// finds that the frames are gone (`thread::under_way`).
+/// Handlers that jump out of malloc. Where a stack overflows nothing is under way yet (`os::stack`), so with
+/// threads, too, whom glibc's malloc leaves hanging, everything goes on. A timer's handler may come in
+/// anywhere: the thread's next call finds that the frames are gone (`thread::under_way`).
 #[test]
 fn jump_out_of_malloc() {
     for mode in ["all", "api", "strict"] {

@@ -320,8 +320,8 @@ fn libc_prefixed_names() {
     }
 }
 
-/// What the library takes from others, each with the reason why that may be another preloaded library's: nothing here is called
-/// by a thread of ours (`os/helper.rs`), but for the first group.
+/// What the library takes from others, each with the reason why that may be another preloaded library's:
+/// nothing here is called by a thread of ours (`os/helper.rs`), but for the first group.
 const TAKEN: [(&str, &[&str]); 6] = [
     (
         "works on its arguments alone; compilers turn copies into it",

@@ -73,7 +73,8 @@ fn fork_pays_for_itself() {
     let glibc = victim().on_glibc().run().success().number("faults");
     for mode in ["all", "api", "strict"] {
         let outcome = victim().env("RCUMALLOC_DEFER", mode).run().success();
-        // libc writes to each thread's block once, we to no page of its; and there is more of the heap than of glibc's.
+        // libc writes to each thread's block once, we to no page of its; and there is more of the heap than
+        // of glibc's.
         let outcome = outcome.below("faults", glibc + THREADS / 2 + 50);
         // And a child that needs memory finds what they held.
         let asked = outcome.number("asked");

@@ -1,5 +1,6 @@
-//! One run of one program under one allocator: started by the tiny launcher (`helpers/launch.c`), with counters
-//! attached before it begins, its output captured or hashed, its memory sampled, and an end at a timeout.
+//! One run of one program under one allocator: started by the tiny launcher (`helpers/launch.c`), with
+//! counters attached before it begins, its output captured or hashed, its memory sampled, and an end at a
+//! timeout.
 
 use std::ffi::{OsStr, OsString};
 use std::fs::File;

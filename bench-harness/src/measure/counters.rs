@@ -1,6 +1,6 @@
-//! Counters of the kernel's perf events, one question each: a counter the machine refuses is `n/a` with the reason, and
-//! nothing is ever 0 because it could not be read. Counted are the child, its threads and its descendants
-//! (`inherit`), user mode only for the hardware's.
+//! Counters of the kernel's perf events, one question each: a counter the machine refuses is `n/a` with the
+//! reason, and nothing is ever 0 because it could not be read. Counted are the child, its threads and its
+//! descendants (`inherit`), user mode only for the hardware's.
 
 use std::io;
 

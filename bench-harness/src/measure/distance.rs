@@ -1,9 +1,11 @@
-//! How far apart the host keeps this machine's processors. A virtual machine's are moved between core complexes while it
-//! runs, for minutes or for a moment: a cache line there and back takes 57 ns or 340 here, and whatever threads share costs
-//! six times as much (docs/bench.md). Two measurements can be compared where it was the same for both.
+//! How far apart the host keeps this machine's processors. A virtual machine's are moved between core
+//! complexes while it runs, for minutes or for a moment: a cache line there and back takes 57 ns or 340 here,
+//! and whatever threads share costs six times as much (docs/bench.md). Two measurements can be compared where
+//! it was the same for both.
 //!
-//! The host moves a processor that wakes up. So the measured process itself takes the line there and back, just
-//! before its threads begin and just after they have ended: what was so before the process started says nothing.
+//! The host moves a processor that wakes up. So the measured process itself takes the line there and back,
+//! just before its threads begin and just after they have ended: what was so before the process started says
+//! nothing.
 
 use serde::{Deserialize, Serialize};
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
@@ -13,7 +15,8 @@ use std::time::Instant;
 const TRIPS: u32 = 2_000;
 /// A round trip below this many ns was between two hardware threads of a core; 28 here.
 const OF_ONE_CORE: f64 = 40.0;
-/// A round trip above this many ns was between core complexes or sockets; 280 to 540 here, within a complex 55 to 110.
+/// A round trip above this many ns was between core complexes or sockets; 280 to 540 here, within a complex
+/// 55 to 110.
 const FAR: f64 = 150.0;
 
 /// Of one measurement.
@@ -44,7 +47,8 @@ impl Around {
     }
 }
 
-/// What a line takes between the first and the last processor that this process may use and back, in ns; 0 if there is but one.
+/// What a line takes between the first and the last processor that this process may use and back, in ns; 0 if
+/// there is but one.
 pub fn round_trip_ns() -> f64 {
     let allowed = allowed();
     let (Some(&first), Some(&last)) = (allowed.first(), allowed.last()) else { return 0.0 };
@@ -66,7 +70,8 @@ pub fn round_trip_ns() -> f64 {
     };
     std::thread::scope(|scope| {
         let other = scope.spawn(|| play(last, 1));
-        // In a thread of its own: this one is not to stay on a processor. The later starter has not waited for the other.
+        // In a thread of its own: this one is not to stay on a processor. The later starter has not waited
+        // for the other.
         let first = scope.spawn(|| play(first, 0));
         let times = [first, other].map(|thread| thread.join().expect("it does not panic"));
         times[0].min(times[1])

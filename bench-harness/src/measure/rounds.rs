@@ -49,8 +49,9 @@ pub fn ratio_cell(spread: Option<Spread>) -> String {
     spread.map_or_else(|| "n/a".to_owned(), |spread| spread.ratio_text())
 }
 
-/// Runs every side in turn: one warm-up round that does not count, then `rounds` that do. The order turns by one
-/// with each round, so that nobody always runs after the same neighbour. Results: one list a side, in the sides' order.
+/// Runs every side in turn: one warm-up round that does not count, then `rounds` that do. The order turns by
+/// one with each round, so that nobody always runs after the same neighbour. Results: one list a side, in the
+/// sides' order.
 pub fn alternate<S, T, E>(
     sides: &[S],
     rounds: u32,

@@ -1,5 +1,5 @@
-//! RSS over time, from /proc, while a child runs. Sampling costs the sampler's processor time, not the child's;
-//! on a machine with one processor it would, so it is only done in rounds that are not timed.
+//! RSS over time, from /proc, while a child runs. Sampling costs the sampler's processor time, not the
+//! child's; on a machine with one processor it would, so it is only done in rounds that are not timed.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{Scope, ScopedJoinHandle};

@@ -23,8 +23,9 @@ pub fn envelope(outcome: &Outcome, began: &Moment) -> Value {
     })
 }
 
-/// For keeping: floats of four significant digits (the spread is wider than that), and without what `samples` holds, which is
-/// on the page, or `parameters` within `rounds`, which repeats what stands above them. One line an element of `results`, so that a change can be read.
+/// For keeping: floats of four significant digits (the spread is wider than that), and without what `samples`
+/// holds, which is on the page, or `parameters` within `rounds`, which repeats what stands above them. One
+/// line an element of `results`, so that a change can be read.
 pub fn slim(envelope: &Value) -> String {
     let rounded = round(envelope, &["samples"]);
     let mut text = String::from("{\n");

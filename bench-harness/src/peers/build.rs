@@ -1,10 +1,10 @@
 //! Peers from crates.io, as shared libraries that replace malloc, each by its own means of doing so.
 //!
-//! For each a crate of no code is written into the peers' directory (outside the workspace, so that no peer is ever
-//! linked into anything of ours) which depends on one pinned version of a `-sys` crate. cargo fetches and
-//! builds that; its archive, which defines the libc names, becomes a shared library. Rust's own cdylib would
-//! hide those names. snmalloc's crate builds only a shim for Rust, so its own `snmallocshim` is built by cmake
-//! from the sources that the crate carries.
+//! For each a crate of no code is written into the peers' directory (outside the workspace, so that no peer
+//! is ever linked into anything of ours) which depends on one pinned version of a `-sys` crate. cargo fetches
+//! and builds that; its archive, which defines the libc names, becomes a shared library. Rust's own cdylib
+//! would hide those names. snmalloc's crate builds only a shim for Rust, so its own `snmallocshim` is built
+//! by cmake from the sources that the crate carries.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;

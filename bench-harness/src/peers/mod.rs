@@ -129,8 +129,8 @@ pub struct Choice {
     pub missing: Vec<Missing>,
 }
 
-/// Looks up names of the registry, and `NAME=PATH[@VARIABLE=VALUE...]` for any other library. An unknown name is a
-/// refusal; a known one that is not there is missing.
+/// Looks up names of the registry, and `NAME=PATH[@VARIABLE=VALUE...]` for any other library. An unknown name
+/// is a refusal; a known one that is not there is missing.
 pub fn choose(names: &[String], common: &Common) -> Result<Choice, Refusal> {
     let mut choice = Choice { present: Vec::new(), missing: Vec::new() };
     for name in names {

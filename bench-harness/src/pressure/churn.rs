@@ -1,9 +1,9 @@
 //! The smallest control group in which a fixed piece of work gets done, allocator by allocator.
 //!
-//! The work holds [`LIVE`] bytes at most, but of sizes that change from phase to phase, with every block freed
-//! by another thread than the one that allocated it: an allocator that keeps what it has once cut into blocks
-//! of one size, or in the caches of one thread, needs more than that. A limit counts as enough when every try in
-//! it succeeds; the search is by bisection.
+//! The work holds [`LIVE`] bytes at most, but of sizes that change from phase to phase, with every block
+//! freed by another thread than the one that allocated it: an allocator that keeps what it has once cut into
+//! blocks of one size, or in the caches of one thread, needs more than that. A limit counts as enough when
+//! every try in it succeeds; the search is by bisection.
 
 use std::ffi::c_void;
 use std::sync::Barrier;

@@ -2,9 +2,9 @@
 //!
 //! The kernel's people measured how a shrinker and the refilling of caches undo each other; this is the same
 //! experiment in user space. The work is fixed: every flooding thread takes its part of half
-//! the limit in blocks of mixed sizes, then frees all of it, again and again; the other threads take and free a few
-//! blocks at a time. Library and limit are what reality has: the watcher learns the group's limit, and whoever
-//! passes seven eighths of it gives back. `RCUMALLOC_BACKOFF_MS=0` is the same without back-off.
+//! the limit in blocks of mixed sizes, then frees all of it, again and again; the other threads take and free
+//! a few blocks at a time. Library and limit are what reality has: the watcher learns the group's limit, and
+//! whoever passes seven eighths of it gives back. `RCUMALLOC_BACKOFF_MS=0` is the same without back-off.
 
 use std::ffi::c_void;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};

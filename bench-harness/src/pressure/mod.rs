@@ -1,9 +1,10 @@
 //! `pressure`: what becomes of a program in a control group that is too small for it.
 //!
-//! Three measurements. [`flood`]: 64 freeing threads, 16 of them flooding, in groups of 512, 128 and 64 MiB, with the
-//! back-off after a scan and without: does it survive, how long does it take, how often do scan and
+//! Three measurements. [`flood`]: 64 freeing threads, 16 of them flooding, in groups of 512, 128 and 64 MiB,
+//! with the back-off after a scan and without: does it survive, how long does it take, how often do scan and
 //! refill undo each other. [`churn`]: the smallest limit at which each allocator completes one and the same
-//! piece of work, by bisection ([`search`]). [`family`]: the same for programs at random, which nobody can have tuned for.
+//! piece of work, by bisection ([`search`]). [`family`]: the same for programs at random, which nobody can
+//! have tuned for.
 //!
 //! The groups are made below the one the harness runs in ([`group`]) and taken away again.
 

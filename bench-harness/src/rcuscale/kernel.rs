@@ -230,9 +230,9 @@ fn observed_loop<S: Scheme>(local: &mut S::Local<'_>, parameters: &Parameters) -
     peak
 }
 
-/// Ours frees nothing one by one, so nothing can be observed when a block becomes reusable; but the heap does not
-/// write to blocks, so a stamp is still there when somebody gets the block again. That is later than it might
-/// have been: the age of a block here is never flattered.
+/// Ours frees nothing one by one, so nothing can be observed when a block becomes reusable; but the heap does
+/// not write to blocks, so a stamp is still there when somebody gets the block again. That is later than it
+/// might have been: the age of a block here is never flattered.
 fn reuse_loop<S: Scheme>(began: u64, local: &mut S::Local<'_>, parameters: &Parameters) {
     let bytes = parameters.bytes();
     for count in 0..parameters.loops * parameters.blocks {

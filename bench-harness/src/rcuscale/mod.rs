@@ -150,9 +150,9 @@ fn plot(rows: &[Row]) -> Plot {
     )
 }
 
-/// Ours against every row of a peer: the least factor counts, and memory against each. Of memory the greatest peak, for that is
-/// what must be there: schemes that wait for a thread which lost its processor have a small peak in one round and ten
-/// times as much in the next.
+/// Ours against every row of a peer: the least factor counts, and memory against each. Of memory the greatest
+/// peak, for that is what must be there: schemes that wait for a thread which lost its processor have a small
+/// peak in one round and ten times as much in the next.
 fn targets(rows: &[Row]) -> Vec<Target> {
     let Some(ours) = ours(rows) else { return Vec::new() };
     let judge = |peer: &str, least: f64, is_peer: &dyn Fn(&str) -> bool| {

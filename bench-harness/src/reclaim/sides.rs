@@ -164,8 +164,8 @@ impl<T: Placed> Row<T> {
         rounds.map(figure).collect()
     }
 
-    /// Of the ratios of this row's figure to another's, of rounds in which the processors were equally far apart: the first of
-    /// these with the other's first, and so on. Of all rounds, if there are no such ones.
+    /// Of the ratios of this row's figure to another's, of rounds in which the processors were equally far
+    /// apart: the first of these with the other's first, and so on. Of all rounds, if there are no such ones.
     pub fn ratio(&self, other: &Row<T>, figure: impl Fn(&T) -> f64) -> Option<Spread> {
         let alike = KNOWN.into_iter().flat_map(|distance| {
             let (own, others) = (self.at(distance, &figure), other.at(distance, &figure));
@@ -183,8 +183,8 @@ pub fn usual<T: Placed>(rounds: impl Iterator<Item = T> + Clone) -> Distance {
     KNOWN.into_iter().max_by_key(count).unwrap_or(Distance::Near)
 }
 
-/// Runs every side in turn: a warm-up round, then `rounds`, and then more until every side has [`ENOUGH`] with the processors
-/// as far apart as they mostly were. A side whose child fails is out.
+/// Runs every side in turn: a warm-up round, then `rounds`, and then more until every side has [`ENOUGH`]
+/// with the processors as far apart as they mostly were. A side whose child fails is out.
 pub fn take_turns<T: DeserializeOwned + Placed>(
     sides: &[Side],
     rounds: u32,

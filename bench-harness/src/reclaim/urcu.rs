@@ -1,8 +1,8 @@
 //! liburcu: `call_rcu` and `defer_rcu` in three flavors.
 //!
-//! Each flavor is a shared object that build.rs compiled (`helpers/urcu/flavor.h`), loaded only in processes that
-//! measure it: elsewhere liburcu's constructors, which register the process for membarrier, are not run. Where it was not
-//! compiled, the scheme says why.
+//! Each flavor is a shared object that build.rs compiled (`helpers/urcu/flavor.h`), loaded only in processes
+//! that measure it: elsewhere liburcu's constructors, which register the process for membarrier, are not run.
+//! Where it was not compiled, the scheme says why.
 //!
 //! `call_rcu` links the block into a queue by a head inside it and a worker thread runs the callbacks.
 //! `defer_rcu` queues in the thread, and blocks for a grace period when 4096 entries are full, so it may not

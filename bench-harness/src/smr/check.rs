@@ -1,12 +1,14 @@
 //! Whether the map is right under a scheme, and the scheme under the map: `smr --check`.
 //!
-//! Threads insert, remove and look up few keys, so that everybody meets everybody. At the end the keys that are
-//! there must be those that were put in and not taken out, by number and by sum. When a node is disposed of, its
-//! canary is overwritten and its memory kept (in this run alone), so that a reader that was let down finds the
-//! overwritten canary and nothing worse. After draining, every node that was taken out has been disposed of, once.
+//! Threads insert, remove and look up few keys, so that everybody meets everybody. At the end the keys that
+//! are there must be those that were put in and not taken out, by number and by sum. When a node is disposed
+//! of, its canary is overwritten and its memory kept (in this run alone), so that a reader that was let down
+//! finds the overwritten canary and nothing worse. After draining, every node that was taken out has been
+//! disposed of, once.
 //!
-//! Ours disposes of nothing one by one: there the nodes are freed, the canary is overwritten by whoever gets the
-//! block next, and what counts in the end is that the heap has nothing deferred and nothing more live than before.
+//! Ours disposes of nothing one by one: there the nodes are freed, the canary is overwritten by whoever gets
+//! the block next, and what counts in the end is that the heap has nothing deferred and nothing more live
+//! than before.
 
 use super::list::{DISPOSED, FreeNode, Table};
 use super::run::Dice;

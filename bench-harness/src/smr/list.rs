@@ -35,8 +35,8 @@ pub struct Node {
     canary: AtomicU64,
 }
 
-/// Frees nodes. With `CHECKED` it keeps them for ever instead, with the canary overwritten, so that a section that
-/// still reads one notices and comes to no harm.
+/// Frees nodes. With `CHECKED` it keeps them for ever instead, with the canary overwritten, so that a section
+/// that still reads one notices and comes to no harm.
 pub struct FreeNode<const CHECKED: bool>;
 
 /// Nodes disposed of, where they are checked.
@@ -106,7 +106,8 @@ impl<const CHECKED: bool> Table<CHECKED> {
         &self.heads[hash as usize & (self.heads.len() - 1)].0
     }
 
-    /// With a node in hand that the scheme must protect: gives others time to dispose of it, then looks at it.
+    /// With a node in hand that the scheme must protect: gives others time to dispose of it, then looks at
+    /// it.
     #[inline(always)]
     fn check(&self, node: &Node, key: u64) {
         if !CHECKED {

@@ -1,10 +1,10 @@
 //! `smr`: a concurrent map over every reclamation scheme: throughput, tail latency and memory.
 //!
 //! The experiment of "Are Your Epochs Too Epic?" (PPoPP'24) in small. A scheme that frees a batch at once
-//! when a grace period has passed floods the allocator: thread caches overflow, blocks go back to the shared heap
-//! under its locks, and an operation that happens to pay for a batch takes very long. Watch the columns `p99.9`
-//! and `memory` as threads are added, `engine` (pages of pointers, freed block by block) beside `ours`
-//! (the same pages, which become magazines whole), and `leak` as the bound.
+//! when a grace period has passed floods the allocator: thread caches overflow, blocks go back to the shared
+//! heap under its locks, and an operation that happens to pay for a batch takes very long. Watch the columns
+//! `p99.9` and `memory` as threads are added, `engine` (pages of pointers, freed block by block) beside
+//! `ours` (the same pages, which become magazines whole), and `leak` as the bound.
 
 pub mod check;
 pub mod list;
@@ -156,8 +156,8 @@ fn ours(rows: &[Row]) -> Option<&Row> {
     rows.iter().find(|row| row.side.scheme == "ours" && !row.rounds.is_empty())
 }
 
-/// The fastest peer that frees, and ours as a part of it. The fastest with the processors as far apart as they were most of
-/// the time: else it were whoever met them near more often.
+/// The fastest peer that frees, and ours as a part of it. The fastest with the processors as far apart as
+/// they were most of the time: else it were whoever met them near more often.
 fn against_best(rows: &[Row]) -> Option<(String, f64)> {
     let ours = ours(rows)?;
     let usual = sides::usual(rows.iter().flat_map(|row| &row.rounds));

@@ -124,8 +124,8 @@ pub fn run<S: Scheme>(parameters: &Parameters) -> Result<Measured, String> {
         scheme.come_back();
         (threads, stopped, cpu, around)
     });
-    // The first thread's start, which says it itself: with more threads than processors, whoever sleeps in the
-    // meantime gets one long after they have begun.
+    // The first thread's start, which says it itself: with more threads than processors, whoever sleeps in
+    // the meantime gets one long after they have begun.
     let began = threads.iter().map(|thread| thread.2.0).min().unwrap_or(stopped);
     let busy = threads.iter().map(|thread| thread.2.1).fold(f64::INFINITY, f64::min);
     let seconds = (stopped - began).as_secs_f64();

@@ -1,4 +1,5 @@
-//! `torture`: rcutorture's scheme over the engine or the preloaded library, and over engines broken on purpose.
+//! `torture`: rcutorture's scheme over the engine or the preloaded library, and over engines broken on
+//! purpose.
 //!
 //! The scheme is the crate `rcumalloc-torture`. Here: its command line, the child under the library for
 //! `--preload`, and the builds for `--break`, each in a target directory of its own under `target/`.
@@ -133,7 +134,8 @@ fn under(parameters: &Parameters, library: PathBuf) -> Result<Report, Refusal> {
             serde_json::from_slice(&finished.stdout).map_err(Refusal::of("the measured side gave no answer"))
         }
         End::Status(2) => Err(Refusal(finished.complaint())),
-        // Killed by the heap's own checks, by a signal or by the watch over stuck runs: a verdict, not a refusal.
+        // Killed by the heap's own checks, by a signal or by the watch over stuck runs: a verdict, not a
+        // refusal.
         _ => Ok(Report {
             parameters: parameters.to_string(),
             flavor: "preload".to_owned(),

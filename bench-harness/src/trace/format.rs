@@ -21,8 +21,8 @@
 //! ```
 //!
 //! Kinds: 0 malloc, 1 calloc, 2 memalign, 3 free, 4 realloc (of the block in the slot, which stays there).
-//! A slot is empty when it is allocated into and full when it is freed; a file where that does not hold is refused.
-//! Blocks that were live when the program ended stay in their slots.
+//! A slot is empty when it is allocated into and full when it is freed; a file where that does not hold is
+//! refused. Blocks that were live when the program ended stay in their slots.
 
 use std::path::Path;
 
@@ -122,8 +122,8 @@ impl Trace {
         Ok(Trace { program: header.program, slots: header.slots, events })
     }
 
-    /// Reads and validates without keeping events: `visit` gets each, with what the trace begins with, before it is known
-    /// whether those behind it are good.
+    /// Reads and validates without keeping events: `visit` gets each, with what the trace begins with, before
+    /// it is known whether those behind it are good.
     pub fn scan(bytes: &[u8], mut visit: impl FnMut(&Header, Event)) -> Result<Header, String> {
         let Some((body, sum)) = bytes.split_last_chunk::<8>() else {
             return Err("it is too short".to_owned());

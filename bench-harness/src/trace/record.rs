@@ -1,8 +1,8 @@
 //! `record -- PROGRAM`: runs a program with the recorder preloaded and turns what it wrote into a trace.
 //!
-//! The recorder's events carry addresses; a trace has slots. A slot goes back to the thread that freed it and is
-//! used again by that thread first, so that in a replay no thread waits for another but where a block really
-//! changed hands.
+//! The recorder's events carry addresses; a trace has slots. A slot goes back to the thread that freed it and
+//! is used again by that thread first, so that in a replay no thread waits for another but where a block
+//! really changed hands.
 
 use std::collections::HashMap;
 use std::os::fd::AsRawFd;
@@ -153,8 +153,8 @@ impl Slots {
     }
 }
 
-/// Turns addresses into slots. Calls of which only one half was seen (blocks from before the recorder, a process
-/// that was killed in the middle) are left out and counted.
+/// Turns addresses into slots. Calls of which only one half was seen (blocks from before the recorder, a
+/// process that was killed in the middle) are left out and counted.
 fn convert(bytes: &[u8], program: String) -> (Trace, u64) {
     let mut live: HashMap<u64, u32> = HashMap::new();
     // A realloc that has begun, by thread: its slot and old address.

@@ -1,13 +1,13 @@
 //! `workload replay`: repeats a trace with its threads and their order.
 //!
-//! Each thread makes its own calls in their order, and the calls that concern one slot happen in their recorded order,
-//! whoever makes them: a call waits until the slot's turn is its own. All these waits end, for the recorded
-//! order is one in which every call comes after those it waits for. The first thread starts the others when it has
-//! come as far as it had when they made their first call. A pass that is over frees what is left, and passes follow
-//! each other until the time is up.
+//! Each thread makes its own calls in their order, and the calls that concern one slot happen in their
+//! recorded order, whoever makes them: a call waits until the slot's turn is its own. All these waits end,
+//! for the recorded order is one in which every call comes after those it waits for. The first thread starts
+//! the others when it has come as far as it had when they made their first call. A pass that is over frees
+//! what is left, and passes follow each other until the time is up.
 //!
-//! The trace is read into memory of its own, not the measured allocator's, which would keep some of it for the replay; the peak
-//! is counted from when it has been read.
+//! The trace is read into memory of its own, not the measured allocator's, which would keep some of it for
+//! the replay; the peak is counted from when it has been read.
 
 use std::hint::black_box;
 use std::path::Path;
@@ -188,7 +188,8 @@ fn call<P: Probe>(step: &Step, slots: &[Slot], probe: &mut P, touch: Touch) {
     if old.is_null() == gives_up {
         disordered();
     }
-    // SAFETY: the trace was validated and each slot's calls are in its order: a block is freed or given up once.
+    // SAFETY: the trace was validated and each slot's calls are in its order: a block is freed or given up
+    // once.
     let block = unsafe {
         match step.kind {
             Kind::Malloc => probe.time(|| libc::malloc(size)),

@@ -1,9 +1,10 @@
-//! `cache-scratch` and `cache-thrash`: does the allocator put blocks of different threads on one cache line? After Berger's
-//! probes for passive and active false sharing.
+//! `cache-scratch` and `cache-thrash`: does the allocator put blocks of different threads on one cache line?
+//! After Berger's probes for passive and active false sharing.
 //!
-//! Each thread allocates a small block, writes it a thousand times, frees it, and so on. In `cache-scratch` the main
-//! thread first allocates one block for each thread, one after the other (so they are likely neighbours), and each
-//! thread begins by freeing its own: an allocator that hands these out again shares lines passively.
+//! Each thread allocates a small block, writes it a thousand times, frees it, and so on. In `cache-scratch`
+//! the main thread first allocates one block for each thread, one after the other (so they are likely
+//! neighbours), and each thread begins by freeing its own: an allocator that hands these out again shares
+//! lines passively.
 
 use std::sync::{Mutex, PoisonError};
 

@@ -1,6 +1,7 @@
-//! `fragmentation`: a program that changes its mind about sizes. A thread allocates 20,000 blocks of one size, frees nine of
-//! ten at random, and then allocates blocks three times the size until as many bytes are live as before; and so on
-//! with other sizes. An allocator that cannot give the holes to another size grows: look at peak RSS.
+//! `fragmentation`: a program that changes its mind about sizes. A thread allocates 20,000 blocks of one
+//! size, frees nine of ten at random, and then allocates blocks three times the size until as many bytes are
+//! live as before; and so on with other sizes. An allocator that cannot give the holes to another size grows:
+//! look at peak RSS.
 
 use super::about::About;
 use super::worker::{Block, Job, Pattern, Probe, Touch, Worker};

@@ -1,5 +1,6 @@
-//! `idle-threads`: thread pools. Sixty threads allocate 64 blocks each, free half of them and sleep until the end, while the
-//! workers replace blocks at random. What sleepers keep, and whether they slow the others down, is measured.
+//! `idle-threads`: thread pools. Sixty threads allocate 64 blocks each, free half of them and sleep until the
+//! end, while the workers replace blocks at random. What sleepers keep, and whether they slow the others
+//! down, is measured.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};

@@ -1,6 +1,6 @@
-//! `large-blocks`: buffers and images. Each thread keeps 16 blocks of 64 KiB to 4 MiB, each doubling as likely, and replaces random
-//! ones; every page is written, as somebody who asks for a megabyte does. What counts is how often the system
-//! is asked for pages and whether they are given back.
+//! `large-blocks`: buffers and images. Each thread keeps 16 blocks of 64 KiB to 4 MiB, each doubling as
+//! likely, and replaces random ones; every page is written, as somebody who asks for a megabyte does. What
+//! counts is how often the system is asked for pages and whether they are given back.
 
 use super::about::About;
 use super::worker::{Block, Job, Pattern, Probe, Touch, Worker};

@@ -1,4 +1,5 @@
-//! `lifo`: stacks, recursion, parsers. Each thread allocates up to 1000 blocks and frees them in the opposite order.
+//! `lifo`: stacks, recursion, parsers. Each thread allocates up to 1000 blocks and frees them in the opposite
+//! order.
 
 use super::about::About;
 use super::worker::{Block, Job, Pattern, Probe, Touch, Worker};

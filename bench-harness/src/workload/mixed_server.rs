@@ -1,6 +1,6 @@
-//! `mixed-server`: after rptest. A thread serves requests. A request allocates 32 to 255 blocks, many small and few large (the
-//! fourth power of an even distribution), and lives until eight later ones have begun. One in eight is finished
-//! by another thread.
+//! `mixed-server`: after rptest. A thread serves requests. A request allocates 32 to 255 blocks, many small
+//! and few large (the fourth power of an even distribution), and lives until eight later ones have begun. One
+//! in eight is finished by another thread.
 
 use std::collections::VecDeque;
 use std::sync::{Mutex, PoisonError};

@@ -1,7 +1,7 @@
 //! `workload NAME|all`: allocation patterns under several allocators in turn.
 //!
-//! Each run is a child process (`inner workload`), so LD_PRELOAD decides. Rounds of throughput alternate; then each
-//! allocator has one run in which every operation is timed, which says nothing about throughput.
+//! Each run is a child process (`inner workload`), so LD_PRELOAD decides. Rounds of throughput alternate;
+//! then each allocator has one run in which every operation is timed, which says nothing about throughput.
 
 pub mod about;
 mod catalogue;
@@ -129,7 +129,8 @@ pub fn run(arguments: &Arguments, common: &Common) -> Result<Outcome, Refusal> {
     Ok(results::outcome(runs, &choice, &arguments.base, rounds))
 }
 
-/// The allocators by name, or the usual ones; the base is always among them, first. What takes no effect is missing.
+/// The allocators by name, or the usual ones; the base is always among them, first. What takes no effect is
+/// missing.
 pub fn choose(with: &[String], base: Option<&str>, common: &Common) -> Result<Choice, Refusal> {
     let usual = || peers::USUAL.iter().map(|&name| name.to_owned()).collect();
     let mut names: Vec<String> = if with.is_empty() { usual() } else { with.to_vec() };

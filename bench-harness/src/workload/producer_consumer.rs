@@ -1,5 +1,6 @@
-//! `producer-consumer`: pipelines, after xmalloc-test. Of each two threads one only allocates and the other only frees. A
-//! ring of 64 batches of 128 blocks lies between them, so that the ring costs little beside malloc and free.
+//! `producer-consumer`: pipelines, after xmalloc-test. Of each two threads one only allocates and the other
+//! only frees. A ring of 64 batches of 128 blocks lies between them, so that the ring costs little beside
+//! malloc and free.
 
 use std::cell::UnsafeCell;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -31,8 +32,9 @@ struct Ring {
     ended: AtomicBool,
 }
 
-// SAFETY: batch i % BATCHES is the producer's from `used` > i - BATCHES until it stores `made` = i + 1 (release),
-// and the consumer's from when it has loaded that (acquire) until it stores `used` = i + 1, and so on.
+// SAFETY: batch i % BATCHES is the producer's from `used` > i - BATCHES until it stores `made` = i + 1
+// (release), and the consumer's from when it has loaded that (acquire) until it stores `used` = i + 1, and so
+// on.
 unsafe impl Sync for Ring {}
 
 pub struct ProducerConsumer(Vec<Ring>);

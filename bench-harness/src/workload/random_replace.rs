@@ -1,6 +1,6 @@
-//! `random-replace`: a server's long-lived state, after Larson and Krishnan. A seat is an array of 5000 blocks of which a
-//! thread replaces random ones; after 50,000 replacements it gets up and takes the seat that has been
-//! free for longest. So most blocks are freed by another thread than their maker.
+//! `random-replace`: a server's long-lived state, after Larson and Krishnan. A seat is an array of 5000
+//! blocks of which a thread replaces random ones; after 50,000 replacements it gets up and takes the seat
+//! that has been free for longest. So most blocks are freed by another thread than their maker.
 //!
 //! There is one seat more than threads, so that nobody waits.
 

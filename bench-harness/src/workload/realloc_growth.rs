@@ -1,7 +1,8 @@
 //! `realloc-vector` and `realloc-string`: blocks that grow.
 //!
-//! A vector doubles from 16 bytes to a mebibyte, then is freed; sixteen of them grow in turn. A string gets 1 to 32 bytes
-//! more each time, to 4 KiB; 256 of them grow at random, so that no two neighbours grow one after the other.
+//! A vector doubles from 16 bytes to a mebibyte, then is freed; sixteen of them grow in turn. A string gets 1
+//! to 32 bytes more each time, to 4 KiB; 256 of them grow at random, so that no two neighbours grow one after
+//! the other.
 
 use super::about::About;
 use super::worker::{Block, Job, Pattern, Probe, Touch, Worker};

@@ -1,6 +1,6 @@
-//! `shifting-batches`: after mstress. Each thread builds up batches of blocks of very different sizes, retains some of them
-//! to the batch's end, frees others at random, and exchanges others with the other threads through a shared
-//! table; at the end of a batch it frees all it has.
+//! `shifting-batches`: after mstress. Each thread builds up batches of blocks of very different sizes,
+//! retains some of them to the batch's end, frees others at random, and exchanges others with the other
+//! threads through a shared table; at the end of a batch it frees all it has.
 
 use std::sync::atomic::{AtomicPtr, Ordering};
 

@@ -1,5 +1,5 @@
-//! `thread-churn`: a thread a request. Each worker starts a thread which allocates 64 blocks, frees them and ends, and waits for
-//! it, again and again. Counted are threads; their creation is part of the time.
+//! `thread-churn`: a thread a request. Each worker starts a thread which allocates 64 blocks, frees them and
+//! ends, and waits for it, again and again. Counted are threads; their creation is part of the time.
 
 use super::about::About;
 use super::worker::{Job, Pattern, Plain, Probe, Touch, Worker};

@@ -1,9 +1,9 @@
 //! The measured side of every workload: the job, a worker's calls of malloc and free, and the driver that
 //! starts the workers together and takes the time.
 //!
-//! A worker belongs to one thread. Calls go to the C library's names as any program's do, so LD_PRELOAD decides
-//! who serves them. Whether each operation is timed is a type parameter: rounds of throughput execute not one
-//! instruction for latency.
+//! A worker belongs to one thread. Calls go to the C library's names as any program's do, so LD_PRELOAD
+//! decides who serves them. Whether each operation is timed is a type parameter: rounds of throughput execute
+//! not one instruction for latency.
 //!
 //! Worker 0 is the main thread: a workload of one thread is a process of one thread, which some allocators
 //! (glibc, ours) treat better than others.

@@ -43,9 +43,9 @@ impl<F: Flavor> Stage<'_, F> {
         }
     }
 
-    /// The same, behind stores to memory that no cache holds: they leave the processor's store buffer in order,
-    /// so the store that opens the section waits behind them, while its loads do not. A scan without a barrier in
-    /// every thread does not see such a section.
+    /// The same, behind stores to memory that no cache holds: they leave the processor's store buffer in
+    /// order, so the store that opens the section waits behind them, while its loads do not. A scan without a
+    /// barrier in every thread does not see such a section.
     pub fn loaded(self, mut dice: Dice) {
         let (reader, mut tally) = (self.flavor.join(), Tally::new(self.pool));
         let memory = self.pool.cold_memory();

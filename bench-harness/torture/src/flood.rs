@@ -1,5 +1,5 @@
-//! The callback flood: callbacks that post themselves again as soon as their grace period has passed, as fast as
-//! one thread can, while others read. Progress is that at least 100 of them have gone three rounds.
+//! The callback flood: callbacks that post themselves again as soon as their grace period has passed, as fast
+//! as one thread can, while others read. Progress is that at least 100 of them have gone three rounds.
 //!
 //! A callback waits in a page with 506 others behind one cookie, as freed blocks do.
 

@@ -1,9 +1,9 @@
 //! rcutorture's scheme in user space.
 //!
 //! A pool of elements; a writer replaces the current one, and counts in each element that it has removed the
-//! grace periods since (`pipe_count`). Readers record the largest count that they see at the end of a section: one
-//! above 1 has been in that section for a whole grace period, which is the error that is looked for. The words and
-//! the printed lines are those of the kernel's rcutorture.
+//! grace periods since (`pipe_count`). Readers record the largest count that they see at the end of a
+//! section: one above 1 has been in that section for a whole grace period, which is the error that is looked
+//! for. The words and the printed lines are those of the kernel's rcutorture.
 //!
 //! ```text
 //!   parameters   what is asked for: seconds, seed
@@ -16,8 +16,8 @@
 //! ```
 //!
 //! Beside pipe counts: the payload of an element must not change inside a section; one read in 4096 takes a
-//! cookie of its own, which must not elapse inside it; in the preloaded flavor sections also hold on to a block
-//! of malloc that the writer has freed, whose content must stay.
+//! cookie of its own, which must not elapse inside it; in the preloaded flavor sections also hold on to a
+//! block of malloc that the writer has freed, whose content must stay.
 //!
 //! `rcu/tests/common/torture.rs` is this scheme in small for the engine's own tests, which also run under
 //! ThreadSanitizer and therefore keep to atomics and volatile words.

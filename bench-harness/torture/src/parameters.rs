@@ -1,4 +1,5 @@
-//! What a run is asked to do. As words `name=value`, so that a binary with no command-line crate can take them.
+//! What a run is asked to do. As words `name=value`, so that a binary with no command-line crate can take
+//! them.
 
 use core::fmt;
 

@@ -21,8 +21,8 @@ use crate::report::{Counts, PIPE};
 const ELEMENTS: usize = 10 * PIPE;
 /// Reads between two that check a cookie of their own, as in rcutorture.
 const COOKIE_EVERY: u64 = 4096;
-/// Reads between two that count the grace periods that pass meanwhile: to ask costs a fence, and a section with
-/// a fence in it hides what is looked for.
+/// Reads between two that count the grace periods that pass meanwhile: to ask costs a fence, and a section
+/// with a fence in it hides what is looked for.
 const BATCH_EVERY: u64 = 64;
 
 /// 128 MiB: several times the last cache of a large machine.

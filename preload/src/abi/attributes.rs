@@ -1,8 +1,9 @@
-//! libc's names by which a program changes what its pages are: the call itself, and before it a note of it if the pages are the
-//! heap's (`page/changed.rs`).
+//! libc's names by which a program changes what its pages are: the call itself, and before it a note of it if
+//! the pages are the heap's (`page/changed.rs`).
 //!
-//! Each makes the system call that libc's would, and answers as it would; none is a cancellation point. Any thread, signal
-//! handlers too. What a program does by `syscall(2)`, or maps over its blocks, is not seen here.
+//! Each makes the system call that libc's would, and answers as it would; none is a cancellation point. Any
+//! thread, signal handlers too. What a program does by `syscall(2)`, or maps over its blocks, is not seen
+//! here.
 
 use crate::class::changed;
 use crate::os::map::Attribute;

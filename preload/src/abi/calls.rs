@@ -80,7 +80,8 @@ pub fn start_worker() -> bool {
     // SAFETY: a plain call.
     let detach = unsafe { libc::dlsym(libc::RTLD_DEFAULT, c"pthread_detach".as_ptr()) };
     if !detach.is_null() {
-        // SAFETY: libc's function of this name has this type; the thread has just been made and is joined by nobody.
+        // SAFETY: libc's function of this name has this type; the thread has just been made and is joined by
+        // nobody.
         unsafe {
             let detach: unsafe extern "C" fn(libc::pthread_t) -> c_int = core::mem::transmute(detach);
             detach(thread.assume_init());

@@ -1,14 +1,14 @@
 //! `dlopen` and `dlmopen`: without RTLD_DEEPBIND.
 //!
-//! A library opened with that flag looks for its symbols in itself and in what it needs first, and what it needs is
-//! libc: its malloc and free are libc's, though everybody else's in the process are ours. Blocks go both ways, by
-//! strdup, getline and every `create` with a `destroy`, and the first that does ends the program. So the flag is
-//! dropped: the library's symbols are looked up as without it. In a namespace of its own (`dlmopen` of anything but the
-//! base) there is nothing of ours, and the flag stays.
+//! A library opened with that flag looks for its symbols in itself and in what it needs first, and what it
+//! needs is libc: its malloc and free are libc's, though everybody else's in the process are ours. Blocks go
+//! both ways, by strdup, getline and every `create` with a `destroy`, and the first that does ends the
+//! program. So the flag is dropped: the library's symbols are looked up as without it. In a namespace of its
+//! own (`dlmopen` of anything but the base) there is nothing of ours, and the flag stays.
 //!
-//! The loader takes from the return address who asks: whose RUNPATH is searched, what `$ORIGIN` is, into which
-//! namespace. So these two change one register and jump; the loader sees what it would see without us. Any thread, any
-//! time that libc's own may be called, before our start, too: nothing here needs a heap.
+//! The loader takes from the return address who asks: whose RUNPATH is searched, what `$ORIGIN` is, into
+//! which namespace. So these two change one register and jump; the loader sees what it would see without us.
+//! Any thread, any time that libc's own may be called, before our start, too: nothing here needs a heap.
 
 use crate::os::line::Line;
 use crate::os::syscall;
@@ -30,8 +30,8 @@ extern "C" fn find_dlmopen() -> usize {
 
 #[cold]
 fn find(known: &AtomicUsize, name: &CStr, missing: &str) -> usize {
-    // SAFETY: a plain call; if it allocates, it does so from this heap, which works. It forgets the caller's last
-    // error, as the call that follows does.
+    // SAFETY: a plain call; if it allocates, it does so from this heap, which works. It forgets the caller's
+    // last error, as the call that follows does.
     let found = unsafe { libc::dlsym(libc::RTLD_NEXT, name.as_ptr()) } as usize;
     if found == 0 {
         Line::new().str(missing).emit();
@@ -41,8 +41,8 @@ fn find(known: &AtomicUsize, name: &CStr, missing: &str) -> usize {
     found
 }
 
-/// Loads libc's function, whose address is `known` once `find` has been called, into rax. The arguments are kept; three
-/// words and the return address leave the stack aligned.
+/// Loads libc's function, whose address is `known` once `find` has been called, into rax. The arguments are
+/// kept; three words and the return address leave the stack aligned.
 macro_rules! with_real {
     ($($change:literal),+ $(,)?) => {
         concat!(

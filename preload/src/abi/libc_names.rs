@@ -103,8 +103,8 @@ unsafe fn memalign_here(align: usize, size: usize) -> *mut c_void {
     }
 }
 
-/// `posix_memalign(out, align, size)`: returns the error and leaves, on failure, `out`. As in glibc, no memory sets errno, too, which
-/// POSIX leaves open and programs look at; an alignment that is none does not.
+/// `posix_memalign(out, align, size)`: returns the error and leaves, on failure, `out`. As in glibc, no
+/// memory sets errno, too, which POSIX leaves open and programs look at; an alignment that is none does not.
 ///
 /// # Safety
 /// `out` is writable.

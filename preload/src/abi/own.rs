@@ -19,8 +19,8 @@ use core::ffi::{CStr, c_char, c_int, c_uint, c_void};
 use core::mem::offset_of;
 use rcu::{Cookie, Demand, ReaderCell};
 
-/// `rcumalloc_read_lock()`. Spelled out, so that whoever gets the rare cases is told where the section begins: the
-/// return address lies on top of the stack.
+/// `rcumalloc_read_lock()`. Spelled out, so that whoever gets the rare cases is told where the section
+/// begins: the return address lies on top of the stack.
 #[cfg_attr(feature = "override", unsafe(no_mangle))]
 #[unsafe(naked)]
 pub extern "C" fn rcumalloc_read_lock() {

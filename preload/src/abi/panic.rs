@@ -1,6 +1,6 @@
 //! The end of a panic: one line and the process is gone. A malloc that goes on after it found its
-//! own state impossible would damage what is not its own. In pieces, not as a [`Line`](crate::os::line::Line), which is
-//! a quarter of a KiB of stack and may itself be what panics.
+//! own state impossible would damage what is not its own. In pieces, not as a
+//! [`Line`](crate::os::line::Line), which is a quarter of a KiB of stack and may itself be what panics.
 
 use crate::os::line::Number;
 use crate::os::syscall;

@@ -4,10 +4,10 @@
 //! a [`Ledger`] of its own and posts the balance when it has grown to a [step](posting_step): two
 //! threads that each reuse what they free would else pass the account's cache line to and fro with
 //! every group. While the backlog is under its budget nobody hurries: a period is started when a group is
-//! sealed and none is in flight, and ends when the readers come by. Past the budget, or when something has waited longer than the
-//! age limit, whoever stamps next expedites, without ever blocking (G3, G4). If that did not help,
-//! because explicit readers hold the blocks, the next attempt waits until the backlog has grown by
-//! another eighth of the budget: no storm of membarriers.
+//! sealed and none is in flight, and ends when the readers come by. Past the budget, or when something has
+//! waited longer than the age limit, whoever stamps next expedites, without ever blocking (G3, G4). If that
+//! did not help, because explicit readers hold the blocks, the next attempt waits until the backlog has grown
+//! by another eighth of the budget: no storm of membarriers.
 //!
 //! What ledgers hold back keeps the account within an eighth of the budget of the truth.
 //!
@@ -162,8 +162,8 @@ pub fn is_over_budget() -> bool {
 pub struct Closed<B: Batch> {
     /// What waits.
     pub batch: Stamped<B>,
-    /// The backlog is over its budget and was expedited, now or a while ago: the caller should make what has elapsed
-    /// reusable by all, as far as one call goes, once it has queued the batch.
+    /// The backlog is over its budget and was expedited, now or a while ago: the caller should make what has
+    /// elapsed reusable by all, as far as one call goes, once it has queued the batch.
     pub over_budget: bool,
 }
 

@@ -1,14 +1,15 @@
 //! Small blocks whose pages the program has changed: stacks of coroutines with a guard page, locked keys.
 //!
-//! `free` of a small block sees the page that the block starts in, or rather its slot in the memdesc word. So the word of a
-//! page that the program changes loses its slot, and so does that of the page where a block begins that reaches into it:
-//! free finds slot 0 there, as for a large block, takes its slow path and comes here ([`undo`]). This costs the fast
-//! path nothing.
+//! `free` of a small block sees the page that the block starts in, or rather its slot in the memdesc word. So
+//! the word of a page that the program changes loses its slot, and so does that of the page where a block
+//! begins that reaches into it: free finds slot 0 there, as for a large block, takes its slow path and comes
+//! here ([`undo`]). This costs the fast path nothing.
 //!
-//! There the changes are undone at once, without loss of what a reader may still read: the protection of every page of the
-//! block; advice, locks and policy of the pages that are all of it the block's. A page that it shares with neighbours
-//! keeps those, for they may be the neighbours' (a locked key), and stays marked, as does one with advice for huge pages, which
-//! no call undoes. What is marked still is mapped anew when the slab goes back to the zone.
+//! There the changes are undone at once, without loss of what a reader may still read: the protection of
+//! every page of the block; advice, locks and policy of the pages that are all of it the block's. A page that
+//! it shares with neighbours keeps those, for they may be the neighbours' (a locked key), and stays marked,
+//! as does one with advice for huge pages, which no call undoes. What is marked still is mapped anew when the
+//! slab goes back to the zone.
 
 use crate::class::size_class::Class;
 use crate::class::slab::Slab;

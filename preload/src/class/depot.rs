@@ -1,8 +1,9 @@
 //! The depot: where magazines of a class change hands.
 //!
-//! A list per class and quarter ([`Quarter`]) under one lock, of magazines whose blocks may be handed out; they are marked in. A
-//! thread gets its own quarter's first, whose blocks share no cache lines with another's, and anybody's before a slab is
-//! asked. What still waits for its grace period waits in [groups](crate::class::group).
+//! A list per class and quarter ([`Quarter`]) under one lock, of magazines whose blocks may be handed out;
+//! they are marked in. A thread gets its own quarter's first, whose blocks share no cache lines with
+//! another's, and anybody's before a slab is asked. What still waits for its grace period waits in
+//! [groups](crate::class::group).
 //!
 //! Past its bound of bytes the depot flushes its youngest magazine to the slabs, whose bitmaps are
 //! in address order (the cold drain): whole-magazine exchange keeps no per-slab counts, so without this

@@ -1,16 +1,16 @@
 //! Groups: magazines of any class that wait for a grace period together, behind one cookie.
 //!
-//! A turn of a magazine is cheap because it ends here: the full magazine joins its thread's open group, which no
-//! other thread sees. Only a group that is large enough is *sealed*: the cookie is taken, after the last
-//! block, and the group waits on the thread's shelf. So the fence, the accounts and the polls are paid once for
-//! some 32 KiB of blocks, however many classes these are of, and the magazines themselves can be small.
+//! A turn of a magazine is cheap because it ends here: the full magazine joins its thread's open group, which
+//! no other thread sees. Only a group that is large enough is *sealed*: the cookie is taken, after the last
+//! block, and the group waits on the thread's shelf. So the fence, the accounts and the polls are paid once
+//! for some 32 KiB of blocks, however many classes these are of, and the magazines themselves can be small.
 //!
-//! A group is a chain through the magazines' heads. The first magazine keeps the cookie and the link of the queue
-//! that the group is in, so a group needs no memory of its own (G4).
+//! A group is a chain through the magazines' heads. The first magazine keeps the cookie and the link of the
+//! queue that the group is in, so a group needs no memory of its own (G4).
 //!
-//! Past a thread's share the oldest groups go to one queue for all threads, under one lock. Threads seal before
-//! they queue, so cookies do not come quite in order there; each group is polled when it gets to the head,
-//! which is early enough.
+//! Past a thread's share the oldest groups go to one queue for all threads, under one lock. Threads seal
+//! before they queue, so cookies do not come quite in order there; each group is polled when it gets to the
+//! head, which is early enough.
 
 use crate::class::lists::Stack;
 use crate::class::magazine::Magazine;
@@ -198,7 +198,8 @@ impl Queue {
 #[repr(align(64))]
 struct Shared {
     queue: Lock<Queue>,
-    /// Groups in it, for a look without the lock: a stale answer costs a lock, or leaves the group to the next.
+    /// Groups in it, for a look without the lock: a stale answer costs a lock, or leaves the group to the
+    /// next.
     count: AtomicUsize,
 }
 
@@ -211,7 +212,8 @@ pub fn share(group: Stamped<Group>, bytes: usize) {
     SHARED.count.store(queue.len, Relaxed);
 }
 
-/// The oldest group of the queue for all threads, if its grace period has passed. Its bytes leave the account.
+/// The oldest group of the queue for all threads, if its grace period has passed. Its bytes leave the
+/// account.
 pub fn take_shared() -> Option<Group> {
     if SHARED.count.load(Relaxed) == 0 {
         return None;
@@ -253,8 +255,8 @@ pub fn taken_up(class: Class) -> u32 {
     TAKEN_UP[class.index()].load(Relaxed)
 }
 
-/// Gives what has waited long enough in the queue for all threads to the depots, where every thread finds what it
-/// needs, as far as there is `work` to be had. Returns bytes.
+/// Gives what has waited long enough in the queue for all threads to the depots, where every thread finds
+/// what it needs, as far as there is `work` to be had. Returns bytes.
 pub fn distribute_shared(work: &mut Work) -> usize {
     let mut bytes = 0;
     while work.goes_on()
@@ -270,8 +272,8 @@ pub fn distribute_shared(work: &mut Work) -> usize {
     bytes
 }
 
-/// Adds `magazine` to a stack of magazines of its class that may be handed out. One with few blocks is poured into
-/// the top one; then the emptied magazine comes back.
+/// Adds `magazine` to a stack of magazines of its class that may be handed out. One with few blocks is poured
+/// into the top one; then the emptied magazine comes back.
 #[inline]
 pub fn stack(onto: &mut Stack, mut magazine: Magazine) -> Option<Magazine> {
     if onto.pour(&mut magazine) {

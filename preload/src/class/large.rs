@@ -1,11 +1,11 @@
 //! Large blocks: page runs of their own, past the largest class.
 //!
-//! A large block is a run of pages from the zone. The memdesc word of the first names its out-of-line descriptor; the
-//! others' say, as in the zone, that they are nobody's. So what a block costs does not grow with it, and an interior pointer
-//! is refused like any other that is no block's; whose it is, is found by a search ([`LargeRef::around`]). `free` swaps the
-//! descriptor's state from live to freed: whoever finds it freed already is a double free, caught at
-//! once. The descriptor carries the links of whatever the block lies in while it is freed, so
-//! freeing a large block needs no memory (G4).
+//! A large block is a run of pages from the zone. The memdesc word of the first names its out-of-line
+//! descriptor; the others' say, as in the zone, that they are nobody's. So what a block costs does not grow
+//! with it, and an interior pointer is refused like any other that is no block's; whose it is, is found by a
+//! search ([`LargeRef::around`]). `free` swaps the descriptor's state from live to freed: whoever finds it
+//! freed already is a double free, caught at once. The descriptor carries the links of whatever the block
+//! lies in while it is freed, so freeing a large block needs no memory (G4).
 //!
 //! ```text
 //!   zone --create--> live --free, solo-----------------------------+
@@ -13,9 +13,10 @@
 //!                     +-------------- same size, or a little more <----'
 //! ```
 //!
-//! Where pages come from and go to is in `large_pages.rs`, batches and the queues they wait in are in `large_batch.rs`.
-//! The ready ones are each thread's (`thread/ready.rs`): whole, with descriptor and memdesc word, so that they become live by one store.
-//! What goes back to the zone loses both; the zone's excess of dirty pages goes back to the system.
+//! Where pages come from and go to is in `large_pages.rs`, batches and the queues they wait in are in
+//! `large_batch.rs`. The ready ones are each thread's (`thread/ready.rs`): whole, with descriptor and memdesc
+//! word, so that they become live by one store. What goes back to the zone loses both; the zone's excess of
+//! dirty pages goes back to the system.
 
 use crate::class::large_pages;
 use crate::class::size_class::SMALL_MAX;
@@ -79,8 +80,8 @@ impl LargeRef {
         LargeRef::named_by(memdesc::of(addr))
     }
 
-    /// The large block any of whose pages holds `addr`. For diagnosis: goes back page by page to one that says what
-    /// it is. Stale, and then wrong, if that changes meanwhile.
+    /// The large block any of whose pages holds `addr`. For diagnosis: goes back page by page to one that
+    /// says what it is. Stale, and then wrong, if that changes meanwhile.
     pub fn around(addr: usize) -> Option<LargeRef> {
         let pages = (0..=addr / PAGE * PAGE).rev().step_by(PAGE).take_while(|&page| window::contains(page));
         let mut words = pages.map(memdesc::of);
@@ -142,7 +143,8 @@ impl LargeRef {
         self.get().state.load(Ordering::Relaxed) == OUTGROWN
     }
 
-    /// Whether the program has changed what some of its pages are: they are mapped anew on their way through the zone.
+    /// Whether the program has changed what some of its pages are: they are mapped anew on their way through
+    /// the zone.
     #[inline]
     pub fn is_changed(self) -> bool {
         changed::kinds() != 0 && Page::new(self.base()).is_some_and(|page| changed::any(page, self.pages()))
@@ -170,8 +172,8 @@ impl LargeRef {
         unsafe { memdesc::set(page, 1, Memdesc::new(Kind::Large, descriptor.as_ptr() as usize, 0)) };
     }
 
-    /// The pages of a live block past its first `keep` become a block of their own, described by `descriptor`, that is freed
-    /// already: room for what grows, like what was outgrown.
+    /// The pages of a live block past its first `keep` become a block of their own, described by
+    /// `descriptor`, that is freed already: room for what grows, like what was outgrown.
     ///
     /// # Safety
     /// The descriptor is one of nothing and the caller's; the block is longer, and its owner is in this call.
@@ -189,8 +191,8 @@ impl LargeRef {
         Some(tail)
     }
 
-    /// A freed block ends, and its descriptor is one of nothing, which its page still names. Returns its run. `None`: it has
-    /// ended before, or was not freed.
+    /// A freed block ends, and its descriptor is one of nothing, which its page still names. Returns its run.
+    /// `None`: it has ended before, or was not freed.
     pub(super) fn end(self) -> Option<(Page, usize)> {
         let state = &self.get().state;
         let freed = state.load(Ordering::Relaxed);
@@ -283,12 +285,13 @@ pub enum Resized {
     Shrunk(LargeRef),
 }
 
-/// A tail waits as a block of its own if it is more than this part of what is left of the block, as a shift, or so many
-/// pages: else the block keeps it, as malloc may give as much too much, and a block that grows again finds it there.
+/// A tail waits as a block of its own if it is more than this part of what is left of the block, as a shift,
+/// or so many pages: else the block keeps it, as malloc may give as much too much, and a block that grows
+/// again finds it there.
 const KEPT_TAIL: (u32, usize) = (3, WORTH / PAGE);
 
-/// Makes the live block at `addr` hold `size` bytes without moving it. `defers`: somebody may be reading the tail that it
-/// gives up.
+/// Makes the live block at `addr` hold `size` bytes without moving it. `defers`: somebody may be reading the
+/// tail that it gives up.
 pub fn resize(addr: usize, size: usize, defers: bool) -> Resized {
     resize_in_place(addr, size, defers).unwrap_or(Resized::Not)
 }

@@ -5,11 +5,11 @@
 //! at all (G4), where a page of pointers would need a page; and what a page would save, the touch of
 //! each block's descriptor, has been paid already: `free` swapped the block's state there.
 //!
-//! A batch being filled is one thread's. Closed, it waits on that thread's shelf, where takers find it as they find
-//! magazines: what comes back to the same thread costs no lock, and no cache line that another thread had. Past the thread's
-//! share the oldest go to one queue for all threads, under one lock: whoever needs a large block takes up what has waited
-//! there. Threads stamp before they queue, so cookies do not come quite in
-//! order; each batch is asked for when it gets to the head, which is early enough.
+//! A batch being filled is one thread's. Closed, it waits on that thread's shelf, where takers find it as
+//! they find magazines: what comes back to the same thread costs no lock, and no cache line that another
+//! thread had. Past the thread's share the oldest go to one queue for all threads, under one lock: whoever
+//! needs a large block takes up what has waited there. Threads stamp before they queue, so cookies do not
+//! come quite in order; each batch is asked for when it gets to the head, which is early enough.
 
 use crate::class::Torn;
 use crate::class::backlog;
@@ -175,7 +175,8 @@ impl Queue {
 #[repr(align(64))]
 struct Shared {
     queue: Lock<Queue>,
-    /// Whether there is one in it, for a look without the lock: a stale answer costs a lock, or leaves it to the next.
+    /// Whether there is one in it, for a look without the lock: a stale answer costs a lock, or leaves it to
+    /// the next.
     any: AtomicBool,
 }
 
@@ -211,7 +212,8 @@ pub fn put_all(mut batches: Queue) {
     SHARED.note(&queue);
 }
 
-/// The same one by one, as far as they are linked: those of a thread that a fork left behind, whose list may be torn.
+/// The same one by one, as far as they are linked: those of a thread that a fork left behind, whose list may
+/// be torn.
 pub fn put_torn(mut batches: Queue) {
     while let Some(batch) = batches.pop() {
         put(batch);
@@ -237,7 +239,8 @@ fn settle_and_open(batch: Stamped<Freed>) -> Option<Freed> {
     waiting::open(batch)
 }
 
-/// Gives the batches whose grace period has passed to the zone, as far as there is `work` to be had. Returns bytes.
+/// Gives the batches whose grace period has passed to the zone, as far as there is `work` to be had. Returns
+/// bytes.
 pub fn reclaim(work: &mut Work) -> usize {
     let mut given = 0;
     while work.goes_on()

@@ -1,9 +1,10 @@
-//! Pages of large blocks: where a new block gets its run and its descriptor from, and where freed ones leave theirs.
+//! Pages of large blocks: where a new block gets its run and its descriptor from, and where freed ones leave
+//! theirs.
 //!
-//! Both at once, where both are due: a thread that asks for a block often holds some that have waited long enough and are
-//! of no size it needs. Their runs go back and another comes under one lock of the zone, and a descriptor changes hands
-//! without its pool. With two locks in place of one, and the pool's, two threads passed twice as many cache
-//! lines to and fro.
+//! Both at once, where both are due: a thread that asks for a block often holds some that have waited long
+//! enough and are of no size it needs. Their runs go back and another comes under one lock of the zone, and a
+//! descriptor changes hands without its pool. With two locks in place of one, and the pool's, two threads
+//! passed twice as many cache lines to and fro.
 
 use crate::class::large::{Descriptor, LargeRef};
 use crate::class::large_batch::{self, Freed};
@@ -20,14 +21,14 @@ static DESCRIPTORS: MetaPool<Descriptor> = MetaPool::new();
 /// Runs that go back under one lock: each takes some 100 ns.
 const AT_ONCE: u32 = 16;
 
-/// What every block that comes or goes changes. Threads are spread over several, each a cache line: with one for all, two
-/// threads passed three lines (this, the pool's lock and its list) to and fro with every block.
+/// What every block that comes or goes changes. Threads are spread over several, each a cache line: with one
+/// for all, two threads passed three lines (this, the pool's lock and its list) to and fro with every block.
 #[repr(align(64))]
 struct Shard {
     /// The descriptor that was given up last, or null.
     spare: AtomicPtr<Descriptor>,
-    /// Blocks that have pages, whoever has them, their bytes, and how many ever had: less what other shards have
-    /// counted. Only the sums mean anything.
+    /// Blocks that have pages, whoever has them, their bytes, and how many ever had: less what other shards
+    /// have counted. Only the sums mean anything.
     count: AtomicUsize,
     bytes: AtomicUsize,
     created: AtomicU64,
@@ -101,8 +102,8 @@ struct Given {
 }
 
 impl Given {
-    /// Takes its run from a freed block, which ends here. A list that a fork tore may name a block twice: the second time
-    /// there is none.
+    /// Takes its run from a freed block, which ends here. A list that a fork tore may name a block twice: the
+    /// second time there is none.
     fn take_run(&mut self, block: LargeRef) -> Option<(Page, usize)> {
         let run = block.end()?;
         self.blocks += 1;
@@ -112,8 +113,8 @@ impl Given {
     }
 }
 
-/// Gives the runs of `freed`, whose grace periods, if they needed any, have passed, to the zone, and takes the one that is
-/// wanted.
+/// Gives the runs of `freed`, whose grace periods, if they needed any, have passed, to the zone, and takes
+/// the one that is wanted.
 fn exchange(mut freed: Freed, want: Option<Want>) -> (Option<(Page, Holds)>, Given) {
     let mut given = Given { blocks: 0, pages: 0, spare: Freed::EMPTY };
     loop {
@@ -128,8 +129,8 @@ fn exchange(mut freed: Freed, want: Option<Want>) -> (Option<(Page, Holds)>, Giv
     }
 }
 
-/// Gives the pages of `freed` to the zone and the descriptors to their pool. Their grace periods, if they needed any, have
-/// passed.
+/// Gives the pages of `freed` to the zone and the descriptors to their pool. Their grace periods, if they
+/// needed any, have passed.
 pub fn release(freed: Freed) {
     if freed.is_empty() {
         return;
@@ -137,8 +138,8 @@ pub fn release(freed: Freed) {
     Shard::own().settle(exchange(freed, None).1);
 }
 
-/// A new block of `size` bytes in the pages that are wanted, from the zone, which gets the pages of `freed` first, as
-/// [`release`] gives them, and what they hold. `None`: out of memory.
+/// A new block of `size` bytes in the pages that are wanted, from the zone, which gets the pages of `freed`
+/// first, as [`release`] gives them, and what they hold. `None`: out of memory.
 #[cold]
 #[inline(never)]
 pub fn create(freed: Freed, size: usize, want: Want) -> Option<(usize, Holds)> {
@@ -164,8 +165,8 @@ pub fn create(freed: Freed, size: usize, want: Want) -> Option<(usize, Holds)> {
     block
 }
 
-/// The tail of a live block past its first `keep` pages, freed: see [`LargeRef::split`]. `None`: there is no memory for what
-/// describes it, and the block stays as it is.
+/// The tail of a live block past its first `keep` pages, freed: see [`LargeRef::split`]. `None`: there is no
+/// memory for what describes it, and the block stays as it is.
 #[cold]
 pub fn split(block: LargeRef, keep: usize) -> Option<LargeRef> {
     let shard = Shard::own();

@@ -28,13 +28,13 @@ const HEAD_WORDS: usize = HEAD_BYTES / 8;
 /// and a thread has a few magazines of every class it uses, so 64 KiB cost twice the
 /// memory of 32 KiB for no time that could be measured.
 const MAGAZINE_BYTES: usize = 32 * 1024;
-/// Largest block, in bytes, for which each kind is used (tune): each doubling halves what a turn costs each block, as
-/// long as what circulates stays near. With 508 blocks of 64 bytes in place of 252 a tight pair is 1.07 times as fast
-/// and producer/consumer 1.1 times; with 124 in place of 252 it is 0.93.
+/// Largest block, in bytes, for which each kind is used (tune): each doubling halves what a turn costs each
+/// block, as long as what circulates stays near. With 508 blocks of 64 bytes in place of 252 a tight pair is
+/// 1.07 times as fast and producer/consumer 1.1 times; with 124 in place of 252 it is 0.93.
 const USED_UP_TO: [usize; KINDS] = [usize::MAX, usize::MAX, usize::MAX, usize::MAX, 128, 64];
 
-/// Blocks that a busy class's magazine may take whatever their size (tune): with two or three blocks a turn, turning
-/// costs more than all the rest.
+/// Blocks that a busy class's magazine may take whatever their size (tune): with two or three blocks a turn,
+/// turning costs more than all the rest.
 const LEAST_BUSY: usize = 12;
 /// Bytes of blocks in the first magazine of a class.
 const FIRST_BYTES: usize = 1024;
@@ -55,8 +55,8 @@ struct Head {
     kind: u8,
     /// Index of the class whose blocks it holds; any, while it is empty.
     class: u8,
-    /// The group behind this one, of the first magazine of a group that is in a queue. The word before the first
-    /// block must never equal a block's address, and a magazine's never does.
+    /// The group behind this one, of the first magazine of a group that is in a queue. The word before the
+    /// first block must never equal a block's address, and a magazine's never does.
     next_group: Option<Magazine>,
 }
 
@@ -190,7 +190,8 @@ impl Magazine {
     /// The whole array, as room for blocks.
     #[inline(always)]
     pub fn room(&mut self) -> &mut [usize] {
-        // SAFETY: the array follows the head; pages of pointers are always initialised memory (zero or an old address).
+        // SAFETY: the array follows the head; pages of pointers are always initialised memory (zero or an old
+        // address).
         unsafe { core::slice::from_raw_parts_mut(self.low(), self.capacity()) }
     }
 
@@ -285,14 +286,16 @@ pub const fn most(class: Class) -> usize {
     MOST[class.index()] as usize
 }
 
-/// Blocks of `class` in a thread's first magazine of it, and in those of classes that a thread seldom uses: fewer where there are
-/// many threads, so that all of these together hold no more than they would in [`FEW_THREADS`], or one block each.
+/// Blocks of `class` in a thread's first magazine of it, and in those of classes that a thread seldom uses:
+/// fewer where there are many threads, so that all of these together hold no more than they would in
+/// [`FEW_THREADS`], or one block each.
 #[inline(always)]
 pub fn least(class: Class) -> usize {
     (usize::from(LEAST[class.index()]) >> FEWER.load(Relaxed)).max(1)
 }
 
-/// Threads up to which first magazines are as large as they get: with 64 classes they hold up to 8 MiB then (tune).
+/// Threads up to which first magazines are as large as they get: with 64 classes they hold up to 8 MiB then
+/// (tune).
 const FEW_THREADS: usize = 128;
 /// How many times `least` is halved. Relaxed: it steers.
 static FEWER: AtomicU32 = AtomicU32::new(0);

@@ -105,8 +105,8 @@ impl ClassPool {
         ClassPool(Lock::new(Inner::new()))
     }
 
-    /// Fills `out` with blocks of `class` for a thread of `quarter` as far as memory goes; returns how many. Of those `fresh`
-    /// at most were never used before: their pages may not be resident.
+    /// Fills `out` with blocks of `class` for a thread of `quarter` as far as memory goes; returns how many.
+    /// Of those `fresh` at most were never used before: their pages may not be resident.
     pub fn take(&self, class: Class, quarter: Quarter, out: &mut [usize], mut fresh: usize) -> usize {
         let mut inner = self.0.lock();
         let mut taken = 0;
@@ -175,7 +175,8 @@ impl ClassPool {
         self.0.lock().settle(usize::MAX);
     }
 
-    /// Gives the slab that was kept empty, if there is one, to the zone; and those that become so. Returns how many.
+    /// Gives the slab that was kept empty, if there is one, to the zone; and those that become so. Returns
+    /// how many.
     pub fn release_empty(&self) -> usize {
         let mut inner = self.0.lock();
         let before = inner.slabs;
@@ -186,8 +187,8 @@ impl ClassPool {
         before - inner.slabs
     }
 
-    /// A tick of the decay has passed: releases empty slabs and free pages of others if nobody has taken a block for a whole
-    /// period. Returns bytes.
+    /// A tick of the decay has passed: releases empty slabs and free pages of others if nobody has taken a
+    /// block for a whole period. Returns bytes.
     pub fn age(&self, work: &mut Work) -> usize {
         let ticks = {
             let mut inner = self.0.lock();
@@ -197,8 +198,8 @@ impl ClassPool {
         if ticks < IDLE_TICKS { 0 } else { self.release_empty() * SLAB_BYTES + self.purge_pages(work) }
     }
 
-    /// Gives the pages of its slabs all of whose blocks are in to the system, as far as there is `work` to be had; another call
-    /// goes on from there. The lock is held for one slab at a time. Returns bytes.
+    /// Gives the pages of its slabs all of whose blocks are in to the system, as far as there is `work` to be
+    /// had; another call goes on from there. The lock is held for one slab at a time. Returns bytes.
     pub fn purge_pages(&self, work: &mut Work) -> usize {
         let mut bytes = 0;
         let mut left = self.census().slabs;
@@ -253,9 +254,10 @@ fn first_few(first: Option<Slab>) -> impl Iterator<Item = Slab> {
 }
 
 impl Inner {
-    /// A slab from which `quarter` may take: one of its own; else another's that is three quarters empty again (with
-    /// half, two threads that each reuse what they free came to share two slabs in five); else a new one; else any.
-    /// Of the first few of each the one with the least to give: the others may empty. Without `fresh` none is made.
+    /// A slab from which `quarter` may take: one of its own; else another's that is three quarters empty
+    /// again (with half, two threads that each reuse what they free came to share two slabs in five); else a
+    /// new one; else any. Of the first few of each the one with the least to give: the others may empty.
+    /// Without `fresh` none is made.
     fn slab_for(&mut self, class: Class, quarter: Quarter, fresh: bool) -> Option<Slab> {
         let least = |slabs: &mut dyn Iterator<Item = Slab>| slabs.min_by_key(|slab| slab.available());
         let own = least(&mut first_few(self.partial[quarter.index()]));
@@ -382,7 +384,8 @@ impl Inner {
         slab.destroy(&mut self.unused);
     }
 
-    /// Moves elapsed deferred bits back, oldest slab first, up to the first that has to wait, of `most` slabs.
+    /// Moves elapsed deferred bits back, oldest slab first, up to the first that has to wait, of `most`
+    /// slabs.
     fn settle(&mut self, most: usize) {
         for _ in 0..most {
             let Some(mut slab) = self.deferred else { return };

@@ -16,12 +16,12 @@ pub const CLASSES: usize = 64;
 /// two to seven blocks of 8 to 32 KiB, so each class pinned what others missed: with 32 KiB `git log -p` kept
 /// 1.2 MiB more, and so did python3.
 pub const SMALL_MAX: usize = 16 * 1024;
-/// Requests up to this many bytes find their slot by one table look-up (tune). 4 KiB of table, of which a program
-/// touches what its sizes need; with half of that, blocks of 1 to 2 KiB took the slow path's entry, and threads that work with
-/// sizes up to 2 KiB were a fifth slower.
+/// Requests up to this many bytes find their slot by one table look-up (tune). 4 KiB of table, of which a
+/// program touches what its sizes need; with half of that, blocks of 1 to 2 KiB took the slow path's entry,
+/// and threads that work with sizes up to 2 KiB were a fifth slower.
 pub const LOOKUP_MAX: usize = 2048;
-/// Largest size, in bytes, of which every block has its own class, to 16 bytes: what realloc grows up to here gets no
-/// more than it asks for, so that `free_sized` tells an object from one that is 16 bytes larger.
+/// Largest size, in bytes, of which every block has its own class, to 16 bytes: what realloc grows up to here
+/// gets no more than it asks for, so that `free_sized` tells an object from one that is 16 bytes larger.
 const EXACT_MAX: usize = 128;
 /// Bytes of one slot in a thread's table.
 pub const SLOT_BYTES: usize = 32;
@@ -74,10 +74,10 @@ impl Class {
         }
     }
 
-    /// The class for a block that held `held` bytes and is to hold `size`, which is more, at most `SMALL_MAX`: what grows
-    /// by less than a quarter grows in small steps, and gets half more than it asks for (tune). With each step a block
-    /// of its own, a string that grows by 16 bytes to 4 KiB would move 64 times, not 14. rpmalloc gives 3/8 more; so did
-    /// this, and `realloc-string` took 1.05 times as long.
+    /// The class for a block that held `held` bytes and is to hold `size`, which is more, at most
+    /// `SMALL_MAX`: what grows by less than a quarter grows in small steps, and gets half more than it asks
+    /// for (tune). With each step a block of its own, a string that grows by 16 bytes to 4 KiB would move 64
+    /// times, not 14. rpmalloc gives 3/8 more; so did this, and `realloc-string` took 1.05 times as long.
     #[inline(always)]
     pub const fn to_grow(size: usize, held: usize) -> Class {
         let more = size * 3 / 2;
@@ -88,8 +88,9 @@ impl Class {
         }
     }
 
-    /// Least size for which realloc leaves a block of this class where it is: up to [`EXACT_MAX`] the least that
-    /// malloc serves with it, beyond 9/16 of the block, so that what [`to_grow`](Self::to_grow) gave stays.
+    /// Least size for which realloc leaves a block of this class where it is: up to [`EXACT_MAX`] the least
+    /// that malloc serves with it, beyond 9/16 of the block, so that what [`to_grow`](Self::to_grow) gave
+    /// stays.
     const fn least_kept(self) -> usize {
         let size = self.size();
         if size <= EXACT_MAX { size - 15 } else { size * 9 / 16 }
@@ -163,8 +164,8 @@ impl Class {
     }
 }
 
-/// [`Class::block_of`] for the class whose [`magic`](Class::magic) this is. The multiplier is too large by less than one,
-/// so the product is by less than 2^16, and a remainder has 2^32 / 2^14 to spare.
+/// [`Class::block_of`] for the class whose [`magic`](Class::magic) this is. The multiplier is too large by
+/// less than one, so the product is by less than 2^16, and a remainder has 2^32 / 2^14 to spare.
 #[inline(always)]
 pub const fn block_of(magic: u32, offset: u16) -> usize {
     ((offset as u64 * magic as u64) >> 32) as usize

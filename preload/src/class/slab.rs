@@ -26,12 +26,12 @@ const SLAB_ORDER: u32 = 4;
 /// Pages of a slab.
 const SLAB_PAGES: usize = 16;
 
-/// Head of a descriptor; the free bitmap and then the deferred bitmap follow it. Its 48 bytes leave room on its cache
-/// line for the free bits of 128 blocks: whoever puts a block back touches one line, not two.
+/// Head of a descriptor; the free bitmap and then the deferred bitmap follow it. Its 48 bytes leave room on
+/// its cache line for the free bits of 128 blocks: whoever puts a block back touches one line, not two.
 #[repr(C)]
 struct Head {
-    /// Address of the first block; below [`SLAB_BYTES`], where an address of slabs has zeros, a bit for each page that went
-    /// back to the system while all its blocks were in.
+    /// Address of the first block; below [`SLAB_BYTES`], where an address of slabs has zeros, a bit for each
+    /// page that went back to the system while all its blocks were in.
     base: AtomicUsize,
     next: Option<Slab>,
     prev: Option<Slab>,
@@ -138,8 +138,8 @@ impl Slab {
         NonNull::new(word.descriptor() as *mut Head).map(Slab)
     }
 
-    /// The slab, of the class with this slot, that a page's word names, if it does. Does not read the descriptor, unless the
-    /// page's slot is hidden.
+    /// The slab, of the class with this slot, that a page's word names, if it does. Does not read the
+    /// descriptor, unless the page's slot is hidden.
     #[inline(always)]
     pub fn named_by(word: Memdesc, slot: usize) -> Option<Slab> {
         // No other kind of page has a slot.
@@ -196,8 +196,9 @@ impl Slab {
         self.head().base.load(Relaxed) & (SLAB_BYTES - 1)
     }
 
-    /// Gives those of its pages to the system all of whose blocks are in and which have been used since: survivors of other
-    /// sizes would keep all of its memory. Returns how many pages, in how many calls. The class lock is held.
+    /// Gives those of its pages to the system all of whose blocks are in and which have been used since:
+    /// survivors of other sizes would keep all of its memory. Returns how many pages, in how many calls. The
+    /// class lock is held.
     pub fn purge_pages(self) -> (usize, usize) {
         let (class, fresh, purged) = (self.class(), self.head().fresh as usize, self.purged());
         let bits = self.free_bits();
@@ -309,7 +310,8 @@ impl Slab {
         taken + carved
     }
 
-    /// Puts a block back, by its number. False if it was in already or was never carved: the caller's heap is damaged.
+    /// Puts a block back, by its number. False if it was in already or was never carved: the caller's heap is
+    /// damaged.
     #[inline(always)]
     pub fn put(mut self, block: usize) -> bool {
         let bit = 1u64 << (block % 64);

@@ -301,8 +301,8 @@ pub fn never_ends(call: &str, tid: u32) {
     syscall::abort();
 }
 
-/// A section was opened or closed in a reader that is not the calling thread's: nobody would see it, so no effect is
-/// safe, and this ends the process whatever `RCUMALLOC_ON_ERROR` says.
+/// A section was opened or closed in a reader that is not the calling thread's: nobody would see it, so no
+/// effect is safe, and this ends the process whatever `RCUMALLOC_ON_ERROR` says.
 #[cold]
 pub fn strange_reader(call: &str, tid: u32) -> ! {
     let mut line = Line::new();
@@ -340,7 +340,8 @@ pub fn size_fits(addr: usize, size: usize, align: usize) -> bool {
     }
 }
 
-/// As [`size_fits`], for a caller that may name the size the block was asked with, its real size, or any between.
+/// As [`size_fits`], for a caller that may name the size the block was asked with, its real size, or any
+/// between.
 pub fn size_may_be(addr: usize, size: usize, align: usize) -> bool {
     match LargeRef::of(addr).filter(|large| large.base() == addr) {
         Some(large) => {

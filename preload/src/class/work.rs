@@ -1,11 +1,12 @@
 //! How much of what others have left one call takes upon itself.
 //!
-//! Blocks whose grace period has passed come in crowds: a reader has held the periods up, or the backlog, an eighth of the
-//! heap, has been expedited. Whoever happens to free the next block would give all of them to the slabs and to the zone,
-//! in one call, and the time that takes grows with the heap. So a call has [`Work`] for so many blocks; every loop that
-//! gives back what has waited counts them and stops when it is done, and the next call goes on
-//! ([`backlog::set_unfinished`](super::backlog::set_unfinished)): each adds a magazine or a batch at the most and takes
-//! many times as much. What the program asks for (a scan, a barrier) and what the watcher's thread does has no bound.
+//! Blocks whose grace period has passed come in crowds: a reader has held the periods up, or the backlog, an
+//! eighth of the heap, has been expedited. Whoever happens to free the next block would give all of them to
+//! the slabs and to the zone, in one call, and the time that takes grows with the heap. So a call has
+//! [`Work`] for so many blocks; every loop that gives back what has waited counts them and stops when it is
+//! done, and the next call goes on ([`backlog::set_unfinished`](super::backlog::set_unfinished)): each adds a
+//! magazine or a batch at the most and takes many times as much. What the program asks for (a scan, a
+//! barrier) and what the watcher's thread does has no bound.
 
 use crate::page::most;
 use core::sync::atomic::{AtomicUsize, Ordering::Relaxed};

@@ -46,7 +46,8 @@ struct Notice {
     _level: Kept,
 }
 
-/// Room for what is read of these files: more than the stack of a caller of malloc may have. Of one caller at a time.
+/// Room for what is read of these files: more than the stack of a caller of malloc may have. Of one caller at
+/// a time.
 pub struct Space {
     list: [u8; 1024],
     text: [u8; 512],

@@ -1,5 +1,5 @@
-//! A text of the kernel's, line by line: what is of interest in `/proc` is a few short lines of a long text, and the
-//! caller's stack is small.
+//! A text of the kernel's, line by line: what is of interest in `/proc` is a few short lines of a long text,
+//! and the caller's stack is small.
 
 use super::syscall::{Errno, read};
 

@@ -199,8 +199,8 @@ impl<T> Lock<T> {
         }
     }
 
-    /// Lets go of the lock if the calling thread holds it, in frames that are gone. The value is torn, and is given to `mend`
-    /// first.
+    /// Lets go of the lock if the calling thread holds it, in frames that are gone. The value is torn, and is
+    /// given to `mend` first.
     pub fn let_go_of_own(&self, mend: impl FnOnce(&mut T)) {
         let word = self.word.load(Relaxed);
         if word & !STATE != thread_pointer() || word == FREE {

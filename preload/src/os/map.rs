@@ -2,8 +2,8 @@
 //!
 //! Memory is *mapped at* a numerically chosen place, which fails where something is already; so the kernel
 //! compares with every limit there is, anew each time. Purging never changes a mapping; what is unmapped in
-//! the middle of the heap may make one more, and the caller bounds how often (hazard `map_count`). Any thread; what a range
-//! is used for is the caller's to synchronise.
+//! the middle of the heap may make one more, and the caller bounds how often (hazard `map_count`). Any
+//! thread; what a range is used for is the caller's to synchronise.
 //!
 //! In tests every call here can be made to fail: see `fail_after`.
 
@@ -54,7 +54,8 @@ pub fn map(len: usize) -> Option<usize> {
     unsafe { syscall(libc::SYS_mmap, [0, len, RW, ANONYMOUS, NO_FD, 0]) }.ok()
 }
 
-/// Maps a range of ours that is mapped anew: zero, readable and writable, with none of what was asked of the old mapping.
+/// Maps a range of ours that is mapped anew: zero, readable and writable, with none of what was asked of the
+/// old mapping.
 ///
 /// # Safety
 /// The contents of the range are the caller's to lose.
@@ -133,8 +134,8 @@ impl Attribute {
     }
 }
 
-/// Undoes changes of these kinds in a range of ours, whatever was changed of it, without loss of contents. True if nothing
-/// of them is left.
+/// Undoes changes of these kinds in a range of ours, whatever was changed of it, without loss of contents.
+/// True if nothing of them is left.
 #[cold]
 pub fn undo(addr: usize, len: usize, kinds: u32) -> bool {
     let advice = |advice: i32| (libc::SYS_madvise, [addr, len, advice as usize, 0, 0, 0]);
@@ -175,8 +176,8 @@ pub unsafe fn unmap(addr: usize, len: usize) -> bool {
 /// Gives the memory of a range back to the system; it reads as zero afterwards. On failure
 /// (`mlock`ed memory, say) some of it may have been dropped and some not.
 ///
-/// MADV_DONTNEED, not MADV_FREE: by bench/malloc/purge.c the call costs the same (0.3 us a page in stretches of
-/// 64 KiB and more, 1.2 us in single pages), and a page used again costs 1.4 us instead of 0.25, but
+/// MADV_DONTNEED, not MADV_FREE: by bench/malloc/purge.c the call costs the same (0.3 us a page in stretches
+/// of 64 KiB and more, 1.2 us in single pages), and a page used again costs 1.4 us instead of 0.25, but
 /// freed pages stay resident, all of them, until the whole system is short: in control groups, in what
 /// people watch and in what a scan promises they were not given. Nor do they read as zero.
 ///

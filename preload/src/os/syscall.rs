@@ -61,12 +61,13 @@ pub unsafe fn syscall(nr: i64, args: [usize; 6]) -> Result<usize, Errno> {
     if (-4095..0).contains(&ret) { Err(Errno(-ret as i32)) } else { Ok(ret as usize) }
 }
 
-/// Sleeps while `word` holds `expected`, for at most `ns` nanoseconds. May return early for any reason: look again.
+/// Sleeps while `word` holds `expected`, for at most `ns` nanoseconds. May return early for any reason: look
+/// again.
 pub fn futex_wait_timeout(word: &AtomicU32, expected: u32, ns: u64) {
     let op = libc::FUTEX_WAIT | libc::FUTEX_PRIVATE_FLAG;
     let time = [ns / 1_000_000_000, ns % 1_000_000_000];
-    // SAFETY: the kernel only reads the word, which the reference keeps alive; the timespec (two 64-bit words) outlives the
-    // call.
+    // SAFETY: the kernel only reads the word, which the reference keeps alive; the timespec (two 64-bit
+    // words) outlives the call.
     let _ = unsafe {
         syscall(
             libc::SYS_futex,
@@ -75,14 +76,15 @@ pub fn futex_wait_timeout(word: &AtomicU32, expected: u32, ns: u64) {
     };
 }
 
-/// Sleeps while the lower half of `word` is that of `expected`, at most `ns` nanoseconds if there is a bound. May return
-/// early for any reason: look again. True if the time is up.
+/// Sleeps while the lower half of `word` is that of `expected`, at most `ns` nanoseconds if there is a bound.
+/// May return early for any reason: look again. True if the time is up.
 pub fn futex_wait_low(word: &AtomicUsize, expected: usize, ns: Option<u64>) -> bool {
     let op = (libc::FUTEX_WAIT | libc::FUTEX_PRIVATE_FLAG) as usize;
     let time = ns.map(|ns| [ns / 1_000_000_000, ns % 1_000_000_000]);
     let timeout = time.as_ref().map_or(0, |time| time.as_ptr() as usize);
     let args = [word.as_ptr() as usize, op, expected as u32 as usize, timeout, 0, 0];
-    // SAFETY: the kernel reads the word, which the reference keeps alive, and the time, which outlives the call.
+    // SAFETY: the kernel reads the word, which the reference keeps alive, and the time, which outlives the
+    // call.
     let answer = unsafe { syscall(libc::SYS_futex, args) };
     answer == Err(Errno::ETIMEDOUT)
 }

@@ -184,8 +184,8 @@ pub fn free_word() -> usize {
     word
 }
 
-/// The calling thread's pointer to its control block: no other thread has it that lives in the same memory, whatever process
-/// it belongs to.
+/// The calling thread's pointer to its control block: no other thread has it that lives in the same memory,
+/// whatever process it belongs to.
 #[inline(always)]
 pub fn thread_pointer() -> usize {
     let pointer: usize;

@@ -2,7 +2,8 @@
 //!
 //! Without it the refills undo the scan at once and the next scan undoes the refills. While it
 //! lasts a refill takes one page, or a few pages' worth of blocks that were never used, instead of a batch;
-//! magazines start again at their smallest; caches and depots take in as little as they can. It ends by itself when a
+//! magazines start again at their smallest; caches and depots take in as little as they can. It ends by
+//! itself when a
 //! *quiet* period has passed without a scan. Scans that come before it has ended double the period, up to a
 //! bound: who is under pressure all the time gets all the quiet there is.
 //!

@@ -9,13 +9,13 @@
 //! takes the smallest order that fits and of these the lowest address, which keeps a heap
 //! dense and its top empty.
 //!
-//! Who cuts a whole unit has it until it is whole again, so that neighbours come back together, as Linux groups
-//! pages by mobility: a unit is cut for [`Blocks`](Cut::Blocks), which become slabs and stay as long as one of many
-//! blocks or a cache holds on to them, or for [`Runs`](Cut::Runs), which are one large block each, come and go, and
-//! find no room between slabs that stay. Either is sought first in units cut for it; then in the other's with a half that
-//! is free (or a heap that breathes spreads over more units: 39 MiB for 31 in perl's calls, repeated); then in whole ones; then
-//! wherever it fits, before the heap grows. Runs also, of the first 64 units that have what fits, in one of the
-//! asking [`Quarter`]'s.
+//! Who cuts a whole unit has it until it is whole again, so that neighbours come back together, as Linux
+//! groups pages by mobility: a unit is cut for [`Blocks`](Cut::Blocks), which become slabs and stay as long
+//! as one of many blocks or a cache holds on to them, or for [`Runs`](Cut::Runs), which are one large block
+//! each, come and go, and find no room between slabs that stay. Either is sought first in units cut for it;
+//! then in the other's with a half that is free (or a heap that breathes spreads over more units: 39 MiB for
+//! 31 in perl's calls, repeated); then in whole ones; then wherever it fits, before the heap grows. Runs
+//! also, of the first 64 units that have what fits, in one of the asking [`Quarter`]'s.
 //!
 //! A free page is *dirty* if it has been given out since the system last zeroed it. Clean
 //! pages are worth knowing: purging them is wasted, and calloc need not clear them, page by page.
@@ -34,8 +34,8 @@ use super::quarter::Quarter;
 use crate::constants::{MAX_ORDER, MAX_UNITS, UNIT_PAGES};
 use core::ops::Range;
 
-/// Orders a block may be larger than a run that is to grow (tune): with two, what doubles in turn with others grows
-/// in place four times in five and is 1.8 times as fast, with one and with three 1.1 and 1.4 times.
+/// Orders a block may be larger than a run that is to grow (tune): with two, what doubles in turn with others
+/// grows in place four times in five and is 1.8 times as fast, with one and with three 1.1 and 1.4 times.
 const ROOM: u32 = 2;
 
 /// The order of half a unit.
@@ -46,8 +46,8 @@ const HALF: u32 = MAX_ORDER - 1;
 pub enum Place {
     /// In the smallest free block that holds it.
     Tight,
-    /// Where up to three times as much is free behind it, if there is such a place: it is about to grow. Nothing is kept
-    /// for it there, but others that are to grow begin elsewhere.
+    /// Where up to three times as much is free behind it, if there is such a place: it is about to grow.
+    /// Nothing is kept for it there, but others that are to grow begin elsewhere.
     Roomy,
 }
 
@@ -188,7 +188,8 @@ impl Buddy {
         Some(unit * UNIT_PAGES + ((node << order) & (UNIT_PAGES - 1)))
     }
 
-    /// A unit with a block of one of these orders, of those cut for `cut`; and the order, the smallest there is.
+    /// A unit with a block of one of these orders, of those cut for `cut`; and the order, the smallest there
+    /// is.
     fn choose(&mut self, orders: Range<u32>, cut: Cut, quarter: Option<Quarter>) -> Option<(usize, u32)> {
         let blocks = &self.blocks[cut as usize];
         let order = { orders }.find(|&o| blocks[o as usize] > 0)?;

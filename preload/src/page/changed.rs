@@ -1,13 +1,15 @@
 //! Pages whose attributes the program has changed: protection, advice, locks, a memory policy.
 //!
-//! What it did to a block dies with the block. The names by which it does so (`abi/attributes.rs`) mark each page of the
-//! window first, by a bit of the page's memdesc word; when a marked page comes back to the zone, its grace period over, it is
-//! *mapped anew*: a new mapping has none of it, and lies beside its neighbours as if nothing had happened, so the
-//! kernel makes one mapping of them again (hazard `map_count`). Small blocks need more: see `class/changed.rs`.
+//! What it did to a block dies with the block. The names by which it does so (`abi/attributes.rs`) mark each
+//! page of the window first, by a bit of the page's memdesc word; when a marked page comes back to the zone,
+//! its grace period over, it is
+//! *mapped anew*: a new mapping has none of it, and lies beside its neighbours as if nothing had happened, so
+//! the kernel makes one mapping of them again (hazard `map_count`). Small blocks need more: see
+//! `class/changed.rs`.
 //!
-//! Nobody looks for marks where none ever were: [`kinds`] is 0 then; nor word by word but in units that had some. Any thread,
-//! signal handlers too (programs change protections from handlers): no lock, one atomic bit at a time. A
-//! page's marks belong to the page's owner, like the rest of its word.
+//! Nobody looks for marks where none ever were: [`kinds`] is 0 then; nor word by word but in units that had
+//! some. Any thread, signal handlers too (programs change protections from handlers): no lock, one atomic bit
+//! at a time. A page's marks belong to the page's owner, like the rest of its word.
 
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 
@@ -36,7 +38,8 @@ pub fn kinds() -> u32 {
     KINDS.load(Relaxed)
 }
 
-/// Marks the pages of the window that [addr, addr + len) has a part of, before they are changed, and calls `visit` with each.
+/// Marks the pages of the window that [addr, addr + len) has a part of, before they are changed, and calls
+/// `visit` with each.
 pub fn mark(addr: usize, len: usize, kind: map::Attribute, mut visit: impl FnMut(Page)) {
     let (low, high) = (window::base(), window::base().saturating_add(window::horizon()));
     let (mut at, end) = (addr.max(low) & !(PAGE - 1), addr.saturating_add(len).min(high));

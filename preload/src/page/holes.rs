@@ -1,13 +1,14 @@
 //! The holes: stretches of the window that were ground once and are nobody's mapping now.
 //!
-//! What goes back to the system in large pieces is unmapped, so that address space, data and commit charge fall
-//! with the heap. Below the frontier that leaves a hole; at the top the frontier comes down instead. Ground is
-//! made in a hole from its beginning on, so holes shrink and vanish but are never divided, and only giving back
-//! makes new ones. Each may cost the process one mapping more: there are [`HOLES`] at the most, and what is
-//! given back past that keeps its mapping.
+//! What goes back to the system in large pieces is unmapped, so that address space, data and commit charge
+//! fall with the heap. Below the frontier that leaves a hole; at the top the frontier comes down instead.
+//! Ground is made in a hole from its beginning on, so holes shrink and vanish but are never divided, and only
+//! giving back makes new ones. Each may cost the process one mapping more: there are [`HOLES`] at the most,
+//! and what is given back past that keeps its mapping.
 //!
-//! A sorted array in front of the table of units, mapped from the start: near a limit there would be no memory for
-//! it. Pages are numbers, relative to the window. Part of the window, hence protected by the zone's lock.
+//! A sorted array in front of the table of units, mapped from the start: near a limit there would be no
+//! memory for it. Pages are numbers, relative to the window. Part of the window, hence protected by the
+//! zone's lock.
 
 use crate::constants::HOLES;
 
@@ -83,7 +84,8 @@ impl Holes {
         unsafe { core::slice::from_raw_parts_mut(self.array as *mut Hole, len) }
     }
 
-    /// [first, end) is a hole from now on, one with those that it touches. Only after [`has_room`](Self::has_room).
+    /// [first, end) is a hole from now on, one with those that it touches. Only after
+    /// [`has_room`](Self::has_room).
     pub fn insert(&mut self, first: usize, end: usize) {
         self.pages += end - first;
         let at = self.all().partition_point(|hole| hole.first < first);

@@ -12,8 +12,8 @@
 //! without a test of its own. *Every word with a slot other than 0 belongs to a live slab*;
 //! the zone overwrites the words of what it takes back, so that this holds.
 //!
-//! The bit *changed* says that the program has changed what the page is beside its contents (`changed.rs`); while it has, a
-//! page of a slab has slot 0.
+//! The bit *changed* says that the program has changed what the page is beside its contents (`changed.rs`);
+//! while it has, a page of a slab has slot 0.
 //!
 //! Who writes: the owner of the page, nobody else; while a page is free, the zone under its
 //! lock. Who reads: anybody, any time, with any address. A reader that holds a live block of

@@ -3,13 +3,13 @@
 //! A reader may look at a descriptor that is being retired, so the memory of a descriptor
 //! stays a descriptor of the same type for ever: each type has a [`MetaPool`] whose free list
 //! only that type feeds and eats. Fresh objects are cut one after another from *runs* of 16
-//! pages that all types share; what is not cut yet is not touched. A run is never given back and keeps its unit from
-//! being so, and a heap of slabs wants 16 pages with every eighth unit: so each is as large as all before it together, and
-//! their number grows with the logarithm of the heap.
+//! pages that all types share; what is not cut yet is not touched. A run is never given back and keeps its
+//! unit from being so, and a heap of slabs wants 16 pages with every eighth unit: so each is as large as all
+//! before it together, and their number grows with the logarithm of the heap.
 //!
 //! A run is itself described: its first object is a [`Run`], the memdesc words of its pages
-//! (the first one included) point at it, and there the recursion ends. What needs whole pages ([`pages`]) has its run
-//! described in another one.
+//! (the first one included) point at it, and there the recursion ends. What needs whole pages ([`pages`]) has
+//! its run described in another one.
 //!
 //! One lock for all pools, taken before the zone's: descriptors are made when slabs are made,
 //! far from any fast path, and a fork has one lock to think of.
@@ -128,8 +128,8 @@ impl Shop {
     }
 }
 
-/// `count` pages for ever, and whether they are zero. Their run's descriptor lies elsewhere, so each begins with what is the
-/// caller's. None: out of memory.
+/// `count` pages for ever, and whether they are zero. Their run's descriptor lies elsewhere, so each begins
+/// with what is the caller's. None: out of memory.
 #[unsafe(link_section = ".text_start")]
 pub fn pages(count: usize) -> Option<(NonNull<u8>, bool)> {
     let mut shop = SHOP.lock();
@@ -248,8 +248,8 @@ pub(super) fn lock() -> &'static Lock<Shop> {
     &SHOP
 }
 
-/// In the only thread of a forked child: if somebody who is not here was cutting, the rest of the run belongs to nobody. (The
-/// pools' free lists are whole at every moment: each change is one store.)
+/// In the only thread of a forked child: if somebody who is not here was cutting, the rest of the run belongs
+/// to nobody. (The pools' free lists are whole at every moment: each change is one store.)
 pub(super) fn settle_in_child() {
     SHOP.settle_in_child(Shop::abandon);
 }

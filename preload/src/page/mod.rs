@@ -99,9 +99,9 @@ pub fn fork_parent() {
     meta::lock().let_go_after_fork();
 }
 
-/// In the only thread of a child, however it was made: the locks are free. What another thread was changing at
-/// that moment, because nobody held the locks for the fork or they were taken away, is forgotten and goes to nobody; the floor
-/// goes on with fresh pages.
+/// In the only thread of a child, however it was made: the locks are free. What another thread was changing
+/// at that moment, because nobody held the locks for the fork or they were taken away, is forgotten and goes
+/// to nobody; the floor goes on with fresh pages.
 pub fn settle_in_child() {
     // The zone first: the others may ask it for pages later.
     zone::settle_in_child();

@@ -1,7 +1,8 @@
-//! Quarters: a thread gets slabs and page runs of its quarter of all threads where it can. Threads that carve the same slab
-//! in turn share the cache lines of its marks (64 blocks to a line), its bits and its smallest blocks for as long as the blocks
-//! live, and pass them to and fro with every magazine. Threads that have the same pages in turn pass on what lies in them,
-//! and what is known of the unit: where two processors share no cache, large blocks were 1.2 times as fast without.
+//! Quarters: a thread gets slabs and page runs of its quarter of all threads where it can. Threads that carve
+//! the same slab in turn share the cache lines of its marks (64 blocks to a line), its bits and its smallest
+//! blocks for as long as the blocks live, and pass them to and fro with every magazine. Threads that have the
+//! same pages in turn pass on what lies in them, and what is known of the unit: where two processors share no
+//! cache, large blocks were 1.2 times as fast without.
 
 /// One of four parts of all threads, or whoever else asks.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -110,8 +110,8 @@ pub(super) fn lock() -> &'static Lock<Stock> {
     &STOCK
 }
 
-/// In the only thread of a forked child: if somebody who is not here was changing the stock, it is empty, and its pages belong
-/// to nobody.
+/// In the only thread of a forked child: if somebody who is not here was changing the stock, it is empty, and
+/// its pages belong to nobody.
 pub(super) fn settle_in_child() {
     STOCK.settle_in_child(Stock::abandon);
 }

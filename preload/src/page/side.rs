@@ -1,9 +1,9 @@
 //! A side table: what is known of the window's pages, indexed like the window itself.
 //!
-//! It has its range of addresses from the start, as a number, and is mapped at its place from its beginning to a
-//! high-water mark, as far as somebody needs it. It is zero at first and never shrinks or moves, so a reader
-//! needs no lock to look below the mark. Part of the window, hence protected by the zone's lock. A failed call
-//! leaves it as it was.
+//! It has its range of addresses from the start, as a number, and is mapped at its place from its beginning
+//! to a high-water mark, as far as somebody needs it. It is zero at first and never shrinks or moves, so a
+//! reader needs no lock to look below the mark. Part of the window, hence protected by the zone's lock. A
+//! failed call leaves it as it was.
 
 use crate::constants::{HUGE_PAGE, PAGE, SIDE_SHARE, SIDE_STEP};
 use crate::os::map::{self, Placed};

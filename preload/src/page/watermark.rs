@@ -2,21 +2,22 @@
 //!
 //! Whoever frees looks at two words now and then ([`excess`]); past the high watermark, the larger of
 //! [`DIRTY_HIGH`] and a share of what is in use, what lies above half of it goes to the system. That
-//! is all that a process gives back which frees and then falls asleep with nobody to watch it. It goes in steps
-//! ([`zone::purge_step`]), one with each call that frees, until half of the mark is reached: a call
+//! is all that a process gives back which frees and then falls asleep with nobody to watch it. It goes in
+//! steps ([`zone::purge_step`]), one with each call that frees, until half of the mark is reached: a call
 //! that met all of it at once would take a tenth of a second in a heap of 20 GB.
 //!
 //! A heap that *breathes*, shrinking and growing again within [`BREATH_MS`], would pay a fault for
 //! every page of every breath. So what was given is compared with the clean pages that were fetched
 //! since, both added up over as many gives as it takes: when half of it was fetched back [`BREATHS`] times
 //! running, that much more may stay dirty. Compared give by give, one shallow breath would leave a debt
-//! that no later one can meet, and the heap would fault for ever. It is an allowance, that ends as soon as something has lain idle for a
-//! decay period. What is in use and what stays dirty together are never more than the heap has needed since it
-//! last lay idle, and an eighth of that: pages that what grows cannot use do not add up.
+//! that no later one can meet, and the heap would fault for ever. It is an allowance, that ends as soon as
+//! something has lain idle for a decay period. What is in use and what stays dirty together are never more
+//! than the heap has needed since it last lay idle, and an eighth of that: pages that what grows cannot use
+//! do not add up.
 //!
 //! Where a watcher ages what lies idle, it will get to what freeing leaves: there freeing gives [`GIVE_MOST`]
-//! a second at the most, and what is more than an eighth of the heap, so that a heap that swings does not pay for
-//! each swing until it is known to breathe.
+//! a second at the most, and what is more than an eighth of the heap, so that a heap that swings does not pay
+//! for each swing until it is known to breathe.
 //!
 //! The words are relaxed: they steer. The memory of breaths is under a lock that nobody waits for
 //! but a fork; taken before the zone's.
@@ -85,8 +86,8 @@ fn excess_over_mark() -> usize {
     if dirty > mark { dirty - low } else { 0 }
 }
 
-/// The most that may stay dirty because the heap breathes: with what is given out no more than the heap has needed since it
-/// last lay idle, and a part of that.
+/// The most that may stay dirty because the heap breathes: with what is given out no more than the heap has
+/// needed since it last lay idle, and a part of that.
 fn spare_most() -> usize {
     let peak = limit::peak_used();
     (peak + (peak >> LENIENCE_SHARE)).saturating_sub(zone::used_bytes())
@@ -112,7 +113,8 @@ pub fn beyond() -> usize {
     zone::dirty_bytes().saturating_sub((high() / 2).saturating_add(spare()))
 }
 
-/// Gives a step of the [`excess`] back, if there is one. `own`: bytes that the program has just freed, in this call. Returns bytes.
+/// Gives a step of the [`excess`] back, if there is one. `own`: bytes that the program has just freed, in
+/// this call. Returns bytes.
 #[inline]
 pub fn purge_excess(own: usize) -> usize {
     match excess() {

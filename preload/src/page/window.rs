@@ -2,17 +2,17 @@
 //!
 //! "Is this ours?" is then one subtraction and one comparison, and "what is it?" one indexed
 //! load. Nothing is reserved: the window and its tables are numbers, a place far from where the kernel or
-//! anybody else maps, and pieces are mapped there as they are needed. So limits on address space, data, locked
-//! memory and commit count what the heap has, and the kernel is asked anew with each piece.
+//! anybody else maps, and pieces are mapped there as they are needed. So limits on address space, data,
+//! locked memory and commit count what the heap has, and the kernel is asked anew with each piece.
 //!
-//! *Ground* is what is mapped. It grows at the *frontier*, in steps that start at 256 KiB and double to 4 MiB,
-//! and in [holes](super::holes), which is what was given back below it; ground given back at the frontier
-//! lets the frontier come down again. If somebody else's mapping is in the way it is stepped over: its words
-//! stay Unknown, as for any address that was never the heap's.
+//! *Ground* is what is mapped. It grows at the *frontier*, in steps that start at 256 KiB and double to 4
+//! MiB, and in [holes](super::holes), which is what was given back below it; ground given back at the
+//! frontier lets the frontier come down again. If somebody else's mapping is in the way it is stepped over:
+//! its words stay Unknown, as for any address that was never the heap's.
 //!
-//! What readers go by is the *horizon*, the highest that the frontier ever was: everything below has a memdesc
-//! word that can be read, whether it is ground now or not, everything above does not exist. It never moves
-//! back.
+//! What readers go by is the *horizon*, the highest that the frontier ever was: everything below has a
+//! memdesc word that can be read, whether it is ground now or not, everything above does not exist. It never
+//! moves back.
 //!
 //! ```text
 //!   side:  memdesc (8 B a page) | holes, units (a Unit each 4 MiB) | marks 4..=14 | pad | BASE: window
@@ -317,8 +317,8 @@ impl Window {
         }
     }
 
-    /// Maps [begin, wish) or, if that is not to be had, [begin, want) or what is left of the first unit, and what describes
-    /// it. Where the new ground ends.
+    /// Maps [begin, wish) or, if that is not to be had, [begin, want) or what is left of the first unit, and
+    /// what describes it. Where the new ground ends.
     #[unsafe(link_section = ".text_start")]
     fn map_ground(&mut self, begin: usize, want: usize, wish: usize) -> Result<usize, Placed> {
         let mut placed = Placed::Refused;
@@ -349,8 +349,8 @@ impl Window {
         Grown::Pages(begin >> PAGE_SHIFT, (end - begin) >> PAGE_SHIFT)
     }
 
-    /// Where to try next, up to `last`, if something is mapped behind `begin`: each time in a row twice as far, so that a
-    /// large mapping costs few tries.
+    /// Where to try next, up to `last`, if something is mapped behind `begin`: each time in a row twice as
+    /// far, so that a large mapping costs few tries.
     fn past(&mut self, begin: usize, last: usize) -> usize {
         let end = ((begin + 1).next_multiple_of(UNIT) + self.stride).min(last);
         self.stride = (self.stride * 2).max(UNIT);

@@ -9,9 +9,9 @@
 //! Dirty free pages go back to the system in three ways: all at once on request ([`purge_free`]); past a
 //! watermark, by whoever frees (`watermark`); and a share of those that a whole period left unused
 //! ([`tick`]). What is free in whole units is unmapped, clean or not, so that what the kernel charges
-//! for the heap falls with it, and becomes a [hole](super::holes); the rest is purged where it is. What rides on a
-//! call of the program's goes in steps ([`purge_step`]), so that no call does work that grows with the heap; and
-//! whoever purges looks for dirt under the lock for `PURGE_LOOKS` stretches at a time.
+//! for the heap falls with it, and becomes a [hole](super::holes); the rest is purged where it is. What rides
+//! on a call of the program's goes in steps ([`purge_step`]), so that no call does work that grows with the
+//! heap; and whoever purges looks for dirt under the lock for `PURGE_LOOKS` stretches at a time.
 //!
 //! Pages that the program has changed are mapped anew as they come back (`changed.rs`).
 //!
@@ -93,8 +93,8 @@ impl Purged {
     const NOTHING: Purged = Purged { bytes: 0, stretches: 0, refused: 0 };
 }
 
-/// Where a search for dirt has got to. Steps of purging go on where the last one stopped, or each would look through the same
-/// short stretches again.
+/// Where a search for dirt has got to. Steps of purging go on where the last one stopped, or each would look
+/// through the same short stretches again.
 #[derive(Clone, Copy)]
 struct Pass {
     end: usize,
@@ -162,8 +162,8 @@ impl State {
         opened
     }
 
-    /// Makes ground up to window page `end`, at the frontier or in hole number `hole`, and learns what came of
-    /// it. False: no memory.
+    /// Makes ground up to window page `end`, at the frontier or in hole number `hole`, and learns what came
+    /// of it. False: no memory.
     #[unsafe(link_section = ".text_start")]
     fn grow(&mut self, zone: &Zone, hole: Option<usize>, end: usize) -> bool {
         self.grow_calls += 1;
@@ -248,7 +248,8 @@ impl State {
         }
     }
 
-    /// Makes ground for a run of which there is none: in the lowest hole where that is enough, else at the top.
+    /// Makes ground for a run of which there is none: in the lowest hole where that is enough, else at the
+    /// top.
     fn grow_for(&mut self, zone: &Zone, pages: usize, align: usize) -> bool {
         for number in 0..self.window.holes().len() {
             let hole = self.window.holes()[number];
@@ -263,8 +264,8 @@ impl State {
         end.is_some_and(|end| self.grow(zone, None, end))
     }
 
-    /// How far new ground that begins at page `begin` must reach for the run to fit in it and what is free before
-    /// it.
+    /// How far new ground that begins at page `begin` must reach for the run to fit in it and what is free
+    /// before it.
     #[unsafe(link_section = ".text_start")]
     fn reach(&mut self, begin: usize, pages: usize, align: usize) -> Option<usize> {
         let order = pages.max(align).next_power_of_two().trailing_zeros();
@@ -407,8 +408,9 @@ impl Zone {
         self.close(state);
     }
 
-    /// The words of pages that come back say Free from now on, unless they never said anything, which the first one
-    /// tells for all of a run. Not under the lock, which others wait for: the pages are still the caller's.
+    /// The words of pages that come back say Free from now on, unless they never said anything, which the
+    /// first one tells for all of a run. Not under the lock, which others wait for: the pages are still the
+    /// caller's.
     ///
     /// # Safety
     /// The caller owns the pages.
@@ -454,7 +456,8 @@ impl Zone {
         got
     }
 
-    /// Unmaps free blocks of at least 2^order pages, the highest first, up to `bounds`. As [`purge`](Self::purge).
+    /// Unmaps free blocks of at least 2^order pages, the highest first, up to `bounds`. As
+    /// [`purge`](Self::purge).
     fn unmap(
         &self,
         _alone: &Guard<'_, ()>,
@@ -611,14 +614,16 @@ pub unsafe fn free_pages(page: Page, order: u32) {
     unsafe { ZONE.free(page, 1 << order) }
 }
 
-/// Takes any number of pages, contiguous, aligned to a power of two bytes, and says what they hold. Past 1024 pages they begin on a unit (4 MiB).
+/// Takes any number of pages, contiguous, aligned to a power of two bytes, and says what they hold. Past 1024
+/// pages they begin on a unit (4 MiB).
 #[unsafe(link_section = ".text_start")]
 pub fn alloc_run(pages: usize, align_bytes: usize, place: Place) -> Option<(Page, Holds)> {
     ZONE.alloc_run(pages, align_bytes, place)
 }
 
-/// Calls `visit` with the stretches of a run that were dirty when it was given out as [`Holds::Mixed`]: their first pages
-/// and lengths. The run is still the caller's, who holds no lock. The zone's is held to copy the bits of one unit.
+/// Calls `visit` with the stretches of a run that were dirty when it was given out as [`Holds::Mixed`]: their
+/// first pages and lengths. The run is still the caller's, who holds no lock. The zone's is held to copy the
+/// bits of one unit.
 pub fn for_each_soiled(page: Page, pages: usize, visit: impl FnMut(Page, usize)) {
     ZONE.for_each_soiled(page, pages, visit);
 }
@@ -632,8 +637,8 @@ pub unsafe fn free_run(page: Page, pages: usize) {
     unsafe { exchange(core::iter::once((page, pages)), None) };
 }
 
-/// Gives back any number of runs, as [`free_run`] does, and then takes the one that is wanted, as [`alloc_run`] does: under
-/// one lock, which is held for about 100 ns a run.
+/// Gives back any number of runs, as [`free_run`] does, and then takes the one that is wanted, as
+/// [`alloc_run`] does: under one lock, which is held for about 100 ns a run.
 ///
 /// # Safety
 /// The caller owns the runs, and nothing refers to them any more but the word of each one's first page.
@@ -671,9 +676,9 @@ pub fn purge_resident(max_bytes: usize) -> usize {
     ZONE.purge(&ZONE.purging.lock(), Bounds::all(max_bytes), resident).bytes
 }
 
-/// The same as [`purge_free`], but no more than one call of the program's may do on the way: [`PURGE_PAGES`] pages in
-/// [`PURGE_CALLS`] stretches, and twice the `own` bytes that this very call has freed, so that what is freed can always be paid
-/// for. The next step goes on from there.
+/// The same as [`purge_free`], but no more than one call of the program's may do on the way: [`PURGE_PAGES`]
+/// pages in [`PURGE_CALLS`] stretches, and twice the `own` bytes that this very call has freed, so that what
+/// is freed can always be paid for. The next step goes on from there.
 #[inline(never)]
 #[unsafe(link_section = ".text_rare")]
 pub fn purge_step(max_bytes: usize, own: usize) -> Purged {
@@ -786,8 +791,8 @@ pub(super) fn let_go_after_fork() {
 }
 
 /// In the only thread of a forked child. If somebody who is not here was changing the zone, no page below the
-/// horizon is free any more: what is given back from now on is free again; the rest belongs to nobody. So does a
-/// stretch that was being purged.
+/// horizon is free any more: what is given back from now on is free again; the rest belongs to nobody. So
+/// does a stretch that was being purged.
 pub(super) fn settle_in_child() {
     ZONE.purging.settle_in_child(|()| {});
     // SAFETY: a change that nobody will finish.
@@ -797,7 +802,8 @@ pub(super) fn settle_in_child() {
 /// See [`super::let_go_of_own`].
 pub(super) fn let_go_of_own() {
     ZONE.purging.let_go_of_own(|()| {});
-    // SAFETY: a change that nobody will finish. What others have out of the zone they give back as they would.
+    // SAFETY: a change that nobody will finish. What others have out of the zone they give back as they
+    // would.
     ZONE.state.let_go_of_own(|state| unsafe { state.forget_free(&ZONE) });
 }
 

@@ -382,7 +382,8 @@ fn what_cannot_be_unmapped_or_mapped_again_is_not_lost() {
     assert_eq!(zone.alloc_pages(MAX_ORDER), Some(units[1]));
 }
 
-/// Pages of which every second is free: none is worth a call, all of them worth nothing to `unmap` of whole units.
+/// Pages of which every second is free: none is worth a call, all of them worth nothing to `unmap` of whole
+/// units.
 #[test]
 fn near_a_limit_shorter_stretches_leave_too() {
     let zone = zone(64 << 20);

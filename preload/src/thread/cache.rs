@@ -1,7 +1,7 @@
 //! The thread cache: everything of the heap that belongs to one thread.
 //!
-//! Type-stable memory, two pages, which read as zero while nobody has it and are used by another thread when its own
-//! has ended. The allocation table is
+//! Type-stable memory, two pages, which read as zero while nobody has it and are used by another thread when
+//! its own has ended. The allocation table is
 //! at its start, so TLS word 0 is the cache's address too. Zero bytes are a valid unused cache.
 //!
 //! Where the blocks of a class can be, in this cache:
@@ -72,9 +72,9 @@ pub struct ClassState {
 pub struct ThreadCache {
     /// What malloc pops from. First: its address is the cache's.
     pub alloc: Table,
-    /// The thread as the grace-period engine sees it: its cell, which lies among other threads' and apart from all
-    /// caches, so that scans touch no cache. Null while the cache has no thread; behind the table, where the tables of
-    /// threads without a cache have a zero.
+    /// The thread as the grace-period engine sees it: its cell, which lies among other threads' and apart
+    /// from all caches, so that scans touch no cache. Null while the cache has no thread; behind the table,
+    /// where the tables of threads without a cache have a zero.
     pub reader: AtomicPtr<ReaderCell>,
     // What a thread that hardly allocates touches shares the first page with the first slots.
     /// Empty magazines by kind.
@@ -221,12 +221,13 @@ impl ThreadCache {
 
     /// A magazine of `class` with so many `bytes` has been turned: sets how many blocks the next one takes.
     ///
-    /// A class's magazine is to hold `fill / 4` times the power 3/4 of the class's part of all bytes freed. Turns would be fewest,
-    /// for a given sum of bytes in all magazines, with the square root; that gives more to classes that are seldom freed, whose
-    /// blocks are cold when they come back, and less to a class that is alone. A turn knows the bytes it turned and the bytes
-    /// that the thread has freed since the class's last turn; the class's part is the one by the other, so the rule is that
-    /// `bytes * passed^3` is the same for all classes. The magazines of 64 classes then hold at most `fill / 4 * 64^(1/4)`,
-    /// which is 0.71 of `fill`, together (by the inequality of Hölder). Doubling a magazine makes the product
+    /// A class's magazine is to hold `fill / 4` times the power 3/4 of the class's part of all bytes freed.
+    /// Turns would be fewest, for a given sum of bytes in all magazines, with the square root; that gives
+    /// more to classes that are seldom freed, whose blocks are cold when they come back, and less to a class
+    /// that is alone. A turn knows the bytes it turned and the bytes that the thread has freed since the
+    /// class's last turn; the class's part is the one by the other, so the rule is that `bytes * passed^3` is
+    /// the same for all classes. The magazines of 64 classes then hold at most `fill / 4 * 64^(1/4)`, which
+    /// is 0.71 of `fill`, together (by the inequality of Hölder). Doubling a magazine makes the product
     /// sixteen times as large, so the rule holds to a factor of two.
     #[inline]
     pub fn note_turn(&mut self, class: Class, bytes: usize) {

@@ -1,18 +1,19 @@
 //! Work that waits for a grace period: the kernel's `call_rcu`.
 //!
-//! A queue of heads that callers own, and one worker: a thread of libc's, because what it runs is the program's and may use
-//! all of libc, for which the helpers of `os::helper` are no place. It is made by the first who queues, takes what has been
-//! queued so far, waits for a grace period that begins after that, and runs it in the order in which it was queued, outside
-//! every lock and every section. It is offline while it sleeps, and ends when nothing has come for [`CALLS_IDLE_NS`], so
-//! that a process whose other threads have ended is not kept alive for long.
+//! A queue of heads that callers own, and one worker: a thread of libc's, because what it runs is the
+//! program's and may use all of libc, for which the helpers of `os::helper` are no place. It is made by the
+//! first who queues, takes what has been queued so far, waits for a grace period that begins after that, and
+//! runs it in the order in which it was queued, outside every lock and every section. It is offline while it
+//! sleeps, and ends when nothing has come for [`CALLS_IDLE_NS`], so that a process whose other threads have
+//! ended is not kept alive for long.
 //!
-//! Queueing takes the queue's lock and, for the first, makes a thread: any thread, not a signal handler. Memory is bounded
-//! by making those wait who queue faster than the worker runs ([`hold_back`]); nobody waits in a section, which the
-//! worker may be waiting for, nor in the worker.
+//! Queueing takes the queue's lock and, for the first, makes a thread: any thread, not a signal handler.
+//! Memory is bounded by making those wait who queue faster than the worker runs ([`hold_back`]); nobody waits
+//! in a section, which the worker may be waiting for, nor in the worker.
 //!
-//! In the child of a fork there is no worker. What was queued stays queued, and the next who queues or waits there makes
-//! another; a function that the worker was in the middle of is not run again. If no thread can be made the queue grows
-//! until one can, or until somebody calls [`barrier`], who then does the worker's work.
+//! In the child of a fork there is no worker. What was queued stays queued, and the next who queues or waits
+//! there makes another; a function that the worker was in the middle of is not run again. If no thread can be
+//! made the queue grows until one can, or until somebody calls [`barrier`], who then does the worker's work.
 
 use crate::class::Torn;
 use crate::class::backlog::DOMAIN;
@@ -78,7 +79,8 @@ pub struct Queue {
     /// How many have been queued, and how many of them have run.
     queued: u32,
     done: u32,
-    /// The thread pointer of the worker, or with [`MAKING`] of who is making it, or [`MADE`]; 0: there is none.
+    /// The thread pointer of the worker, or with [`MAKING`] of who is making it, or [`MADE`]; 0: there is
+    /// none.
     worker: usize,
     /// The worker sleeps, or is about to.
     is_asleep: bool,
@@ -118,8 +120,8 @@ impl Torn for Queue {
 }
 
 static QUEUE: Lock<Queue> = Lock::new(Queue::EMPTY);
-/// Goes up when something is queued that a sleeping worker should know of: what it sleeps on. Relaxed, as the next: what
-/// they are about is looked at again under the lock, before and after.
+/// Goes up when something is queued that a sleeping worker should know of: what it sleeps on. Relaxed, as the
+/// next: what they are about is looked at again under the lock, before and after.
 static QUEUED: AtomicU32 = AtomicU32::new(0);
 /// Goes up when functions have been run: what those sleep on who wait for it.
 static RAN: AtomicU32 = AtomicU32::new(0);
@@ -173,8 +175,8 @@ fn make(start: Start) -> bool {
     is_made
 }
 
-/// Waits a moment, if the worker has more to do than may wait. Once and not until there is less: the caller may hold what a
-/// function waits for.
+/// Waits a moment, if the worker has more to do than may wait. Once and not until there is less: the caller
+/// may hold what a function waits for.
 #[cold]
 #[inline(never)]
 #[unsafe(link_section = ".text_rare")]
@@ -237,7 +239,8 @@ fn run_taken() -> bool {
     if is_empty {
         return false;
     }
-    // What was unlinked before it was queued was unlinked before this: the queuer's unlock pairs with our lock.
+    // What was unlinked before it was queued was unlinked before this: the queuer's unlock pairs with our
+    // lock.
     readers::cond_synchronize("rcumalloc_call", DOMAIN.start_poll(), is_crowded);
     let mut has_run = 0;
     loop {
@@ -301,7 +304,8 @@ fn would_wait_for_itself() -> ! {
     syscall::abort()
 }
 
-/// In the child of a fork. Its only thread may be the worker, in a function that has forked, or in the middle of making it.
+/// In the child of a fork. Its only thread may be the worker, in a function that has forked, or in the middle
+/// of making it.
 #[inline(never)]
 #[unsafe(link_section = ".text_rare")]
 pub fn after_fork_in_child() {

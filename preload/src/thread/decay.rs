@@ -7,10 +7,11 @@
 //! that have turned no magazine since the last one lose their shelf and their page cache, and a grace period
 //! is ended for what waits.
 //!
-//! A tick rides on the slow path of whatever thread comes by when it is due, which does a bounded part of it and leaves the
-//! rest to the next ones, or on the watcher's loop ([`tick`], [`deadline`]). In a process that has gone idle with no watcher (a solo one has none)
-//! nothing runs, so nothing decays: there the watermark (`page::watermark`) has seen to it, on the way
-//! down, that little is left; and where many threads have ended but for one, the last of them has ([`one_is_left`]).
+//! A tick rides on the slow path of whatever thread comes by when it is due, which does a bounded part of it
+//! and leaves the rest to the next ones, or on the watcher's loop ([`tick`], [`deadline`]). In a process that
+//! has gone idle with no watcher (a solo one has none) nothing runs, so nothing decays: there the watermark
+//! (`page::watermark`) has seen to it, on the way down, that little is left; and where many threads have
+//! ended but for one, the last of them has ([`one_is_left`]).
 //!
 //! The words are relaxed: they steer. That one thread at a time runs a tick is by an exchange of the
 //! next one's time.
@@ -185,7 +186,8 @@ fn tick_at(now_ns: u64, next: u64, rides: bool) {
     }
 }
 
-/// `more` bytes are to go to the system. Gives a step of what is owed; the next calls give the rest. Returns bytes.
+/// `more` bytes are to go to the system. Gives a step of what is owed; the next calls give the rest. Returns
+/// bytes.
 fn pay(more: usize) -> usize {
     let owed = (OWED.load(Relaxed) + more).min(zone::dirty_bytes());
     let purged = zone::purge_step(owed, 0);
@@ -194,10 +196,10 @@ fn pay(more: usize) -> usize {
     purged.bytes
 }
 
-/// The calling thread ends and one is left, for which there is no watcher. What threads kept for each other is of no use
-/// to one, and would stay for as long as that sleeps: it goes to the zone, and what is free past the watermark to the system. Not
-/// each time in a program that has some threads again and again: once a period, if it is worth it, or if there were more than
-/// the vacant caches are for.
+/// The calling thread ends and one is left, for which there is no watcher. What threads kept for each other
+/// is of no use to one, and would stay for as long as that sleeps: it goes to the zone, and what is free past
+/// the watermark to the system. Not each time in a program that has some threads again and again: once a
+/// period, if it is worth it, or if there were more than the vacant caches are for.
 pub fn one_is_left() {
     let now_ms = (clock::now_coarse_ns() / 1_000_000) as u32;
     let is_due = now_ms.wrapping_sub(ONE_LEFT_MS.load(Relaxed)) >= period_ms() && left() >= WORTH;
@@ -235,7 +237,8 @@ fn give_for_one() {
 pub fn deadline() -> Option<u64> {
     let spare = || if RIDDEN.load(Relaxed) { RIDDEN_TICKS * step_ns() } else { 0 };
     let next = || (period_ms() != OFF).then(|| NEXT.load(Relaxed) + spare());
-    // What lies on shelves has turned its last magazine, perhaps; those who look at each slow path do not ask for it.
+    // What lies on shelves has turned its last magazine, perhaps; those who look at each slow path do not ask
+    // for it.
     if left() + shelf::all_bytes() >= WORTH {
         return next();
     }

@@ -14,9 +14,9 @@
 //!                                 └─ any other:  verdict
 //! ```
 //!
-//! Each begins by touching the stack that it may need (`os::stack`): a stack that overflows does so before anything is held.
-//! Every entry works as a thread's first call, and as its last. A thread that has given its cache
-//! back, or cannot get one, is served from the slabs, block by block.
+//! Each begins by touching the stack that it may need (`os::stack`): a stack that overflows does so before
+//! anything is held. Every entry works as a thread's first call, and as its last. A thread that has given its
+//! cache back, or cannot get one, is served from the slabs, block by block.
 
 use crate::class::backlog;
 use crate::class::changed;
@@ -245,8 +245,8 @@ pub fn alloc_aligned(size: usize, align: usize) -> *mut u8 {
     }
 }
 
-/// `size` bytes of zeros. Of a large block only what may hold something else is written: one page that did would else make
-/// all of it resident.
+/// `size` bytes of zeros. Of a large block only what may hold something else is written: one page that did
+/// would else make all of it resident.
 pub fn alloc_zeroed(size: usize) -> *mut u8 {
     let (block, contents) = if size > SMALL_MAX { large_block(size) } else { (alloc(size), Holds::Anything) };
     if !block.is_null() && contents != Holds::Zeros {
@@ -270,7 +270,8 @@ fn clear(block: *mut u8, size: usize, contents: Holds) {
     }
 }
 
-/// As malloc's slow path; by itself, for its part of the stack is not there while a small block is looked for.
+/// As malloc's slow path; by itself, for its part of the stack is not there while a small block is looked
+/// for.
 #[inline(never)]
 fn large_block(size: usize) -> (*mut u8, Holds) {
     let mut frame = Frame::new();
@@ -372,7 +373,8 @@ fn free_large(addr: usize, word: Memdesc, call: &str, defer: bool, outgrown: boo
     decay::note_work();
 }
 
-/// Makes the live large block at `addr` hold `size` bytes where it is; what it gives up is freed. False if that cannot be.
+/// Makes the live large block at `addr` hold `size` bytes where it is; what it gives up is freed. False if
+/// that cannot be.
 pub fn resize_large(addr: usize, size: usize) -> bool {
     match large::resize(addr, size, mode::frees_defer()) {
         Resized::Not => return false,
@@ -417,8 +419,9 @@ fn free_small(class: Class, addr: usize, call: &str, when: When) {
     }
 }
 
-/// What realloc does: null is a malloc, size 0 a free. Most calls leave a small block where it is: one look at its page's word and one at its class.
-/// Whether the program has the block is asked only where it moves: the mark is a cache line of its own.
+/// What realloc does: null is a malloc, size 0 a free. Most calls leave a small block where it is: one look
+/// at its page's word and one at its class. Whether the program has the block is asked only where it moves:
+/// the mark is a cache line of its own.
 #[inline(always)]
 pub fn resize(addr: usize, size: usize) -> *mut u8 {
     if table::stays(addr, size) {

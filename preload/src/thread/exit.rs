@@ -1,14 +1,15 @@
 //! A thread's last moments.
 //!
 //! A key destructor of libc gives the cache back. Other destructors may call malloc after ours,
-//! so ours asks to be called once more, and only then lets go: by then all of them have run, but for those that
-//! ask for more rounds themselves. What the thread still frees after that (libc frees its own thread-local storage last of all) finds the
+//! so ours asks to be called once more, and only then lets go: by then all of them have run, but for those
+//! that ask for more rounds themselves. What the thread still frees after that (libc frees its own
+//! thread-local storage last of all) finds the
 //! *exited* table: it is served block by block, without a cache, and creates nothing
 //! (`free_after_tls_destroyed`).
 //!
 //! What the cache holds stays in it for the next thread (`vacant.rs`); where there is no room for that it is
-//! emptied. Leaving it makes no system call and takes no lock, which a handler might want: a handler finds the thread with its cache or without one,
-//! because both words of the thread change in one instruction.
+//! emptied. Leaving it makes no system call and takes no lock, which a handler might want: a handler finds
+//! the thread with its cache or without one, because both words of the thread change in one instruction.
 //!
 //! At the end of the process nothing is freed, but what is in the exiting thread's magazines is
 //! checked once more for blocks that were freed twice.
@@ -30,8 +31,8 @@ use crate::thread::cache::ThreadCache;
 use crate::thread::{decay, mode, registry, retire, vacant, watcher};
 use core::sync::atomic::{AtomicU32, Ordering};
 
-/// In which of libc's four rounds of key destructors (`PTHREAD_DESTRUCTOR_ITERATIONS`) the cache is given back: every
-/// other destructor has run once before that. A round costs some 500 instructions.
+/// In which of libc's four rounds of key destructors (`PTHREAD_DESTRUCTOR_ITERATIONS`) the cache is given
+/// back: every other destructor has run once before that. A round costs some 500 instructions.
 const ROUNDS: u32 = 2;
 
 /// The table of a thread that has given its cache back: zeros, as the empty table, but telling.
@@ -63,8 +64,8 @@ pub fn create_key() {
     if unsafe { libc::pthread_key_create(&mut key, Some(destroy)) } != 0 {
         return;
     }
-    // Without a lock, which would stay taken in the child of a fork that another thread makes meanwhile: of two
-    // that come at once, one keeps its key. Release pairs with the Acquire above and in `watch_thread`.
+    // Without a lock, which would stay taken in the child of a fork that another thread makes meanwhile: of
+    // two that come at once, one keeps its key. Release pairs with the Acquire above and in `watch_thread`.
     if KEY.compare_exchange(0, key + 1, Ordering::Release, Ordering::Relaxed).is_err() {
         // SAFETY: nobody knows of it.
         unsafe { libc::pthread_key_delete(key) };
@@ -142,8 +143,8 @@ pub enum Rest {
 }
 
 /// Gives away everything `cache` holds: what waits, to the depot; what may be handed out, to where
-/// `rest` says; empty magazines and pages, to their stores. What then waits may be more than the budget: a scan or a sweep,
-/// which come here, go on to reclaim it, and [`release`] does.
+/// `rest` says; empty magazines and pages, to their stores. What then waits may be more than the budget: a
+/// scan or a sweep, which come here, go on to reclaim it, and [`release`] does.
 #[inline(never)]
 #[unsafe(link_section = ".text_rare")]
 pub fn empty(cache: &mut ThreadCache, rest: Rest) {
@@ -212,8 +213,8 @@ pub fn abandon(cache: &mut ThreadCache) {
     cache.spares = [const { Stack::new() }; KINDS];
 }
 
-/// Drops the blocks that are marked in from `magazine`, but for the first `marked`, which are meant to be. What is left waits
-/// with the open group.
+/// Drops the blocks that are marked in from `magazine`, but for the first `marked`, which are meant to be.
+/// What is left waits with the open group.
 fn keep_marked_out(cache: &mut ThreadCache, class: Class, mut magazine: Magazine, marked: usize) {
     let mut kept = 0;
     let blocks = magazine.blocks();

@@ -150,8 +150,8 @@ impl<T: Torn> Bolt for Lock<T> {
     }
 }
 
-/// A handler has jumped out of frames of the calling thread that held some of the locks: what those guard is torn, as in a
-/// child whose parent's other thread held them.
+/// A handler has jumped out of frames of the calling thread that held some of the locks: what those guard is
+/// torn, as in a child whose parent's other thread held them.
 pub fn let_go_of_own_locks() {
     page::let_go_of_own();
     for_each_lock(|lock| lock.let_go_of_own());

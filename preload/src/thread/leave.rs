@@ -1,16 +1,18 @@
-//! Classes that a thread has left: what it keeps of sizes it does not ask for any more goes back to the slabs.
+//! Classes that a thread has left: what it keeps of sizes it does not ask for any more goes back to the
+//! slabs.
 //!
 //! The blocks of a magazine come from anywhere. A hundred that were freed at random keep a hundred slabs from
-//! being empty, however few bytes they are, and a program that goes on from size to size would grow by that for
-//! each size it leaves behind. Age finds them too late where the heap grows by a hundred megabytes a second. So time is
-//! told by growth: a thread that has carved [`LEAVE_STEP`] from slabs looks through its classes and gives
-//! back what it has of those whose magazine malloc has not found empty since its last look; a class that is used all the same
-//! pays a refill for each look. Then the pages of its slabs all of whose blocks are in go to the system: of blocks of 1 KiB one
-//! in ten that survives keeps a third of the pages, but every slab.
+//! being empty, however few bytes they are, and a program that goes on from size to size would grow by that
+//! for each size it leaves behind. Age finds them too late where the heap grows by a hundred megabytes a
+//! second. So time is told by growth: a thread that has carved [`LEAVE_STEP`] from slabs looks through its
+//! classes and gives back what it has of those whose magazine malloc has not found empty since its last look;
+//! a class that is used all the same pays a refill for each look. Then the pages of its slabs all of whose
+//! blocks are in go to the system: of blocks of 1 KiB one in ten that survives keeps a third of the pages,
+//! but every slab.
 //!
 //! What such a class is filling joins the open group and waits; what has waited by the next look goes to the
-//! slabs. The depot of a class is everybody's: it is drained when nobody has taken from it for so long that every
-//! thread might have looked. What is more than one call does is there at the next look.
+//! slabs. The depot of a class is everybody's: it is drained when nobody has taken from it for so long that
+//! every thread might have looked. What is more than one call does is there at the next look.
 //!
 //! The calling thread's own cache only, from its refill.
 
@@ -34,7 +36,8 @@ impl ThreadCache {
         }
     }
 
-    /// Gives back what this thread has of classes that it has not refilled since the last call, but for `present`.
+    /// Gives back what this thread has of classes that it has not refilled since the last call, but for
+    /// `present`.
     #[cold]
     #[inline(never)]
     #[unsafe(link_section = ".text_rare")]

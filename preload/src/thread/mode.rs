@@ -105,9 +105,9 @@ pub fn admit_readers() {
     let own = tls::alloc_table();
     let mut others = false;
     let visit = |cache: &ThreadCache| {
-        // Once, by the first who holds the lock: the second of two that admit at once might find a thread whose
-        // word is set and which, seeing the switch complete, ends without the lock, and its word with it. (Who has
-        // adopted a cache since `CONCURRENT` was set, has the right table.)
+        // Once, by the first who holds the lock: the second of two that admit at once might find a thread
+        // whose word is set and which, seeing the switch complete, ends without the lock, and its word with
+        // it. (Who has adopted a cache since `CONCURRENT` was set, has the right table.)
         if !RETARGETED.load(Ordering::Relaxed) {
             retarget(cache);
         }
@@ -138,7 +138,8 @@ pub fn is_half_switched() -> bool {
 pub fn retarget(cache: &ThreadCache) {
     let word = cache.free_word.load(Ordering::Acquire) as *const AtomicUsize;
     // SAFETY: null before the thread adopts the cache and after it gives it back; the registry's
-    // lock is held, under which both happen while words are set from outside. The word is the thread's TLS word.
+    // lock is held, under which both happen while words are set from outside. The word is the thread's TLS
+    // word.
     if let Some(word) = unsafe { word.as_ref() } {
         word.store(free_table_of(cache), Ordering::Release);
     }

@@ -1,8 +1,9 @@
-//! Options that can change while the program runs: `rcumalloc_set` and `rcumalloc_get`, by the names and the values of the
-//! environment.
+//! Options that can change while the program runs: `rcumalloc_set` and `rcumalloc_get`, by the names and the
+//! values of the environment.
 //!
-//! Each is one word that steers, read relaxed by whoever it steers: any thread may set one at any time, and what is under
-//! way ends as it began. What decides how the process starts (`RCUMALLOC_DEFER`, `RCUMALLOC_PRESSURE`) is not here.
+//! Each is one word that steers, read relaxed by whoever it steers: any thread may set one at any time, and
+//! what is under way ends as it began. What decides how the process starts (`RCUMALLOC_DEFER`,
+//! `RCUMALLOC_PRESSURE`) is not here.
 
 use crate::class::{backlog, verdict};
 use crate::os::env::{self, Size};
@@ -43,7 +44,8 @@ impl Text {
     }
 }
 
-/// As a number of bytes. A share of what the control group allows is for the start: to find that out takes a look at files.
+/// As a number of bytes. A share of what the control group allows is for the start: to find that out takes a
+/// look at files.
 fn bytes(size: Size) -> Option<usize> {
     match size {
         Size::Bytes(bytes) if bytes > 0 => usize::try_from(bytes).ok(),
@@ -51,7 +53,8 @@ fn bytes(size: Size) -> Option<usize> {
     }
 }
 
-/// Sets `name`. False: there is no such option that may change, or the value is none of it; nothing has changed.
+/// Sets `name`. False: there is no such option that may change, or the value is none of it; nothing has
+/// changed.
 #[inline(never)]
 #[unsafe(link_section = ".text_rare")]
 pub fn set(name: &[u8], value: &[u8]) -> bool {

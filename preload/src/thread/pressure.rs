@@ -53,7 +53,8 @@ static HAS_LIMIT: AtomicBool = AtomicBool::new(false);
 /// 1: somebody is serving. 2: and somebody may be asleep until they have.
 #[unsafe(link_section = ".data")]
 static SERVING: AtomicU32 = AtomicU32::new(IDLE);
-/// The thread pointer of the one that serves; 0: none, or not said yet. Relaxed: it means something to that one alone.
+/// The thread pointer of the one that serves; 0: none, or not said yet. Relaxed: it means something to that
+/// one alone.
 static SERVER: AtomicUsize = AtomicUsize::new(0);
 const IDLE: u32 = 0;
 const BUSY: u32 = 1;
@@ -226,8 +227,8 @@ pub fn let_go_of_own() {
     watcher::let_go_of_own();
 }
 
-/// A thread is about to take more memory from the zone. If the heap is past its limit and somebody is giving back,
-/// it waits a little: a scan that shares the processors with everybody whom it works for would be
+/// A thread is about to take more memory from the zone. If the heap is past its limit and somebody is giving
+/// back, it waits a little: a scan that shares the processors with everybody whom it works for would be
 /// outrun. Never in a read-side section, which others wait for; never on a path of free. The one that
 /// serves waits for nobody.
 #[inline]
@@ -245,7 +246,8 @@ fn wait_for_server() {
     }
 }
 
-/// What a slow path does now and then; `now_ms` is the coarse clock. Not inlined: its caller jumps here, its stack free again.
+/// What a slow path does now and then; `now_ms` is the coarse clock. Not inlined: its caller jumps here, its
+/// stack free again.
 #[inline(never)]
 pub fn tend(now_ms: u32) {
     watcher::consider(now_ms);

@@ -14,8 +14,8 @@ use core::mem::{ManuallyDrop, offset_of};
 use core::sync::atomic::{AtomicPtr, Ordering};
 use rcu::{Cookie, Misuse, Reader, ReaderCell};
 
-/// The calling thread's cell, if it has one: TLS word 0 is the cache's address, or that of a static table, behind
-/// which nothing is named.
+/// The calling thread's cell, if it has one: TLS word 0 is the cache's address, or that of a static table,
+/// behind which nothing is named.
 #[inline(always)]
 fn cell() -> Option<&'static ReaderCell> {
     let cell = (tls::alloc_table() + offset_of!(ThreadCache, reader)) as *const AtomicPtr<ReaderCell>;

@@ -35,8 +35,8 @@ const MOST: usize = 8;
 /// A block serves requests down to 1/9 less than its pages (as a shift of the request): the size
 /// classes' bound on waste, 12.5 %.
 const WASTE: u32 = 3;
-/// In a solo process ready blocks hold at most this part of the thread's share, as a shift (tune), but for one
-/// larger block of a size that is freed again and again: with all of the share python3 kept 2 MiB more,
+/// In a solo process ready blocks hold at most this part of the thread's share, as a shift (tune), but for
+/// one larger block of a size that is freed again and again: with all of the share python3 kept 2 MiB more,
 /// `git log -p` 0.6. Where frees are deferred a batch or two circulate: the whole share.
 const SOLO_SHARE: u32 = 2;
 /// A batch is closed when it has reached this part of the thread's share, as a shift.
@@ -57,8 +57,8 @@ pub struct Ready {
     pub reused: u64,
 }
 
-/// Most bytes of the thread's share that are for large blocks (tune): with 2 MiB a batch of the smallest held more blocks
-/// than may be ready.
+/// Most bytes of the thread's share that are for large blocks (tune): with 2 MiB a batch of the smallest held
+/// more blocks than may be ready.
 const SHARE_MOST: usize = 1 << 20;
 
 /// The thread's share, as far as it is for large blocks, in bytes.
@@ -119,8 +119,8 @@ impl Ready {
         }
     }
 
-    /// Keeps `block`, whose grace period, if it needed one, has passed; the oldest make room for it and are `surplus`, or it
-    /// is itself.
+    /// Keeps `block`, whose grace period, if it needed one, has passed; the oldest make room for it and are
+    /// `surplus`, or it is itself.
     #[inline]
     fn put(&mut self, block: LargeRef, surplus: &mut Freed) {
         let pages = block.pages();
@@ -225,7 +225,8 @@ impl ThreadCache {
         self.take_up(pages, align, surplus)
     }
 
-    /// Makes the blocks that have waited long enough ready, until one fits. The zone is to have those that are surplus.
+    /// Makes the blocks that have waited long enough ready, until one fits. The zone is to have those that
+    /// are surplus.
     #[inline(never)]
     fn take_up(&mut self, pages: usize, align: usize, surplus: &mut Freed) -> Option<LargeRef> {
         let mut shelf = self.shelf.open();
@@ -315,7 +316,8 @@ impl ThreadCache {
         }
     }
 
-    /// Gives the batches on its own shelf whose grace period has passed to the zone, as far as there is `work` to be had.
+    /// Gives the batches on its own shelf whose grace period has passed to the zone, as far as there is
+    /// `work` to be had.
     pub fn reclaim_large(&mut self, work: &mut Work) {
         while work.goes_on()
             && let Some(batch) = take_elapsed(self.shelf.open().as_deref_mut(), &mut self.ledger)
@@ -349,8 +351,8 @@ fn take_elapsed(shelf: Option<&mut Contents>, ledger: &mut Ledger) -> Option<Fre
     waiting::open(batch)
 }
 
-/// Makes `block` ready on an open shelf. Surplus is this one, where a taker has the shelf or the program has changed what its
-/// pages are, or another, to make room.
+/// Makes `block` ready on an open shelf. Surplus is this one, where a taker has the shelf or the program has
+/// changed what its pages are, or another, to make room.
 #[inline]
 fn put_on(shelf: Option<&mut Contents>, block: LargeRef, surplus: &mut Freed) {
     match shelf {
@@ -359,7 +361,8 @@ fn put_on(shelf: Option<&mut Contents>, block: LargeRef, surplus: &mut Freed) {
     }
 }
 
-/// The zone gets `surplus`, and the system what is too much for the zone; `own`: bytes that the program has just freed.
+/// The zone gets `surplus`, and the system what is too much for the zone; `own`: bytes that the program has
+/// just freed.
 #[inline]
 fn give_back(surplus: Freed, own: usize) {
     if !surplus.is_empty() {

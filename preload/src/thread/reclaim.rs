@@ -132,8 +132,8 @@ impl ThreadCache {
         }
     }
 
-    /// Takes up what has elapsed of this cache and gives its reusable blocks to the slabs, as far as there is `work` to be
-    /// had, but for `keep` waiting groups and, unless that is 0, its ready large blocks.
+    /// Takes up what has elapsed of this cache and gives its reusable blocks to the slabs, as far as there is
+    /// `work` to be had, but for `keep` waiting groups and, unless that is 0, its ready large blocks.
     #[inline(never)]
     #[unsafe(link_section = ".text_rare")]
     pub fn flush_reusable(&mut self, keep: usize, work: &mut Work) {

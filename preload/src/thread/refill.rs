@@ -21,8 +21,8 @@ use crate::page::quarter::Quarter;
 use crate::thread::cache::ThreadCache;
 use crate::thread::{pressure, registry};
 
-/// Groups that a thread takes out of the queue for all threads before it carves from slabs (tune): a few groups tend to hold
-/// every class that is in use, and the work in one call stays bounded.
+/// Groups that a thread takes out of the queue for all threads before it carves from slabs (tune): a few
+/// groups tend to hold every class that is in use, and the work in one call stays bounded.
 const SHARED_LOOKS: usize = 4;
 
 impl ThreadCache {
@@ -93,8 +93,8 @@ impl ThreadCache {
         None
     }
 
-    /// Takes up every group on the shelf that has waited long enough. The youngest, which is the warmest, comes to lie on
-    /// top. True if there was one.
+    /// Takes up every group on the shelf that has waited long enough. The youngest, which is the warmest,
+    /// comes to lie on top. True if there was one.
     pub fn take_up_elapsed(&mut self) -> bool {
         let mut any = false;
         while let Some((group, bytes)) = self.shelf.open().and_then(|mut shelf| shelf.waiting.pop_elapsed()) {

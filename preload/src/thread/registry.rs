@@ -1,9 +1,9 @@
 //! The registry: whose each thread cache is.
 //!
-//! Caches are type-stable metadata, found by their seats (`seats.rs`). A cache is acquired by the creator of a
-//! thread, before it runs, or by a thread itself on its first call; it is given back when the thread ends, or found
-//! left behind (by a raw clone that ran no destructor). What is given back is empty: its pages go to the system, so threads
-//! that have ended cost a seat.
+//! Caches are type-stable metadata, found by their seats (`seats.rs`). A cache is acquired by the creator of
+//! a thread, before it runs, or by a thread itself on its first call; it is given back when the thread ends,
+//! or found left behind (by a raw clone that ran no destructor). What is given back is empty: its pages go to
+//! the system, so threads that have ended cost a seat.
 //!
 //! Whether a cache has lost its thread is a question about memory, not about numbers of threads or
 //! processes, which
@@ -83,7 +83,8 @@ const STATE: u32 = 7;
 /// Caches left behind, or fewer. Relaxed: the lock is taken before one is.
 #[unsafe(link_section = ".data")]
 static ORPHANS: AtomicUsize = AtomicUsize::new(0);
-/// Of caches that were given back: blocks retired and loaded by turns, and large blocks handed out again. Relaxed: figures.
+/// Of caches that were given back: blocks retired and loaded by turns, and large blocks handed out again.
+/// Relaxed: figures.
 static GONE: [AtomicU64; 3] = [const { AtomicU64::new(0) }; 3];
 
 /// In what state the cache of `seat` is.
@@ -140,8 +141,8 @@ pub fn acquire(quiet: &Quiet) -> Option<&'static mut ThreadCache> {
             None => take_seat(&mut registry)?,
         };
         count_in();
-        // SAFETY: taken off its list above, or with its seat, ours alone; the lock, or the exchange that took it, makes
-        // its last owner's writes visible.
+        // SAFETY: taken off its list above, or with its seat, ours alone; the lock, or the exchange that took
+        // it, makes its last owner's writes visible.
         let cache = unsafe { &mut *cache };
         cache.reset();
         // Before the state: what `search` reads behind it is this owner's.
@@ -184,7 +185,8 @@ fn block_of(cells: usize) -> Option<&'static ReaderBlock> {
     let pair = align_of::<ReaderCell>();
     let before_cells = size_of::<ReaderBlock>() + words * size_of::<ReaderWord>() + pair;
     let memory = meta::bytes(before_cells + cells * size_of::<ReaderCell>())?.as_ptr();
-    // SAFETY: fresh zeroed metadata, ours for ever; zero bytes are valid words and cells, and the lengths add up.
+    // SAFETY: fresh zeroed metadata, ours for ever; zero bytes are valid words and cells, and the lengths add
+    // up.
     unsafe {
         let first_word = memory.add(size_of::<ReaderBlock>());
         let behind_words = first_word.add(words * size_of::<ReaderWord>());
@@ -257,10 +259,12 @@ pub fn give_back(cache: &mut ThreadCache, quiet: &Quiet) {
     }
 }
 
-/// Gives the memory of `cache`, which is empty, to the system. Where that refuses, as for locked memory, it stays as it is.
+/// Gives the memory of `cache`, which is empty, to the system. Where that refuses, as for locked memory, it
+/// stays as it is.
 fn purge(cache: &mut ThreadCache) {
     let memory = core::ptr::from_mut(cache) as usize;
-    // Until a taker that is just looking at the shelf is done: what it finds behind this is empty, whenever it looks.
+    // Until a taker that is just looking at the shelf is done: what it finds behind this is empty, whenever
+    // it looks.
     let mut shelf = cache.shelf.open_waiting();
     let reused = core::mem::take(&mut shelf.ready.reused);
     for (gone, own) in GONE.iter().zip([cache.retired, cache.loaded, reused]) {
@@ -311,8 +315,8 @@ pub fn evict(now_ms: u32, age_ms: u32, quiet: &Quiet) -> *mut ThreadCache {
 
 /// In the only thread of a forked child, whose cache, if it has one, is at `own`: the caches of all other
 /// threads are left
-/// behind, and the stack of vacant caches is made again of those that were whole. What is left behind is not written to: each
-/// page that is would be one more of the child's own.
+/// behind, and the stack of vacant caches is made again of those that were whole. What is left behind is not
+/// written to: each page that is would be one more of the child's own.
 pub fn settle_in_child(own: usize) {
     vacant::forget_all();
     let (mut live, mut orphans) = (0, 0);
@@ -362,8 +366,8 @@ fn take_orphan(quiet: &Quiet) -> Option<&'static mut ThreadCache> {
         return None;
     }
     let _registry = locked(quiet);
-    // Those that were taken over have left their seats, so this is one of the first; or there is none any more, if the forking
-    // thread itself was giving one away in the frame that a handler interrupted.
+    // Those that were taken over have left their seats, so this is one of the first; or there is none any
+    // more, if the forking thread itself was giving one away in the frame that a handler interrupted.
     let seat = seats::taken().find(|seat| state(seat) == ORPHAN);
     ORPHANS.store(if seat.is_some() { left - 1 } else { 0 }, Ordering::Relaxed);
     let seat = seat?;

@@ -10,8 +10,8 @@
 //!   so a program that goes to and fro at the edge of a magazine turns none. Only when both are
 //!   full is the older marked in and put on the full stack: no grace period is needed.
 //!
-//! Free never needs memory it may not get (G4). If there is no empty magazine anywhere, the magazines of the oldest
-//! waiting group, if elapsed, are flushed to the slabs and used; else the block's bit is set in its
+//! Free never needs memory it may not get (G4). If there is no empty magazine anywhere, the magazines of the
+//! oldest waiting group, if elapsed, are flushed to the slabs and used; else the block's bit is set in its
 //! slab's deferred bitmap.
 
 use crate::class::backlog::{self, Closed};
@@ -28,11 +28,11 @@ use crate::thread::mode;
 use crate::thread::shelf::{self, share_bytes};
 use rcu::Stamped;
 
-/// Waiting groups after which a thread parks whoever does not come by, and at as many more again (tune): with threads
-/// that run, two or three wait.
+/// Waiting groups after which a thread parks whoever does not come by, and at as many more again (tune): with
+/// threads that run, two or three wait.
 const HURRY: usize = 4;
-/// What the smallest blocks count for on the way to a sealed group, in bytes each (tune): 1024 of them are worth a
-/// period's cost, and less memory is on its way than if only bytes counted.
+/// What the smallest blocks count for on the way to a sealed group, in bytes each (tune): 1024 of them are
+/// worth a period's cost, and less memory is on its way than if only bytes counted.
 const LEAST_CHARGE: usize = 64;
 /// Local: reusable blocks of one class a thread keeps in its full stack, in bytes (tune). What lies
 /// there pins its slabs: 512 KiB cost python3 7 % of its RSS and saved no time.
@@ -146,8 +146,8 @@ impl ThreadCache {
         over_budget
     }
 
-    /// Gives away what is past the thread's share: first what others find by its class and can use at once. What waits is
-    /// of no use to anybody yet, and comes back by itself as long as it stays here.
+    /// Gives away what is past the thread's share: first what others find by its class and can use at once.
+    /// What waits is of no use to anybody yet, and comes back by itself as long as it stays here.
     #[inline]
     pub fn shed(&mut self) {
         if self.shelf.held() > share_bytes() {
@@ -233,7 +233,8 @@ impl ThreadCache {
         }
     }
 
-    /// An empty magazine from the oldest waiting group, if its grace period has passed: its blocks go to the slabs.
+    /// An empty magazine from the oldest waiting group, if its grace period has passed: its blocks go to the
+    /// slabs.
     #[cold]
     #[inline(never)]
     #[unsafe(link_section = ".text_rare")]

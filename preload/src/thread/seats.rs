@@ -1,15 +1,15 @@
 //! Seats: where the registry finds caches, and whose each one is.
 //!
 //! A seat is a small thing that stays for ever: its number, the state of its cache, and where that lies. So
-//! what walks caches walks seats that are taken, 64 to a word, and looks into no cache that is nobody's; and the
-//! child of a fork, which says of every cache that its thread is gone, writes to no cache at all.
+//! what walks caches walks seats that are taken, 64 to a word, and looks into no cache that is nobody's; and
+//! the child of a fork, which says of every cache that its thread is gone, writes to no cache at all.
 //!
-//! The lowest free seat is taken first, so that few words are looked at when few threads are left of many. The
-//! memory of a free seat's cache goes to the system (`registry::give_back`): it reads as zero then, which is an
-//! unused cache, and it stays one, so a look that comes late finds nothing.
+//! The lowest free seat is taken first, so that few words are looked at when few threads are left of many.
+//! The memory of a free seat's cache goes to the system (`registry::give_back`): it reads as zero then, which
+//! is an unused cache, and it stays one, so a look that comes late finds nothing.
 //!
-//! Seats lie in rows, each several times as long as all before it. Seats are taken and left under the registry's lock;
-//! anybody may walk.
+//! Seats lie in rows, each several times as long as all before it. Seats are taken and left under the
+//! registry's lock; anybody may walk.
 
 use crate::constants::PAGE;
 use crate::page::meta;
@@ -19,8 +19,8 @@ use core::sync::atomic::{
     Ordering::{Acquire, Relaxed, Release},
 };
 
-/// Seats of the first row. A row holds so many times as many as all before it, up to [`ROW_MOST`]: few rows, and what is
-/// not used is not touched.
+/// Seats of the first row. A row holds so many times as many as all before it, up to [`ROW_MOST`]: few rows,
+/// and what is not used is not touched.
 const ROW_FIRST: usize = SEATS_PER_WORD;
 const ROWS_GROW: usize = 7;
 /// Most seats of a row: 64 KiB of them.
@@ -112,13 +112,15 @@ impl Ground {
 
 fn rows() -> impl Iterator<Item = &'static Row> {
     let row = |link: &AtomicPtr<Row>| {
-        // SAFETY: null or a row, which is never changed or freed. Acquire: pairs with the Release in `add_row`.
+        // SAFETY: null or a row, which is never changed or freed. Acquire: pairs with the Release in
+        // `add_row`.
         unsafe { link.load(Acquire).as_ref() }
     };
     core::iter::successors(row(&ROWS), move |last| row(&last.next))
 }
 
-/// Takes the lowest free seat, with a cache that is as its last owner left it, or zero. Under the registry's lock. `None`: memory is out.
+/// Takes the lowest free seat, with a cache that is as its last owner left it, or zero. Under the registry's
+/// lock. `None`: memory is out.
 #[unsafe(link_section = ".text_start")]
 pub fn take(ground: &mut Ground) -> Option<&'static Seat> {
     let (row, index) = lowest_free().or_else(|| Some((add_row()?, 0)))?;
@@ -152,8 +154,8 @@ fn add_row() -> Option<&'static Row> {
     let words = seats / SEATS_PER_WORD;
     let bytes = size_of::<Row>() + words * size_of::<AtomicU64>() + seats * size_of::<Seat>();
     let memory = meta::bytes(bytes)?.as_ptr();
-    // SAFETY: fresh zeroed metadata, ours for ever, at a cache line; zero bytes are valid words and seats, the lengths add
-    // up, and each part is a multiple of 8 bytes.
+    // SAFETY: fresh zeroed metadata, ours for ever, at a cache line; zero bytes are valid words and seats,
+    // the lengths add up, and each part is a multiple of 8 bytes.
     let row: &'static Row = unsafe {
         let first_word = memory.add(size_of::<Row>());
         let first_seat = first_word.add(words * size_of::<AtomicU64>());

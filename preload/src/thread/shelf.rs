@@ -35,7 +35,8 @@ use core::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 const FILL_SHARE: u32 = 4;
 /// However small the heap, those of all threads may hold so many bytes (tune), ...
 const FILL_TOGETHER: usize = 2 << 20;
-/// ... of which a thread gets so many at least (tune): 5000 idle ones hold 1.04 times what they hold under glibc, with 32 KiB
+/// ... of which a thread gets so many at least (tune): 5000 idle ones hold 1.04 times what they hold under
+/// glibc, with 32 KiB
 /// 1.33 times; ...
 const FILL_LEAST: usize = 8 << 10;
 /// ... and at most (tune); one class alone then fills a quarter of it, 32 KiB.
@@ -46,11 +47,11 @@ const FILL_MOST: usize = 1 << 20;
 const SEAL_SHARE: u32 = 1;
 /// Most bytes of a group: one group is the least that a call gives back at a time.
 const SEAL_MOST: usize = 64 << 10;
-/// Most bytes on a thread's shelf, of all classes, before the depot gets some (tune). With 1 MiB two threads that each
-/// reuse what they free in twenty classes gave some to the depot, and it flushed it to the slabs.
+/// Most bytes on a thread's shelf, of all classes, before the depot gets some (tune). With 1 MiB two threads
+/// that each reuse what they free in twenty classes gave some to the depot, and it flushed it to the slabs.
 const SHARE_MOST: usize = 2 << 20;
-/// ... and as a multiple of what it may have in filling magazines (tune): two or three groups wait, a quarter of that each,
-/// and as much again lies ready.
+/// ... and as a multiple of what it may have in filling magazines (tune): two or three groups wait, a quarter
+/// of that each, and as much again lies ready.
 const FILLS: usize = 4;
 /// Least share, in bytes: two magazines of the larger kinds (tune).
 pub const SHARE_LEAST: usize = 64 * 1024;
@@ -78,8 +79,8 @@ pub fn seal_bytes() -> usize {
     (fill_bytes() >> SEAL_SHARE).min(SEAL_MOST)
 }
 
-/// Sets what each thread's filling magazines may hold: its part of a share of the heap, or of what all threads may hold
-/// however small the heap is.
+/// Sets what each thread's filling magazines may hold: its part of a share of the heap, or of what all
+/// threads may hold however small the heap is.
 pub fn look_at_heap() {
     let threads = backlog::threads();
     let least = (FILL_TOGETHER / threads).clamp(FILL_LEAST, FILL_ENOUGH);
@@ -87,7 +88,8 @@ pub fn look_at_heap() {
     FILL.store(part.clamp(least, FILL_MOST), Ordering::Relaxed);
 }
 
-/// Bytes of small blocks that a thread may keep on its shelf: its part of the budget, and no more than a few groups hold.
+/// Bytes of small blocks that a thread may keep on its shelf: its part of the budget, and no more than a few
+/// groups hold.
 #[inline(always)]
 pub fn share_bytes() -> usize {
     budget_share().min(fill_bytes() * FILLS)
@@ -99,7 +101,8 @@ pub fn budget_share() -> usize {
     SHARE.load(Ordering::Relaxed)
 }
 
-/// Bytes of large blocks that may wait on a thread's shelf: its part of twice the budget, however much that is.
+/// Bytes of large blocks that may wait on a thread's shelf: its part of twice the budget, however much that
+/// is.
 #[inline]
 pub fn large_share_bytes() -> usize {
     2 * backlog::last_budget() / SHARERS.load(Ordering::Relaxed)
@@ -107,7 +110,8 @@ pub fn large_share_bytes() -> usize {
 
 /// Looks at the clock in a decay period that make a thread busy (tune): some 128 turns.
 const BUSY_LOOKS: u32 = 4;
-/// Threads that were busy in this decay period, so far, and in the last one. Relaxed, here and below: they steer.
+/// Threads that were busy in this decay period, so far, and in the last one. Relaxed, here and below: they
+/// steer.
 #[unsafe(link_section = ".data")]
 static BUSY: [AtomicUsize; 2] = [const { AtomicUsize::new(0) }; 2];
 /// Number of this decay period; never what a cache begins with.
@@ -126,8 +130,8 @@ pub fn set_threads(live: usize) {
     SHARE.store(large_share_bytes().clamp(SHARE_LEAST, SHARE_MOST), Ordering::Relaxed);
 }
 
-/// A thread looks at the clock, as it does every 32 slow paths. `looks` is its own: how often in this period. From
-/// some number on it is one busy thread more: what a thread carves to begin with does not make it one.
+/// A thread looks at the clock, as it does every 32 slow paths. `looks` is its own: how often in this period.
+/// From some number on it is one busy thread more: what a thread carves to begin with does not make it one.
 #[inline]
 pub fn note_busy(looks: &mut (u32, u32)) {
     let period = PERIOD.load(Ordering::Relaxed);
@@ -245,7 +249,8 @@ impl Shelf {
         }
     }
 
-    /// The calling thread was at it, in a frame that is gone, as a taker: what lies on it may be torn and belongs to nobody.
+    /// The calling thread was at it, in a frame that is gone, as a taker: what lies on it may be torn and
+    /// belongs to nobody.
     fn let_go_of_own(&self) {
         if self.open.load(Ordering::Relaxed) == by_taker() {
             let mut open = Open(self);
@@ -254,16 +259,16 @@ impl Shelf {
         }
     }
 
-    /// In the only thread of a forked child: the shelf of a thread that is gone. If it was open, what lies on it may be torn,
-    /// and nobody touches it but who takes the cache over.
+    /// In the only thread of a forked child: the shelf of a thread that is gone. If it was open, what lies on
+    /// it may be torn, and nobody touches it but who takes the cache over.
     pub fn leave_behind(&self) {
         if self.open.load(Ordering::Relaxed) != CLOSED {
             self.open.store(LEFT_OPEN, Ordering::Relaxed);
         }
     }
 
-    /// Its owner had it open in a frame that is gone: as [`leave_behind`](Self::leave_behind), but a taker may be at it, which
-    /// will close it.
+    /// Its owner had it open in a frame that is gone: as [`leave_behind`](Self::leave_behind), but a taker
+    /// may be at it, which will close it.
     pub fn leave_own_behind(&self) {
         // Relaxed: nobody but the calling thread stores or clears this.
         let _ = self.open.compare_exchange(BY_OWNER, LEFT_OPEN, Ordering::Relaxed, Ordering::Relaxed);
@@ -276,7 +281,8 @@ impl Shelf {
         }
     }
 
-    /// Bytes of large blocks on it that are ready or wait, and how many it has handed out; stale figures for statistics.
+    /// Bytes of large blocks on it that are ready or wait, and how many it has handed out; stale figures for
+    /// statistics.
     pub fn held_large(&self) -> (usize, u64) {
         // SAFETY: aligned words of type-stable memory; the owner may be writing them.
         unsafe {
@@ -366,8 +372,8 @@ impl Contents {
         Some(magazine)
     }
 
-    /// Adds a magazine whose blocks may be handed out, marked in. One with few blocks may be poured into the one on top;
-    /// then it comes back, empty.
+    /// Adds a magazine whose blocks may be handed out, marked in. One with few blocks may be poured into the
+    /// one on top; then it comes back, empty.
     #[inline]
     pub fn push_full(&mut self, magazine: Magazine) -> Option<Magazine> {
         self.full_bytes += magazine.bytes();
@@ -435,8 +441,8 @@ pub fn clear_others(own: *const ThreadCache, whose: Whose, work: &mut Work) {
         if core::ptr::eq(cache, own) {
             continue;
         }
-        // SAFETY: type-stable. Only the shelf and the page cache are borrowed, and the turns are two single words
-        // that the owner may be writing.
+        // SAFETY: type-stable. Only the shelf and the page cache are borrowed, and the turns are two single
+        // words that the owner may be writing.
         let (shelf, pages, turns) = unsafe {
             let loaded = (&raw const (*cache).loaded).read_volatile();
             let retired = (&raw const (*cache).retired).read_volatile();
@@ -464,8 +470,8 @@ pub fn clear_others(own: *const ThreadCache, whose: Whose, work: &mut Work) {
     }
 }
 
-/// Gives what is on it to the slabs if it may be handed out, else to the queues for all threads. It is open for one
-/// operation at a time, so its owner is not kept out for long.
+/// Gives what is on it to the slabs if it may be handed out, else to the queues for all threads. It is open
+/// for one operation at a time, so its owner is not kept out for long.
 #[inline(never)]
 #[unsafe(link_section = ".text_rare")]
 fn clear(shelf: &Shelf, work: &mut Work) {

@@ -20,8 +20,8 @@
 //! ```
 //!
 //! Other threads' loaded and filling magazines cannot be taken: a fast path takes no lock and tells
-//! nobody, and no barrier or look at the thread proves that it is not between two of its instructions (it may be
-//! asleep in a signal handler that interrupted one). So their owner is asked, by a word of
+//! nobody, and no barrier or look at the thread proves that it is not between two of its instructions (it may
+//! be asleep in a signal handler that interrupted one). So their owner is asked, by a word of
 //! its cache that its next slow path finds; the magazines of threads that no longer exist are
 //! taken. The reserve for `free` (G4) is in no step, and is filled up before the first.
 //!

@@ -1,10 +1,10 @@
 //! Who stalls: explicit sections that hold grace periods up (G3).
 //!
 //! Nothing may override a read-side section, so all that can be done about one that lasts is to say whose it
-//! is. Looked at when a cache is swept, about once a second while anybody allocates, and when a backlog is over its
-//! budget: each look books the time since the last one, and the bytes that waited meanwhile, to the readers
-//! that are in the way. So what is short is seen by chance, like anything that is sampled by time, and what lasts is
-//! seen in full. A stall past the limit is reported at most once per limit.
+//! is. Looked at when a cache is swept, about once a second while anybody allocates, and when a backlog is
+//! over its budget: each look books the time since the last one, and the bytes that waited meanwhile, to the
+//! readers that are in the way. So what is short is seen by chance, like anything that is sampled by time,
+//! and what lasts is seen in full. A stall past the limit is reported at most once per limit.
 //!
 //! Where a section began is what its thread said as it opened it (`rcumalloc_read_lock` knows its return
 //! address). A thread that was never found stalling says it of its first section only: so the fast path
@@ -18,8 +18,8 @@ use core::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering::Relaxed};
 
 const MS: u64 = 1_000_000;
 
-/// Sections younger than this do not stall, in nanoseconds: a few ticks of the kernel's, in which a thread may
-/// simply have lost its processor.
+/// Sections younger than this do not stall, in nanoseconds: a few ticks of the kernel's, in which a thread
+/// may simply have lost its processor.
 const LEAST_NS: u64 = 10 * MS;
 
 /// Readers and places that are told apart; all others are booked together (tune: a screen full).
@@ -34,8 +34,8 @@ static REPORTED: AtomicU64 = AtomicU64::new(0);
 /// When somebody last looked, in nanoseconds.
 static LOOKED_NS: AtomicU64 = AtomicU64::new(0);
 
-/// What is booked to one thread's sections that began at one place. Relaxed: figures, which order nothing; two threads
-/// that look at once may take two places for the same reader, of which both are right.
+/// What is booked to one thread's sections that began at one place. Relaxed: figures, which order nothing;
+/// two threads that look at once may take two places for the same reader, of which both are right.
 struct Account {
     /// 0: nobody's yet.
     tid: AtomicU32,

@@ -80,7 +80,8 @@ impl Slot {
         (self.top as usize).wrapping_sub(self.low as usize) / 8
     }
 
-    /// Of a filling magazine's blocks, how many of the first are marked in already: those that an earlier owner freed.
+    /// Of a filling magazine's blocks, how many of the first are marked in already: those that an earlier
+    /// owner freed.
     #[inline(always)]
     pub fn marked_in(&self) -> usize {
         self.noted as usize
@@ -111,7 +112,8 @@ impl Slot {
         (!self.is_empty()).then(|| unsafe { self.top.sub(1).read() })
     }
 
-    /// Puts `magazine`, with `len` blocks of `class`, in. free is to find it full at `most`, or at its array's end.
+    /// Puts `magazine`, with `len` blocks of `class`, in. free is to find it full at `most`, or at its
+    /// array's end.
     #[inline(always)]
     pub fn install(&mut self, mut magazine: Magazine, class: Class, len: usize, most: usize) {
         magazine.set_class(class);
@@ -123,8 +125,8 @@ impl Slot {
         self.open(class.magic());
     }
 
-    /// From now on free finds no block's start in it, so it can be changed: whatever a handler that jumps out of that leaves,
-    /// malloc finds it empty or whole.
+    /// From now on free finds no block's start in it, so it can be changed: whatever a handler that jumps out
+    /// of that leaves, malloc finds it empty or whole.
     #[inline(always)]
     fn close(&mut self) {
         self.open(0);
@@ -244,12 +246,12 @@ pub unsafe fn pop(class: Class) -> Option<usize> {
     }
 }
 
-/// Offset of the slot of the class whose slab holds `addr`; 0, the dummy's, for a page of the heap that is no slab's; `None`
-/// for what is not of the heap.
+/// Offset of the slot of the class whose slab holds `addr`; 0, the dummy's, for a page of the heap that is no
+/// slab's; `None` for what is not of the heap.
 ///
-/// Spelled in assembly because the operands are then read where they are used, and because the window's line stays
-/// one cache line (the optimiser would take the static apart). Each load is of one aligned word, as a relaxed atomic
-/// load is.
+/// Spelled in assembly because the operands are then read where they are used, and because the window's line
+/// stays one cache line (the optimiser would take the static apart). Each load is of one aligned word, as a
+/// relaxed atomic load is.
 #[inline(always)]
 fn slot_offset(addr: usize) -> Option<usize> {
     let mut offset = addr;
@@ -277,8 +279,8 @@ fn slot_offset(addr: usize) -> Option<usize> {
     Some(slot)
 }
 
-/// Whether `block` is the start of a small block which realloc leaves where it is for `size` bytes. Any address: nothing
-/// behind it is touched.
+/// Whether `block` is the start of a small block which realloc leaves where it is for `size` bytes. Any
+/// address: nothing behind it is touched.
 #[inline(always)]
 pub fn stays(block: usize, size: usize) -> bool {
     slot_offset(block).is_some_and(|slot| Fit::of_slot(slot).keeps(block, size))

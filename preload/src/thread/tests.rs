@@ -123,7 +123,8 @@ fn what_has_elapsed_is_taken_up_together_and_the_newest_first() {
     assert_eq!(cache.shelf.held(), 0);
 }
 
-/// In 255 steps of 16 bytes to 4 KiB a string moves 7 times up to 128 bytes, and then each time it is half longer.
+/// In 255 steps of 16 bytes to 4 KiB a string moves 7 times up to 128 bytes, and then each time it is half
+/// longer.
 #[test]
 fn what_grows_in_small_steps_moves_seldom() {
     let (mut block, mut moves) = (take(16), 0);
@@ -151,8 +152,8 @@ fn what_grows_in_small_steps_moves_seldom() {
     give(moved);
 }
 
-/// Two threads that each reuse what they free, in many classes: their blocks lie in slabs of their own, nearly all of them.
-/// Where they carve the same ones in turn, three slabs in four are shared.
+/// Two threads that each reuse what they free, in many classes: their blocks lie in slabs of their own,
+/// nearly all of them. Where they carve the same ones in turn, three slabs in four are shared.
 #[test]
 fn threads_that_keep_to_themselves_share_few_slabs() {
     in_own_process!();

@@ -1,20 +1,22 @@
 //! What a thread has under way in the heap, and what becomes of it when a handler jumps out of it.
 //!
-//! A handler may leave by `siglongjmp` while it interrupts a slow path. Then the frames of that path are gone, and what they
-//! held stays held: locks, an open shelf, a magazine that was on its way. The next slow path of the thread finds
-//! that out, since each begins with a [`Frame`], which names itself in the thread's cache and takes its name out at its
-//! end. If there is a name, then whoever has it is either a frame that a handler has interrupted, in which we run, or
-//! gone. It is gone
+//! A handler may leave by `siglongjmp` while it interrupts a slow path. Then the frames of that path are
+//! gone, and what they held stays held: locks, an open shelf, a magazine that was on its way. The next slow
+//! path of the thread finds that out, since each begins with a [`Frame`], which names itself in the thread's
+//! cache and takes its name out at its end. If there is a name, then whoever has it is either a frame that a
+//! handler has interrupted, in which we run, or gone. It is gone
 //!
-//! - if we stand on the same stack at its place or above it, or less below it than the kernel needs for a handler;
+//! - if we stand on the same stack at its place or above it, or less below it than the kernel needs for a
+//!   handler;
 //! - if its word is not in its place any more.
 //!
-//! Then the thread goes on as the child of a fork does (`fork.rs`): what its own locks guard is torn, what its cache holds
-//! is taken out of it as far as it is whole. What is lost is what was on its way and the lists under a torn lock; what other
-//! threads hold is not touched. Between the jump and the thread's next slow path, others may wait for its locks.
+//! Then the thread goes on as the child of a fork does (`fork.rs`): what its own locks guard is torn, what
+//! its cache holds is taken out of it as far as it is whole. What is lost is what was on its way and the
+//! lists under a torn lock; what other threads hold is not touched. Between the jump and the thread's next
+//! slow path, others may wait for its locks.
 //!
-//! A frame that looks as if it was still there, since the program has recursed past it without writing to its word, is left
-//! alone: then nothing is mended before the next slow path.
+//! A frame that looks as if it was still there, since the program has recursed past it without writing to its
+//! word, is left alone: then nothing is mended before the next slow path.
 
 use crate::class::backlog;
 use crate::constants::SIGNAL_FRAME;
@@ -83,7 +85,8 @@ impl Drop for Frame {
 #[inline(never)]
 #[unsafe(link_section = ".text_rare")]
 fn is_left_behind(cache: *mut ThreadCache, here: usize) -> bool {
-    // SAFETY: the calling thread's own, and its frames that used it are gone, or it is not touched but for the name.
+    // SAFETY: the calling thread's own, and its frames that used it are gone, or it is not touched but for
+    // the name.
     let cache = unsafe { &mut *cache };
     let there = cache.under_way.load(Relaxed);
     // How far above it we stand, if not below.

@@ -2,20 +2,20 @@
 //!
 //! A thread's magazines are worth something to the thread after it: loaded ones need not be carved again,
 //! filling ones go on being filled, what waits goes on waiting and is refilled from. So a cache that holds no
-//! more than it should stays whole when its thread ends, and the next thread moves in. No magazine is opened or
-//! stamped for that; blocks that were freed are marked in meanwhile, so that double frees are found. A block that
-//! the last owner freed lies in a filling magazine without a cookie: whoever takes that magazine out, the next owner
-//! or the one that empties the cache, stamps it behind its last block, so the block waits for a grace period that
-//! begins after its free (G1).
+//! more than it should stays whole when its thread ends, and the next thread moves in. No magazine is opened
+//! or stamped for that; blocks that were freed are marked in meanwhile, so that double frees are found. A
+//! block that the last owner freed lies in a filling magazine without a cookie: whoever takes that magazine
+//! out, the next owner or the one that empties the cache, stamps it behind its last block, so the block waits
+//! for a grace period that begins after its free (G1).
 //!
 //! Bounded in number and in bytes; a thread that finds no room gives its magazines away, as ever. Those that
 //! nobody has moved into for the age limit are emptied by sweeps and by decay, all of them by scans
 //! (`malloc_trim`, pressure), by `rcumalloc_barrier` and at the end of the process.
 //!
-//! A stack, so the warmest is taken first and the oldest lie below. Threads push without a lock, since a thread that
-//! has given up its tables may not hold the registry's while a handler can come in; whoever removes
-//! holds it, so a cache that is on top cannot leave and come back under the hands of somebody who removes it.
-//! Those behind the top change for nobody else.
+//! A stack, so the warmest is taken first and the oldest lie below. Threads push without a lock, since a
+//! thread that has given up its tables may not hold the registry's while a handler can come in; whoever
+//! removes holds it, so a cache that is on top cannot leave and come back under the hands of somebody who
+//! removes it. Those behind the top change for nobody else.
 
 use crate::class::backlog;
 use crate::class::magazine::{KINDS, Magazine, kind_bytes};
@@ -34,7 +34,8 @@ use core::sync::atomic::{
     Ordering::{Acquire, Relaxed, Release},
 };
 
-/// Most vacant caches (tune): as many threads can end and be followed by others without a magazine being opened.
+/// Most vacant caches (tune): as many threads can end and be followed by others without a magazine being
+/// opened.
 pub const MOST: usize = 64;
 /// What one may hold, as a part of the budget, a shift (tune): a thread that held more was no short one.
 const PART: u32 = 1;
@@ -217,9 +218,9 @@ impl ThreadCache {
         bytes
     }
 
-    /// Marks the blocks that its last owner freed in, as a turn does: one that it freed twice is found, and so
-    /// is whoever frees one of them again. Its thread's words name it no more. Blocks that it did not come to hand out
-    /// stay marked out, as they are in a thread that lives.
+    /// Marks the blocks that its last owner freed in, as a turn does: one that it freed twice is found, and
+    /// so is whoever frees one of them again. Its thread's words name it no more. Blocks that it did not come
+    /// to hand out stay marked out, as they are in a thread that lives.
     #[inline(never)]
     #[unsafe(link_section = ".text_rare")]
     pub fn mark_in(&mut self) {
@@ -240,8 +241,8 @@ impl ThreadCache {
         }
     }
 
-    /// Somebody moves in, or is going to give away what is in it: marks out again what malloc is to pop. What is filling stays
-    /// marked in, and its slot says so.
+    /// Somebody moves in, or is going to give away what is in it: marks out again what malloc is to pop. What
+    /// is filling stays marked in, and its slot says so.
     #[inline(never)]
     #[unsafe(link_section = ".text_rare")]
     pub fn mark_out(&mut self) {

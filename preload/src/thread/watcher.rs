@@ -6,8 +6,8 @@
 //! - two threads of the program at least, and a heap past [`WATCH_FROM`]. In a process that is down to one
 //!   thread it ends before that thread can know: whoever leaves as the last but one waits for its end, so
 //!   `unshare` and `setns` find a process with one thread (`unshare_after_start`);
-//! - at home: not started by the child of a vfork, whose thread it would be, and which would take it along in the middle of
-//!   a scan when it ends or calls exec;
+//! - at home: not started by the child of a vfork, whose thread it would be, and which would take it along in
+//!   the middle of a scan when it ends or calls exec;
 //! - no filter on system calls but those there were when the process started (`seccomp_strict`). It
 //!   looks each time it wakes, before it does anything else; between, it sleeps on a futex, the one call
 //!   that no program with threads can do without;

@@ -1,7 +1,7 @@
 //! Thousands of registered readers: what a period costs because they exist, or did.
 //!
-//! The cells belong to one thread, for a scan does not ask who owns them; so the figures are those of the work, and
-//! neither of the scheduler nor of the way between two processors. `flushed`: every line of
+//! The cells belong to one thread, for a scan does not ask who owns them; so the figures are those of the
+//! work, and neither of the scheduler nor of the way between two processors. `flushed`: every line of
 //! every cell was flushed from the caches before the period, as if other processors had written it.
 
 use core::arch::x86_64::{_mm_clflush, _mm_mfence};

@@ -194,9 +194,9 @@ impl Default for Node {
     }
 }
 
-/// The slot that `address` lies in: as many as end at or below it. Of sixteen slots the quarter first, then the
-/// slot in it: six comparisons, with no branch that depends on any: their outcome is what a processor cannot
-/// foretell.
+/// The slot that `address` lies in: as many as end at or below it. Of sixteen slots the quarter first, then
+/// the slot in it: six comparisons, with no branch that depends on any: their outcome is what a processor
+/// cannot foretell.
 ///
 /// # Safety
 /// The ends do not change meanwhile.

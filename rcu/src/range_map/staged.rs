@@ -9,8 +9,8 @@
 //! 1. *Walk.* The map's answer, inside a section; the mapping's count, its identity, what is to be read, and
 //!    the count again. No lock and no store. To lock a mapping, its count is what the lock is taken at.
 //! 2. *Mapping.* Somebody holds the mapping, or it changed: its own lock is taken, and its identity is
-//!    asked again. To have locked the wrong one, and to let it go, does no harm: others see it held, or changed,
-//!    and take their next stage.
+//!    asked again. To have locked the wrong one, and to let it go, does no harm: others see it held, or
+//!    changed, and take their next stage.
 //! 3. *Map.* It was the wrong one: the map's lock is taken and the map asked once more. What it says now is
 //!    true for as long as the lock is held, so a mapping that is free is the right one; for one that is
 //!    held the map's lock is let go first (a holder may be waiting for it), and the identity asked again.

@@ -1,5 +1,5 @@
-//! Which free pages are dirty, and where the next to be purged are. Of pages given out as part of a run, which were: whoever
-//! wants zeros clears these and no others.
+//! Which free pages are dirty, and where the next to be purged are. Of pages given out as part of a run,
+//! which were: whoever wants zeros clears these and no others.
 
 use super::{Buddy, Unit};
 use crate::constants::{PURGE_LOOKS, UNIT_PAGES};
@@ -22,8 +22,8 @@ pub enum Holds {
     Anything,
 }
 
-/// Calls `visit` with each stretch of set bits, its first page and its length, of pages [from, to) of a unit's page bitmap. A
-/// stretch ends where a word does.
+/// Calls `visit` with each stretch of set bits, its first page and its length, of pages [from, to) of a
+/// unit's page bitmap. A stretch ends where a word does.
 pub fn stretches(map: &[u64], from: usize, to: usize, mut visit: impl FnMut(usize, usize)) {
     for (word, set) in map.iter().enumerate() {
         let mut left = set & bits(word, from, to);
@@ -55,7 +55,8 @@ pub enum Dirt {
 }
 
 impl Buddy {
-    /// Calls `visit` for each word of the page bitmaps that a range has a part of: with the unit, which word, and which bits.
+    /// Calls `visit` for each word of the page bitmaps that a range has a part of: with the unit, which word,
+    /// and which bits.
     #[inline(always)]
     fn words(&mut self, page: usize, pages: usize, mut visit: impl FnMut(&mut Unit, usize, u64)) {
         let (mut at, end) = (page, page + pages);
@@ -90,8 +91,8 @@ impl Buddy {
         changed
     }
 
-    /// The pages of a range, which is given out, are clean from now on; which of them were dirty is remembered as long as they
-    /// are out. Returns how many.
+    /// The pages of a range, which is given out, are clean from now on; which of them were dirty is
+    /// remembered as long as they are out. Returns how many.
     pub(super) fn take_dirt(&mut self, page: usize, pages: usize) -> usize {
         let mut dirty = 0;
         self.words(page, pages, |unit, word, mask| {
@@ -134,9 +135,9 @@ impl Buddy {
         Dirt::Further(end)
     }
 
-    /// Takes the highest stretch below page `end` of free blocks of at least 2^order pages, so much of it that no more
-    /// than `most` pages are dirty, of [`PURGE_LOOKS`] blocks at the most. Its pages are clean from now on, and nobody has cut
-    /// their units.
+    /// Takes the highest stretch below page `end` of free blocks of at least 2^order pages, so much of it
+    /// that no more than `most` pages are dirty, of [`PURGE_LOOKS`] blocks at the most. Its pages are clean
+    /// from now on, and nobody has cut their units.
     pub fn take_blocks(&mut self, end: usize, order: u32, most: usize) -> Dirt {
         let mut end = end.min(self.known * UNIT_PAGES);
         let mut looks = PURGE_LOOKS;
@@ -169,7 +170,8 @@ impl Buddy {
         Dirt::Further(end)
     }
 
-    /// The highest free block of at least 2^order pages that ends at or below page `end`: its end and its first page.
+    /// The highest free block of at least 2^order pages that ends at or below page `end`: its end and its
+    /// first page.
     fn highest_block(&mut self, end: usize, order: u32) -> Option<(usize, usize)> {
         let last = end.checked_sub(1)? / UNIT_PAGES;
         let mut mask = u64::MAX >> (63 - last % 64);

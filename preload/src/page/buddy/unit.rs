@@ -32,8 +32,8 @@ pub struct Unit {
     /// Of pages given out as part of a run, those that were dirty.
     pub(super) came_dirty: [u64; 16],
     pub(super) blocks: [u16; ORDERS],
-    /// In each 64th unit: the row of the index for it and the next 63, by what they are cut for; whole ones count as
-    /// cut for blocks.
+    /// In each 64th unit: the row of the index for it and the next 63, by what they are cut for; whole ones
+    /// count as cut for blocks.
     pub(super) row: [[u64; ORDERS]; Cut::COUNT],
     /// Beside it: which of them were last cut for runs.
     pub(super) for_runs: u64,
