@@ -235,3 +235,139 @@ pub const TIMER_SLACK_NS: usize = 50_000_000;
 /// Most milliseconds the watcher sleeps. Where threads end without libc, that is how long it may
 /// keep a process alive that has no other thread.
 pub const LONGEST_NAP_MS: u32 = 30_000;
+
+// ---- blocks, magazines, slabs ------------------------------------------------------------
+
+/// Largest block cut from a slab, in bytes; above it blocks are page runs of their own (tune). A slab holds
+/// two to seven blocks of 8 to 32 KiB, so each class pinned what others missed: with 32 KiB `git log -p` kept
+/// 1.2 MiB more, and so did python3.
+pub const SMALL_MAX: usize = 16 * 1024;
+
+/// Requests up to this many bytes find their slot by one table look-up (tune). 4 KiB of table, of which a
+/// program touches what its sizes need; with half of that, blocks of 1 to 2 KiB took the slow path's entry,
+/// and threads that work with sizes up to 2 KiB were a fifth slower.
+pub const LOOKUP_MAX: usize = 2048;
+
+/// Most bytes of blocks in one magazine (tune): past 64 KiB the L1 misses outweigh the turns saved,
+/// and a thread has a few magazines of every class it uses, so 64 KiB cost twice the
+/// memory of 32 KiB for no time that could be measured.
+pub const MAGAZINE_BYTES: usize = 32 * 1024;
+
+/// Blocks that a busy class's magazine may take whatever their size (tune): with two or three blocks a turn,
+/// turning costs more than all the rest.
+pub const LEAST_BUSY: usize = 12;
+
+/// Bytes of blocks in the first magazine of a class.
+pub const FIRST_BYTES: usize = 1024;
+
+/// Threads up to which first magazines are as large as they get: with 64 classes they hold up to 8 MiB then
+/// (tune).
+pub const FEW_THREADS: usize = 128;
+
+/// Least budget, in bytes (G3). 2 MiB (tune): on a larson-like run 8 MiB were no faster and cost
+/// 6 MiB more; 1 MiB the same speed again, and a shorter quarantine.
+pub const LEAST_BUDGET: usize = 2 << 20;
+
+/// Bytes of blocks a class's depot keeps before it flushes (tune). Enough for sixteen magazines
+/// of the largest blocks; small blocks are bounded by `DEPOT_MAGAZINES` first.
+pub const DEPOT_BYTES: usize = 1 << 20;
+
+/// Magazines a class's depot keeps before it flushes (tune).
+pub const DEPOT_MAGAZINES: usize = 64;
+
+/// Bytes a class keeps in any case, though all depots together are past their share of the budget
+/// (many classes must not add up): a few magazines to trade (tune).
+pub const SPARED_BYTES: usize = 128 * 1024;
+
+/// Partial slabs among which the fullest is chosen (tune): 1 cost python3 4 % of its RSS, more than
+/// 8 gained nothing.
+pub const SLABS_LOOKED_AT: usize = 8;
+
+/// Slabs whose deferred blocks one taker of blocks takes up (tune): the lock is held meanwhile.
+pub const SLABS_SETTLED: usize = 32;
+
+/// What a look at a slab's pages counts for as work, in small blocks, ...
+pub const LOOK_AT_SLAB: usize = 4;
+
+/// ... and giving some of them to the system (tune).
+pub const SLAB_PURGE_CALL: usize = 8;
+
+/// Small blocks that one call gives back (tune): 16 full magazines, 0.1 ms to 0.3 ms.
+pub const MOST_BLOCKS: usize = 2048;
+
+// ---- a thread's cache --------------------------------------------------------------------
+
+/// The part of the heap, as a shift, that the filling magazines of all threads may hold (tune).
+pub const FILL_SHARE: u32 = 4;
+
+/// However small the heap, those of all threads may hold so many bytes (tune), ...
+pub const FILL_TOGETHER: usize = 2 << 20;
+
+/// ... of which a thread gets so many at least (tune): 5000 idle ones hold 1.04 times what they hold under
+/// glibc, with 32 KiB 1.33 times; ...
+pub const FILL_LEAST: usize = 8 << 10;
+
+/// ... and at most (tune); one class alone then fills a quarter of it, 32 KiB.
+pub const FILL_ENOUGH: usize = 128 << 10;
+
+/// Most bytes that a thread's may hold in a large heap: past that turns cost little already.
+pub const FILL_MOST: usize = 1 << 20;
+
+/// The part of that, as a shift, which makes a group (tune): a seal costs as much as some turns.
+pub const SEAL_SHARE: u32 = 1;
+
+/// Most bytes of a group: one group is the least that a call gives back at a time.
+pub const SEAL_MOST: usize = 64 << 10;
+
+/// Most bytes on a thread's shelf, of all classes, before the depot gets some (tune). With 1 MiB two threads
+/// that each reuse what they free in twenty classes gave some to the depot, and it flushed it to the slabs.
+pub const SHELF_MOST: usize = 2 << 20;
+
+/// ... and as a multiple of what it may have in filling magazines (tune): two or three groups wait, a quarter
+/// of that each, and as much again lies ready.
+pub const SHELF_FILLS: usize = 4;
+
+/// Least share, in bytes: two magazines of the larger kinds (tune).
+pub const SHARE_LEAST: usize = 64 * 1024;
+
+/// Looks at the clock in a decay period that make a thread busy (tune): some 128 turns.
+pub const BUSY_LOOKS: u32 = 4;
+
+/// Waiting groups after which a thread parks whoever does not come by, and at as many more again (tune): with
+/// threads that run, two or three wait.
+pub const HURRY: usize = 4;
+
+/// What the smallest blocks count for on the way to a sealed group, in bytes each (tune): 1024 of them are
+/// worth a period's cost, and less memory is on its way than if only bytes counted.
+pub const LEAST_CHARGE: usize = 64;
+
+/// Local: reusable blocks of one class a thread keeps in its full stack, in bytes (tune). What lies
+/// there pins its slabs: 512 KiB cost python3 7 % of its RSS and saved no time.
+pub const LOCAL_BYTES: usize = 32 * 1024;
+
+/// Groups that a thread takes out of the queue for all threads before it carves from slabs (tune): a few
+/// groups tend to hold every class that is in use, and the work in one call stays bounded.
+pub const SHARED_LOOKS: usize = 4;
+
+/// Waiting groups that a thread over budget keeps for its own next refills (tune).
+pub const KEPT_GROUPS: usize = 2;
+
+/// Most blocks that are ready (tune): a program that works with more sizes at a time than this
+/// gets the others from the zone, which is no slower than without.
+pub const READY_MOST: usize = 8;
+
+/// In a solo process ready blocks hold at most this part of the thread's share, as a shift (tune), but for
+/// one larger block of a size that is freed again and again: with all of the share python3 kept 2 MiB more,
+/// `git log -p` 0.6. Where frees are deferred a batch or two circulate: the whole share.
+pub const READY_SOLO_SHARE: u32 = 2;
+
+/// Most bytes of the thread's share that are for large blocks (tune): with 2 MiB a batch of the smallest held
+/// more blocks than may be ready.
+pub const READY_SHARE_MOST: usize = 1 << 20;
+
+/// Most vacant caches (tune): as many threads can end and be followed by others without a magazine being
+/// opened.
+pub const VACANT_MOST: usize = 64;
+
+/// What one may hold, as a part of the budget, a shift (tune): a thread that held more was no short one.
+pub const VACANT_PART: u32 = 1;

@@ -14,6 +14,7 @@
 //! All words are relaxed: they steer, they do not order. What orders is the cookie.
 
 use crate::class::cause::{self, Cause};
+use crate::constants::LEAST_BUDGET;
 use crate::os::env::Size;
 use crate::page::zone;
 use core::sync::atomic::{AtomicBool, AtomicIsize, AtomicU32, AtomicUsize, Ordering::Relaxed};
@@ -22,9 +23,6 @@ use rcu::{Batch, Cookie, Demand, Domain, Stamped};
 /// The grace periods every block of the heap waits for.
 pub static DOMAIN: Domain = Domain::new(0x72);
 
-/// Least budget, in bytes (G3). 2 MiB (tune): on a larson-like run 8 MiB were no faster and cost
-/// 6 MiB more; 1 MiB the same speed again, and a shorter quarantine.
-const LEAST_BUDGET: usize = 2 << 20;
 /// Default budget as a percentage of the heap in use: one eighth.
 const BUDGET_PERCENT: u32 = 12;
 /// Default age limit, in milliseconds. Long against a period (microseconds), short against what

@@ -18,21 +18,13 @@ use crate::class::magazine::Magazine;
 use crate::class::size_class::{CLASSES, Class};
 use crate::class::work::Work;
 use crate::class::{empties, pool, verdict, waiting};
+use crate::constants::{DEPOT_BYTES, DEPOT_MAGAZINES, SPARED_BYTES};
 use crate::os::lock::Lock;
 use crate::page::back_off;
 use crate::page::idle::{self, Idle};
 use crate::page::quarter::Quarter;
 use core::sync::atomic::{AtomicU32, AtomicUsize, Ordering::Relaxed};
 use rcu::Stamped;
-
-/// Bytes of blocks a class's depot keeps before it flushes (tune). Enough for sixteen magazines
-/// of the largest blocks; small blocks are bounded by `DEPOT_MAGAZINES` first.
-const DEPOT_BYTES: usize = 1 << 20;
-/// Magazines a class's depot keeps before it flushes (tune).
-const DEPOT_MAGAZINES: usize = 64;
-/// Bytes a class keeps in any case, though all depots together are past their share of the budget
-/// (many classes must not add up): a few magazines to trade (tune).
-const SPARED_BYTES: usize = 128 * 1024;
 
 /// Bytes of blocks in all depots.
 static ALL_BYTES: AtomicUsize = AtomicUsize::new(0);

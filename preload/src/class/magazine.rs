@@ -13,6 +13,7 @@
 //! Pages of pointers are type-stable: once cut they stay magazines.
 
 use crate::class::size_class::{CLASSES, Class};
+use crate::constants::{FEW_THREADS, FIRST_BYTES, LEAST_BUSY, MAGAZINE_BYTES};
 use core::ptr::NonNull;
 use core::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use rcu::Cookie;
@@ -24,20 +25,11 @@ pub const HEAD_BYTES: usize = core::mem::size_of::<Head>();
 /// Words of a magazine of each kind, head included: page-cut, so powers of two.
 const KIND_WORDS: [usize; KINDS] = [16, 32, 64, 128, 256, 512];
 const HEAD_WORDS: usize = HEAD_BYTES / 8;
-/// Most bytes of blocks in one magazine (tune): past 64 KiB the L1 misses outweigh the turns saved,
-/// and a thread has a few magazines of every class it uses, so 64 KiB cost twice the
-/// memory of 32 KiB for no time that could be measured.
-const MAGAZINE_BYTES: usize = 32 * 1024;
 /// Largest block, in bytes, for which each kind is used (tune): each doubling halves what a turn costs each
 /// block, as long as what circulates stays near. With 508 blocks of 64 bytes in place of 252 a tight pair is
 /// 1.07 times as fast and producer/consumer 1.1 times; with 124 in place of 252 it is 0.93.
 const USED_UP_TO: [usize; KINDS] = [usize::MAX, usize::MAX, usize::MAX, usize::MAX, 128, 64];
 
-/// Blocks that a busy class's magazine may take whatever their size (tune): with two or three blocks a turn,
-/// turning costs more than all the rest.
-const LEAST_BUSY: usize = 12;
-/// Bytes of blocks in the first magazine of a class.
-const FIRST_BYTES: usize = 1024;
 /// Blocks of any magazine under the fuzzer, whose inputs are short.
 const FUZZED: usize = 4;
 
@@ -294,9 +286,6 @@ pub fn least(class: Class) -> usize {
     (usize::from(LEAST[class.index()]) >> FEWER.load(Relaxed)).max(1)
 }
 
-/// Threads up to which first magazines are as large as they get: with 64 classes they hold up to 8 MiB then
-/// (tune).
-const FEW_THREADS: usize = 128;
 /// How many times `least` is halved. Relaxed: it steers.
 static FEWER: AtomicU32 = AtomicU32::new(0);
 

@@ -10,24 +10,12 @@ use crate::class::backlog::{self, DOMAIN};
 use crate::class::size_class::{CLASSES, Class, SLAB_BYTES, block_of};
 use crate::class::slab::Slab;
 use crate::class::work::Work;
-use crate::constants::{IDLE_TICKS, PAGE};
+use crate::constants::{IDLE_TICKS, LOOK_AT_SLAB, PAGE, SLAB_PURGE_CALL, SLABS_LOOKED_AT, SLABS_SETTLED};
 use crate::os::lock::Lock;
 use crate::page::memdesc::Words;
 use crate::page::quarter::Quarter;
 use crate::page::window;
 use rcu::Cookie;
-
-/// Partial slabs among which the fullest is chosen (tune): 1 cost python3 4 % of its RSS, more than
-/// 8 gained nothing.
-const LOOKED_AT: usize = 8;
-
-/// Slabs whose deferred blocks one taker of blocks takes up (tune): the lock is held meanwhile.
-const SETTLED: usize = 32;
-
-/// What a look at a slab's pages counts for as work, in small blocks, ...
-const LOOK_AT_SLAB: usize = 4;
-/// ... and giving some of them to the system (tune).
-const PURGE_CALL: usize = 8;
 
 /// What the lock protects.
 pub struct Inner {
@@ -113,7 +101,7 @@ impl ClassPool {
         inner.class = Some(class);
         inner.ticks = 0;
         if inner.deferred.is_some() {
-            inner.settle(SETTLED);
+            inner.settle(SLABS_SETTLED);
         }
         while taken < out.len() {
             let Some(slab) = inner.slab_for(class, quarter, fresh != 0) else { break };
@@ -208,7 +196,7 @@ impl ClassPool {
             let Some(slab) = inner.next_to_purge() else { break };
             let (pages, calls) = slab.purge_pages();
             drop(inner);
-            work.did(LOOK_AT_SLAB + calls * PURGE_CALL);
+            work.did(LOOK_AT_SLAB + calls * SLAB_PURGE_CALL);
             bytes += pages * PAGE;
             left -= 1;
         }
@@ -250,7 +238,7 @@ fn empty(kept: Option<Slab>) -> Option<Slab> {
 
 /// The first few of a list of partial slabs.
 fn first_few(first: Option<Slab>) -> impl Iterator<Item = Slab> {
-    core::iter::successors(first, |&(mut slab)| *slab.links().0).take(LOOKED_AT)
+    core::iter::successors(first, |&(mut slab)| *slab.links().0).take(SLABS_LOOKED_AT)
 }
 
 impl Inner {

@@ -7,19 +7,12 @@
 //! `(off * M) mod 2^32 < M` exactly when `size` divides `off`.
 //!
 //! Everything here is computed by the compiler; nothing is ever written. Any thread may read.
+pub use crate::constants::{LOOKUP_MAX, SMALL_MAX};
 
 /// Bytes of a slab, and its alignment. 16 bits of offset make the interior check one `movzx`.
 pub const SLAB_BYTES: usize = 64 * 1024;
 /// Number of size classes: 8 in steps of 16, then 8 in each of 7 doublings.
 pub const CLASSES: usize = 64;
-/// Largest block cut from a slab, in bytes; above it blocks are page runs of their own (tune). A slab holds
-/// two to seven blocks of 8 to 32 KiB, so each class pinned what others missed: with 32 KiB `git log -p` kept
-/// 1.2 MiB more, and so did python3.
-pub const SMALL_MAX: usize = 16 * 1024;
-/// Requests up to this many bytes find their slot by one table look-up (tune). 4 KiB of table, of which a
-/// program touches what its sizes need; with half of that, blocks of 1 to 2 KiB took the slow path's entry,
-/// and threads that work with sizes up to 2 KiB were a fifth slower.
-pub const LOOKUP_MAX: usize = 2048;
 /// Largest size, in bytes, of which every block has its own class, to 16 bytes: what realloc grows up to here
 /// gets no more than it asks for, so that `free_sized` tells an object from one that is 16 bytes larger.
 const EXACT_MAX: usize = 128;

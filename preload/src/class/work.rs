@@ -8,11 +8,10 @@
 //! magazine or a batch at the most and takes many times as much. What the program asks for (a scan, a
 //! barrier) and what the watcher's thread does has no bound.
 
+use crate::constants::MOST_BLOCKS;
 use crate::page::most;
 use core::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
-/// Small blocks that one call gives back (tune): 16 full magazines, 0.1 ms to 0.3 ms.
-const MOST_BLOCKS: usize = 2048;
 /// What a large block counts for: its run goes back to the zone, its descriptor to the pool.
 const LARGE: usize = 4;
 

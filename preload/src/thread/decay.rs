@@ -21,7 +21,7 @@ use crate::class::cause::Cause;
 use crate::class::size_class::Class;
 use crate::class::work::Work;
 use crate::class::{depot, empties, group, large_batch, pool};
-use crate::constants::{DECAY_MS, DIRTY_HIGH, IDLE_TICKS, PAGE, WORTH};
+use crate::constants::{DECAY_MS, DIRTY_HIGH, IDLE_TICKS, PAGE, VACANT_MOST, WORTH};
 use crate::os::clock;
 use crate::page::{idle, watermark, zone};
 use crate::thread::scan_log::{self, Reason};
@@ -204,7 +204,7 @@ pub fn one_is_left() {
     let now_ms = (clock::now_coarse_ns() / 1_000_000) as u32;
     let is_due = now_ms.wrapping_sub(ONE_LEFT_MS.load(Relaxed)) >= period_ms() && left() >= WORTH;
     let most = registry::recent_most();
-    if period_ms() != OFF && (is_due || most.load(Relaxed) > vacant::MOST) {
+    if period_ms() != OFF && (is_due || most.load(Relaxed) > VACANT_MOST) {
         most.store(0, Relaxed);
         ONE_LEFT_MS.store(now_ms, Relaxed);
         give_for_one();

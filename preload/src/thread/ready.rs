@@ -21,7 +21,7 @@ use crate::class::large_batch::{self, Freed, Queue};
 use crate::class::large_pages;
 use crate::class::waiting;
 use crate::class::work::Work;
-use crate::constants::PAGE;
+use crate::constants::{PAGE, READY_MOST, READY_SHARE_MOST, READY_SOLO_SHARE};
 use crate::page::watermark;
 use crate::page::zone::{Holds, Place, Want};
 use crate::thread::cache::ThreadCache;
@@ -29,23 +29,16 @@ use crate::thread::mode;
 use crate::thread::shelf::{Contents, budget_share, large_share_bytes};
 use rcu::Demand;
 
-/// Most blocks that are ready (tune): a program that works with more sizes at a time than this
-/// gets the others from the zone, which is no slower than without.
-const MOST: usize = 8;
 /// A block serves requests down to 1/9 less than its pages (as a shift of the request): the size
 /// classes' bound on waste, 12.5 %.
 const WASTE: u32 = 3;
-/// In a solo process ready blocks hold at most this part of the thread's share, as a shift (tune), but for
-/// one larger block of a size that is freed again and again: with all of the share python3 kept 2 MiB more,
-/// `git log -p` 0.6. Where frees are deferred a batch or two circulate: the whole share.
-const SOLO_SHARE: u32 = 2;
 /// A batch is closed when it has reached this part of the thread's share, as a shift.
 const BATCH_SHARE: u32 = 2;
 
 /// Blocks that may be handed out, oldest first. Zero bytes are an empty one.
 #[repr(C)]
 pub struct Ready {
-    blocks: [Option<(LargeRef, usize)>; MOST],
+    blocks: [Option<(LargeRef, usize)>; READY_MOST],
     count: usize,
     /// Of those, unused since the last sweep: the first ones.
     aged: usize,
@@ -57,26 +50,22 @@ pub struct Ready {
     pub reused: u64,
 }
 
-/// Most bytes of the thread's share that are for large blocks (tune): with 2 MiB a batch of the smallest held
-/// more blocks than may be ready.
-const SHARE_MOST: usize = 1 << 20;
-
 /// The thread's share, as far as it is for large blocks, in bytes.
 #[inline(always)]
 fn share() -> usize {
-    budget_share().min(SHARE_MOST)
+    budget_share().min(READY_SHARE_MOST)
 }
 
 /// Bytes that several ready blocks of a thread may have.
 #[inline(always)]
 fn most_bytes() -> usize {
-    if mode::is_concurrent() { share() } else { share() >> SOLO_SHARE }
+    if mode::is_concurrent() { share() } else { share() >> READY_SOLO_SHARE }
 }
 
 impl Ready {
     /// Without a block.
     pub const EMPTY: Ready =
-        Ready { blocks: [None; MOST], count: 0, aged: 0, last_big: 0, bytes: 0, reused: 0 };
+        Ready { blocks: [None; READY_MOST], count: 0, aged: 0, last_big: 0, bytes: 0, reused: 0 };
 
     /// Whether the block at `addr` is one of them.
     pub fn holds(&self, addr: usize) -> bool {
@@ -91,7 +80,7 @@ impl Ready {
             let Some((block, has)) = self.blocks[*at] else { return false };
             has >= pages && has <= most && block.base() & (align - 1) == 0
         };
-        let at = (0..self.count.min(MOST)).rev().find(fits)?;
+        let at = (0..self.count.min(READY_MOST)).rev().find(fits)?;
         self.reused += 1;
         self.remove(at)
     }
@@ -114,7 +103,7 @@ impl Ready {
     #[inline(never)]
     fn close_gap(&mut self, at: usize, last: usize) {
         self.aged -= usize::from(at < self.aged);
-        if at < last && last < MOST {
+        if at < last && last < READY_MOST {
             self.blocks.copy_within(at + 1..=last, at);
         }
     }
@@ -136,7 +125,7 @@ impl Ready {
     /// Whether others have to make room for `bytes`.
     #[inline(always)]
     fn is_too_much(&self, bytes: usize) -> bool {
-        self.count >= MOST || self.bytes + bytes > most_bytes()
+        self.count >= READY_MOST || self.bytes + bytes > most_bytes()
     }
 
     /// Makes the oldest surplus until there is room for a block of `pages`. False if there is not to be any.
@@ -163,7 +152,7 @@ impl Ready {
         let bytes = self.bytes;
         let mut all = Freed::EMPTY;
         // Of a thread that is gone the account may be torn, the blocks themselves are not.
-        for at in 0..MOST {
+        for at in 0..READY_MOST {
             if let Some((block, _)) = self.blocks[at].take() {
                 all.push(block);
             }

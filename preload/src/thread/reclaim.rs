@@ -13,15 +13,13 @@ use crate::class::large_batch;
 use crate::class::pool;
 use crate::class::size_class::{CLASSES, Class};
 use crate::class::work::Work;
+use crate::constants::KEPT_GROUPS;
 use crate::os::{bell, clock};
 use crate::page::reserve;
 use crate::thread::cache::ThreadCache;
 use crate::thread::shelf::{self, Whose};
 use crate::thread::{decay, entry, fork, mode, pressure, readers, registry, stall, vacant};
 use rcu::{BarrierHooks, Reader};
-
-/// Waiting groups that a thread over budget keeps for its own next refills (tune).
-const KEPT: usize = 2;
 
 impl ThreadCache {
     /// What every slow path begins with: the thread announces a quiescent state (a no-op inside
@@ -112,7 +110,7 @@ impl ThreadCache {
     #[inline(never)]
     pub fn reclaim_surplus(&mut self) {
         let mut work = Work::of_a_call();
-        self.flush_reusable(KEPT, &mut work);
+        self.flush_reusable(KEPT_GROUPS, &mut work);
         group::distribute_shared(&mut work);
         depot::drain_all(&mut work);
         large_batch::reclaim(&mut work);

@@ -15,15 +15,11 @@ use crate::class::marks::Map;
 use crate::class::pool;
 use crate::class::size_class::Class;
 use crate::class::{backlog, waiting};
-use crate::constants::AFTER_SCAN;
+use crate::constants::{AFTER_SCAN, SHARED_LOOKS};
 use crate::page::back_off;
 use crate::page::quarter::Quarter;
 use crate::thread::cache::ThreadCache;
 use crate::thread::{pressure, registry};
-
-/// Groups that a thread takes out of the queue for all threads before it carves from slabs (tune): a few
-/// groups tend to hold every class that is in use, and the work in one call stays bounded.
-const SHARED_LOOKS: usize = 4;
 
 impl ThreadCache {
     /// Loads a magazine with blocks of `class` and pops one. `None`: memory is out.

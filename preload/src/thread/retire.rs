@@ -21,22 +21,13 @@ use crate::class::magazine::{KINDS, Magazine, kind_of};
 use crate::class::marks::Map;
 use crate::class::size_class::Class;
 use crate::class::{pool, verdict, waiting};
+use crate::constants::{HURRY, LEAST_CHARGE, LOCAL_BYTES};
 use crate::os::clock;
 use crate::thread::cache::ThreadCache;
 use crate::thread::ladder::{self, Step};
 use crate::thread::mode;
 use crate::thread::shelf::{self, share_bytes};
 use rcu::Stamped;
-
-/// Waiting groups after which a thread parks whoever does not come by, and at as many more again (tune): with
-/// threads that run, two or three wait.
-const HURRY: usize = 4;
-/// What the smallest blocks count for on the way to a sealed group, in bytes each (tune): 1024 of them are
-/// worth a period's cost, and less memory is on its way than if only bytes counted.
-const LEAST_CHARGE: usize = 64;
-/// Local: reusable blocks of one class a thread keeps in its full stack, in bytes (tune). What lies
-/// there pins its slabs: 512 KiB cost python3 7 % of its RSS and saved no time.
-const LOCAL_BYTES: usize = 32 * 1024;
 
 impl ThreadCache {
     /// Frees `block`, whose grace period begins now.

@@ -21,6 +21,11 @@ use crate::class::magazine::{self, Magazine};
 use crate::class::size_class::{CLASSES, Class};
 use crate::class::waiting;
 use crate::class::work::Work;
+pub use crate::constants::SHARE_LEAST;
+use crate::constants::{
+    BUSY_LOOKS, FILL_ENOUGH, FILL_LEAST, FILL_MOST, FILL_SHARE, FILL_TOGETHER, SEAL_MOST, SEAL_SHARE,
+    SHELF_FILLS, SHELF_MOST,
+};
 use crate::os::tls::thread_pointer;
 use crate::page::{back_off, zone};
 use crate::thread::cache::ThreadCache;
@@ -31,34 +36,9 @@ use core::cell::UnsafeCell;
 use core::ops::{Deref, DerefMut};
 use core::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
-/// The part of the heap, as a shift, that the filling magazines of all threads may hold (tune).
-const FILL_SHARE: u32 = 4;
-/// However small the heap, those of all threads may hold so many bytes (tune), ...
-const FILL_TOGETHER: usize = 2 << 20;
-/// ... of which a thread gets so many at least (tune): 5000 idle ones hold 1.04 times what they hold under
-/// glibc, with 32 KiB
-/// 1.33 times; ...
-const FILL_LEAST: usize = 8 << 10;
-/// ... and at most (tune); one class alone then fills a quarter of it, 32 KiB.
-const FILL_ENOUGH: usize = 128 << 10;
-/// Most bytes that a thread's may hold in a large heap: past that turns cost little already.
-const FILL_MOST: usize = 1 << 20;
-/// The part of that, as a shift, which makes a group (tune): a seal costs as much as some turns.
-const SEAL_SHARE: u32 = 1;
-/// Most bytes of a group: one group is the least that a call gives back at a time.
-const SEAL_MOST: usize = 64 << 10;
-/// Most bytes on a thread's shelf, of all classes, before the depot gets some (tune). With 1 MiB two threads
-/// that each reuse what they free in twenty classes gave some to the depot, and it flushed it to the slabs.
-const SHARE_MOST: usize = 2 << 20;
-/// ... and as a multiple of what it may have in filling magazines (tune): two or three groups wait, a quarter
-/// of that each, and as much again lies ready.
-const FILLS: usize = 4;
-/// Least share, in bytes: two magazines of the larger kinds (tune).
-pub const SHARE_LEAST: usize = 64 * 1024;
-
 /// Bytes a thread may keep on its shelf, as of now.
 #[unsafe(link_section = ".data")]
-static SHARE: AtomicUsize = AtomicUsize::new(SHARE_MOST);
+static SHARE: AtomicUsize = AtomicUsize::new(SHELF_MOST);
 /// Threads that share twice the budget, as of now; as good as endless after a scan.
 #[unsafe(link_section = ".data")]
 static SHARERS: AtomicUsize = AtomicUsize::new(1);
@@ -92,7 +72,7 @@ pub fn look_at_heap() {
 /// groups hold.
 #[inline(always)]
 pub fn share_bytes() -> usize {
-    budget_share().min(fill_bytes() * FILLS)
+    budget_share().min(fill_bytes() * SHELF_FILLS)
 }
 
 /// A thread's part of the budget, in bytes.
@@ -108,8 +88,6 @@ pub fn large_share_bytes() -> usize {
     2 * backlog::last_budget() / SHARERS.load(Ordering::Relaxed)
 }
 
-/// Looks at the clock in a decay period that make a thread busy (tune): some 128 turns.
-const BUSY_LOOKS: u32 = 4;
 /// Threads that were busy in this decay period, so far, and in the last one. Relaxed, here and below: they
 /// steer.
 #[unsafe(link_section = ".data")]
@@ -127,7 +105,7 @@ pub fn set_threads(live: usize) {
     let [now, last] = BUSY.each_ref().map(|busy| busy.load(Ordering::Relaxed));
     let busy = now.max(last).min(live).max(1);
     SHARERS.store(if back_off::is_on() { usize::MAX } else { busy }, Ordering::Relaxed);
-    SHARE.store(large_share_bytes().clamp(SHARE_LEAST, SHARE_MOST), Ordering::Relaxed);
+    SHARE.store(large_share_bytes().clamp(SHARE_LEAST, SHELF_MOST), Ordering::Relaxed);
 }
 
 /// A thread looks at the clock, as it does every 32 slow paths. `looks` is its own: how often in this period.

@@ -21,7 +21,8 @@ use crate::class::backlog;
 use crate::class::magazine::{KINDS, Magazine, kind_bytes};
 use crate::class::marks::Map;
 use crate::class::size_class::{CLASSES, Class};
-use crate::constants::PAGE;
+pub use crate::constants::VACANT_MOST;
+use crate::constants::{PAGE, VACANT_PART};
 use crate::os::clock;
 use crate::os::signals::Quiet;
 use crate::thread::cache::ThreadCache;
@@ -33,12 +34,6 @@ use core::sync::atomic::{
     AtomicPtr, AtomicUsize,
     Ordering::{Acquire, Relaxed, Release},
 };
-
-/// Most vacant caches (tune): as many threads can end and be followed by others without a magazine being
-/// opened.
-pub const MOST: usize = 64;
-/// What one may hold, as a part of the budget, a shift (tune): a thread that held more was no short one.
-const PART: u32 = 1;
 
 /// The one vacated last.
 #[unsafe(link_section = ".data")]
@@ -65,12 +60,12 @@ pub struct Room(usize);
 /// Room for `cache`, if it may stay as it is.
 pub fn room_for(cache: &mut ThreadCache) -> Option<Room> {
     let (bytes, budget) = (cache.count_held(), backlog::last_budget());
-    if bytes > budget >> PART {
+    if bytes > budget >> VACANT_PART {
         return None;
     }
     // Relaxed: bounds, kept by the sums that come back.
     let (others, held) = (COUNT.fetch_add(1, Relaxed), BYTES.fetch_add(bytes, Relaxed));
-    if others >= MOST || held + bytes > budget {
+    if others >= VACANT_MOST || held + bytes > budget {
         leave_room(bytes);
         return None;
     }

@@ -167,10 +167,10 @@ fn they_are_bounded_in_number_and_in_bytes() {
         let threads: Vec<_> = (0..threads).map(live).collect();
         threads.into_iter().for_each(|thread| thread.join().unwrap());
     };
-    many(MOST + 40, 16, 1);
-    assert_eq!(COUNT.load(Relaxed), MOST);
+    many(VACANT_MOST + 40, 16, 1);
+    assert_eq!(COUNT.load(Relaxed), VACANT_MOST);
     empty(0);
-    many(MOST, 8000, 20);
+    many(VACANT_MOST, 8000, 20);
     assert!(COUNT.load(Relaxed) > 2 && bytes() <= backlog::last_budget(), "{}", bytes());
     // One that holds too much for one, but not for all. Nothing is to be over the budget.
     reclaim::barrier();
@@ -181,7 +181,7 @@ fn they_are_bounded_in_number_and_in_bytes() {
     });
     assert_eq!(COUNT.load(Relaxed), 0);
     // There were more than stay, of late.
-    many(MOST + 1, 16, 1);
+    many(VACANT_MOST + 1, 16, 1);
     assert_ne!(COUNT.load(Relaxed), 0);
     ends.wait();
     other.join().expect("a thread");
