@@ -332,6 +332,6 @@ fn large_blocks_are_kept_ready() {
     threads
         .below("circulating", 1024 * KIB)
         .below("left_by_threads", 192 * KIB)
-        .below("kept_after_trim", 320 * KIB)
+        .below("kept_after_trim", 384 * KIB)
         .below("live_large", 1);
 }
