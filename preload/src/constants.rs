@@ -122,14 +122,18 @@ pub const DIRTY_SHARE: u32 = 3;
 /// Most bytes a second that freeing gives back where a watcher gets to the rest: 2 % of a processor (tune).
 pub const GIVE_MOST: usize = 64 << 20;
 
+/// ... and most bytes past the watermark that it leaves to the watcher (tune): heaps that swing by so much
+/// are common.
+pub const LATER_MOST: usize = 64 << 20;
+
 /// A heap that shrinks and grows again within so many milliseconds breathes.
 pub const BREATH_MS: u64 = 2000;
 
 /// Breaths running after which it is believed: one peak and one more is no rhythm yet.
 pub const BREATHS: u32 = 2;
 
-/// What a heap that breathes may hold beyond the most that it has given out, and what freeing leaves to a
-/// watcher, as a part of the heap, as a shift (tune).
+/// What a heap that breathes, or that a watcher looks after, may hold beyond the most that it has given out,
+/// as a part of that, as a shift (tune).
 pub const LENIENCE_SHARE: u32 = 3;
 
 /// Ticks of a decay period: what a whole period did not touch is idle.

@@ -46,15 +46,6 @@ fn what_doubles_moves_seldom() {
     assert!(outcome.number("stayed") >= 2 * outcome.number("moved"), "{outcome}");
 }
 
-/// A program's sizes shift and a tenth of its blocks survives each shift: slabs of sizes that it has left
-/// give their pages back, one by one.
-#[test]
-fn shifting_sizes() {
-    let outcome = Victim::new("shifting_sizes").arg("1").run().success();
-    let live = outcome.number("live_kib");
-    outcome.below("hwm_kib", live * 4 / 3);
-}
-
 #[test]
 fn true_is_at_most_256_kib_larger() {
     let measure = || Victim::new("measure").on_glibc().arg(build::installed("true"));

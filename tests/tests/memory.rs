@@ -310,6 +310,15 @@ fn advice_dies_with_block() {
     }
 }
 
+/// A program's sizes shift and a tenth of its blocks survives each shift: slabs of sizes that it has left
+/// give their pages back, one by one.
+#[test]
+fn shifting_sizes() {
+    let outcome = Victim::new("shifting_sizes").arg("1").run().success();
+    let live = outcome.number("live_kib");
+    outcome.below("hwm_kib", live * 4 / 3);
+}
+
 #[test]
 fn impossible_requests_scan_nothing() {
     let outcome = Victim::new("impossible_requests").run().success();

@@ -16,15 +16,15 @@
 //! do not add up.
 //!
 //! Where a watcher ages what lies idle, it will get to what freeing leaves: there freeing gives [`GIVE_MOST`]
-//! a second at the most, and what is more than an eighth of the heap, so that a heap that swings does not pay
-//! for each swing until it is known to breathe.
+//! a second at the most, and what is more than that bound or [`LATER_MOST`], so that a heap that swings does
+//! not pay for each swing until it is known to breathe.
 //!
 //! The words are relaxed: they steer. The memory of breaths is under a lock that nobody waits for
 //! but a fork; taken before the zone's.
 
 use super::{limit, zone};
 use crate::constants::{
-    BREATH_MS, BREATHS, DIRTY_HIGH, DIRTY_SHARE, GIVE_MOST, LENIENCE_SHARE, PAGE, PURGE_PAGES,
+    BREATH_MS, BREATHS, DIRTY_HIGH, DIRTY_SHARE, GIVE_MOST, LATER_MOST, LENIENCE_SHARE, PAGE, PURGE_PAGES,
 };
 use crate::os::clock;
 use crate::os::lock::Lock;
@@ -98,9 +98,9 @@ fn spare() -> usize {
     SPARE.load(Relaxed).min(spare_most())
 }
 
-/// What freeing leaves to a watcher: a part of the heap.
+/// What freeing leaves to a watcher: within the same bound.
 fn later_most() -> usize {
-    (zone::used_bytes() + zone::dirty_bytes()) >> LENIENCE_SHARE
+    spare_most().min(LATER_MOST)
 }
 
 /// Dirty bytes past which freeing gives back, without what may stay because the heap breathes.
