@@ -327,7 +327,7 @@ pub const SEAL_MOST: usize = 64 << 10;
 /// that each reuse what they free in twenty classes gave some to the depot, and it flushed it to the slabs.
 pub const SHELF_MOST: usize = 2 << 20;
 
-/// ... and as a multiple of what it may have in filling magazines (tune): two or three groups wait, a quarter
+/// ... and as a multiple of what it may have in filling magazines (tune): two or three groups wait, up to half
 /// of that each, and as much again lies ready.
 pub const SHELF_FILLS: usize = 4;
 

@@ -3,7 +3,7 @@
 //! A turn of a magazine is cheap because it ends here: the full magazine joins its thread's open group, which
 //! no other thread sees. Only a group that is large enough is *sealed*: the cookie is taken, after the last
 //! block, and the group waits on the thread's shelf. So the fence, the accounts and the polls are paid once
-//! for some 32 KiB of blocks, however many classes these are of, and the magazines themselves can be small.
+//! for up to 64 KiB of blocks, however many classes these are of, and the magazines themselves can be small.
 //!
 //! A group is a chain through the magazines' heads. The first magazine keeps the cookie and the link of the
 //! queue that the group is in, so a group needs no memory of its own (G4).
@@ -79,7 +79,7 @@ impl Group {
     }
 
     fn magazines(&self) -> impl Iterator<Item = &Magazine> {
-        core::iter::successors(self.first.as_ref(), |magazine| magazine.next())
+        chain(self.first.as_ref())
     }
 }
 
@@ -99,6 +99,11 @@ impl Batch for Group {
             first.set_cookie(cookie);
         }
     }
+}
+
+/// The magazines of the group that begins with `first`.
+fn chain(first: Option<&Magazine>) -> impl Iterator<Item = &Magazine> {
+    core::iter::successors(first, |magazine| magazine.next())
 }
 
 /// Sealed groups, oldest first. Zero bytes are an empty queue.
@@ -145,22 +150,23 @@ impl Queue {
         self.bytes += bytes;
     }
 
+    /// The first magazine of each group.
+    fn groups(&self) -> impl Iterator<Item = &Magazine> {
+        core::iter::successors(self.head.first.as_ref(), |first| first.next_group())
+    }
+
     /// When the group was sealed that holds `block`, if one does.
     pub fn find(&self, block: usize) -> Option<u32> {
-        let mut groups = core::iter::successors(self.head.first.as_ref(), |first| first.next_group());
-        let holds = |first: &&Magazine| {
-            core::iter::successors(Some(*first), |magazine| magazine.next())
-                .any(|magazine| magazine.holds(block))
-        };
-        groups.find(holds).map(Magazine::stamped_ms)
+        let mut groups = self.groups();
+        groups
+            .find(|first| chain(Some(first)).any(|magazine| magazine.holds(block)))
+            .map(Magazine::stamped_ms)
     }
 
     /// Calls `visit` with the time at which each of the oldest `most` groups was sealed, and its bytes.
     pub fn for_each(&self, most: usize, mut visit: impl FnMut(u32, usize)) {
-        let groups = core::iter::successors(self.head.first.as_ref(), |first| first.next_group());
-        for first in groups.take(most) {
-            let magazines = core::iter::successors(Some(first), |magazine| magazine.next());
-            visit(first.stamped_ms(), magazines.map(Magazine::bytes).sum());
+        for first in self.groups().take(most) {
+            visit(first.stamped_ms(), chain(Some(first)).map(Magazine::bytes).sum());
         }
     }
 

@@ -88,6 +88,15 @@ pub fn of(class: Class) -> &'static ClassPool {
     &POOLS[class.index()]
 }
 
+/// Gives what is free in the slabs of every class back: empty slabs to the zone, pages of others to the
+/// system.
+pub fn release_all() {
+    for class in Class::all() {
+        of(class).release_empty();
+        of(class).purge_pages(&mut Work::asked_for());
+    }
+}
+
 impl ClassPool {
     const fn new() -> ClassPool {
         ClassPool(Lock::new(Inner::new()))
@@ -190,10 +199,13 @@ impl ClassPool {
     /// had; another call goes on from there. The lock is held for one slab at a time. Returns bytes.
     pub fn purge_pages(&self, work: &mut Work) -> usize {
         let mut bytes = 0;
+        let mut first = None;
+        // Once around, or as many as there are, should the first go meanwhile.
         let mut left = self.census().slabs;
         while left != 0 && work.goes_on() {
             let mut inner = self.0.lock();
-            let Some(slab) = inner.next_to_purge() else { break };
+            let Some(slab) = inner.next_to_purge().filter(|&slab| first != Some(slab)) else { break };
+            first = first.or(Some(slab));
             let (pages, calls) = slab.purge_pages();
             drop(inner);
             work.did(LOOK_AT_SLAB + calls * SLAB_PURGE_CALL);

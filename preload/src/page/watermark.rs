@@ -10,14 +10,14 @@
 //! every page of every breath. So what was given is compared with the clean pages that were fetched
 //! since, both added up over as many gives as it takes: when half of it was fetched back [`BREATHS`] times
 //! running, that much more may stay dirty. Compared give by give, one shallow breath would leave a debt
-//! that no later one can meet, and the heap would fault for ever. It is an allowance, that ends as soon as
+//! that no later one can meet, and the heap would fault for ever. It is an allowance that ends as soon as
 //! something has lain idle for a decay period. What is in use and what stays dirty together are never more
 //! than the heap has needed since it last lay idle, and an eighth of that: pages that what grows cannot use
 //! do not add up.
 //!
-//! Where a watcher ages what lies idle, it will get to what freeing leaves: there freeing gives [`GIVE_MOST`]
-//! a second at the most, and what is more than that bound or [`LATER_MOST`], so that a heap that swings does
-//! not pay for each swing until it is known to breathe.
+//! Where a watcher ages what lies idle, it will get to what freeing leaves. There freeing leaves as much as a
+//! heap that breathes may keep, [`LATER_MOST`] at the most, and gives of that [`GIVE_MOST`] a second: a heap
+//! that swings does not pay for each swing until it is known to breathe.
 //!
 //! The words are relaxed: they steer. The memory of breaths is under a lock that nobody waits for
 //! but a fork; taken before the zone's.

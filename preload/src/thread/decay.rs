@@ -220,10 +220,7 @@ fn give_for_one() {
     large_batch::reclaim(&mut Work::asked_for());
     group::distribute_shared(&mut Work::asked_for());
     depot::drain_all(&mut Work::asked_for());
-    for class in Class::all() {
-        pool::of(class).release_empty();
-        pool::of(class).purge_pages(&mut Work::asked_for());
-    }
+    pool::release_all();
     empties::release(usize::MAX);
     let given = zone::purge_free(watermark::beyond());
     if given != 0 {

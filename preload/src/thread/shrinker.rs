@@ -191,10 +191,7 @@ impl Scan<'_> {
 
     #[inline(never)]
     fn empty_slabs(&mut self) {
-        for class in Class::all() {
-            pool::of(class).release_empty();
-            pool::of(class).purge_pages(&mut Work::asked_for());
-        }
+        pool::release_all();
     }
 
     #[inline(never)]
