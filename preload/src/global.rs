@@ -14,7 +14,7 @@
 //! ```
 
 use crate::abi::{libc_names, own};
-use crate::thread::{entry, readers};
+use crate::front::{entry, readers};
 use core::alloc::{GlobalAlloc, Layout};
 use core::marker::PhantomData;
 

@@ -20,8 +20,8 @@
 //! waits for it.
 // # Inside
 //
-// A folder is a floor of the house and calls go down only: `abi` → `thread` → `class` → `page` → `os`. The
-// grace periods (`rcu`) stand beside them. Nothing here may allocate through the standard library, wait for a
+// A folder is a floor of the house and calls go down only: `abi` → `front` → `release` → `cache` → `class` →
+// `page` → `os`. The grace periods (`rcu`) stand beside them. Nothing here may allocate through the standard library, wait for a
 // lock of libc, or change `errno` on success; that librcumalloc.so is built without `std` and without `alloc`
 // makes the first of these a fact of the build. Rust's own tests link `std`; the Rust crate takes a `Box`
 // from its caller, in `retire.rs` alone.
@@ -43,6 +43,11 @@ pub mod abi;
 mod abi;
 #[cfg(all(rcumalloc_heap, any(feature = "inject", rcumalloc_shared)))]
 #[doc(hidden)]
+pub mod cache;
+#[cfg(all(rcumalloc_heap, not(any(feature = "inject", rcumalloc_shared))))]
+mod cache;
+#[cfg(all(rcumalloc_heap, any(feature = "inject", rcumalloc_shared)))]
+#[doc(hidden)]
 pub mod class;
 #[cfg(all(rcumalloc_heap, not(any(feature = "inject", rcumalloc_shared))))]
 mod class;
@@ -53,6 +58,11 @@ pub mod constants;
 mod constants;
 #[cfg(not(rcumalloc_heap))]
 mod fallback;
+#[cfg(all(rcumalloc_heap, any(feature = "inject", rcumalloc_shared)))]
+#[doc(hidden)]
+pub mod front;
+#[cfg(all(rcumalloc_heap, not(any(feature = "inject", rcumalloc_shared))))]
+mod front;
 #[cfg(rcumalloc_heap)]
 mod global;
 #[cfg(all(rcumalloc_heap, any(feature = "inject", rcumalloc_shared)))]
@@ -67,13 +77,13 @@ mod own_process;
 pub mod page;
 #[cfg(all(rcumalloc_heap, not(any(feature = "inject", rcumalloc_shared))))]
 mod page;
-#[cfg(all(rcumalloc_heap, not(rcumalloc_shared)))]
-mod retire;
 #[cfg(all(rcumalloc_heap, any(feature = "inject", rcumalloc_shared)))]
 #[doc(hidden)]
-pub mod thread;
+pub mod release;
 #[cfg(all(rcumalloc_heap, not(any(feature = "inject", rcumalloc_shared))))]
-mod thread;
+mod release;
+#[cfg(all(rcumalloc_heap, not(rcumalloc_shared)))]
+mod retire;
 
 // The linker puts `.text_start` where it first hears of it: between the rest and the rare part.
 #[cfg(rcumalloc_heap)]

@@ -124,7 +124,7 @@ fn work(turn: usize) -> Vec<Block> {
 fn victim(n: usize, concurrent: bool) -> i32 {
     map::fail_after(n);
     if concurrent {
-        rcumalloc::thread::mode::go_concurrent();
+        rcumalloc::cache::mode::go_concurrent();
     }
     let mut blocks = work(0);
     if concurrent {
@@ -151,7 +151,7 @@ fn victim(n: usize, concurrent: bool) -> i32 {
     rcumalloc::abi::own::rcumalloc_barrier();
     work(3).into_iter().for_each(Block::free);
     malloc_trim(0);
-    let stats = rcumalloc::thread::stats::collect();
+    let stats = rcumalloc::release::stats::collect();
     assert_eq!(stats.live_large_bytes, 0);
     assert!(stats.mapped_bytes < 16 << 20, "lost memory: {stats:?}");
     if failed { 0 } else { 3 }

@@ -11,8 +11,8 @@ use rcumalloc::class::large::LargeRef;
 use rcumalloc::class::page_kinds;
 use rcumalloc::class::size_class::Class;
 use rcumalloc::constants::PAGE;
-use rcumalloc::thread::census::{self, ClassStats, ages, tail_bytes};
-use rcumalloc::thread::stats::{self, Stats};
+use rcumalloc::release::census::{self, ClassStats, ages, tail_bytes};
+use rcumalloc::release::stats::{self, Stats};
 use std::collections::BTreeMap;
 
 /// The figures of classes and their sums against the totals.
@@ -74,7 +74,7 @@ fn unclosed_large(s: &Stats) -> u64 {
 }
 
 fn closed_large() -> u64 {
-    let on_shelves: usize = rcumalloc::thread::registry::all()
+    let on_shelves: usize = rcumalloc::cache::registry::all()
         // SAFETY: type-stable, and this is the only thread.
         .map(|cache| unsafe { (*cache).shelf.figures().large_waiting })
         .sum();
@@ -105,7 +105,7 @@ fn check_live(model: &Model) {
 fn figures_add_up_after_every_step() {
     for deferring in [false, true] {
         if deferring {
-            rcumalloc::thread::mode::go_concurrent();
+            rcumalloc::cache::mode::go_concurrent();
         }
         let mut runner = TestRunner::new(Config {
             cases: 12,

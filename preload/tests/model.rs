@@ -22,7 +22,7 @@ proptest! {
 
     #[test]
     fn also_when_deferring(steps in steps()) {
-        rcumalloc::thread::mode::go_concurrent();
+        rcumalloc::cache::mode::go_concurrent();
         let mut model = Model::default();
         steps.iter().for_each(|step| model.step(step));
         model.clear();
@@ -53,7 +53,7 @@ fn blocks_freed_by_another_thread_come_back() {
     }
     drop(send);
     consumer.join().unwrap();
-    let stats = rcumalloc::thread::stats::collect();
+    let stats = rcumalloc::release::stats::collect();
     assert!(stats.mapped_bytes < 64 << 20, "{stats:?}");
 }
 
@@ -70,5 +70,5 @@ fn short_threads_leave_nothing_behind() {
         .join()
         .unwrap();
     }
-    assert!(rcumalloc::thread::registry::census().1 < 64);
+    assert!(rcumalloc::cache::registry::census().1 < 64);
 }

@@ -151,8 +151,8 @@ impl Frames {
 /// Who calls whom through a word that the start of the process, or of the watcher, sets.
 const HOOKS: [(&str, &str); 3] = [
     ("::misuse", "rcumalloc::class::verdict::misuse"),
-    ("ReaderCell::lock_slow", "rcumalloc::thread::mode::admit_readers"),
-    ("rcumalloc::thread::decay::wake", "rcumalloc::os::bell::ring"),
+    ("ReaderCell::lock_slow", "rcumalloc::cache::mode::admit_readers"),
+    ("rcumalloc::release::decay::wake", "rcumalloc::os::bell::ring"),
 ];
 
 /// Bytes of a return address.

@@ -13,9 +13,9 @@ const LIBC: usize = 64;
 fn small_stack() {
     // What the machine code says of every path.
     let called_by_libc = [
-        "rcumalloc::thread::exit::destroy",
-        "rcumalloc::thread::fork::child",
-        "rcumalloc::thread::fork::prepare",
+        "rcumalloc::front::exit::destroy",
+        "rcumalloc::front::fork::child",
+        "rcumalloc::front::fork::prepare",
         "rcumalloc::abi::at_exit::destructor",
     ];
     let (bytes, chain) = Frames::of(build::library()).deepest(build::library(), &called_by_libc);
@@ -42,7 +42,7 @@ fn small_stack() {
 
 /// Handlers that jump out of malloc. Where a stack overflows nothing is under way yet (`os::stack`), so with
 /// threads, too, whom glibc's malloc leaves hanging, everything goes on. A timer's handler may come in
-/// anywhere: the thread's next call finds that the frames are gone (`thread::under_way`).
+/// anywhere: the thread's next call finds that the frames are gone (`front::under_way`).
 #[test]
 fn jump_out_of_malloc() {
     for mode in ["all", "api", "strict"] {

@@ -7,9 +7,9 @@
 #[cfg(feature = "override")]
 use crate::abi::operators;
 use crate::abi::report;
+use crate::front::{entry, exit, start};
 use crate::os::line::{Line, Number};
 use crate::os::{env, syscall};
-use crate::thread::{entry, exit, start};
 
 /// Longest path in `RCUMALLOC_STATS`, in bytes.
 const PATH_BYTES: usize = 256;

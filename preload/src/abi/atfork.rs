@@ -6,9 +6,9 @@
 //! libc it never uses otherwise; so they are registered when the process turns concurrent or,
 //! here, when the first other library registers its own.
 
+use crate::front::fork;
 use crate::os::line::Line;
 use crate::os::syscall;
-use crate::thread::fork;
 use core::ffi::{c_int, c_void};
 use core::num::NonZeroUsize;
 use once_cell::race::OnceNonZeroUsize;

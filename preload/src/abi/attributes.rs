@@ -6,9 +6,9 @@
 //! here.
 
 use crate::class::changed;
+use crate::front::entry;
 use crate::os::map::Attribute;
 use crate::os::syscall::{Errno, syscall};
-use crate::thread::entry;
 use core::ffi::{c_int, c_long, c_uint, c_ulong, c_void};
 
 /// Answers as libc does: -1 and errno for an error.

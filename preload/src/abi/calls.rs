@@ -1,10 +1,10 @@
-//! `rcumalloc_call` and `rcumalloc_call_head`: functions that run after a grace period (`thread/calls.rs`).
+//! `rcumalloc_call` and `rcumalloc_call_head`: functions that run after a grace period (`front/calls.rs`).
 
 use crate::abi::libc_names::malloc;
 use crate::abi::own::rcumalloc_free_now;
 use crate::abi::pthread::pthread_create;
+use crate::front::calls::{self, Head, Run};
 use crate::os::signals::Quiet;
-use crate::thread::calls::{self, Head, Run};
 use core::ffi::{c_int, c_void};
 use core::mem::MaybeUninit;
 use core::ptr::{null, null_mut};

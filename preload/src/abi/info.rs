@@ -2,9 +2,9 @@
 //! counts. Fields that have no meaning here are 0, not invented.
 
 use crate::abi::report;
-use crate::thread::fork;
-use crate::thread::shrinker::{self, Reason};
-use crate::thread::stats;
+use crate::front::fork;
+use crate::release::shrinker::{self, Reason};
+use crate::release::stats;
 use core::ffi::c_int;
 
 /// `malloc_trim(pad)`: gives back what can be given back now. 1 if something was.

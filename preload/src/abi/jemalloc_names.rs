@@ -10,13 +10,13 @@
 //! alone, as jemalloc's does.
 
 use crate::abi::libc_names;
+use crate::cache::table;
 use crate::class::large::{self, LargeRef};
 use crate::class::size_class::Class;
 use crate::class::slab::Whereabouts;
 use crate::class::verdict::{self, Address};
 use crate::constants::PAGE;
-use crate::thread::entry::{self, MALLOC_ALIGN, When};
-use crate::thread::table;
+use crate::front::entry::{self, MALLOC_ALIGN, When};
 use core::ffi::{c_int, c_void};
 use core::ptr::null_mut;
 

@@ -3,10 +3,10 @@
 //! Every success leaves errno alone. C++'s operators are in `operators.rs`, jemalloc's names in
 //! `jemalloc_names.rs`.
 
+use crate::cache::table;
 use crate::class::verdict;
 use crate::constants::PAGE;
-use crate::thread::entry::{self, free_slow, malloc_slow};
-use crate::thread::table;
+use crate::front::entry::{self, free_slow, malloc_slow};
 use core::ffi::{c_int, c_void};
 use core::ptr::null_mut;
 

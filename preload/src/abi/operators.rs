@@ -18,11 +18,11 @@
 //!
 //! Any thread; the rules of malloc and free.
 
+use crate::cache::table;
 use crate::class::verdict;
+use crate::front::entry::{self, free_slow, malloc_slow};
 use crate::os::line::Line;
 use crate::os::syscall;
-use crate::thread::entry::{self, free_slow, malloc_slow};
-use crate::thread::table;
 use core::arch::{asm, naked_asm};
 use core::ffi::{CStr, c_char, c_int, c_void};
 use core::mem::{offset_of, transmute};

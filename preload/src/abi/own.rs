@@ -2,18 +2,18 @@
 
 use crate::abi::calls::start_worker;
 use crate::abi::report;
+use crate::cache::thread_cache::ThreadCache;
 use crate::class::backlog::{self, DOMAIN};
 use crate::class::page_kinds::{self, PageStats};
 use crate::class::size_class::Class;
 use crate::class::slab::Whereabouts;
 use crate::class::verdict::{self, Address};
+use crate::front::entry::{self, When};
+use crate::front::{calls, fork, options, readers, reclaim, start};
 use crate::os::tid;
-use crate::thread::cache::ThreadCache;
-use crate::thread::census::{self, ClassStats};
-use crate::thread::entry::{self, When};
-use crate::thread::shrinker::{self, Reason};
-use crate::thread::stats::{self, Stats};
-use crate::thread::{calls, fork, options, readers, reclaim, start};
+use crate::release::census::{self, ClassStats};
+use crate::release::shrinker::{self, Reason};
+use crate::release::stats::{self, Stats};
 use core::arch::naked_asm;
 use core::ffi::{CStr, c_char, c_int, c_uint, c_void};
 use core::mem::offset_of;

@@ -6,11 +6,13 @@
 //! nothing can leak. The trampoline leaves no frame behind: it ends in a jump to the program's
 //! function, so unwinding and backtraces see what they would see without us.
 
+use crate::cache::thread_cache::ThreadCache;
+use crate::cache::{mode, registry};
+use crate::front::{entry, exit};
 use crate::os::line::Line;
 use crate::os::signals::Quiet;
 use crate::os::{clock, syscall};
-use crate::thread::cache::ThreadCache;
-use crate::thread::{entry, exit, mode, registry, watcher};
+use crate::release::watcher;
 use core::arch::global_asm;
 use core::ffi::{c_int, c_void};
 use core::num::NonZeroUsize;

@@ -14,7 +14,7 @@
 //! ```
 //!
 //! Where pages come from and go to is in `large_pages.rs`, batches and the queues they wait in are in
-//! `large_batch.rs`. The ready ones are each thread's (`thread/ready.rs`): whole, with descriptor and memdesc
+//! `large_batch.rs`. The ready ones are each thread's (`cache/ready.rs`): whole, with descriptor and memdesc
 //! word, so that they become live by one store. What goes back to the zone loses both; the zone's excess of
 //! dirty pages goes back to the system.
 

@@ -4,7 +4,7 @@ use super::text::{REASON, SCAN_NAMES, reason_name};
 use super::{Family, Form, for_each_class, for_each_family, places, work};
 use crate::class::backlog::DOMAIN;
 use crate::os::line::Line;
-use crate::thread::scan_log;
+use crate::release::scan_log;
 
 /// An object's fields, each on a line of its own that begins with what divides it from the one before.
 struct Json {

@@ -9,14 +9,14 @@ mod stalls;
 mod text;
 mod xml;
 
+use crate::cache::ladder::STEP_NAMES;
 use crate::class::cause::CAUSES;
 use crate::class::page_kinds::{self, PageStats};
 use crate::class::size_class::Class;
 use crate::os::limits;
-use crate::thread::census::{self, AGES_MS, Ages, ClassStats};
-use crate::thread::ladder::STEP_NAMES;
-use crate::thread::scan_log::REASON_NAMES;
-use crate::thread::stats::{self, Stats};
+use crate::release::census::{self, AGES_MS, Ages, ClassStats};
+use crate::release::scan_log::REASON_NAMES;
+use crate::release::stats::{self, Stats};
 
 pub use stalls::write as write_stalls;
 pub use xml::write as write_xml;

@@ -4,7 +4,7 @@
 use super::{Family, Form, Kind, for_each_class, for_each_family, places, work};
 use crate::class::backlog::DOMAIN;
 use crate::os::line::Line;
-use crate::thread::census::ClassStats;
+use crate::release::census::ClassStats;
 
 struct Prometheus(i32);
 

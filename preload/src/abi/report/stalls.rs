@@ -1,8 +1,8 @@
-//! Who stalls (`thread::stall`), as text, JSON, or folded for a flame graph: a line for each thread and place
+//! Who stalls (`release::stall`), as text, JSON, or folded for a flame graph: a line for each thread and place
 //! where its sections began. Addresses are as the process has them: who reads them has its maps.
 
 use crate::os::line::Line;
-use crate::thread::stall::{self, Held};
+use crate::release::stall::{self, Held};
 
 /// Writes the accounts to `fd`. False for a format nobody knows.
 #[inline(never)]

@@ -2,7 +2,7 @@
 
 use super::{Family, Form, for_each_class, for_each_family, places, work};
 use crate::os::line::Line;
-use crate::thread::scan_log::{self, REASON_NAMES};
+use crate::release::scan_log::{self, REASON_NAMES};
 
 /// What is said of each of the last scans.
 pub(super) const SCAN_NAMES: [&str; 6] = ["at_ns", "took_ns", "reason", "target", "given", "refills"];

@@ -2,7 +2,7 @@
 
 use super::{Family, Form, for_each_class, for_each_family, places};
 use crate::os::line::Line;
-use crate::thread::stats::{self, Stats};
+use crate::release::stats::{self, Stats};
 use core::ffi::c_void;
 
 /// A stream of libc's, and whether it has taken everything so far.

@@ -1,0 +1,207 @@
+//! Classes that a thread has left: what it keeps of sizes it does not ask for any more goes back to the
+//! slabs.
+//!
+//! The blocks of a magazine come from anywhere. A hundred that were freed at random keep a hundred slabs from
+//! being empty, however few bytes they are, and a program that goes on from size to size would grow by that
+//! for each size it leaves behind. Age finds them too late where the heap grows by a hundred megabytes a
+//! second. So time is told by growth: a thread that has carved [`LEAVE_STEP`] from slabs looks through its
+//! classes and gives back what it has of those whose magazine malloc has not found empty since its last look;
+//! a class that is used all the same pays a refill for each look. Then the pages of its slabs all of whose
+//! blocks are in go to the system: of blocks of 1 KiB one in ten that survives keeps a third of the pages,
+//! but every slab.
+//!
+//! What such a class is filling joins the open group and waits; what has waited by the next look goes to the
+//! slabs. The depot of a class is everybody's: it is drained when nobody has taken from it for so long that
+//! every thread might have looked. What is more than one call does is there at the next look.
+//!
+//! The calling thread's own cache only, from its refill.
+
+use crate::cache::retire;
+use crate::cache::thread_cache::ThreadCache;
+use crate::class::depot;
+use crate::class::group;
+use crate::class::magazine::Magazine;
+use crate::class::pool;
+use crate::class::size_class::Class;
+use crate::class::work::Work;
+use crate::constants::LEAVE_STEP;
+
+impl ThreadCache {
+    /// Looks through the classes if enough has been carved. Now it is `present` whose slabs are to be asked.
+    #[inline]
+    pub fn leave_classes_if_due(&mut self, present: Class) {
+        if self.carved >= LEAVE_STEP {
+            self.carved = 0;
+            self.leave_classes(present);
+        }
+    }
+
+    /// Gives back what this thread has of classes that it has not refilled since the last call, but for
+    /// `present`.
+    #[cold]
+    #[inline(never)]
+    #[unsafe(link_section = ".text_rare")]
+    fn leave_classes(&mut self, present: Class) {
+        depot::look();
+        let mut left = 0u64;
+        for class in Class::all() {
+            let is_used = core::mem::take(&mut self.class(class).is_used);
+            if class != present && !is_used {
+                left |= 1 << class.index();
+                self.empty_slots(class);
+            }
+        }
+        self.seal();
+        self.take_up_elapsed();
+        let mut work = Work::of_a_call();
+        group::distribute_shared(&mut work);
+        if let Some(mut shelf) = self.shelf.open() {
+            while left != 0 {
+                let class = Class::new(left.trailing_zeros() as usize);
+                left &= left - 1;
+                while work.goes_on()
+                    && let Some(full) = shelf.pop_full(class)
+                {
+                    work.did(full.len());
+                    depot::flush(full);
+                }
+                depot::of(class).drain_if_left(&mut work);
+                pool::of(class).purge_pages(&mut work);
+            }
+        }
+    }
+
+    /// What malloc would pop goes to the slabs, what free has pushed joins what waits.
+    fn empty_slots(&mut self, class: Class) {
+        let loaded = self.alloc.slot(class).remove();
+        let warm = self.class(class).warm.take();
+        for magazine in [loaded, warm].into_iter().flatten() {
+            self.give_to_slabs(class, magazine);
+        }
+        if !self.defer.slot(class).is_empty() {
+            self.retire_filling(class);
+        }
+    }
+
+    fn give_to_slabs(&mut self, class: Class, mut magazine: Magazine) {
+        if !magazine.is_empty() {
+            retire::check_in(class, &mut magazine);
+            self.retired += magazine.len() as u64;
+            depot::give_blocks(class, magazine.blocks());
+            magazine.set_len(0);
+        }
+        self.keep_spare(magazine);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cache::mode;
+    use crate::class::backlog::{self, DOMAIN};
+    use crate::class::cause::Cause;
+    use crate::class::depot::look;
+    use crate::class::pool;
+    use crate::class::slab::{Slab, Whereabouts};
+    use crate::front::tests::{give, take};
+    use crate::front::{entry, readers};
+    use crate::own_process::in_own_process;
+    use crate::page::quarter::Quarter;
+
+    const LEFT: usize = 900;
+    const USED: usize = 200;
+    const GROWN: usize = 3000;
+
+    /// Carves a little less than what makes a thread look.
+    fn grow() {
+        (0..LEAVE_STEP / Class::of_size(GROWN).size() - 1).for_each(|_| {
+            take(GROWN);
+        });
+    }
+
+    /// Whether a block of `LEFT` bytes is in its slab, or that has gone.
+    fn is_in_slab(block: usize) -> bool {
+        use Whereabouts::{Free, NeverGiven};
+        let slab = Slab::of(block).filter(|slab| slab.class() == Class::of_size(LEFT));
+        slab.is_none_or(|slab| matches!(slab.whereabouts(block), Free | NeverGiven))
+    }
+
+    #[test]
+    fn what_a_thread_has_left_goes_to_the_slabs_and_what_it_uses_stays() {
+        in_own_process!();
+        let (left, used) = (Class::of_size(LEFT), Class::of_size(USED));
+        let cache = entry::current().expect("a cache");
+        let blocks: Vec<usize> = (0..400).map(|_| take(LEFT)).collect();
+        blocks.iter().for_each(|&block| give(block));
+        give(take(USED));
+        assert!(cache.class(left).warm.is_some() && !cache.alloc.slot(left).is_empty());
+        assert!(cache.shelf.open().is_some_and(|shelf| !shelf.full(left).is_empty()));
+        for _ in 0..5 {
+            take(USED);
+            grow();
+        }
+        assert!(blocks.iter().all(|&block| is_in_slab(block)));
+        assert_eq!(pool::of(left).census().away, 0);
+        assert!(pool::of(left).census().slabs <= 1);
+        assert!(!cache.alloc.slot(used).is_empty(), "it was popped from between any two looks");
+        assert_eq!(cache.shelf.held(), 0);
+        // And serves again, marked as it should be.
+        let again = take(LEFT);
+        give(again);
+        assert_eq!(take(LEFT), again);
+    }
+
+    #[test]
+    fn what_free_has_filled_waits_and_the_depot_is_drained() {
+        in_own_process!();
+        mode::go_concurrent();
+        let left = Class::of_size(LEFT);
+        let blocks: Vec<usize> = (0..40).map(|_| take(LEFT)).collect();
+        let shared: Vec<usize> = (0..40).map(|_| take(LEFT)).collect();
+        shared.iter().for_each(|&block| give(block));
+        let cache = entry::current().expect("a cache");
+        cache.retire_partial();
+        exit_to_depot(left);
+        assert_ne!(depot::of(left).census().0, 0);
+        readers::lock();
+        blocks.iter().for_each(|&block| give(block));
+        (0..6).for_each(|_| grow());
+        assert!(!blocks.iter().any(|&block| is_in_slab(block)), "a section holds them");
+        readers::unlock();
+        (0..6).for_each(|_| grow());
+        assert!(blocks.iter().chain(&shared).all(|&block| is_in_slab(block)));
+        assert_eq!(depot::of(left).census(), (0, 0));
+    }
+
+    /// As a thread that ends would.
+    fn exit_to_depot(class: Class) {
+        let cache = entry::current().expect("a cache");
+        assert!(backlog::expedite(DOMAIN.start_poll(), Cause::Pressure) && cache.take_up_elapsed());
+        let mut shelf = cache.shelf.open_waiting();
+        while let Some(magazine) = shelf.pop_full(class) {
+            depot::of(class).put(Quarter::of(0), magazine);
+        }
+    }
+
+    #[test]
+    fn a_depot_that_somebody_takes_from_is_not_left() {
+        in_own_process!();
+        mode::go_concurrent();
+        let class = Class::of_size(LEFT);
+        let blocks: Vec<usize> = (0..40).map(|_| take(LEFT)).collect();
+        blocks.iter().for_each(|&block| give(block));
+        entry::current().expect("a cache").retire_partial();
+        exit_to_depot(class);
+        assert!(backlog::expedite(DOMAIN.start_poll(), Cause::Pressure));
+        for _ in 0..8 {
+            look();
+            let magazine = depot::of(class).take(Quarter::of(0)).expect("it has waited");
+            depot::of(class).put(Quarter::of(0), magazine);
+            depot::of(class).drain_if_left(&mut Work::asked_for());
+        }
+        assert_ne!(depot::of(class).census().0, 0);
+        (0..=backlog::threads()).for_each(|_| look());
+        depot::of(class).drain_if_left(&mut Work::asked_for());
+        assert_eq!(depot::of(class).census(), (0, 0));
+    }
+}

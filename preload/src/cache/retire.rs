@@ -1,0 +1,296 @@
+//! Retire: free found its magazine full.
+//!
+//! Two ways, by which table free pushes to:
+//!
+//! - *deferring*: every block of the filling magazine is marked in (a block that was in already is
+//!   a double free), and the magazine joins the thread's open group. A group that is large enough is sealed:
+//!   the cookie is taken, behind the last block, and the group joins the thread's waiting queue. Past the
+//!   thread's share the oldest group goes to the queue for all threads.
+//! - *local* (solo, or `RCUMALLOC_DEFER=api`): the full magazine changes place with the warm one,
+//!   so a program that goes to and fro at the edge of a magazine turns none. Only when both are
+//!   full is the older marked in and put on the full stack: no grace period is needed.
+//!
+//! Free never needs memory it may not get (G4). If there is no empty magazine anywhere, the magazines of the
+//! oldest waiting group, if elapsed, are flushed to the slabs and used; else the block's bit is set in its
+//! slab's deferred bitmap.
+
+use crate::cache::ladder::{self, Step};
+use crate::cache::mode;
+use crate::cache::shelf::{self, share_bytes};
+use crate::cache::thread_cache::ThreadCache;
+use crate::class::backlog::{self, Closed};
+use crate::class::depot;
+use crate::class::group;
+use crate::class::magazine::{KINDS, Magazine, kind_of};
+use crate::class::marks::Map;
+use crate::class::size_class::Class;
+use crate::class::{pool, verdict, waiting};
+use crate::constants::{HURRY, LEAST_CHARGE, LOCAL_BYTES};
+use crate::os::clock;
+use rcu::Stamped;
+
+impl ThreadCache {
+    /// Frees `block`, whose grace period begins now.
+    #[inline]
+    pub fn push_deferred(&mut self, class: Class, block: usize) {
+        if self.defer.slot(class).is_full() && !self.turn_deferred(class) {
+            return self.defer_in_slab(class, block);
+        }
+        self.defer.slot(class).push(block);
+    }
+
+    /// Frees `block` for reuse by this thread at once.
+    #[inline]
+    pub fn push_local(&mut self, class: Class, block: usize) {
+        if self.alloc.slot(class).is_full() {
+            self.turn_local(class);
+        }
+        let slot = self.alloc.slot(class);
+        if slot.is_full() {
+            // No array at all, not even this slot's own: straight to the slab.
+            ladder::note(Step::Slab);
+            // SAFETY: the caller frees the block: it is ours.
+            if unsafe { Map::of(class).take_in(block) } {
+                depot::give_blocks(class, &[block]);
+            } else {
+                verdict::double_free("free", block, class, verdict::Found::AtTurn);
+            }
+            return;
+        }
+        slot.push(block);
+    }
+
+    /// Turns the filling magazine. False if there is no empty one to put in its place.
+    #[inline]
+    fn turn_deferred(&mut self, class: Class) -> bool {
+        self.enter();
+        if self.open_charge >= shelf::seal_bytes() {
+            self.slow_path();
+            self.seal();
+        }
+        self.retire_filling(class);
+        let quota = self.quota(class);
+        let empty = match self.empty_for_free(kind_of(quota)) {
+            Some(magazine) => magazine,
+            None => match self.recycle_waiting() {
+                Some(magazine) => magazine,
+                None => return false,
+            },
+        };
+        self.defer.slot(class).install(empty, class, 0, quota);
+        true
+    }
+
+    /// Takes the filling magazine of `class` out, marks its blocks in, and adds it to the open group.
+    #[inline]
+    pub fn retire_filling(&mut self, class: Class) {
+        let slot = self.defer.slot(class);
+        let marked = slot.marked_in();
+        let Some(mut magazine) = slot.remove() else { return };
+        check_in_past(class, &mut magazine, marked);
+        let (len, bytes) = (magazine.len(), magazine.len() * class.size());
+        if len == 0 {
+            return self.keep_spare(magazine);
+        }
+        self.retired += len as u64;
+        self.note_waiting(class, len);
+        self.note_turn(class, bytes);
+        self.open_bytes += bytes;
+        self.open_charge += bytes.max(len * LEAST_CHARGE);
+        self.open_group.push(magazine);
+    }
+
+    /// Closes the open group behind a cookie and queues it.
+    #[inline(never)]
+    pub fn seal(&mut self) {
+        if self.stamp_open() {
+            self.reclaim_surplus();
+        }
+    }
+
+    /// The same; true if what waits is more than the budget.
+    pub fn stamp_open(&mut self) -> bool {
+        let mut group = core::mem::take(&mut self.open_group);
+        if group.is_empty() {
+            return false;
+        }
+        let bytes = core::mem::take(&mut self.open_bytes);
+        self.open_charge = 0;
+        // Not when the thread last looked: who is told how long a block has waited is to be told the truth.
+        group.set_sealed_ms((clock::now_coarse_ns() / 1_000_000) as u32);
+        let Closed { batch, over_budget } = self.ledger.stamp(group, bytes);
+        let mut late = None;
+        match self.shelf.open() {
+            Some(mut shelf) => {
+                shelf.waiting.push(batch, bytes);
+                if shelf.waiting.len().is_multiple_of(HURRY) {
+                    late = shelf.waiting.front().map(Stamped::cookie);
+                }
+            }
+            None => group::share(batch, bytes),
+        }
+        if let Some(oldest) = late {
+            // Long before the budget: all that is missing may be a thread that sleeps or lost its processor.
+            backlog::park(oldest);
+        }
+        self.shed();
+        over_budget
+    }
+
+    /// Gives away what is past the thread's share: first what others find by its class and can use at once.
+    /// What waits is of no use to anybody yet, and comes back by itself as long as it stays here.
+    #[inline]
+    pub fn shed(&mut self) {
+        if self.shelf.held() > share_bytes() {
+            self.shed_excess();
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    #[unsafe(link_section = ".text_rare")]
+    fn shed_excess(&mut self) {
+        let quarter = self.quarter();
+        let Some(mut shelf) = self.shelf.open() else { return };
+        for class in Class::all() {
+            while shelf.held() > share_bytes()
+                && let Some(magazine) = shelf.pop_full(class)
+            {
+                depot::of(class).put(quarter, magazine);
+            }
+        }
+        while shelf.held() > share_bytes()
+            && let Some((group, bytes)) = shelf.waiting.pop()
+        {
+            group::share(group, bytes);
+        }
+    }
+
+    /// Makes room in the local slot of `class`, if there is an array to be had.
+    #[cold]
+    #[inline(never)]
+    fn turn_local(&mut self, class: Class) {
+        self.slow_path();
+        let quota = self.quota(class);
+        let Some(full) = self.alloc.slot(class).remove() else {
+            if let Some(empty) = self.empty_for_free(kind_of(quota)) {
+                self.alloc.slot(class).install(empty, class, 0, quota);
+            }
+            return;
+        };
+        self.note_turn(class, full.bytes());
+        match self.class(class).warm.replace(full) {
+            Some(warm) if warm.is_empty() => self.alloc.slot(class).install(warm, class, 0, quota),
+            older => match (self.empty_for_free(kind_of(quota)), older) {
+                (Some(empty), older) => {
+                    self.alloc.slot(class).install(empty, class, 0, quota);
+                    if let Some(older) = older {
+                        self.keep_local(class, older);
+                    }
+                }
+                (None, older) => {
+                    // No memory: empty one of our own into the slabs and use its array.
+                    let victim = older.or_else(|| self.class(class).warm.take());
+                    if let Some(mut victim) = victim {
+                        ladder::note(Step::OwnBlocks);
+                        check_in(class, &mut victim);
+                        depot::give_blocks(class, victim.blocks());
+                        self.alloc.slot(class).install(victim, class, 0, quota);
+                    }
+                }
+            },
+        }
+    }
+
+    /// Files a full local magazine for reuse: here, or past this thread's share in the depot. Where
+    /// there is nobody to trade with, the slabs are the better place: other classes may get them.
+    fn keep_local(&mut self, class: Class, mut magazine: Magazine) {
+        check_in(class, &mut magazine);
+        self.retired += magazine.len() as u64;
+        let bytes = magazine.bytes();
+        if let Some(mut shelf) = self.shelf.open()
+            && shelf.full(class).len() * bytes < LOCAL_BYTES
+            && shelf.held() + bytes <= share_bytes()
+        {
+            shelf.push_full_whole(magazine);
+            return;
+        }
+        if mode::is_concurrent() {
+            depot::of(class).put(self.quarter(), magazine);
+        } else {
+            depot::give_blocks(class, magazine.blocks());
+            magazine.set_len(0);
+            self.keep_spare(magazine);
+        }
+    }
+
+    /// An empty magazine from the oldest waiting group, if its grace period has passed: its blocks go to the
+    /// slabs.
+    #[cold]
+    #[inline(never)]
+    #[unsafe(link_section = ".text_rare")]
+    fn recycle_waiting(&mut self) -> Option<Magazine> {
+        let (oldest, bytes) = self.shelf.open()?.waiting.pop_elapsed()?;
+        ladder::note(Step::Elapsed);
+        self.ledger.settle(bytes);
+        let mut group = waiting::open(oldest)?;
+        while let Some(mut magazine) = group.pop() {
+            self.note_taken_up(&magazine);
+            depot::give_blocks(magazine.class(), magazine.blocks());
+            magazine.set_len(0);
+            self.keep_spare(magazine);
+        }
+        (0..KINDS).find_map(|kind| self.spares[kind].pop())
+    }
+
+    /// G4, the last resort: needs no memory and cannot fail.
+    #[cold]
+    #[inline(never)]
+    #[unsafe(link_section = ".text_rare")]
+    fn defer_in_slab(&mut self, class: Class, block: usize) {
+        ladder::note(Step::Slab);
+        defer_in_slab(class, block, "free");
+    }
+}
+
+/// Frees `block` without a cache: its bit in its slab's deferred bitmap.
+#[cold]
+#[inline(never)]
+#[unsafe(link_section = ".text_rare")]
+pub fn defer_in_slab(class: Class, block: usize, call: &str) {
+    // SAFETY: the caller frees the block: it is ours.
+    if unsafe { Map::of(class).take_in(block) } {
+        pool::of(class).defer(class, block);
+    } else {
+        verdict::double_free(call, block, class, verdict::Found::AtTurn);
+    }
+}
+
+/// Marks every block of `magazine` in. Those that were in already are double frees: reported and,
+/// if the program goes on, taken out of the magazine.
+#[inline]
+pub fn check_in(class: Class, magazine: &mut Magazine) {
+    check_in_past(class, magazine, 0);
+}
+
+/// As [`check_in`], where the first `marked` are marked in already.
+#[inline]
+fn check_in_past(class: Class, magazine: &mut Magazine, marked: usize) {
+    // SAFETY: the magazine is ours and holds blocks of slabs of this class only.
+    if !unsafe { Map::of(class).retire(magazine.blocks().get(marked..).unwrap_or_default()) } {
+        drop_offenders(class, magazine);
+    }
+}
+
+#[cold]
+#[inline(never)]
+pub(crate) fn drop_offenders(class: Class, magazine: &mut Magazine) {
+    // SAFETY: as in `check_in`.
+    while let Some(at) = unsafe { Map::of(class).offender(magazine.blocks()) } {
+        let blocks = magazine.blocks();
+        let last = blocks.len() - 1;
+        verdict::double_free("free", blocks[at], class, verdict::Found::AtTurn);
+        blocks.swap(at, last);
+        magazine.set_len(last);
+    }
+}

@@ -1,0 +1,465 @@
+//! Vacant caches: who moves in, what waits in them, who empties them, what a handler or a fork makes of a
+//! thread that is on its way.
+
+use super::*;
+use crate::abi::pthread;
+use crate::cache::mode;
+use crate::class::marks::Map;
+use crate::class::pool;
+use crate::class::slab::{Slab, Whereabouts};
+use crate::class::verdict;
+use crate::constants::DECAY_MS;
+use crate::front::entry::{self, When};
+use crate::front::tests::{give, take};
+use crate::front::{readers, reclaim};
+use crate::os::tls;
+use crate::own_process::in_own_process;
+use crate::release::scan_log::Reason;
+use crate::release::{decay, shrinker};
+use core::arch::asm;
+use std::cell::Cell;
+use std::sync::Barrier;
+use std::time::{Duration, Instant};
+
+const SIZE: usize = 100;
+
+fn class() -> Class {
+    Class::of_size(SIZE)
+}
+
+fn is_out(block: usize) -> bool {
+    // SAFETY: a block of this class, or one that was; its slab may have gone, its marks have not.
+    unsafe { Map::of(class()).is_out(block) }
+}
+
+/// Runs `life` in a thread that leaves its cache, with room for it, when it ends.
+fn in_a_thread<T: Send + 'static>(life: impl FnOnce() -> T + Send + 'static) -> T {
+    std::thread::spawn(life).join().unwrap()
+}
+
+/// A thread has freed a block and has ended; its cache is vacant.
+fn leave_a_block() -> usize {
+    let block = in_a_thread(|| {
+        let block = take(SIZE);
+        give(block);
+        block
+    });
+    assert!(COUNT.load(Relaxed) > 0 && bytes() >= SIZE, "the cache was emptied");
+    assert!(!is_out(block), "it could be freed again unseen");
+    block
+}
+
+fn own_cache() -> usize {
+    entry::current().map_or(0, |cache| core::ptr::from_mut(cache) as usize)
+}
+
+#[test]
+fn the_next_thread_moves_in() {
+    in_own_process!();
+    mode::go_concurrent();
+    let first = in_a_thread(|| {
+        give(take(SIZE));
+        own_cache()
+    });
+    let (second, blocks) = in_a_thread(|| {
+        let cache = entry::current().expect("a cache");
+        (own_cache(), (cache.alloc.slot(class()).len(), cache.defer.slot(class()).len()))
+    });
+    assert_eq!(first, second);
+    assert!(blocks.0 > 0 && blocks.1 == 1, "{blocks:?}");
+    assert_eq!(COUNT.load(Relaxed), 1);
+}
+
+#[test]
+fn what_the_last_owner_freed_waits_for_those_who_read_then() {
+    in_own_process!();
+    mode::go_concurrent();
+    readers::lock();
+    let block = leave_a_block();
+    let seen = in_a_thread(move || {
+        // Over the budget several times: whatever may be handed out again is.
+        let seen = (0..3000).any(|_| {
+            let other = take(SIZE);
+            give(other);
+            other == block
+        });
+        give(take(SIZE));
+        seen
+    });
+    assert!(!seen, "a block was handed out that a section may still use");
+    let block = leave_a_block();
+    empty(0);
+    assert!((0..1000).all(|_| take(SIZE) != block), "the same, after its cache was emptied");
+    readers::unlock();
+}
+
+/// A whole period of the decay passes.
+fn age() {
+    for tick in 1..=crate::constants::IDLE_TICKS as u64 {
+        decay::tick(clock::now_coarse_ns() + tick * 1_000_000_000);
+    }
+}
+
+#[test]
+fn barriers_scans_sweeps_and_age_empty_them() {
+    in_own_process!();
+    mode::go_concurrent();
+    give(take(SIZE));
+    let whoever: [(&str, fn()); 4] = [
+        ("barrier", reclaim::barrier),
+        ("trim", || {
+            shrinker::scan(usize::MAX, Reason::Trim);
+        }),
+        ("sweep", || {
+            decay::configure(decay::OFF);
+            backlog::configure(None, Some(20), true);
+            std::thread::sleep(std::time::Duration::from_millis(50));
+            // As many slow paths as it takes to look at the clock twice.
+            let until = clock::now_ns() + 5_000_000_000;
+            while COUNT.load(Relaxed) != 0 && clock::now_ns() < until {
+                give(take(100_000));
+            }
+            backlog::configure(None, Some(1000), true);
+            decay::configure(DECAY_MS);
+        }),
+        ("age", || {
+            std::thread::sleep(std::time::Duration::from_millis(1100));
+            age();
+        }),
+    ];
+    for (name, act) in whoever {
+        let block = leave_a_block();
+        act();
+        assert_eq!((COUNT.load(Relaxed), bytes()), (0, 0), "{name}");
+        assert!(!is_out(block));
+        reclaim::barrier();
+        let slab = Slab::of(block);
+        assert!(slab.is_none_or(|slab| slab.whereabouts(block) == Whereabouts::Free), "{name}: it was lost");
+    }
+    leave_a_block();
+    empty(u32::MAX);
+    age();
+    assert_eq!(COUNT.load(Relaxed), 1, "not before its time");
+}
+
+#[test]
+fn they_are_bounded_in_number_and_in_bytes() {
+    in_own_process!();
+    mode::go_concurrent();
+    // Whoever leaves one thread behind empties them all.
+    let (stays, ends) = (std::sync::Arc::new(Barrier::new(2)), std::sync::Arc::new(Barrier::new(2)));
+    let (there, until) = (stays.clone(), ends.clone());
+    let other = std::thread::spawn(move || {
+        give(take(16));
+        there.wait();
+        until.wait();
+    });
+    stays.wait();
+    give(take(16));
+    let many = |threads: usize, size: usize, blocks: usize| {
+        let barrier = std::sync::Arc::new(Barrier::new(threads));
+        let live = |_| {
+            let barrier = barrier.clone();
+            std::thread::spawn(move || {
+                let held: Vec<usize> = (0..blocks).map(|_| take(size)).collect();
+                barrier.wait();
+                held.into_iter().for_each(give);
+            })
+        };
+        let threads: Vec<_> = (0..threads).map(live).collect();
+        threads.into_iter().for_each(|thread| thread.join().unwrap());
+    };
+    many(VACANT_MOST + 40, 16, 1);
+    assert_eq!(COUNT.load(Relaxed), VACANT_MOST);
+    empty(0);
+    many(VACANT_MOST, 8000, 20);
+    assert!(COUNT.load(Relaxed) > 2 && bytes() <= backlog::last_budget(), "{}", bytes());
+    // One that holds too much for one, but not for all. Nothing is to be over the budget.
+    reclaim::barrier();
+    in_a_thread(|| {
+        entry::free_block(take(700_000), "free", When::Now);
+        let held: Vec<usize> = (0..120).map(|_| take(8000)).collect();
+        held.into_iter().for_each(give);
+    });
+    assert_eq!(COUNT.load(Relaxed), 0);
+    // There were more than stay, of late.
+    many(VACANT_MOST + 1, 16, 1);
+    assert_ne!(COUNT.load(Relaxed), 0);
+    ends.wait();
+    other.join().expect("a thread");
+    assert_eq!(COUNT.load(Relaxed), 0, "one is left");
+}
+
+#[test]
+fn the_child_of_a_fork_has_them_all_once() {
+    in_own_process!();
+    mode::go_concurrent();
+    // The forking thread is to have a cache of its own before.
+    give(take(SIZE));
+    let barrier = std::sync::Arc::new(Barrier::new(3));
+    let threads: Vec<_> = (0..3)
+        .map(|_| {
+            let barrier = barrier.clone();
+            std::thread::spawn(move || {
+                give(take(SIZE));
+                barrier.wait();
+            })
+        })
+        .collect();
+    threads.into_iter().for_each(|thread| thread.join().unwrap());
+    let (count, held) = (COUNT.load(Relaxed), bytes());
+    assert_eq!(count, 3);
+    // Two are on their way while the fork happens, to the stack or from it, and to be emptied. Nobody else
+    // needs the lock.
+    let (torn, emptied) = (pop().expect("one"), registry::evict(now_ms(), 0, &Quiet::new()));
+    let left = linked(emptied).count();
+    assert_eq!(left, 2);
+    // SAFETY: the child makes no use of the test's threads and ends at once.
+    let child = unsafe { libc::fork() };
+    if child == 0 {
+        let taken_over = std::iter::from_fn(|| registry::take_over_one().then_some(())).count();
+        let all: std::collections::HashSet<_> = linked(TOP.load(Relaxed)).collect();
+        let wrong = [
+            all.len() != 1 || !all.contains(&torn),
+            COUNT.load(Relaxed) != 1 || bytes() == 0 || bytes() >= held,
+            taken_over != left,
+            registry::census().0 != 1,
+        ];
+        let bits = wrong.iter().fold(0, |bits, &wrong| bits << 1 | i32::from(wrong));
+        // SAFETY: ends the child.
+        unsafe { libc::_exit(bits) };
+    }
+    let mut status = 0;
+    // SAFETY: waits for the child made above.
+    unsafe { libc::waitpid(child, &mut status, 0) };
+    assert_eq!(status, 0);
+}
+
+#[test]
+fn what_was_freed_twice_is_found() {
+    in_own_process!();
+    mode::go_concurrent();
+    verdict::set_report_only(true);
+    in_a_thread(|| {
+        let (block, other) = (take(SIZE), take(SIZE));
+        [block, other, block].into_iter().for_each(give);
+    });
+    assert_eq!((verdict::reported(), COUNT.load(Relaxed)), (1, 1));
+    // One that ended, and one that comes after it.
+    let block = leave_a_block();
+    in_a_thread(|| assert_ne!(own_cache(), 0));
+    let other = std::thread::spawn(move || {
+        // Its own cache, not the vacant one.
+        give(block);
+        let cache = entry::current().expect("a cache");
+        (0..100).for_each(|_| give(take(SIZE)));
+        cache.retire_partial();
+    });
+    other.join().unwrap();
+    assert!(verdict::reported() >= 1);
+}
+
+/// What an earlier owner freed is marked in and stays so: the next owner's turn marks its own blocks only,
+/// and finds one
+/// that both freed.
+#[test]
+fn what_an_earlier_owner_freed_is_marked_in_once() {
+    in_own_process!();
+    mode::go_concurrent();
+    verdict::set_report_only(true);
+    let theirs = in_a_thread(|| {
+        let blocks = [take(SIZE), take(SIZE), take(SIZE)];
+        blocks.into_iter().for_each(give);
+        blocks
+    });
+    let ours = in_a_thread(move || {
+        let cache = entry::current().expect("a cache");
+        assert_eq!(cache.defer.slot(class()).marked_in(), 3, "it did not move in");
+        let blocks = [take(SIZE), take(SIZE)];
+        blocks.into_iter().for_each(give);
+        assert!(theirs.iter().all(|&block| !is_out(block)) && blocks.iter().all(|&block| is_out(block)));
+        cache.retire_partial();
+        assert!(blocks.iter().all(|&block| !is_out(block)));
+        assert_eq!(cache.defer.slot(class()).marked_in(), 0);
+        blocks
+    });
+    assert_eq!(verdict::reported(), 0);
+    // All five come back, once each.
+    empty(0);
+    reclaim::barrier();
+    for block in theirs.into_iter().chain(ours) {
+        let slab = Slab::of(block);
+        assert!(slab.is_none_or(|slab| slab.whereabouts(block) == Whereabouts::Free), "{block:#x} was lost");
+    }
+    assert_eq!(pool::of(class()).census().away, 0);
+    let block = leave_a_block();
+    in_a_thread(move || {
+        give(take(SIZE));
+        give(block);
+        entry::current().expect("a cache").retire_partial();
+    });
+    assert_eq!(verdict::reported(), 1);
+}
+
+/// In the child of a fork, what a thread had that moved into a vacant cache comes back with what was in
+/// there.
+#[test]
+fn the_child_of_a_fork_keeps_what_an_earlier_owner_freed() {
+    in_own_process!();
+    mode::go_concurrent();
+    // The forking thread is to have a cache of its own before.
+    give(take(200));
+    let theirs = leave_a_block();
+    let (ready, done) = (std::sync::Arc::new(Barrier::new(2)), std::sync::Arc::new(Barrier::new(2)));
+    let next = std::thread::spawn({
+        let (ready, done) = (ready.clone(), done.clone());
+        move || {
+            give(take(SIZE));
+            let marked = entry::current().expect("a cache").defer.slot(class()).marked_in();
+            ready.wait();
+            done.wait();
+            marked
+        }
+    });
+    ready.wait();
+    // SAFETY: the child makes no use of the test's threads and ends at once.
+    let child = unsafe { libc::fork() };
+    if child == 0 {
+        reclaim::barrier();
+        let is_back = Slab::of(theirs).is_none_or(|slab| slab.whereabouts(theirs) == Whereabouts::Free);
+        // SAFETY: ends the child.
+        unsafe { libc::_exit(i32::from(!is_back || pool::of(class()).census().away != 0)) };
+    }
+    let mut status = 0;
+    // SAFETY: our child.
+    unsafe { libc::waitpid(child, &mut status, 0) };
+    done.wait();
+    assert_eq!(next.join().unwrap(), 1, "it did not move in");
+    assert_eq!(status, 0, "something was lost");
+}
+
+const TRAP_FLAG: i64 = 1 << 8;
+/// Instructions on either side of the change of the words at each of which the handler comes in, ...
+const NEAR: u32 = if cfg!(debug_assertions) { 16 } else { 40 };
+/// ... and the number of times elsewhere, about.
+const FAR: u32 = if cfg!(debug_assertions) { 4 } else { 20 };
+
+std::thread_local! {
+    static STEPS_LEFT: Cell<u32> = const { Cell::new(0) };
+    /// Instructions so far, and how many of them until word 0 changed.
+    static STEPS: Cell<(u32, u32)> = const { Cell::new((0, 0)) };
+    /// What was wrong when the handler came in.
+    static WRONG: Cell<bool> = const { Cell::new(false) };
+    /// Word 0 in the beginning.
+    static WORD: Cell<usize> = const { Cell::new(0) };
+}
+
+/// Both words name one cache's tables, or the same static table.
+fn words_agree() -> bool {
+    let (alloc, free) = (tls::alloc_table(), tls::free_table());
+    if alloc == tls::empty_table() || alloc == exit::exited_table() {
+        return free == alloc;
+    }
+    // SAFETY: neither static table: the thread's cache.
+    free == unsafe { &raw const (*(alloc as *const ThreadCache)).defer } as usize
+}
+
+extern "C" fn on_trap(_: i32, _: *mut libc::siginfo_t, context: *mut libc::c_void) {
+    let left = STEPS_LEFT.get().saturating_sub(1);
+    STEPS_LEFT.set(left);
+    let (steps, changed) = STEPS.get();
+    let is_first = changed == 0 && tls::alloc_table() != WORD.get();
+    STEPS.set((steps + 1, if is_first { steps + 1 } else { changed }));
+    if left > 0 {
+        return;
+    }
+    let context = context.cast::<libc::ucontext_t>();
+    // SAFETY: the kernel hands a valid context to an SA_SIGINFO handler. Step no further.
+    unsafe { (*context).uc_mcontext.gregs[libc::REG_EFL as usize] &= !TRAP_FLAG };
+    let agreed = words_agree();
+    readers::lock();
+    readers::unlock();
+    WRONG.set(!agreed || !words_agree());
+}
+
+/// Runs `operation` with a section in a handler behind its `step`th instruction; false if it has fewer.
+fn trapped_at(step: u32, operation: impl FnOnce()) -> bool {
+    STEPS_LEFT.set(step);
+    WORD.set(tls::alloc_table());
+    // SAFETY: sets and clears the trap flag, for which there is a handler. The compiler knows that
+    // an asm block without `nostack` pushes.
+    unsafe { asm!("pushfq", "or dword ptr [rsp], 0x100", "popfq") };
+    operation();
+    // SAFETY: as above.
+    unsafe { asm!("pushfq", "and dword ptr [rsp], ~0x100", "popfq") };
+    STEPS_LEFT.get() == 0
+}
+
+/// A thread moves in and leaves, and a handler opens a section in the middle of it: the thread has one cache
+/// then,
+/// or none, and both of its words say so. The handler comes in at every instruction near the one that
+/// changes the
+/// words, and now and then elsewhere.
+#[test]
+fn a_handler_may_come_in_anywhere() {
+    in_own_process!();
+    mode::go_concurrent();
+    let before = registry::census().0;
+    // SAFETY: a handler of the right type.
+    unsafe {
+        let mut action: libc::sigaction = core::mem::zeroed();
+        action.sa_sigaction = on_trap as *const () as usize;
+        action.sa_flags = libc::SA_SIGINFO;
+        libc::sigaction(libc::SIGTRAP, &action, null_mut());
+    }
+    let mut interrupted = [0, 0];
+    for leaves in [false, true] {
+        // The first time through, where the words change.
+        let (mut step, mut near, mut far) = (u32::MAX, 0..0, 0);
+        loop {
+            let cache = registry::acquire(&Quiet::new()).expect("memory");
+            let cache = core::ptr::from_mut(cache) as usize;
+            let (hit, (steps, changed)) = in_a_thread(move || {
+                let enter = || {
+                    let _ = pthread::enter(cache as *mut ThreadCache);
+                };
+                let hit = if leaves {
+                    enter();
+                    give(take(SIZE));
+                    let own = entry::current().expect("a cache");
+                    trapped_at(step, || exit::leave(own))
+                } else {
+                    trapped_at(step, enter)
+                };
+                let has_cache = !exit::has_exited();
+                assert!(!WRONG.get(), "leaves {leaves}, step {step}: its words disagreed");
+                let live = registry::census().0 - before;
+                assert_eq!(live, usize::from(has_cache), "leaves {leaves}, step {step}");
+                assert!(leaves || has_cache);
+                (hit, STEPS.get())
+            });
+            // A section behind the exit has made one that only the search finds, once the thread's stack,
+            // and with it
+            // its words, is another's.
+            let patience = Instant::now() + Duration::from_secs(10);
+            while registry::census().0 != before && Instant::now() < patience {
+                std::thread::spawn(registry::scavenge).join().expect("a thread");
+            }
+            assert_eq!(registry::census().0, before, "leaves {leaves}, step {step}");
+            if step == u32::MAX {
+                assert!(changed > 0 && steps > changed, "does the trap flag work here?");
+                (step, near, far) = (0, changed.saturating_sub(NEAR)..changed + NEAR, steps / FAR + 1);
+            } else if !hit {
+                break;
+            }
+            interrupted[usize::from(leaves)] += 1;
+            step = match step + 1 {
+                next if near.contains(&next) => next,
+                next if next < near.start => near.start.min(step + far),
+                _ => step + far,
+            };
+        }
+    }
+    assert!(interrupted.iter().all(|&times| times > NEAR / 2), "{interrupted:?}");
+    readers::synchronize("test", true);
+}

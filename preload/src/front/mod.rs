@@ -1,0 +1,24 @@
+//! The calls and the life of a thread: what the program asks for, and what every slow path owes.
+//!
+//! ```text
+//!   entry    the slow paths of malloc, free, realloc and the others
+//!   reclaim  what slow paths owe: sweeps, trims, barriers
+//!   start    the process's first call              exit     the thread's last
+//!   fork     the child's first moments             readers  read_lock for C
+//!   calls    functions that run after a grace period
+//!   options  what may be set while the program runs
+//!   under_way what a handler may jump out of
+//! ```
+
+pub mod calls;
+pub mod entry;
+pub mod exit;
+pub mod fork;
+pub mod options;
+pub mod readers;
+pub mod reclaim;
+pub mod start;
+pub mod under_way;
+
+#[cfg(test)]
+pub(crate) mod tests;

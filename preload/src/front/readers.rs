@@ -1,0 +1,156 @@
+//! Read-side sections for C callers: what `rcumalloc_read_lock` and its relatives do.
+//!
+//! A section is an increment and a decrement of a word in the thread's cache. A thread without a
+//! cache gets one first: a section needs a reader's record to be seen by. Async-signal-safe, a
+//! thread's first one too: what that takes is never held where a handler can come in (`os::signals`).
+
+use crate::cache::registry;
+use crate::cache::thread_cache::ThreadCache;
+use crate::class::backlog::DOMAIN;
+use crate::class::verdict;
+use crate::front::{entry, exit, start};
+use crate::os::signals::Quiet;
+use crate::os::{tid, tls};
+use core::mem::{ManuallyDrop, offset_of};
+use core::sync::atomic::{AtomicPtr, Ordering};
+use rcu::{Cookie, Misuse, Reader, ReaderCell};
+
+/// The calling thread's cell, if it has one: TLS word 0 is the cache's address, or that of a static table,
+/// behind which nothing is named.
+#[inline(always)]
+fn cell() -> Option<&'static ReaderCell> {
+    let cell = (tls::alloc_table() + offset_of!(ThreadCache, reader)) as *const AtomicPtr<ReaderCell>;
+    // SAFETY: the cache is type-stable and so is the cell; both static tables are as long as this.
+    unsafe { (*cell).load(Ordering::Relaxed).as_ref() }
+}
+
+/// Whether `cell` is the calling thread's.
+pub fn is_own(cell: &ReaderCell) -> bool {
+    self::cell().is_some_and(|own| core::ptr::eq(own, cell))
+}
+
+/// The calling thread's reader, made if need be. `None`: no memory for a cache.
+pub fn own() -> Option<ManuallyDrop<Reader>> {
+    let cell = cell().or_else(make)?;
+    // SAFETY: registered with the cache, and the calling thread owns it.
+    Some(unsafe { Reader::borrow_cell(cell) })
+}
+
+/// The calling thread's reader, if it has one.
+pub fn existing() -> Option<ManuallyDrop<Reader>> {
+    // SAFETY: as in `own`.
+    cell().map(|cell| unsafe { Reader::borrow_cell(cell) })
+}
+
+#[cold]
+#[inline(never)]
+fn make() -> Option<&'static ReaderCell> {
+    if exit::has_exited() {
+        // A destructor that runs after ours opens a section: it gets a cache again. It is found
+        // by the registry's search once the thread is gone.
+        if !start::process() {
+            return None;
+        }
+        let quiet = Quiet::new();
+        let cache = registry::acquire(&quiet)?;
+        registry::adopt(cache, &quiet);
+        return cell();
+    }
+    entry::current()?;
+    cell()
+}
+
+/// Opens a section.
+#[inline(always)]
+pub fn lock() {
+    match cell() {
+        // SAFETY: registered, and owned by the calling thread.
+        Some(cell) => unsafe { cell.lock_raw() },
+        None => lock_first(0),
+    }
+}
+
+/// Opens the first section of a thread, which began at `place`, if that is known.
+#[cold]
+#[inline(never)]
+pub fn lock_first(place: usize) {
+    let cell = made("rcumalloc_read_lock");
+    // SAFETY: as in `lock`.
+    unsafe {
+        cell.lock_raw();
+        cell.note_began_raw(place);
+    }
+}
+
+/// The calling thread's cell, for `call` to give away.
+pub fn own_cell(call: &str) -> &'static ReaderCell {
+    cell().unwrap_or_else(|| made(call))
+}
+
+/// A cell for the calling thread, which has none.
+#[cold]
+#[inline(never)]
+fn made(call: &str) -> &'static ReaderCell {
+    make().unwrap_or_else(|| {
+        // A section that nobody can see would be a broken promise.
+        let mut line = crate::os::line::Line::new();
+        line.str(call).str(": no memory for the reader's record").emit();
+        crate::os::syscall::abort()
+    })
+}
+
+/// Ends the innermost section.
+#[inline(always)]
+pub fn unlock() {
+    match cell() {
+        // SAFETY: as in `lock`; one too many is reported by the engine.
+        Some(cell) => unsafe { cell.unlock_raw() },
+        None => unlock_without_reader(),
+    }
+}
+
+#[cold]
+#[inline(never)]
+fn unlock_without_reader() {
+    verdict::misuse(&Misuse::UnbalancedUnlock { tid: tid::tid() as u32 });
+}
+
+/// Ends the process if the calling thread is in a section: `call` is about to wait for its end.
+pub fn refuse_in_section(call: &str) {
+    if is_held() {
+        verdict::never_ends(call, tid::tid() as u32);
+    }
+}
+
+/// Whether the calling thread is in a section.
+pub fn is_held() -> bool {
+    existing().is_some_and(|reader| reader.nesting() != 0)
+}
+
+/// Waits until `cookie` has elapsed, on behalf of `call`; expediting from the beginning or not.
+pub fn cond_synchronize(call: &str, cookie: Cookie, expedited: bool) {
+    if DOMAIN.poll(cookie) {
+        return;
+    }
+    refuse_in_section(call);
+    let reader = own();
+    let reader = reader.as_deref();
+    if expedited {
+        DOMAIN.cond_synchronize_expedited(cookie, reader);
+    } else {
+        DOMAIN.cond_synchronize(cookie, reader);
+    }
+}
+
+/// The calling thread's reader, for `call` to wait with.
+pub fn own_to_wait(call: &str) -> Option<ManuallyDrop<Reader>> {
+    refuse_in_section(call);
+    own()
+}
+
+/// Waits for a grace period, on behalf of `call`.
+pub fn synchronize(call: &str, expedited: bool) {
+    let reader = own_to_wait(call);
+    let reader = reader.as_deref();
+    if expedited { DOMAIN.synchronize_expedited(reader) } else { DOMAIN.synchronize(reader) }
+}

@@ -1,0 +1,179 @@
+//! The process's first call, and each thread's.
+//!
+//! The first slow path of the process starts the heap: reads the environment, opens the window,
+//! tests membarrier. Raw system calls only, nothing that allocates, so it does not matter who
+//! calls it or from inside what (another library's `open`, `dlsym`, a constructor); several
+//! threads at once are let through one by one. What goes through libc and may allocate there
+//! (a key's destructor) waits until the calling thread has its tables.
+
+use crate::cache::mode::{self, Defer};
+use crate::cache::registry;
+use crate::cache::thread_cache::ThreadCache;
+use crate::class::backlog::DOMAIN;
+use crate::class::{backlog, verdict};
+use crate::front::exit;
+use crate::os::env::{self, Size};
+use crate::os::limits;
+use crate::os::line::Line;
+use crate::os::lock::Lock;
+use crate::page::{self, back_off};
+use crate::release::{decay, pressure, stall, traces};
+use core::sync::atomic::{AtomicBool, Ordering};
+
+#[unsafe(link_section = ".data")]
+static STARTED: AtomicBool = AtomicBool::new(false);
+#[unsafe(link_section = ".data")]
+static STARTING: Lock<()> = Lock::new(());
+
+/// Longest value of an environment option that is looked at, in bytes.
+const VALUE_BYTES: usize = 64;
+
+/// Starts the heap if it has not been started. False: no memory to start with.
+#[unsafe(link_section = ".text_start")]
+pub fn process() -> bool {
+    // Acquire pairs with the release below: whoever sees it started sees it configured.
+    if STARTED.load(Ordering::Acquire) {
+        return true;
+    }
+    let _starting = STARTING.lock();
+    if STARTED.load(Ordering::Relaxed) {
+        return true;
+    }
+    limits::insist_on_page_size();
+    if !page::init() {
+        return false;
+    }
+    configure();
+    DOMAIN.init();
+    DOMAIN.set_first_lock_hook(mode::admit_readers);
+    DOMAIN.set_misuse_handler(verdict::misuse);
+    verdict::set_tracer(traces::tell);
+    STARTED.store(true, Ordering::Release);
+    true
+}
+
+/// Whether the heap has been started.
+pub fn is_started() -> bool {
+    STARTED.load(Ordering::Acquire)
+}
+
+/// The second half of a thread's first call: its tables are set and the heap works.
+#[unsafe(link_section = ".text_start")]
+pub fn thread(cache: &mut ThreadCache) {
+    if mode::defer() == Defer::Strict || registry::census().0 > 1 {
+        mode::go_concurrent();
+    }
+    if mode::is_concurrent() {
+        exit::watch_thread(cache);
+    }
+}
+
+fn configure() {
+    let defer = match read(b"RCUMALLOC_DEFER", parse_defer) {
+        Some(defer) => defer,
+        None => Defer::All,
+    };
+    mode::set_defer(defer);
+    let budget = read(b"RCUMALLOC_BUDGET", env::parse_size);
+    let age = read(b"RCUMALLOC_GP_AGE_MS", parse_ms);
+    backlog::configure(budget.filter(is_sensible), age, defer != Defer::Strict);
+    if let Some(ms) = read(b"RCUMALLOC_DECAY_MS", parse_decay) {
+        decay::configure(ms);
+    }
+    if let Some(ms) = read(b"RCUMALLOC_BACKOFF_MS", parse_ms) {
+        back_off::set_period_ms(ms);
+    }
+    if let Some(ms) = read(b"RCUMALLOC_STALL_MS", env::parse_u64) {
+        stall::set_limit_ms(ms);
+    }
+    if let Some(report) = read(b"RCUMALLOC_ON_ERROR", parse_on_error) {
+        verdict::set_report_only(report);
+    }
+    let sources = read(b"RCUMALLOC_PRESSURE", pressure::parse);
+    let limit = read(b"RCUMALLOC_LIMIT", |text| env::parse_size(text).filter(|size| !is_zero(size)));
+    let verbose = read(b"RCUMALLOC_VERBOSE", env::parse_u64).is_some_and(|verbose| verbose != 0);
+    pressure::configure(sources, limit, verbose);
+    if verbose {
+        announce(defer);
+    }
+}
+
+/// One line that says what is in force.
+#[cold]
+#[inline(never)]
+#[unsafe(link_section = ".text_rare")]
+fn announce(defer: Defer) {
+    let mut line = Line::new();
+    line.str(env!("CARGO_PKG_VERSION")).str(": defer=").str(match defer {
+        Defer::All => "all",
+        Defer::Api => "api",
+        Defer::Strict => "strict",
+    });
+    match backlog::configured_budget() {
+        Size::Bytes(bytes) => line.str(" budget=").dec(bytes).str(" bytes"),
+        Size::Percent(percent) => line.str(" budget=").dec(u64::from(percent)).str("% of the heap"),
+    };
+    line.str(" age=").dec(u64::from(backlog::age_limit_ms())).str("ms stall=");
+    line.dec(stall::limit_ms()).str("ms decay=");
+    match decay::period_ms() {
+        decay::OFF => line.str("off"),
+        ms => line.dec(u64::from(ms)).str("ms"),
+    };
+    line.str(" backoff=").dec(u64::from(back_off::period_ms())).str("ms");
+    pressure::describe(&mut line);
+    line.emit();
+}
+
+fn is_zero(size: &Size) -> bool {
+    matches!(size, Size::Bytes(0) | Size::Percent(0))
+}
+
+pub(crate) fn is_sensible(size: &Size) -> bool {
+    match size {
+        Size::Bytes(_) => true,
+        Size::Percent(percent) => *percent > 0,
+    }
+}
+
+pub(crate) fn parse_ms(text: &[u8]) -> Option<u32> {
+    env::parse_u64(text).and_then(|ms| u32::try_from(ms).ok())
+}
+
+fn parse_decay(text: &[u8]) -> Option<u32> {
+    if text == b"off" { Some(decay::OFF) } else { parse_ms(text).filter(|&ms| ms != decay::OFF) }
+}
+
+fn parse_defer(text: &[u8]) -> Option<Defer> {
+    match text {
+        b"all" => Some(Defer::All),
+        b"api" => Some(Defer::Api),
+        b"strict" => Some(Defer::Strict),
+        _ => None,
+    }
+}
+
+pub(crate) fn parse_on_error(text: &[u8]) -> Option<bool> {
+    match text {
+        b"abort" => Some(false),
+        b"report" => Some(true),
+        _ => None,
+    }
+}
+
+/// The value of `name` as `parse` reads it. A bad value is one line on stderr.
+fn read<T>(name: &[u8], parse: impl Fn(&[u8]) -> Option<T>) -> Option<T> {
+    let mut value = [0; VALUE_BYTES];
+    let len = env::get(name, &mut value)?;
+    let parsed = parse(&value[..len]);
+    if parsed.is_none() {
+        complain(name, &value[..len]);
+    }
+    parsed
+}
+
+#[cold]
+#[inline(never)]
+#[unsafe(link_section = ".text_rare")]
+fn complain(name: &[u8], value: &[u8]) {
+    Line::new().bytes(name).str("=").bytes(value).str(": not understood; the default is in force").emit();
+}

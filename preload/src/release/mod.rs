@@ -1,0 +1,19 @@
+//! When memory goes back and who is told: policy, and the figures that it is judged by.
+//!
+//! ```text
+//!   shrinker giving memory back on request         scan_log what has been given, and why
+//!   decay    giving it back by age                 stall    sections that last too long
+//!   pressure who tells the shrinker                watcher  a thread that listens for it
+//!   stats    figures                               census   figures of one class, ages
+//!   traces   where a freed block is, for messages
+//! ```
+
+pub mod census;
+pub mod decay;
+pub mod pressure;
+pub mod scan_log;
+pub mod shrinker;
+pub mod stall;
+pub mod stats;
+pub mod traces;
+pub mod watcher;

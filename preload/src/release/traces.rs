@@ -1,0 +1,127 @@
+//! Where a freed block is, who freed it and how long ago: what a message about a second free, or about a use
+//! after the first, adds in brackets (docs/messages.md).
+//!
+//! The way from its free back to malloc is searched, as far as it can be looked at without waiting for
+//! anybody: the calling thread's open group, every thread's shelf, the queues for all threads, the depots.
+//! What other threads are filling cannot be: it is theirs alone. Where nothing is found nothing is said. As
+//! slow as there are freed blocks; whoever comes here has made a mistake.
+
+use crate::cache::registry;
+use crate::cache::thread_cache::ThreadCache;
+use crate::class::depot;
+use crate::class::group;
+use crate::class::large::LargeRef;
+use crate::class::large_batch;
+use crate::class::size_class::Class;
+use crate::class::slab::Slab;
+use crate::os::line::Line;
+use crate::os::{clock, tls};
+use crate::page::memdesc;
+use core::sync::atomic::Ordering;
+
+/// Where a freed block is.
+enum Place {
+    /// With the calling thread, behind no cookie yet.
+    Open,
+    /// Behind a cookie: since when, in milliseconds of the coarse clock, if that is known, and with which
+    /// thread, if with one.
+    Waits(Option<u32>, Option<u32>),
+    /// Where malloc finds it: of which thread, or of all.
+    Ready(Option<u32>),
+}
+
+/// Adds to `line` what can be found out about the freed block at `addr`.
+#[inline(never)]
+#[unsafe(link_section = ".text_rare")]
+pub fn tell(addr: usize, line: &mut Line) {
+    let place = match Slab::class_of(memdesc::of(addr)) {
+        Some(class) => find_small(addr, class),
+        None => LargeRef::of(addr).and_then(|_| find_large(addr)),
+    };
+    match place {
+        None => {}
+        Some(Place::Open) => {
+            line.str(" [this thread freed it not long ago; it waits for a grace period]");
+        }
+        Some(Place::Waits(since_ms, tid)) => {
+            line.str(" [");
+            match tid {
+                Some(tid) => line.str("thread ").dec(tid.into()).str(" freed it"),
+                None => line.str("it was freed"),
+            };
+            if let Some(since_ms) = since_ms {
+                let age = (now_ms().wrapping_sub(since_ms) as i32).max(0);
+                line.str(" at least ").dec(age as u64).str(" ms ago");
+            }
+            line.str("; it waits for a grace period]");
+        }
+        Some(Place::Ready(Some(tid))) => {
+            line.str(" [its grace period has passed; thread ")
+                .dec(tid.into())
+                .str(" may be given it any time]");
+        }
+        Some(Place::Ready(None)) => {
+            line.str(" [its grace period has passed; any thread may be given it any time]");
+        }
+    }
+}
+
+fn now_ms() -> u32 {
+    (clock::now_coarse_ns() / 1_000_000) as u32
+}
+
+/// The thread whose cache it is, if it has one.
+fn tid(cache: *const ThreadCache) -> Option<u32> {
+    // SAFETY: caches are type-stable; cells, too.
+    unsafe { (*cache).reader.load(Ordering::Relaxed).as_ref() }.map(|cell| cell.tid())
+}
+
+/// The calling thread's cache, if it has one.
+fn own() -> Option<*const ThreadCache> {
+    let table = tls::alloc_table();
+    registry::all().map(<*mut ThreadCache>::cast_const).find(|&cache| cache as usize == table)
+}
+
+fn find_small(addr: usize, class: Class) -> Option<Place> {
+    // SAFETY: the calling thread's own: it is in this call, and its group is whole.
+    if own().is_some_and(|own| unsafe { (*own).open_group.holds(addr) }) {
+        return Some(Place::Open);
+    }
+    for cache in registry::all() {
+        // SAFETY: type-stable; a shelf may be opened by anybody.
+        let Some(shelf) = (unsafe { (*cache).shelf.open_to_look() }) else { continue };
+        if let Some(since_ms) = shelf.waiting.find(addr) {
+            return Some(Place::Waits(Some(since_ms), tid(cache)));
+        }
+        if shelf.full(class).holds(addr) {
+            return Some(Place::Ready(tid(cache)));
+        }
+    }
+    let mut since = None;
+    group::look_at_shared(|queue| since = queue.find(addr));
+    match since {
+        Some(since_ms) => Some(Place::Waits(Some(since_ms), None)),
+        None => depot::of(class).holds(addr).then_some(Place::Ready(None)),
+    }
+}
+
+fn find_large(addr: usize) -> Option<Place> {
+    // SAFETY: as in `find_small`.
+    if own().is_some_and(|own| unsafe { (*own).freed.holds(addr) }) {
+        return Some(Place::Open);
+    }
+    for cache in registry::all() {
+        // SAFETY: type-stable; a shelf may be opened by anybody.
+        let Some(shelf) = (unsafe { (*cache).shelf.open_to_look() }) else { continue };
+        // When its batch was closed is known to the owner's last look at the clock only.
+        if shelf.large.holds(addr) {
+            return Some(Place::Waits(None, tid(cache)));
+        }
+        if shelf.ready.holds(addr) {
+            return Some(Place::Ready(tid(cache)));
+        }
+    }
+    let mut waits = false;
+    large_batch::look_at_shared(|queue| waits = queue.holds(addr));
+    waits.then_some(Place::Waits(None, None))
+}
