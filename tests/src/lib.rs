@@ -9,6 +9,7 @@
 //! removed (`scripts/mutants`).
 
 pub mod build;
+pub mod floors;
 pub mod frames;
 pub mod machine;
 mod outcome;

@@ -121,7 +121,7 @@ impl PageCache {
     }
 
     /// Adds a batch from the zone; returns its size. Owner only.
-    pub fn refill(&self) -> usize {
+    pub fn restock(&self) -> usize {
         self.fetch(false).1
     }
 

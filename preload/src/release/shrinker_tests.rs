@@ -53,7 +53,7 @@ fn page_caches_go_by_exchange() {
     in_own_process!();
     back_off::end();
     let cache = entry::current().unwrap();
-    cache.pages.refill();
+    cache.pages.restock();
     assert!(!cache.pages.is_empty());
     scan_of(Reason::Api).page_caches();
     assert!(cache.pages.is_empty());
