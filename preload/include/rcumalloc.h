@@ -337,18 +337,47 @@ RCUMALLOC_WEAK bool rcumalloc_stats_write(int fd, const char *format);
  * it was found stalling, where the next ones do: until then the place is 0. Async-signal-safe. */
 RCUMALLOC_WEAK bool rcumalloc_stalls_write(int fd, const char *format);
 
-/* What an address is. */
-struct rcumalloc_block {
-    const void *start; /* of the block that holds the address */
-    size_t size;       /* its usable bytes */
-    int state;         /* 0 never given out, 1 with the program, 2 freed. A block just freed reads
-                          as 1 until its magazine is turned. */
-    int large;         /* 1: a block of its own pages */
+/* What a page of the heap is. */
+enum {
+    RCUMALLOC_PAGE_UNKNOWN,    /* never used, inside of a large block, or somebody else's */
+    RCUMALLOC_PAGE_FREE,
+    RCUMALLOC_PAGE_CACHE,      /* in a thread's stock */
+    RCUMALLOC_PAGE_SLAB,       /* cut into small blocks */
+    RCUMALLOC_PAGE_LARGE,      /* of a large block */
+    RCUMALLOC_PAGE_MAGAZINE,   /* of pointers */
+    RCUMALLOC_PAGE_META,       /* of descriptors */
+    RCUMALLOC_PAGE_RESERVE     /* kept for free */
 };
 
-/* False if the address is in no block of this heap. Any address, interior ones too; block may be
- * null. */
-RCUMALLOC_WEAK bool rcumalloc_owner(const void *p, struct rcumalloc_block *block);
+/* Where a freed block is on its way back to malloc. */
+enum {
+    RCUMALLOC_AT_UNKNOWN, /* not freed, in what another thread is filling, or somebody has it in hand */
+    RCUMALLOC_AT_OPEN,    /* with this thread, which freed it, behind no cookie yet */
+    RCUMALLOC_AT_WAITS,   /* behind a cookie */
+    RCUMALLOC_AT_READY,   /* its grace period has passed: malloc may hand it out any time */
+    RCUMALLOC_AT_SLAB     /* the same; it is in no thread's hands, and its memory may be gone */
+};
+
+/* What an address is. New fields are added at the end. */
+struct rcumalloc_block {
+    const void *start;   /* of the block that holds the address; null: no block does */
+    size_t size;         /* its usable bytes */
+    int state;           /* 0 never given out, 1 with the program, 2 freed. A block just freed reads
+                            as 1 until its magazine is turned. */
+    int large;           /* 1: a block of its own pages */
+    int page_kind;       /* of the page, an RCUMALLOC_PAGE_; -1 outside of the heap */
+    int class_index;     /* as for rcumalloc_class_stats; -1: a large block */
+    int at;              /* of a freed block, an RCUMALLOC_AT_ */
+    uint32_t thread;     /* the thread that has it there; 0: none, or not known */
+    int64_t age_ms;      /* for so long it has been behind its cookie; -1: not known, or behind none */
+    const void *mapping; /* the range of addresses of the heap that it lies in; null outside */
+    size_t mapping_bytes;
+};
+
+/* Fills as much of *block as size_of_struct says, also where no block holds the address: then it is false.
+ * Any address, in the middle of a block, too, for which it takes no longer; block may be null. Any thread, any
+ * time, in a handler of SIGSEGV, too. Only where a freed block is, is searched for: among all that wait. */
+RCUMALLOC_WEAK bool rcumalloc_owner(const void *p, struct rcumalloc_block *block, size_t size_of_struct);
 
 #ifdef __cplusplus
 }

@@ -8,6 +8,7 @@ use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 use std::marker::PhantomData;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 /// The system's allocator: on this target nothing is deferred.
 #[derive(Clone, Copy, Default, Debug)]
@@ -116,6 +117,24 @@ pub fn barrier() {
 pub fn retire<T: Send + 'static>(value: Box<T>) {
     synchronize();
     drop(value);
+}
+
+/// What the heap knows of the block around an address.
+#[derive(Clone, Copy, Debug)]
+pub struct Owner {
+    /// Where the block starts.
+    pub start: *const u8,
+    /// Its usable bytes.
+    pub size: usize,
+    /// Whether it has been given back.
+    pub is_freed: bool,
+    /// For how long it has been waiting for a grace period.
+    pub age: Option<Duration>,
+}
+
+/// The block around an address: unknown here.
+pub fn owner<T: ?Sized>(_: *const T) -> Option<Owner> {
+    None
 }
 
 /// Whether an address lies in a block of this heap: here there is none.

@@ -13,10 +13,13 @@
 //! drop(section);
 //! ```
 
+use crate::abi::owner::{Block, rcumalloc_owner};
 use crate::abi::{libc_names, own};
 use crate::front::{entry, readers};
 use core::alloc::{GlobalAlloc, Layout};
 use core::marker::PhantomData;
+use core::mem::MaybeUninit;
+use core::time::Duration;
 
 /// The heap as a `#[global_allocator]`. Every deallocation waits for a grace period once the
 /// process has a second thread or a reader, as every free under the preloaded library does.
@@ -107,7 +110,37 @@ pub fn barrier() {
 /// long ago.
 pub fn owns<T: ?Sized>(address: *const T) -> bool {
     // SAFETY: any address, and nothing to write to.
-    unsafe { own::rcumalloc_owner(address.cast(), core::ptr::null_mut()) }
+    unsafe { rcumalloc_owner(address.cast(), core::ptr::null_mut(), 0) }
+}
+
+/// What the heap knows of the block around an address.
+#[derive(Clone, Copy, Debug)]
+pub struct Owner {
+    /// Where the block starts.
+    pub start: *const u8,
+    /// Its usable bytes.
+    pub size: usize,
+    /// Whether it has been given back. One just deallocated may still read as not.
+    pub is_freed: bool,
+    /// For how long it has been waiting for a grace period, if it is and that is known.
+    pub age: Option<Duration>,
+}
+
+/// The block around an address, which may be any: in the middle of a block, in none.
+pub fn owner<T: ?Sized>(address: *const T) -> Option<Owner> {
+    let mut block = MaybeUninit::<Block>::uninit();
+    // SAFETY: any address, and room for the answer.
+    if !unsafe { rcumalloc_owner(address.cast(), block.as_mut_ptr(), size_of::<Block>()) } {
+        return None;
+    }
+    // SAFETY: filled.
+    let block = unsafe { block.assume_init() };
+    Some(Owner {
+        start: block.start.cast(),
+        size: block.size,
+        is_freed: block.state == 2,
+        age: u64::try_from(block.age_ms).ok().map(Duration::from_millis),
+    })
 }
 
 /// Whether deallocations wait for sections: true on x86-64 Linux with glibc.

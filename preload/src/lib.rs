@@ -90,8 +90,8 @@ mod retire;
 core::arch::global_asm!(".section .text_start,\"ax\",@progbits", ".balign 65536");
 
 #[cfg(not(rcumalloc_heap))]
-pub use fallback::{DEFERS, Guard, RcuMalloc, barrier, owns, read, retire, synchronize};
+pub use fallback::{DEFERS, Guard, Owner, RcuMalloc, barrier, owner, owns, read, retire, synchronize};
 #[cfg(rcumalloc_heap)]
-pub use global::{DEFERS, Guard, RcuMalloc, barrier, owns, read, synchronize};
+pub use global::{DEFERS, Guard, Owner, RcuMalloc, barrier, owner, owns, read, synchronize};
 #[cfg(all(rcumalloc_heap, not(rcumalloc_shared)))]
 pub use retire::retire;

@@ -165,7 +165,7 @@ static void bad(const char *kind) {
         char *block = malloc(100), *last = NULL;
         struct rcumalloc_block found;
         for (char *at = block; at < block + 65536 - 4096; at += 16) {
-            if (rcumalloc_owner(at, &found) && found.state == 0 && found.start == at) {
+            if (rcumalloc_owner(at, &found, sizeof found) && found.state == 0 && found.start == at) {
                 last = at;
             }
         }

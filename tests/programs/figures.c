@@ -9,7 +9,7 @@ static void *held[HELD];
 
 static bool is_large(void *block) {
     struct rcumalloc_block b;
-    CHECK(rcumalloc_owner(block, &b) && b.start == block);
+    CHECK(rcumalloc_owner(block, &b, sizeof b) && b.start == block);
     return b.large != 0;
 }
 

@@ -30,7 +30,7 @@ static void kind_mallinfo2(void) { mallinfo2(); }
 static void kind_stats(void) { stats(); }
 static void kind_owner(void) {
     int here = 0;
-    CHECK(!rcumalloc_owner(&here, NULL));
+    CHECK(!rcumalloc_owner(&here, NULL, 0));
 }
 static void kind_read_lock(void) {
     rcumalloc_read_lock();

@@ -22,7 +22,7 @@ static void mix(size_t size) {
         CHECK(block[i] != NULL && malloc_usable_size(block[i]) >= size);
         if (rcumalloc_present()) {
             struct rcumalloc_block found;
-            CHECK(rcumalloc_owner(block[i], &found) && found.start == block[i]);
+            CHECK(rcumalloc_owner(block[i], &found, sizeof found) && found.start == block[i]);
         }
     }
     CHECK((uintptr_t)block[3] % 256 == 0 && (uintptr_t)block[4] % 4096 == 0 && (uintptr_t)block[5] % 4096 == 0);

@@ -12,7 +12,7 @@ static void *nothing(void *unused) { return unused; }
 
 static int state(void *address) {
     struct rcumalloc_block found;
-    return rcumalloc_owner(address, &found) && found.start == address ? found.state : 0;
+    return rcumalloc_owner(address, &found, sizeof found) && found.start == address ? found.state : 0;
 }
 
 static void *few[FEW];

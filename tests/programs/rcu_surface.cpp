@@ -184,7 +184,7 @@ static void resource() {
         std::pmr::vector<long> numbers({1, 2, 3}, rcu_resource());
         std::pmr::vector<wide> wides(3, rcu_resource());
         CHECK(reinterpret_cast<std::uintptr_t>(&wides[0]) % 256 == 0);
-        CHECK(rcumalloc_owner(numbers.data(), nullptr) && rcumalloc_owner(wides.data(), nullptr));
+        CHECK(rcumalloc_owner(numbers.data(), nullptr, 0) && rcumalloc_owner(wides.data(), nullptr, 0));
         rcumalloc_read_lock();
         seen = numbers.data();
     }

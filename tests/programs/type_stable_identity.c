@@ -13,7 +13,7 @@ static void *ask(void *unused) {
         uintptr_t address = from + next_random(&seed) % (to - from + 1);
         struct rcumalloc_block found;
         asked++;
-        if (rcumalloc_owner((void *)address, &found)) {
+        if (rcumalloc_owner((void *)address, &found, sizeof found)) {
             found_some++;
             uintptr_t start = (uintptr_t)found.start;
             wrong += !(start <= address && address < start + found.size && found.size < (size_t)1 << 30);

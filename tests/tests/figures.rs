@@ -49,6 +49,21 @@ fn who_stalls() {
     assert!(said.ours().iter().any(placed), "{said}");
 }
 
+/// Whose an address is: whatever the block and wherever in it, on its way back, in a handler of a crash.
+#[test]
+fn whose_address() {
+    Victim::new("owner").arg("random").run().success();
+    Victim::new("owner").arg("freed").run().success();
+    assert_eq!(Victim::new("owner").arg("crash").run().success().number("crashed_in"), 1);
+}
+
+/// A block of 1 GiB has 2 MiB of words, a few of which name it. What remains is its units' descriptors.
+#[test]
+fn whose_address_costs_little() {
+    let outcome = Victim::new("owner").arg("far").run().success();
+    assert!(outcome.number("grown_kib") < 1024, "{outcome}");
+}
+
 /// A message without what differs from run to run: addresses, numbers of threads, times, what waits.
 fn without_numbers(line: &str) -> String {
     let mut words: Vec<String> = line.split(' ').map(str::to_string).collect();

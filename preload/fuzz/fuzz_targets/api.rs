@@ -258,7 +258,7 @@ impl Model {
                 let addr = bytes.byte() << 12;
                 let near = self.live.keys().next().map_or(addr, |first| first.wrapping_add(addr));
                 // SAFETY: the answer is not wanted.
-                unsafe { rcumalloc_owner(near as *const c_void, std::ptr::null_mut()) };
+                unsafe { rcumalloc_owner(near as *const c_void, std::ptr::null_mut(), 0) };
             }
         }
     }

@@ -15,6 +15,7 @@ pub mod libc_names;
 #[allow(non_snake_case, reason = "C++'s names of its operators")]
 pub mod operators;
 pub mod own;
+pub mod owner;
 #[cfg(rcumalloc_shared)]
 mod panic;
 pub mod pthread;

@@ -6,8 +6,7 @@ use crate::cache::thread_cache::ThreadCache;
 use crate::class::backlog::{self, DOMAIN};
 use crate::class::page_kinds::{self, PageStats};
 use crate::class::size_class::Class;
-use crate::class::slab::Whereabouts;
-use crate::class::verdict::{self, Address};
+use crate::class::verdict;
 use crate::front::entry::{self, When};
 use crate::front::{calls, fork, options, readers, reclaim, start};
 use crate::os::tid;
@@ -270,7 +269,7 @@ pub unsafe extern "C" fn rcumalloc_stats(out: *mut Stats, size: usize) -> bool {
 ///
 /// # Safety
 /// `out` points at `room` writable bytes.
-unsafe fn copy_out<T>(figures: &T, out: *mut T, room: usize) {
+pub(super) unsafe fn copy_out<T>(figures: &T, out: *mut T, room: usize) {
     let known = size_of::<T>().min(room);
     // SAFETY: the caller's promise.
     unsafe {
@@ -331,49 +330,6 @@ pub unsafe extern "C" fn rcumalloc_stalls_write(fd: c_int, format: *const c_char
     // SAFETY: the caller's promise.
     let format = unsafe { CStr::from_ptr(format) }.to_bytes();
     report::write_stalls(fd, format)
-}
-
-/// `struct rcumalloc_block` of the header.
-#[repr(C)]
-#[derive(Clone, Copy, Debug)]
-pub struct Block {
-    /// Where the block starts.
-    pub start: *const c_void,
-    /// Its usable bytes.
-    pub size: usize,
-    /// 1 with the program (or in a thread's magazine), 2 freed and waiting or free, 0 never given.
-    pub state: c_int,
-    /// 1 if it is a large block.
-    pub large: c_int,
-}
-
-/// `rcumalloc_owner(address, out)`.
-///
-/// # Safety
-/// `out` is null or writable. `address` may be anything.
-#[cfg_attr(feature = "override", unsafe(no_mangle))]
-pub unsafe extern "C" fn rcumalloc_owner(address: *const c_void, out: *mut Block) -> bool {
-    let block = match verdict::inspect(address as usize) {
-        Address::Small { start, class, at } => Block {
-            start: start as *const c_void,
-            size: class.size(),
-            state: match at {
-                Whereabouts::Out => 1,
-                Whereabouts::NeverGiven => 0,
-                Whereabouts::Free | Whereabouts::Deferred | Whereabouts::Magazine => 2,
-            },
-            large: 0,
-        },
-        Address::Large { start, bytes, live } => {
-            Block { start: start as *const c_void, size: bytes, state: if live { 1 } else { 2 }, large: 1 }
-        }
-        Address::Foreign | Address::Internal(_) => return false,
-    };
-    if !out.is_null() {
-        // SAFETY: the caller's promise.
-        unsafe { out.write(block) };
-    }
-    true
 }
 
 /// `rcumalloc_set(name, value)`.

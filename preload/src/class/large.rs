@@ -1,9 +1,12 @@
 //! Large blocks: page runs of their own, past the largest class.
 //!
-//! A large block is a run of pages from the zone. The memdesc word of the first names its out-of-line
-//! descriptor; the others' say, as in the zone, that they are nobody's. So what a block costs does not grow
-//! with it, and an interior pointer is refused like any other that is no block's; whose it is, is found by a
-//! search ([`LargeRef::around`]). `free` swaps the descriptor's state from live to freed: whoever finds it
+//! A large block is a run of pages from the zone, described out of line. The memdesc words of few of its
+//! pages name the descriptor: of the first, and for each power of two of the first that is a multiple of it
+//! ([`ascent`]). So a block of 2^n pages writes at most n + 1 words, and whose an address is, is found by
+//! clearing the lowest bit of its page's number again and again ([`LargeRef::around`]): no walk, however
+//! long the block. Words of the others stay what they were, and so do those of a block that has gone, but for
+//! the first; so a word that names a descriptor is believed only if that says that the block holds the page.
+//! `free` swaps the descriptor's state from live to freed: whoever finds it
 //! freed already is a double free, caught at once. The descriptor carries the links of whatever the block
 //! lies in while it is freed, so freeing a large block needs no memory (G4).
 //!
@@ -77,16 +80,39 @@ impl LargeRef {
     /// The large block whose first page holds `addr`.
     #[inline]
     pub fn of(addr: usize) -> Option<LargeRef> {
-        LargeRef::named_by(memdesc::of(addr))
+        LargeRef::named_by(memdesc::of(addr)).filter(|block| block.base() == addr & !(PAGE - 1))
     }
 
-    /// The large block any of whose pages holds `addr`. For diagnosis: goes back page by page to one that
-    /// says what it is. Stale, and then wrong, if that changes meanwhile.
+    /// The large block any of whose pages holds `addr`, in as many steps as a page's number has bits. For
+    /// diagnosis: stale, and then wrong, if that changes meanwhile.
+    ///
+    /// Let q be the page's number with its lowest bits cleared for as long as it lies in the block, so that
+    /// with one more cleared, 2^k, it would lie in front of it. Then q - 2^k is in front of the block: q is the
+    /// first multiple of 2^k in it, whose word names it.
     pub fn around(addr: usize) -> Option<LargeRef> {
-        let pages = (0..=addr / PAGE * PAGE).rev().step_by(PAGE).take_while(|&page| window::contains(page));
-        let mut words = pages.map(memdesc::of);
-        let told = words.find(|word| !matches!(word.kind(), Kind::Unknown | Kind::Free))?;
-        LargeRef::named_by(told).filter(|block| addr.wrapping_sub(block.base()) < block.bytes())
+        let holds = |block: &LargeRef| block.has_pages() && addr.wrapping_sub(block.base()) < block.bytes();
+        let first = addr & !(PAGE - 1);
+        core::iter::successors(Some(first), |&page| Some(page & page.wrapping_sub(PAGE)))
+            .take_while(|&page| window::contains(page))
+            .find_map(|page| LargeRef::named_by(memdesc::of(page)).filter(holds))
+    }
+
+    /// Whether it is a block, with the program or freed.
+    fn has_pages(self) -> bool {
+        self.get().state.load(Ordering::Relaxed) != NOTHING
+    }
+
+    /// Has the words of those pages name it that are to ([`ascent`]), from page number `from` of the block on.
+    ///
+    /// # Safety
+    /// The pages are the block's, whose owner is in this call.
+    unsafe fn name_pages(self, from: usize) {
+        let (base, word) = (self.base(), Memdesc::new(Kind::Large, self.0.as_ptr() as usize, 0));
+        let pages = ascent(base, self.bytes()).filter(|&page| page - base >= from * PAGE);
+        for page in pages.filter_map(Page::new) {
+            // SAFETY: promised by the caller. The descriptor is published with Release.
+            unsafe { memdesc::set_in_block(page, word) };
+        }
     }
 
     /// The large block that a page's word names.
@@ -168,8 +194,8 @@ impl LargeRef {
         d.base.store(page.addr(), Ordering::Relaxed);
         d.pages.store(pages, Ordering::Relaxed);
         block.revive(size);
-        // SAFETY: promised by the caller; `set` publishes the descriptor with Release.
-        unsafe { memdesc::set(page, 1, Memdesc::new(Kind::Large, descriptor.as_ptr() as usize, 0)) };
+        // SAFETY: promised by the caller.
+        unsafe { block.name_pages(0) };
     }
 
     /// The pages of a live block past its first `keep` become a block of their own, described by
@@ -186,8 +212,8 @@ impl LargeRef {
         d.asked.store(pages * PAGE, Ordering::Relaxed);
         d.state.store(OUTGROWN, Ordering::Relaxed);
         self.get().pages.store(keep, Ordering::Relaxed);
-        // SAFETY: a page of the block's; `set` publishes the descriptor with Release.
-        unsafe { memdesc::set(start, 1, Memdesc::new(Kind::Large, descriptor.as_ptr() as usize, 0)) };
+        // SAFETY: pages of the block's.
+        unsafe { tail.name_pages(0) };
         Some(tail)
     }
 
@@ -254,6 +280,13 @@ impl LargeRef {
     }
 }
 
+/// The addresses of those pages of a block of `bytes` at `base` whose words name it: the first page, and for
+/// each power of two the first multiple of it. Adding its lowest bit to a number gives the next one.
+fn ascent(base: usize, bytes: usize) -> impl Iterator<Item = usize> {
+    let next = |&page: &usize| page.checked_add(page & page.wrapping_neg());
+    core::iter::successors(Some(base), next).take_while(move |&page| page - base < bytes)
+}
+
 /// Pages that `size` bytes take. `None` past the end of the address space.
 #[inline]
 pub fn pages_for(size: usize) -> Option<usize> {
@@ -311,6 +344,9 @@ fn resize_in_place(addr: usize, size: usize, defers: bool) -> Option<Resized> {
             let start = Page::new(page.addr() + new * PAGE)?;
             d.pages.store(new, Ordering::Relaxed);
             large_pages::resized(-(tail as isize));
+            // It may have named the block: then the zone would write to every word of the tail.
+            // SAFETY: a page of the live block's, whose owner gives it up here.
+            unsafe { memdesc::set_in_block(start, Memdesc::of_kind(Kind::Unknown)) };
             // SAFETY: the tail belongs to the live block, whose owner gives it up here.
             unsafe { zone::free_run(start, tail) };
             watermark::purge_excess(tail * PAGE);
@@ -325,6 +361,8 @@ fn resize_in_place(addr: usize, size: usize, defers: bool) -> Option<Resized> {
             return None;
         }
         d.pages.store(new, Ordering::Relaxed);
+        // SAFETY: the block's, and its owner is in this call.
+        unsafe { large.name_pages(old) };
         large_pages::resized((new - old) as isize);
     }
     d.asked.store(size, Ordering::Relaxed);
@@ -358,6 +396,29 @@ mod tests {
         release(freed);
         assert_eq!((large_pages::census().bytes, large_pages::census().count), (before - 200 * PAGE, 1));
         assert!(resize(start, PAGES * PAGE, true) == Resized::Done, "room to grow into");
+    }
+
+    /// Whatever the place and the length: of each page, some word on the way down from it names the block, and
+    /// few words do.
+    #[test]
+    fn few_words_name_a_block_and_each_page_finds_one() {
+        let mut dice = 0x9e37_79b9_7f4a_7c15_u64;
+        let mut throw = |sides: usize| {
+            dice = dice.wrapping_mul(0x5851_f42d_4c95_7f2d).wrapping_add(0x1405_7b7e_f767_814f);
+            (dice >> 33) as usize % sides
+        };
+        for _ in 0..3000 {
+            let base = (1 << 40) + throw(1 << 20) * PAGE;
+            let most = 1 << throw(16);
+            let pages = 1 + throw(most);
+            let named: Vec<usize> = ascent(base, pages * PAGE).collect();
+            assert!(named[0] == base && named.len() <= pages.ilog2() as usize + 2, "{pages}: {named:x?}");
+            for page in (base..base + pages * PAGE).step_by(PAGE) {
+                let down = core::iter::successors(Some(page), |&at| Some(at & at.wrapping_sub(PAGE)));
+                let mut down = down.take_while(|&at| at >= base);
+                assert!(down.any(|at| named.contains(&at)), "{page:x} of {pages} at {base:x}");
+            }
+        }
     }
 
     #[test]

@@ -113,10 +113,9 @@ fn look(addr: usize, word: Memdesc) -> Address {
             }
             _ => Address::Internal(RECYCLED),
         },
-        // Where it was one's, `inspect` has found it.
-        Kind::Large => Address::Internal(RECYCLED),
         Kind::Unknown => Address::Foreign,
-        Kind::Free | Kind::PageCache | Kind::Reserve => {
+        // Where there is a large block, `inspect` has found it: there was one.
+        Kind::Large | Kind::Free | Kind::PageCache | Kind::Reserve => {
             Address::Internal("in a free page (freed before, or never given out)")
         }
         Kind::Magazine => Address::Internal("in a page of pointers"),

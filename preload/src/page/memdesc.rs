@@ -41,7 +41,7 @@ pub enum Kind {
     PageCache = 2,
     /// Cut into blocks of one class.
     Slab = 3,
-    /// The first of a large block.
+    /// One of those of a large block that name it, the first among them; or once was.
     Large = 4,
     /// A page of pointers.
     Magazine = 5,
@@ -188,6 +188,18 @@ pub unsafe fn set(page: Page, pages: usize, memdesc: Memdesc) {
     debug_assert!(window::contains(page.addr() + (pages - 1) * PAGE));
     // SAFETY: pages that have been given out lie below the horizon; the caller owns all of them.
     unsafe { fill(word(page), pages, memdesc) };
+}
+
+/// Describes one page of a block that may be in use: what the program has made of it stays.
+///
+/// # Safety
+/// As [`set`].
+#[inline]
+pub unsafe fn set_in_block(page: Page, memdesc: Memdesc) {
+    // SAFETY: promised by the caller.
+    let word = unsafe { word(page) };
+    // Relaxed: the caller's own. Release: pairs with the Acquire in `of`.
+    word.store(memdesc.0 | word.load(Relaxed) & CHANGED, Release);
 }
 
 /// The program is about to change what the page is.

@@ -20,7 +20,8 @@ use crate::page::memdesc;
 use core::sync::atomic::Ordering;
 
 /// Where a freed block is.
-enum Place {
+#[derive(Clone, Copy)]
+pub enum Place {
     /// With the calling thread, behind no cookie yet.
     Open,
     /// Behind a cookie: since when, in milliseconds of the coarse clock, if that is known, and with which
@@ -34,11 +35,7 @@ enum Place {
 #[inline(never)]
 #[unsafe(link_section = ".text_rare")]
 pub fn tell(addr: usize, line: &mut Line) {
-    let place = match Slab::class_of(memdesc::of(addr)) {
-        Some(class) => find_small(addr, class),
-        None => LargeRef::of(addr).and_then(|_| find_large(addr)),
-    };
-    match place {
+    match find(addr) {
         None => {}
         Some(Place::Open) => {
             line.str(" [this thread freed it not long ago; it waits for a grace period]");
@@ -50,8 +47,7 @@ pub fn tell(addr: usize, line: &mut Line) {
                 None => line.str("it was freed"),
             };
             if let Some(since_ms) = since_ms {
-                let age = (now_ms().wrapping_sub(since_ms) as i32).max(0);
-                line.str(" at least ").dec(age as u64).str(" ms ago");
+                line.str(" at least ").dec(age_ms(since_ms)).str(" ms ago");
             }
             line.str("; it waits for a grace period]");
         }
@@ -66,8 +62,18 @@ pub fn tell(addr: usize, line: &mut Line) {
     }
 }
 
-fn now_ms() -> u32 {
-    (clock::now_coarse_ns() / 1_000_000) as u32
+/// Where the freed block at `addr` is, if it is found.
+pub fn find(addr: usize) -> Option<Place> {
+    match Slab::class_of(memdesc::of(addr)) {
+        Some(class) => find_small(addr, class),
+        None => LargeRef::of(addr).and_then(|_| find_large(addr)),
+    }
+}
+
+/// How many milliseconds have passed since that time of the coarse clock.
+pub fn age_ms(since_ms: u32) -> u64 {
+    let now_ms = (clock::now_coarse_ns() / 1_000_000) as u32;
+    (now_ms.wrapping_sub(since_ms) as i32).max(0) as u64
 }
 
 /// The thread whose cache it is, if it has one.
