@@ -44,7 +44,7 @@ fn line_of(bad: impl FnOnce()) -> String {
 }
 
 fn go_concurrent() {
-    rcumalloc::cache::mode::go_concurrent();
+    rcumalloc::front::switch::go_concurrent();
 }
 
 /// Calls `bad` with a block of `size` bytes; the line with the block's address cut out.

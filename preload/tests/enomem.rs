@@ -124,7 +124,7 @@ fn work(turn: usize) -> Vec<Block> {
 fn victim(n: usize, concurrent: bool) -> i32 {
     map::fail_after(n);
     if concurrent {
-        rcumalloc::cache::mode::go_concurrent();
+        rcumalloc::front::switch::go_concurrent();
     }
     let mut blocks = work(0);
     if concurrent {

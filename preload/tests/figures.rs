@@ -105,7 +105,7 @@ fn check_live(model: &Model) {
 fn figures_add_up_after_every_step() {
     for deferring in [false, true] {
         if deferring {
-            rcumalloc::cache::mode::go_concurrent();
+            rcumalloc::front::switch::go_concurrent();
         }
         let mut runner = TestRunner::new(Config {
             cases: 12,

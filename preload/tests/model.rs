@@ -22,7 +22,7 @@ proptest! {
 
     #[test]
     fn also_when_deferring(steps in steps()) {
-        rcumalloc::cache::mode::go_concurrent();
+        rcumalloc::front::switch::go_concurrent();
         let mut model = Model::default();
         steps.iter().for_each(|step| model.step(step));
         model.clear();

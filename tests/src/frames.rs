@@ -151,7 +151,7 @@ impl Frames {
 /// Who calls whom through a word that the start of the process, or of the watcher, sets.
 const HOOKS: [(&str, &str); 3] = [
     ("::misuse", "rcumalloc::class::verdict::misuse"),
-    ("ReaderCell::lock_slow", "rcumalloc::cache::mode::admit_readers"),
+    ("ReaderCell::lock_slow", "rcumalloc::front::switch::admit_readers"),
     ("rcumalloc::release::decay::wake", "rcumalloc::os::bell::ring"),
 ];
 

@@ -15,8 +15,8 @@ use oracle::{WHOLE, check, fill, places};
 use rcumalloc::abi::info::{mallinfo2, malloc_trim};
 use rcumalloc::abi::libc_names::*;
 use rcumalloc::abi::own::*;
+use rcumalloc::front::switch;
 use rcumalloc::os::map;
-use rcumalloc::cache::mode;
 use rcumalloc::release::stats;
 use std::collections::BTreeMap;
 use std::ffi::c_void;
@@ -280,7 +280,7 @@ fn start() {
     STARTED.get_or_init(|| {
         // SAFETY: the heap, which reads this, has not been started, and there is one thread.
         unsafe { std::env::set_var("RCUMALLOC_BUDGET", "256K") };
-        mode::go_concurrent();
+        switch::go_concurrent();
         drop(helper().lock());
     });
 }

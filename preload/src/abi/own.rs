@@ -2,6 +2,7 @@
 
 use crate::abi::calls::start_worker;
 use crate::abi::report;
+use crate::cache::own;
 use crate::cache::thread_cache::ThreadCache;
 use crate::class::backlog::{self, DOMAIN};
 use crate::class::page_kinds::{self, PageStats};
@@ -69,7 +70,7 @@ pub extern "C" fn rcumalloc_read_unlock() {
 /// `rcumalloc_read_held()`.
 #[cfg_attr(feature = "override", unsafe(no_mangle))]
 pub extern "C" fn rcumalloc_read_held() -> bool {
-    readers::is_held()
+    own::is_held()
 }
 
 /// `rcumalloc_reader_self()`.
@@ -91,7 +92,7 @@ pub unsafe extern "C" fn rcumalloc_reader_lock_rare(cell: &ReaderCell) {
 /// # Safety
 /// As [`rcumalloc_reader_lock_rare`].
 unsafe extern "C" fn lock_handle_rare(cell: &ReaderCell, place: usize) {
-    if !readers::is_own(cell) {
+    if !own::is_own(cell) {
         verdict::strange_reader("rcumalloc_reader_lock", tid::tid() as u32);
     }
     // SAFETY: the caller's promise.
@@ -105,7 +106,7 @@ unsafe extern "C" fn lock_handle_rare(cell: &ReaderCell, place: usize) {
 /// incremented the second: `outermost`.
 #[cfg_attr(feature = "override", unsafe(no_mangle))]
 pub unsafe extern "C" fn rcumalloc_reader_unlock_rare(cell: &ReaderCell, outermost: bool) {
-    if !readers::is_own(cell) {
+    if !own::is_own(cell) {
         verdict::strange_reader("rcumalloc_reader_unlock", tid::tid() as u32);
     }
     // SAFETY: the caller's promise.
@@ -115,7 +116,7 @@ pub unsafe extern "C" fn rcumalloc_reader_unlock_rare(cell: &ReaderCell, outermo
 /// `rcumalloc_quiescent_state()`.
 #[cfg_attr(feature = "override", unsafe(no_mangle))]
 pub extern "C" fn rcumalloc_quiescent_state() {
-    if let Some(reader) = readers::existing() {
+    if let Some(reader) = own::reader() {
         reader.quiescent_state();
     }
 }
@@ -151,7 +152,7 @@ pub extern "C" fn rcumalloc_poll(cookie: Cookie) -> bool {
         return true;
     }
     // Whoever polls waits: let the period move on where this thread can move it.
-    if let Some(reader) = readers::existing() {
+    if let Some(reader) = own::reader() {
         reader.quiescent_state();
     }
     DOMAIN.advance(Demand::Start);

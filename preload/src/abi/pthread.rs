@@ -6,9 +6,9 @@
 //! nothing can leak. The trampoline leaves no frame behind: it ends in a jump to the program's
 //! function, so unwinding and backtraces see what they would see without us.
 
+use crate::cache::registry;
 use crate::cache::thread_cache::ThreadCache;
-use crate::cache::{mode, registry};
-use crate::front::{entry, exit};
+use crate::front::{entry, exit, switch};
 use crate::os::line::Line;
 use crate::os::signals::Quiet;
 use crate::os::{clock, syscall};
@@ -40,7 +40,7 @@ pub unsafe extern "C" fn pthread_create(
     let real = real();
     // The creator has a cache from here on: its own frees are deferred too.
     let own = entry::current();
-    mode::go_concurrent();
+    switch::go_concurrent();
     let quiet = match own {
         Some(own) => {
             // It may wait for the new thread for long: what grace periods wait for is said before.

@@ -97,14 +97,13 @@ impl ThreadCache {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cache::mode;
     use crate::class::backlog::{self, DOMAIN};
     use crate::class::cause::Cause;
     use crate::class::depot::look;
     use crate::class::pool;
     use crate::class::slab::{Slab, Whereabouts};
     use crate::front::tests::{give, take};
-    use crate::front::{entry, readers};
+    use crate::front::{entry, readers, switch};
     use crate::own_process::in_own_process;
     use crate::page::quarter::Quarter;
 
@@ -154,7 +153,7 @@ mod tests {
     #[test]
     fn what_free_has_filled_waits_and_the_depot_is_drained() {
         in_own_process!();
-        mode::go_concurrent();
+        switch::go_concurrent();
         let left = Class::of_size(LEFT);
         let blocks: Vec<usize> = (0..40).map(|_| take(LEFT)).collect();
         let shared: Vec<usize> = (0..40).map(|_| take(LEFT)).collect();
@@ -186,7 +185,7 @@ mod tests {
     #[test]
     fn a_depot_that_somebody_takes_from_is_not_left() {
         in_own_process!();
-        mode::go_concurrent();
+        switch::go_concurrent();
         let class = Class::of_size(LEFT);
         let blocks: Vec<usize> = (0..40).map(|_| take(LEFT)).collect();
         blocks.iter().for_each(|&block| give(block));

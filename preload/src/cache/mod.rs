@@ -12,6 +12,7 @@
 pub mod ladder;
 pub mod leave;
 pub mod mode;
+pub mod own;
 pub mod ready;
 pub mod refill;
 pub mod registry;

@@ -393,7 +393,7 @@ mod tests {
     use crate::cache::shelf::{Whose, clear_others};
     use crate::class::cause::Cause;
     use crate::front::tests::{give, take};
-    use crate::front::{entry, exit, readers};
+    use crate::front::{entry, exit, readers, switch};
     use crate::own_process::in_own_process;
     use crate::page::memdesc;
 
@@ -410,7 +410,7 @@ mod tests {
 
     /// Frees `count` blocks while a section holds them.
     fn free_in_section(count: usize) -> Vec<usize> {
-        mode::go_concurrent();
+        switch::go_concurrent();
         let blocks: Vec<usize> = (0..count).map(|_| take(SIZE)).collect();
         readers::lock();
         blocks.iter().for_each(|&block| give(block));
@@ -437,7 +437,7 @@ mod tests {
     #[test]
     fn what_was_outgrown_is_room_for_what_grows() {
         in_own_process!();
-        mode::go_concurrent();
+        switch::go_concurrent();
         let outgrown = take(SIZE);
         let block = large::claim(outgrown, memdesc::of(outgrown), true).expect("it is live");
         cache().defer_large(block);

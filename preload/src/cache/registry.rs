@@ -217,10 +217,22 @@ pub fn adopt(cache: &mut ThreadCache, quiet: &Quiet) {
     unsafe { Reader::borrow_cell(cache.cell()) }.set_tid(tid::tid() as u32);
     let registry = locked(quiet);
     // Under the lock: a switch to concurrent sees the word, or we see the switch.
-    mode::adopt_tables(cache);
+    tls::set_free_table(cache.free_table());
+    tls::set_alloc_table(&raw const cache.alloc as usize);
     // Release: whoever finds the address finds the cache named there (`search`).
     cache.free_word.store(tls::free_word(), Ordering::Release);
     drop(registry);
+}
+
+/// Points the frees of `cache`'s thread at the table its mode asks for. Under the registry's lock.
+pub fn retarget(cache: &ThreadCache) {
+    let word = cache.free_word.load(Ordering::Acquire) as *const AtomicUsize;
+    // SAFETY: null before the thread adopts the cache and after it gives it back; the registry's
+    // lock is held, under which both happen while words are set from outside. The word is the thread's TLS
+    // word.
+    if let Some(word) = unsafe { word.as_ref() } {
+        word.store(cache.free_table(), Ordering::Release);
+    }
 }
 
 /// As [`adopt`], in a process that has been switched, for a thread that has no cache unless a handler comes
@@ -230,7 +242,7 @@ pub fn adopt_unless_handled(cache: &ThreadCache) -> bool {
     debug_assert!(mode::is_switched());
     // SAFETY: registered with the cache, which is for the calling thread alone.
     unsafe { Reader::borrow_cell(cache.cell()) }.set_tid(tid::tid() as u32);
-    let adopted = tls::set_tables_if_empty(&raw const cache.alloc as usize, mode::free_table_of(cache));
+    let adopted = tls::set_tables_if_empty(&raw const cache.alloc as usize, cache.free_table());
     if adopted {
         // Release: as in `adopt`.
         cache.free_word.store(tls::free_word(), Ordering::Release);

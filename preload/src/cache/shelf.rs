@@ -14,7 +14,7 @@
 
 use crate::cache::ready::Ready;
 use crate::cache::registry;
-use crate::cache::thread_cache::ThreadCache;
+use crate::cache::thread_cache::{ThreadCache, ask};
 use crate::class::backlog;
 use crate::class::depot;
 use crate::class::group;
@@ -31,7 +31,6 @@ use crate::constants::{
 };
 use crate::os::tls::thread_pointer;
 use crate::page::{back_off, zone};
-use crate::release::shrinker::ask;
 use core::cell::UnsafeCell;
 use core::ops::{Deref, DerefMut};
 use core::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};

@@ -22,6 +22,7 @@
 //! threads are gone.
 
 use crate::cache::ladder::{self, Step};
+use crate::cache::mode;
 use crate::cache::seats::{CACHE_BYTES, Seat};
 use crate::cache::shelf::{self, Shelf};
 use crate::cache::table::Table;
@@ -53,6 +54,14 @@ const SELDOM: u32 = 3;
 const OFTEN: u32 = 4;
 /// The coarse clock before it was looked at.
 const NEVER: u32 = 0;
+
+/// What a thread is asked to do at its next slow path: a set of bits in its cache.
+pub mod ask {
+    /// Start again with the smallest magazines and no spare ones.
+    pub const SMALL: u32 = 1;
+    /// Give away everything it holds.
+    pub const EMPTY: u32 = 2;
+}
 
 /// What a thread keeps for one class beside its slots.
 #[repr(C)]
@@ -94,7 +103,7 @@ pub struct ThreadCache {
     /// Slow paths until the clock is looked at. Others set it to 0 to have `asked` looked at soon; if
     /// the owner's own store wins, it looks a little later.
     pub ticks: AtomicU32,
-    /// What a scan asks of the owner (`shrinker::ask`). Set by anybody.
+    /// What a scan asks of the owner ([`ask`]). Set by anybody.
     pub asked: AtomicU32,
     /// Slow paths from one look at the clock to the next, at most [`TICKS`].
     pace: u32,
@@ -208,6 +217,11 @@ impl ThreadCache {
     #[inline(always)]
     pub fn is_deferring(&self) -> bool {
         tls::free_table() == &raw const self.defer as usize
+    }
+
+    /// The table the owner is to push its frees to.
+    pub fn free_table(&self) -> usize {
+        if mode::frees_defer() { &raw const self.defer as usize } else { &raw const self.alloc as usize }
     }
 
     /// Blocks of `class` that the next magazine may take.

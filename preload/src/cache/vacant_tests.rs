@@ -3,7 +3,7 @@
 
 use super::*;
 use crate::abi::pthread;
-use crate::cache::mode;
+use crate::cache::{own, registry};
 use crate::class::marks::Map;
 use crate::class::pool;
 use crate::class::slab::{Slab, Whereabouts};
@@ -11,8 +11,8 @@ use crate::class::verdict;
 use crate::constants::DECAY_MS;
 use crate::front::entry::{self, When};
 use crate::front::tests::{give, take};
-use crate::front::{readers, reclaim};
-use crate::os::tls;
+use crate::front::{exit, readers, reclaim, switch};
+use crate::os::{clock, tls};
 use crate::own_process::in_own_process;
 use crate::release::scan_log::Reason;
 use crate::release::{decay, shrinker};
@@ -56,7 +56,7 @@ fn own_cache() -> usize {
 #[test]
 fn the_next_thread_moves_in() {
     in_own_process!();
-    mode::go_concurrent();
+    switch::go_concurrent();
     let first = in_a_thread(|| {
         give(take(SIZE));
         own_cache()
@@ -73,7 +73,7 @@ fn the_next_thread_moves_in() {
 #[test]
 fn what_the_last_owner_freed_waits_for_those_who_read_then() {
     in_own_process!();
-    mode::go_concurrent();
+    switch::go_concurrent();
     readers::lock();
     let block = leave_a_block();
     let seen = in_a_thread(move || {
@@ -103,7 +103,7 @@ fn age() {
 #[test]
 fn barriers_scans_sweeps_and_age_empty_them() {
     in_own_process!();
-    mode::go_concurrent();
+    switch::go_concurrent();
     give(take(SIZE));
     let whoever: [(&str, fn()); 4] = [
         ("barrier", reclaim::barrier),
@@ -145,7 +145,7 @@ fn barriers_scans_sweeps_and_age_empty_them() {
 #[test]
 fn they_are_bounded_in_number_and_in_bytes() {
     in_own_process!();
-    mode::go_concurrent();
+    switch::go_concurrent();
     // Whoever leaves one thread behind empties them all.
     let (stays, ends) = (std::sync::Arc::new(Barrier::new(2)), std::sync::Arc::new(Barrier::new(2)));
     let (there, until) = (stays.clone(), ends.clone());
@@ -193,7 +193,7 @@ fn they_are_bounded_in_number_and_in_bytes() {
 #[test]
 fn the_child_of_a_fork_has_them_all_once() {
     in_own_process!();
-    mode::go_concurrent();
+    switch::go_concurrent();
     // The forking thread is to have a cache of its own before.
     give(take(SIZE));
     let barrier = std::sync::Arc::new(Barrier::new(3));
@@ -238,7 +238,7 @@ fn the_child_of_a_fork_has_them_all_once() {
 #[test]
 fn what_was_freed_twice_is_found() {
     in_own_process!();
-    mode::go_concurrent();
+    switch::go_concurrent();
     verdict::set_report_only(true);
     in_a_thread(|| {
         let (block, other) = (take(SIZE), take(SIZE));
@@ -265,7 +265,7 @@ fn what_was_freed_twice_is_found() {
 #[test]
 fn what_an_earlier_owner_freed_is_marked_in_once() {
     in_own_process!();
-    mode::go_concurrent();
+    switch::go_concurrent();
     verdict::set_report_only(true);
     let theirs = in_a_thread(|| {
         let blocks = [take(SIZE), take(SIZE), take(SIZE)];
@@ -306,7 +306,7 @@ fn what_an_earlier_owner_freed_is_marked_in_once() {
 #[test]
 fn the_child_of_a_fork_keeps_what_an_earlier_owner_freed() {
     in_own_process!();
-    mode::go_concurrent();
+    switch::go_concurrent();
     // The forking thread is to have a cache of its own before.
     give(take(200));
     let theirs = leave_a_block();
@@ -357,7 +357,7 @@ std::thread_local! {
 /// Both words name one cache's tables, or the same static table.
 fn words_agree() -> bool {
     let (alloc, free) = (tls::alloc_table(), tls::free_table());
-    if alloc == tls::empty_table() || alloc == exit::exited_table() {
+    if alloc == tls::empty_table() || alloc == own::exited_table() {
         return free == alloc;
     }
     // SAFETY: neither static table: the thread's cache.
@@ -403,7 +403,7 @@ fn trapped_at(step: u32, operation: impl FnOnce()) -> bool {
 #[test]
 fn a_handler_may_come_in_anywhere() {
     in_own_process!();
-    mode::go_concurrent();
+    switch::go_concurrent();
     let before = registry::census().0;
     // SAFETY: a handler of the right type.
     unsafe {
@@ -431,7 +431,7 @@ fn a_handler_may_come_in_anywhere() {
                 } else {
                     trapped_at(step, enter)
                 };
-                let has_cache = !exit::has_exited();
+                let has_cache = !own::has_exited();
                 assert!(!WRONG.get(), "leaves {leaves}, step {step}: its words disagreed");
                 let live = registry::census().0 - before;
                 assert_eq!(live, usize::from(has_cache), "leaves {leaves}, step {step}");

@@ -15,14 +15,14 @@
 //! there makes another; a function that the worker was in the middle of is not run again. If no thread can be
 //! made the queue grows until one can, or until somebody calls [`barrier`], who then does the worker's work.
 
-use crate::cache::mode;
+use crate::cache::own;
 use crate::class::Torn;
 use crate::class::backlog::DOMAIN;
 use crate::constants::{CALLS_HOLD_NS, CALLS_IDLE_NS, CALLS_MOST};
-use crate::front::{fork, readers, start};
+use crate::front::{fork, readers, start, switch};
 use crate::os::lock::Lock;
 use crate::os::syscall::{self, futex_wait_timeout, futex_wake};
-use crate::os::{line::Line, tls};
+use crate::os::{home, line::Line, tls};
 use core::ffi::c_void;
 use core::ptr::{NonNull, null_mut};
 use core::sync::atomic::{AtomicU32, Ordering::Relaxed};
@@ -140,7 +140,7 @@ pub fn lock() -> &'static Lock<Queue> {
 #[unsafe(link_section = ".text_rare")]
 pub unsafe fn add(head: *mut Head, run: Run, start: Start) {
     start::process();
-    mode::go_concurrent();
+    switch::go_concurrent();
     fork::settle_if_cloned();
     // SAFETY: the caller's promise.
     unsafe { head.write(Head { next: null_mut(), run }) };
@@ -150,7 +150,7 @@ pub unsafe fn add(head: *mut Head, run: Run, start: Start) {
     let wakes = core::mem::take(&mut queue.is_asleep);
     let is_crowded = queue.pending() > CALLS_MOST && queue.worker != tls::thread_pointer();
     // The child of a vfork is a guest: a thread of its own would not be there when it is gone.
-    let makes = queue.worker == 0 && fork::is_at_home() && queue.claim();
+    let makes = queue.worker == 0 && home::is_at_home() && queue.claim();
     drop(queue);
     if makes {
         make(start);
@@ -158,7 +158,7 @@ pub unsafe fn add(head: *mut Head, run: Run, start: Start) {
         QUEUED.fetch_add(1, Relaxed);
         futex_wake(&QUEUED, 1);
     }
-    if is_crowded && !readers::is_held() {
+    if is_crowded && !own::is_held() {
         hold_back();
     }
 }
@@ -278,7 +278,7 @@ pub fn barrier(start: Start) {
         drop(queue);
         if !makes {
             away(|| futex_wait_timeout(&RAN, seen, CALLS_HOLD_NS));
-        } else if !(fork::is_at_home() && make(start)) {
+        } else if !(home::is_at_home() && make(start)) {
             run_instead();
         }
     }

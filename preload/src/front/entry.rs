@@ -19,7 +19,7 @@
 //! cache back, or cannot get one, is served from the slabs, block by block.
 
 use crate::cache::thread_cache::ThreadCache;
-use crate::cache::{mode, ready, refill, registry, retire, table};
+use crate::cache::{mode, own, ready, refill, registry, retire, table};
 use crate::class::backlog;
 use crate::class::changed;
 use crate::class::large::{self, LargeRef, Resized};
@@ -32,9 +32,9 @@ use crate::class::verdict::{self, Found};
 use crate::class::work::Work;
 use crate::constants::{PAGE, WINDOW};
 use crate::front::under_way::Frame;
-use crate::front::{exit, fork, start};
+use crate::front::{fork, start};
 use crate::os::signals::Quiet;
-use crate::os::tls;
+use crate::os::{home, tls};
 use crate::page::Page;
 use crate::page::memdesc::{self, Kind, Memdesc};
 use crate::page::zone::{self, Holds, Place, Want};
@@ -49,24 +49,13 @@ pub const MALLOC_ALIGN: usize = 16;
 /// back, or there is no memory for one.
 #[inline]
 pub fn current() -> Option<&'static mut ThreadCache> {
-    if tls::alloc_table() == tls::empty_table() { begin() } else { existing() }
-}
-
-/// The calling thread's cache if it has one already.
-#[inline]
-pub fn existing() -> Option<&'static mut ThreadCache> {
-    let table = tls::alloc_table();
-    if table == tls::empty_table() || exit::has_exited() {
-        return None;
-    }
-    // SAFETY: neither of the static tables, so the word is the address of this thread's cache.
-    Some(unsafe { &mut *(table as *mut ThreadCache) })
+    if tls::alloc_table() == tls::empty_table() { begin() } else { own::existing() }
 }
 
 /// What a slow path without a cache begins with. A handler's first section finds the thread with a
 /// cache, or with nothing under way.
 fn without_cache() -> Quiet {
-    if fork::was_cloned() {
+    if home::was_cloned() {
         fork::after_raw_clone();
     }
     Quiet::new()
@@ -85,14 +74,7 @@ fn begin() -> Option<&'static mut ThreadCache> {
     registry::adopt(cache, &quiet);
     start::thread(cache);
     // The tables are set: what libc allocates from here on finds a heap.
-    existing()
-}
-
-/// Has libc tell us when the calling thread ends, if it has a cache.
-pub fn watch_own_thread() {
-    if let Some(cache) = existing() {
-        exit::watch_thread(cache);
-    }
+    own::existing()
 }
 
 /// malloc past its fast path.

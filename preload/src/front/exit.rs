@@ -15,7 +15,7 @@
 //! checked once more for blocks that were freed twice.
 
 use crate::cache::thread_cache::ThreadCache;
-use crate::cache::{mode, registry, retire, vacant};
+use crate::cache::{mode, own, registry, retire, vacant};
 use crate::class::backlog;
 use crate::class::depot;
 use crate::class::empties;
@@ -26,7 +26,6 @@ use crate::class::magazine::{KINDS, Magazine};
 use crate::class::marks::Map;
 use crate::class::size_class::{CLASSES, Class};
 use crate::class::verdict;
-use crate::constants::TABLE_AND_READER_WORDS;
 use crate::os::signals::Quiet;
 use crate::os::tls;
 use crate::release::{decay, watcher};
@@ -36,23 +35,9 @@ use core::sync::atomic::{AtomicU32, Ordering};
 /// back: every other destructor has run once before that. A round costs some 500 instructions.
 const ROUNDS: u32 = 2;
 
-/// The table of a thread that has given its cache back: zeros, as the empty table, but telling.
-static EXITED_TABLE: [u64; TABLE_AND_READER_WORDS] = [0; TABLE_AND_READER_WORDS];
-
 /// The key, plus one; 0 while there is none.
 #[unsafe(link_section = ".data")]
 static KEY: AtomicU32 = AtomicU32::new(0);
-
-/// The address of the exited table.
-pub fn exited_table() -> usize {
-    EXITED_TABLE.as_ptr() as usize
-}
-
-/// Whether the calling thread has given its cache back.
-#[inline]
-pub fn has_exited() -> bool {
-    tls::alloc_table() == EXITED_TABLE.as_ptr() as usize
-}
 
 /// Creates the key whose destructor ends a thread's cache. Idempotent. Without a key (libc has
 /// none left) caches of ended threads are found by the registry's search.
@@ -108,7 +93,7 @@ pub fn leave(cache: &mut ThreadCache) {
     match vacant::room_for(cache) {
         // Until the switch is complete, the thread's word has to be taken from whoever makes it.
         Some(room) if mode::is_switched() => {
-            tls::set_tables(exited_table(), exited_table());
+            tls::set_tables(own::exited_table(), own::exited_table());
             cache.leave_domain();
             cache.mark_in();
             registry::vacate(cache, room);
@@ -116,7 +101,7 @@ pub fn leave(cache: &mut ThreadCache) {
         _ => {
             let quiet = Quiet::new();
             registry::forget_word(cache, &quiet);
-            tls::set_tables(exited_table(), exited_table());
+            tls::set_tables(own::exited_table(), own::exited_table());
             release(cache, &quiet);
         }
     }
@@ -238,7 +223,7 @@ fn keep_marked_out(cache: &mut ThreadCache, class: Class, mut magazine: Magazine
 /// magazines. Changes nothing.
 pub fn verify_own() {
     let table = tls::alloc_table();
-    if table == tls::empty_table() || has_exited() {
+    if table == tls::empty_table() || own::has_exited() {
         return;
     }
     // SAFETY: neither of the static tables, so the word is the thread's own cache.

@@ -12,7 +12,7 @@
 //! (`fork_in_handler_after_section`).
 //!
 //! `_Fork` and raw clone run no handlers. A word on a page that the kernel wipes in such a child
-//! tells slow paths. There is one way to settle in the child, however it was made: a lock that a thread held
+//! tells slow paths (`os::home`). There is one way to settle in the child, however it was made: a lock that a thread held
 //! which the child
 //! does not have guards something torn. A list is abandoned then, and what was on it leaks in the child; the
 //! slabs of a torn
@@ -24,37 +24,21 @@
 //! (`registry::take_over_one`): it pays for what it uses, not for what its parent's threads hold
 //! (`fork_pays_for_itself`). A block that was between two places at that instant is in neither: it leaks, it
 //! is never in both, because everything is taken out of one place before it is put into the other.
-//!
-//! Process ids do not tell a fork: the child of vfork runs on its parent's memory and thread-local
-//! storage, and there the word is not wiped, rightly. It is a guest. Only what would make a thread asks
-//! where it is
-//! ([`is_at_home`]), since a thread belongs to a process: the guest's would end in the middle of a scan when
-//! the guest does.
 
-use crate::cache::{mode, registry};
+use crate::cache::{mode, own, registry};
 use crate::class::Torn;
 use crate::class::backlog::DOMAIN;
 use crate::class::size_class::{CLASSES, Class};
 use crate::class::{depot, empties, group, large_batch, pool};
-use crate::constants::PAGE;
-use crate::front::{calls, readers};
+use crate::front::calls;
 use crate::os::lock::{self, Lock};
-use crate::os::{map, peers, tid, tls};
+use crate::os::{home, tls};
 use crate::page;
 use crate::release::{decay, pressure};
-use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, Ordering};
+use core::sync::atomic::{AtomicBool, Ordering};
 
 #[unsafe(link_section = ".data")]
 static INSTALLED: AtomicBool = AtomicBool::new(false);
-/// The word in a process that has no page to watch: never wiped.
-#[unsafe(link_section = ".data")]
-static NEVER_WIPED: AtomicU32 = AtomicU32::new(1);
-/// The word that reads 0 in the child of a raw clone. Else the number of the process that the heap's threads
-/// belong to, once
-/// it has been switched to concurrent.
-#[unsafe(link_section = ".data")]
-static WATCHED: AtomicPtr<AtomicU32> = AtomicPtr::new((&raw const NEVER_WIPED).cast_mut());
-
 /// Installs the handlers: when the process turns concurrent, or just before somebody else's, so
 /// that ours were there first and run last before the fork, when nobody allocates any more.
 pub fn install_handlers() {
@@ -62,47 +46,6 @@ pub fn install_handlers() {
         // SAFETY: three functions of the right type that stay where they are.
         unsafe { libc::pthread_atfork(Some(prepare), Some(parent), Some(child)) };
     }
-}
-
-/// Begins to watch for children that run no handlers. Without a lock: it would stay taken in the child of a
-/// fork that
-/// another thread makes meanwhile. Of two threads that come at once, one keeps its page.
-pub fn watch_raw_clones() {
-    let never = (&raw const NEVER_WIPED).cast_mut();
-    if WATCHED.load(Ordering::Acquire) != never {
-        return;
-    }
-    let Some(page) = peers::page_wiped_on_fork() else {
-        return NEVER_WIPED.store(tid::pid(), Ordering::Relaxed);
-    };
-    let word = page as *mut AtomicU32;
-    // SAFETY: our own fresh page.
-    unsafe { (*word).store(tid::pid(), Ordering::Relaxed) };
-    // Release: pairs with the Acquire above and with the dependent load in `watched`.
-    if WATCHED.compare_exchange(never, word, Ordering::Release, Ordering::Relaxed).is_err() {
-        // SAFETY: nobody knows of it.
-        unsafe { map::unmap(page, PAGE) };
-    }
-}
-
-fn watched() -> &'static AtomicU32 {
-    // SAFETY: a static or a page that is never unmapped.
-    unsafe { &*WATCHED.load(Ordering::Relaxed) }
-}
-
-/// Whether this is a child that ran no handlers.
-#[inline(always)]
-pub fn was_cloned() -> bool {
-    watched().load(Ordering::Relaxed) == 0
-}
-
-/// Whether the calling thread belongs to the process whose heap this is, and is not the child of a vfork or
-/// of a clone
-/// that shares memory. In doubt, no: numbers agree by accident only in a child that is the first of a
-/// namespace of its own
-/// and was made by a parent that is the first of its own.
-pub fn is_at_home() -> bool {
-    watched().load(Ordering::Relaxed) == tid::pid()
 }
 
 /// Every lock of this floor and the one below, in the order in which they nest.
@@ -181,9 +124,8 @@ extern "C" fn parent() {
 extern "C" fn child() {
     // A slow path in a handler that ran before ours may have done it all already, and then the word is not
     // wiped.
-    let never = (&raw const NEVER_WIPED).cast_mut();
-    let is_wiped = watched().swap(tid::pid(), Ordering::Relaxed) == 0;
-    if mode::is_concurrent() && (is_wiped || WATCHED.load(Ordering::Relaxed) == never) {
+    let is_wiped = home::move_in();
+    if mode::is_concurrent() && (is_wiped || !home::is_watched()) {
         settle_in_child();
     }
 }
@@ -192,7 +134,7 @@ extern "C" fn child() {
 /// caches.
 #[inline]
 pub fn settle_if_cloned() {
-    if was_cloned() {
+    if home::was_cloned() {
         after_raw_clone();
     }
 }
@@ -201,7 +143,7 @@ pub fn settle_if_cloned() {
 #[cold]
 #[inline(never)]
 pub fn after_raw_clone() {
-    if watched().swap(tid::pid(), Ordering::Relaxed) == 0 {
+    if home::move_in() {
         settle_in_child();
     }
 }
@@ -211,7 +153,7 @@ pub fn after_raw_clone() {
 fn settle_in_child() {
     page::settle_in_child();
     for_each_lock(|lock| lock.settle());
-    let own = readers::existing();
+    let own = own::reader();
     // SAFETY: no other thread of this process exists.
     unsafe { DOMAIN.after_fork_in_child(own.as_deref()) };
     calls::after_fork_in_child();

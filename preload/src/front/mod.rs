@@ -18,6 +18,7 @@ pub mod options;
 pub mod readers;
 pub mod reclaim;
 pub mod start;
+pub mod switch;
 pub mod under_way;
 
 #[cfg(test)]

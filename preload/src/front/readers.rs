@@ -4,30 +4,15 @@
 //! cache gets one first: a section needs a reader's record to be seen by. Async-signal-safe, a
 //! thread's first one too: what that takes is never held where a handler can come in (`os::signals`).
 
-use crate::cache::registry;
-use crate::cache::thread_cache::ThreadCache;
+use crate::cache::own::cell;
+use crate::cache::{own, registry};
 use crate::class::backlog::DOMAIN;
 use crate::class::verdict;
-use crate::front::{entry, exit, start};
+use crate::front::{entry, start};
 use crate::os::signals::Quiet;
-use crate::os::{tid, tls};
-use core::mem::{ManuallyDrop, offset_of};
-use core::sync::atomic::{AtomicPtr, Ordering};
+use crate::os::tid;
+use core::mem::ManuallyDrop;
 use rcu::{Cookie, Misuse, Reader, ReaderCell};
-
-/// The calling thread's cell, if it has one: TLS word 0 is the cache's address, or that of a static table,
-/// behind which nothing is named.
-#[inline(always)]
-fn cell() -> Option<&'static ReaderCell> {
-    let cell = (tls::alloc_table() + offset_of!(ThreadCache, reader)) as *const AtomicPtr<ReaderCell>;
-    // SAFETY: the cache is type-stable and so is the cell; both static tables are as long as this.
-    unsafe { (*cell).load(Ordering::Relaxed).as_ref() }
-}
-
-/// Whether `cell` is the calling thread's.
-pub fn is_own(cell: &ReaderCell) -> bool {
-    self::cell().is_some_and(|own| core::ptr::eq(own, cell))
-}
 
 /// The calling thread's reader, made if need be. `None`: no memory for a cache.
 pub fn own() -> Option<ManuallyDrop<Reader>> {
@@ -36,16 +21,10 @@ pub fn own() -> Option<ManuallyDrop<Reader>> {
     Some(unsafe { Reader::borrow_cell(cell) })
 }
 
-/// The calling thread's reader, if it has one.
-pub fn existing() -> Option<ManuallyDrop<Reader>> {
-    // SAFETY: as in `own`.
-    cell().map(|cell| unsafe { Reader::borrow_cell(cell) })
-}
-
 #[cold]
 #[inline(never)]
 fn make() -> Option<&'static ReaderCell> {
-    if exit::has_exited() {
+    if own::has_exited() {
         // A destructor that runs after ours opens a section: it gets a cache again. It is found
         // by the registry's search once the thread is gone.
         if !start::process() {
@@ -117,14 +96,9 @@ fn unlock_without_reader() {
 
 /// Ends the process if the calling thread is in a section: `call` is about to wait for its end.
 pub fn refuse_in_section(call: &str) {
-    if is_held() {
+    if own::is_held() {
         verdict::never_ends(call, tid::tid() as u32);
     }
-}
-
-/// Whether the calling thread is in a section.
-pub fn is_held() -> bool {
-    existing().is_some_and(|reader| reader.nesting() != 0)
 }
 
 /// Waits until `cookie` has elapsed, on behalf of `call`; expediting from the beginning or not.

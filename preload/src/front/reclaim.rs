@@ -7,7 +7,7 @@
 
 use crate::cache::shelf::{self, Whose};
 use crate::cache::thread_cache::ThreadCache;
-use crate::cache::{mode, registry, vacant};
+use crate::cache::{own, registry, vacant};
 use crate::class::backlog::{self, DOMAIN};
 use crate::class::cause::Cause;
 use crate::class::depot;
@@ -17,8 +17,8 @@ use crate::class::pool;
 use crate::class::size_class::{CLASSES, Class};
 use crate::class::work::Work;
 use crate::constants::KEPT_GROUPS;
-use crate::front::{entry, fork, readers};
-use crate::os::{bell, clock};
+use crate::front::{fork, readers, switch};
+use crate::os::{bell, clock, home};
 use crate::page::reserve;
 use crate::release::{decay, pressure, stall};
 use rcu::{BarrierHooks, Reader};
@@ -41,7 +41,7 @@ impl ThreadCache {
     /// What even the shortest slow path begins with: the process may be the child of a fork.
     #[inline(always)]
     pub fn enter(&mut self) {
-        if fork::was_cloned() {
+        if home::was_cloned() {
             fork::after_raw_clone();
         }
     }
@@ -49,8 +49,8 @@ impl ThreadCache {
     /// What nothing comes of but the announcement.
     #[inline]
     pub fn announce(&mut self) {
-        if mode::is_half_switched() {
-            mode::go_concurrent();
+        if switch::is_half_switched() {
+            switch::go_concurrent();
         }
         // SAFETY: the cell was registered with the cache, which is the calling thread's.
         unsafe { Reader::borrow_cell(self.cell()) }.quiescent_state();
@@ -181,7 +181,7 @@ pub fn barrier() {
     struct Hooks;
     impl BarrierHooks for Hooks {
         fn seal(&mut self) {
-            if let Some(cache) = entry::existing() {
+            if let Some(cache) = own::existing() {
                 cache.retire_partial();
             }
             vacant::empty(0);
@@ -190,7 +190,7 @@ pub fn barrier() {
 
         fn reclaim(&mut self) {
             let mut work = Work::asked_for();
-            if let Some(cache) = entry::existing() {
+            if let Some(cache) = own::existing() {
                 cache.flush_reusable(0, &mut work);
             }
             reclaim_shared(&mut work);

@@ -11,7 +11,7 @@ use crate::cache::registry;
 use crate::cache::thread_cache::ThreadCache;
 use crate::class::backlog::DOMAIN;
 use crate::class::{backlog, verdict};
-use crate::front::exit;
+use crate::front::{exit, switch};
 use crate::os::env::{self, Size};
 use crate::os::limits;
 use crate::os::line::Line;
@@ -45,7 +45,7 @@ pub fn process() -> bool {
     }
     configure();
     DOMAIN.init();
-    DOMAIN.set_first_lock_hook(mode::admit_readers);
+    DOMAIN.set_first_lock_hook(switch::admit_readers);
     DOMAIN.set_misuse_handler(verdict::misuse);
     verdict::set_tracer(traces::tell);
     STARTED.store(true, Ordering::Release);
@@ -61,7 +61,7 @@ pub fn is_started() -> bool {
 #[unsafe(link_section = ".text_start")]
 pub fn thread(cache: &mut ThreadCache) {
     if mode::defer() == Defer::Strict || registry::census().0 > 1 {
-        mode::go_concurrent();
+        switch::go_concurrent();
     }
     if mode::is_concurrent() {
         exit::watch_thread(cache);

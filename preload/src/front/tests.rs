@@ -1,7 +1,7 @@
 //! The floor as a whole: frees without memory, ages, exits, marks.
 
 use crate::abi::libc_names::{free, malloc};
-use crate::cache::{mode, shelf, vacant};
+use crate::cache::{own, shelf, vacant};
 use crate::class::backlog::{self, DOMAIN};
 use crate::class::cause::Cause;
 use crate::class::depot;
@@ -15,7 +15,7 @@ use crate::class::slab::{Slab, Whereabouts};
 use crate::class::waiting;
 use crate::class::work::Work;
 use crate::front::entry::When;
-use crate::front::{entry, exit, readers, reclaim};
+use crate::front::{entry, exit, readers, reclaim, switch};
 use crate::os::map;
 use crate::own_process::in_own_process;
 use crate::release::decay;
@@ -34,7 +34,7 @@ pub(crate) fn give(block: usize) {
 #[test]
 fn free_needs_no_memory() {
     in_own_process!();
-    mode::go_concurrent();
+    switch::go_concurrent();
     const SIZE: usize = 10_240;
     let class = Class::of_size(SIZE);
     // The class has its marks, and the zone some pages: what fails is the growing.
@@ -77,7 +77,7 @@ fn free_needs_no_memory() {
 #[test]
 fn what_is_opened_too_early_is_leaked_not_reused() {
     in_own_process!();
-    mode::go_concurrent();
+    switch::go_concurrent();
     const SIZE: usize = 7_000;
     let class = Class::of_size(SIZE);
     readers::lock();
@@ -105,7 +105,7 @@ fn what_is_opened_too_early_is_leaked_not_reused() {
 #[test]
 fn what_has_elapsed_is_taken_up_together_and_the_newest_first() {
     in_own_process!();
-    mode::go_concurrent();
+    switch::go_concurrent();
     const SIZE: usize = 7_000;
     let class = Class::of_size(SIZE);
     let blocks: Vec<usize> = (0..4).map(|_| take(SIZE)).collect();
@@ -190,7 +190,7 @@ fn threads_that_keep_to_themselves_share_few_slabs() {
 #[test]
 fn the_slab_defers_a_block_until_its_period_has_passed() {
     in_own_process!();
-    mode::go_concurrent();
+    switch::go_concurrent();
     let class = Class::of_size(3000);
     let block = take(3000);
     readers::lock();
@@ -207,7 +207,7 @@ fn the_slab_defers_a_block_until_its_period_has_passed() {
 #[test]
 fn partial_magazines_are_retired_by_a_barrier_and_settle() {
     in_own_process!();
-    mode::go_concurrent();
+    switch::go_concurrent();
     let before = backlog::deferred_bytes();
     give(take(100));
     reclaim::barrier();
@@ -217,7 +217,7 @@ fn partial_magazines_are_retired_by_a_barrier_and_settle() {
 #[test]
 fn what_many_threads_leave_is_poured_together() {
     in_own_process!();
-    mode::go_concurrent();
+    switch::go_concurrent();
     const SIZE: usize = 620;
     let class = Class::of_size(SIZE);
     // Else each would take up what the one before it has left.
@@ -239,7 +239,7 @@ fn what_many_threads_leave_is_poured_together() {
 #[test]
 fn a_freed_block_is_marked_in_at_the_turn() {
     in_own_process!();
-    mode::go_concurrent();
+    switch::go_concurrent();
     let class = Class::of_size(700);
     let block = take(700);
     // SAFETY: a block of this class.
@@ -278,12 +278,12 @@ fn marks_find_each_offender_once() {
 #[test]
 fn an_exited_thread_is_served_without_a_cache() {
     in_own_process!();
-    mode::go_concurrent();
+    switch::go_concurrent();
     std::thread::spawn(|| {
         let block = take(100);
         let cache = entry::current().expect("a cache");
         exit::leave(cache);
-        assert!(exit::has_exited() && entry::current().is_none());
+        assert!(own::has_exited() && entry::current().is_none());
         give(block);
         let other = take(100);
         assert_ne!(other, 0);
@@ -301,7 +301,7 @@ fn an_exited_thread_is_served_without_a_cache() {
 fn the_share_is_that_of_busy_threads() {
     in_own_process!();
     decay::configure(decay::OFF);
-    mode::go_concurrent();
+    switch::go_concurrent();
     const THREADS: usize = 40;
     // Each turns its magazine often enough to look at the clock.
     let work = || (0..40_000).for_each(|_| give(take(50)));
@@ -338,7 +338,7 @@ fn the_share_is_that_of_busy_threads() {
 #[test]
 fn the_backlog_stays_under_its_budget_beside_a_sleeper() {
     in_own_process!();
-    mode::go_concurrent();
+    switch::go_concurrent();
     let (wake, asleep) = std::sync::mpsc::channel::<()>();
     let sleeper = std::thread::spawn(move || {
         give(take(50));

@@ -23,11 +23,9 @@ use crate::cache::thread_cache::ThreadCache;
 use crate::class::backlog;
 use crate::constants::SIGNAL_FRAME;
 use crate::front::{exit, fork};
-use crate::os::peers;
 use crate::os::signals::Quiet;
-use crate::os::stack;
 use crate::os::syscall::syscall;
-use crate::os::tls;
+use crate::os::{peers, stack, tls};
 use crate::release::pressure;
 use core::sync::atomic::{Ordering::Relaxed, Ordering::SeqCst, compiler_fence};
 

@@ -10,6 +10,7 @@ pub mod clock;
 pub mod env;
 pub mod handler;
 pub mod helper;
+pub mod home;
 pub mod kept;
 pub mod limits;
 pub mod line;

@@ -2,7 +2,7 @@
 //! used again,
 //! and one means another thread in another namespace: so the first is for messages only, the second for the
 //! one
-//! question that is about processes and not about memory (`fork::is_at_home`).
+//! question that is about processes and not about memory (`home::is_at_home`).
 
 use super::syscall::syscall;
 

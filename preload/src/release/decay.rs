@@ -24,7 +24,7 @@ use crate::class::size_class::Class;
 use crate::class::work::Work;
 use crate::class::{depot, empties, group, large_batch, pool};
 use crate::constants::{DECAY_MS, DIRTY_HIGH, IDLE_TICKS, PAGE, VACANT_MOST, WORTH};
-use crate::os::clock;
+use crate::os::{bell, clock};
 use crate::page::{idle, watermark, zone};
 use crate::release::scan_log::{self, Reason};
 use core::sync::atomic::{
@@ -60,8 +60,6 @@ static ONE_LEFT_MS: AtomicU32 = AtomicU32::new(0);
 static RIDDEN: AtomicBool = AtomicBool::new(false);
 /// Somebody sleeps because [`deadline`] said `None`.
 static ASLEEP: AtomicBool = AtomicBool::new(false);
-/// The function that wakes them: a `fn()`, or 0.
-static WAKER: AtomicUsize = AtomicUsize::new(0);
 
 /// Sets the period in milliseconds: 0 at once, [`OFF`] never. Before the first thread has a cache.
 pub fn configure(ms: u32) {
@@ -120,11 +118,7 @@ fn wake() {
         FRUITLESS.store(0, Relaxed);
         NEXT.fetch_min(clock::now_coarse_ns() + step_ns(), Relaxed);
     }
-    let waker = WAKER.load(Relaxed);
-    if waker != 0 {
-        // SAFETY: stored by `set_waker` from a function of this type.
-        unsafe { core::mem::transmute::<usize, fn()>(waker)() };
-    }
+    bell::ring();
 }
 
 /// Ages what has not been used for long, if a tick is due at `now_ns` (the monotonic clock, coarse is
@@ -229,8 +223,7 @@ fn give_for_one() {
 }
 
 /// When the next [`tick`] should be called, on the monotonic clock; `None` when nothing worth it is left to
-/// age. After `None` the function given to [`set_waker`] is called, once, when there is work again, or, where
-/// nothing ages, something to give. While slow paths do the ticks the answer leaves them time to.
+/// age. After `None` the bell rings, once, when there is work again, or, where nothing ages, something to give. While slow paths do the ticks the answer leaves them time to.
 pub fn deadline() -> Option<u64> {
     let spare = || if RIDDEN.load(Relaxed) { RIDDEN_TICKS * step_ns() } else { 0 };
     let next = || (period_ms() != OFF).then(|| NEXT.load(Relaxed) + spare());
@@ -249,12 +242,6 @@ pub fn deadline() -> Option<u64> {
     None
 }
 
-/// The function that wakes whoever sleeps because [`deadline`] said `None`. Called from slow paths of
-/// any thread, once for each such answer, with no lock of the heap held: it must neither allocate nor block.
-pub fn set_waker(wake: fn()) {
-    WAKER.store(wake as usize, Relaxed);
-}
-
 /// In the child of a fork: the sleeper is gone.
 pub fn after_fork_in_child() {
     ASLEEP.store(false, Relaxed);
@@ -266,8 +253,6 @@ mod tests {
     use crate::front::entry::{self, When};
     use crate::front::tests::take;
     use crate::own_process::in_own_process;
-
-    static WOKEN: AtomicU32 = AtomicU32::new(0);
 
     fn free_touched(bytes: usize) {
         let block = take(bytes);
@@ -303,12 +288,10 @@ mod tests {
         assert!(seen.len() > IDLE_TICKS, "{seen:?}");
         assert!(seen.iter().filter(|&&dirty| dirty > 3 << 20).count() >= IDLE_TICKS, "{seen:?}");
         // Asleep, and woken by the next who frees much, once.
-        set_waker(|| {
-            WOKEN.fetch_add(1, Relaxed);
-        });
+        let rung = bell::rung();
         free_touched(4 << 20);
         free_touched(4 << 20);
-        assert_eq!(WOKEN.load(Relaxed), 1);
+        assert_eq!(bell::rung() - rung, 1);
         assert!(deadline().is_some());
         watch(20);
         configure(OFF);

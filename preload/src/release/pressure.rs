@@ -13,17 +13,15 @@
 //! `off`: no thread, no descriptor, ever; limits, ageing on slow paths and the program's own calls
 //! remain.
 
-use crate::cache::mode;
-use crate::front::readers;
-use crate::os::bell;
+use crate::cache::{mode, own};
 use crate::os::cgroup::{self, Glance, Space};
 use crate::os::env::Size;
-use crate::os::handler;
 use crate::os::line::Line;
 use crate::os::lock::Lock;
 use crate::os::psi::Gauge;
 use crate::os::syscall::{futex_wait_timeout, futex_wake};
 use crate::os::tls::thread_pointer;
+use crate::os::{bell, handler};
 use crate::page::{limit, zone};
 use crate::release::shrinker::{self, Reason};
 use crate::release::watcher;
@@ -243,7 +241,7 @@ pub fn throttle() {
 #[cold]
 #[inline(never)]
 fn wait_for_server() {
-    if !readers::is_held() && SERVING.compare_exchange(BUSY, AWAITED, Relaxed, Relaxed) != Err(IDLE) {
+    if !own::is_held() && SERVING.compare_exchange(BUSY, AWAITED, Relaxed, Relaxed) != Err(IDLE) {
         futex_wait_timeout(&SERVING, AWAITED, THROTTLE_NS);
     }
 }

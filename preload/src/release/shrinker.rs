@@ -3,7 +3,7 @@
 //! Everything that gives memory back on request goes through [`scan`], whatever the [`Reason`]: the
 //! program's own calls, the kernel's pressure, a limit, a mapping that failed. What gives back
 //! without a request are the watermark on the paths of `free` (`page::watermark`) and age
-//! ([`tick`], in `decay`).
+//! (`decay`).
 //!
 //! A scan goes through the caches in the order of what they cost to fill again, and after each gives
 //! the pages that came free to the system; it stops when its target is met:
@@ -31,29 +31,20 @@
 //! grace period. No lock is held from one step to the next.
 
 use crate::cache::shelf::{self, Whose};
-use crate::cache::thread_cache::ThreadCache;
-use crate::cache::{registry, vacant};
+use crate::cache::thread_cache::{ThreadCache, ask};
+use crate::cache::{own, registry, vacant};
 use crate::class::backlog::{self, DOMAIN};
 use crate::class::cause::Cause;
 use crate::class::size_class::Class;
 use crate::class::work::Work;
 use crate::class::{depot, empties, group, large_batch, pool};
 use crate::constants::PAGE;
-use crate::front::{entry, exit};
+use crate::front::exit;
 use crate::os::clock;
 use crate::page::{back_off, reserve, zone};
 use crate::release::scan_log::{self, Record};
 
-pub use crate::release::decay::{deadline, set_waker, tick};
 pub use crate::release::scan_log::Reason;
-
-/// What a thread is asked to do at its next slow path: a set of bits in its cache.
-pub mod ask {
-    /// Start again with the smallest magazines and no spare ones.
-    pub const SMALL: u32 = 1;
-    /// Give away everything it holds.
-    pub const EMPTY: u32 = 2;
-}
 
 /// Bytes that [`scan`] could give back, as far as the counters tell: what waits and what is in partly
 /// used slabs may turn out not to free a page.
@@ -75,7 +66,7 @@ pub fn count() -> usize {
 /// Gives back about `target` bytes, the cheapest first. Returns the bytes that the system has got
 /// back, for a failed mapping those that came free in the heap.
 pub fn scan(target: usize, reason: Reason) -> usize {
-    let mut own = entry::existing();
+    let mut own = own::existing();
     if let Some(own) = &mut own {
         // All of a slow path but what comes back here: tending may have asked for this scan.
         own.announce();

@@ -1,17 +1,17 @@
 //! Each step of a scan by itself, what no scan may touch, and the circle it must not start.
 
 use super::*;
-use crate::cache::mode;
 use crate::class::magazine::KINDS;
 use crate::class::slab::Slab;
 use crate::constants::AFTER_SCAN;
 use crate::front::entry::When;
-use crate::front::readers;
 use crate::front::tests::{give, take};
+use crate::front::{entry, readers, switch};
 use crate::os::map;
 use crate::own_process::in_own_process;
 use crate::page::memdesc::{self, Kind};
 use crate::page::quarter::Quarter;
+use crate::release::scan_log;
 use std::sync::mpsc;
 
 /// A scan by the calling thread, of which single steps can be taken.
@@ -76,7 +76,7 @@ fn empty_slabs_go() {
 #[test]
 fn depots_shelves_and_what_waits_go_but_not_past_a_section() {
     in_own_process!();
-    mode::go_concurrent();
+    switch::go_concurrent();
     const SIZE: usize = 15_000;
     let class = Class::of_size(SIZE);
     let live = blocks(SIZE, 40);
@@ -106,7 +106,7 @@ fn depots_shelves_and_what_waits_go_but_not_past_a_section() {
 #[test]
 fn other_threads_shelves_go_and_their_magazines_are_asked_for() {
     in_own_process!();
-    mode::go_concurrent();
+    switch::go_concurrent();
     const SIZE: usize = 11_000;
     let class = Class::of_size(SIZE);
     let (wake, asleep) = mpsc::channel::<()>();

@@ -27,9 +27,8 @@
 //! it; `LEAVE` asks it to end. It sleeps on the bell (`os::bell`), which rings for `LEAVE`, for the
 //! configured signal, and when there is something to age again after there was nothing.
 
-use crate::cache::registry;
+use crate::cache::{own, registry};
 use crate::constants::{LONGEST_NAP_MS, RESTART_MS, SAMPLE_MS, TIMER_SLACK_NS, WATCH_FROM, WORTH};
-use crate::front::{exit, fork, readers};
 use crate::os::cgroup::{Group, Report};
 use crate::os::helper::{self, Helper};
 use crate::os::line::Line;
@@ -37,7 +36,7 @@ use crate::os::psi::{self, Psi};
 use crate::os::syscall::{Errno, futex_wait_timeout, futex_wake, syscall};
 use crate::os::task::{self, Status, Task};
 use crate::os::tls::thread_pointer;
-use crate::os::{bell, clock};
+use crate::os::{bell, clock, home};
 use crate::page::{watermark, window};
 use crate::release::shrinker::{self, Reason};
 use crate::release::{decay, pressure};
@@ -96,7 +95,7 @@ pub fn consider(now_ms: u32) {
 #[inline(never)]
 fn start(now_ms: u32) {
     let too_soon = now_ms.wrapping_sub(NOT_BEFORE_MS.load(Relaxed)) as i32;
-    if !pressure::may_watch() || too_soon < 0 || !fork::is_at_home() {
+    if !pressure::may_watch() || too_soon < 0 || !home::is_at_home() {
         return;
     }
     if STARTING.compare_exchange(0, thread_pointer(), Acquire, Relaxed).is_err() {
@@ -107,10 +106,9 @@ fn start(now_ms: u32) {
     } else if !is_running() {
         LEAVE.store(false, Relaxed);
         READY.store(0, Relaxed);
-        shrinker::set_waker(bell::ring);
         // SAFETY: there is none, `STARTING` keeps others out, and `run` calls what works for threads
         // that have given their cache back.
-        let started = unsafe { HELPER.start(run, exit::exited_table()) };
+        let started = unsafe { HELPER.start(run, own::exited_table()) };
         match started {
             // A limit on threads, or memory is out: perhaps later.
             Err(Errno::EAGAIN | Errno::ENOMEM) => put_off(now_ms),
@@ -129,7 +127,7 @@ pub fn let_go_of_own() {
 
 /// A heap that grows fast must not be past the control group's limit before the watcher has read it.
 fn wait_until_ready() {
-    if pressure::heeds_cgroup() && !readers::is_held() && READY.load(Acquire) == 0 {
+    if pressure::heeds_cgroup() && !own::is_held() && READY.load(Acquire) == 0 {
         futex_wait_timeout(&READY, 0, READY_NS);
     }
 }
@@ -254,7 +252,7 @@ impl Watch {
         if bell::wants() != 0 {
             pressure::serve();
         }
-        shrinker::tick(now_ns);
+        decay::tick(now_ns);
         bell::sleep(seen, self.nap(now_ns, level));
         true
     }
@@ -281,7 +279,7 @@ impl Watch {
             true => u64::from(if moves { SAMPLE_MS } else { 2 * SAMPLE_MS }) * MS,
             false => longest,
         };
-        let ageing = shrinker::deadline().map_or(longest, |at| at.saturating_sub(now_ns).max(MS));
+        let ageing = decay::deadline().map_or(longest, |at| at.saturating_sub(now_ns).max(MS));
         sample.min(ageing)
     }
 }
