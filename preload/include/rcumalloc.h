@@ -166,8 +166,9 @@ RCUMALLOC_WEAK void rcumalloc_free_now(void *p);
 /* ---- options while the program runs --------------------------------------------------------- */
 
 /* Sets an option by the name and with a value of the environment: RCUMALLOC_BUDGET, RCUMALLOC_GP_AGE_MS,
- * RCUMALLOC_BACKOFF_MS, RCUMALLOC_STALL_MS, RCUMALLOC_ON_ERROR, and RCUMALLOC_LIMIT in bytes. False: no such option, one
- * that is for the start alone, or a bad value; nothing has changed. It steers what happens from now on. */
+ * RCUMALLOC_BACKOFF_MS, RCUMALLOC_STALL_MS, RCUMALLOC_ON_ERROR, and RCUMALLOC_LIMIT and RCUMALLOC_HARD_LIMIT
+ * in bytes. False: no such option, one that is for the start alone, or a bad value; nothing has changed. It
+ * steers what happens from now on. */
 RCUMALLOC_WEAK bool rcumalloc_set(const char *name, const char *value);
 
 /* Writes the value of an option as rcumalloc_set would take it, cut to size - 1 bytes and a zero byte, and says how long
@@ -194,7 +195,7 @@ enum {
     RCUMALLOC_REASON_PSI,        /* the kernel's pressure stall information */
     RCUMALLOC_REASON_CGROUP,     /* the control group's events or pressure level */
     RCUMALLOC_REASON_SIGNAL,     /* the configured signal */
-    RCUMALLOC_REASON_MAP_FAILED, /* a mapping could not be had */
+    RCUMALLOC_REASON_MAP_FAILED, /* a mapping could not be had, or RCUMALLOC_HARD_LIMIT was in the way */
     RCUMALLOC_REASON_AGE,        /* not used for RCUMALLOC_DECAY_MS */
     RCUMALLOC_REASONS
 };

@@ -25,6 +25,14 @@ pub const FORK_PATIENCE_NS: u64 = 10_000_000;
 /// Bytes read at a time from /proc/self/environ when libc has no `environ` yet.
 pub const ENV_CHUNK: usize = 512;
 
+/// Bytes of a configuration file, and one more: a page, which holds every option and what there is to say
+/// about it.
+pub const CONF_BYTES: usize = 4096;
+
+/// Bytes of the longest path of a configuration file, and the zero byte at its end: what a start has on its
+/// stack.
+pub const CONF_PATH_BYTES: usize = 256;
+
 /// Bytes of one slot of a thread's table: top, low, high, magic and rest.
 pub const SLOT_BYTES: usize = 32;
 

@@ -24,6 +24,7 @@ int main(void) {
         {"RCUMALLOC_BUDGET", "50%", "50%", "0%"},
         {"RCUMALLOC_BUDGET", "3M", "3145728", "much"},
         {"RCUMALLOC_LIMIT", "1G", "1073741824", "50%"},
+        {"RCUMALLOC_HARD_LIMIT", "8G", "8589934592", "0"},
         {"RCUMALLOC_ON_ERROR", "report", "report", "ignore"},
     };
     CHECK(is("RCUMALLOC_ON_ERROR", "abort") && is("RCUMALLOC_LIMIT", ""));

@@ -344,3 +344,19 @@ fn large_blocks_are_kept_ready() {
         .below("kept_after_trim", 384 * KIB)
         .below("live_large", 1);
 }
+
+/// The tables that describe the heap are beside the limit: a byte for each small block and 1/512; so are
+/// stacks, and what the C library holds for eight threads.
+#[test]
+fn hard_limit() {
+    const LIMIT_MIB: u64 = 64;
+    let limit_kib = LIMIT_MIB * 1024;
+    for mode in ["all", "api"] {
+        let victim = Victim::new("hard_limit").arg(LIMIT_MIB.to_string()).env("RCUMALLOC_DEFER", mode);
+        let victim = victim.env("RCUMALLOC_BUDGET", "50%");
+        let outcome = victim.env("RCUMALLOC_HARD_LIMIT", format!("{LIMIT_MIB}M")).run().success().said(&[]);
+        assert!(outcome.text().ends_with("done\n"), "{outcome}");
+        assert!(outcome.number("least_kib") >= limit_kib / 8 * 7, "too early\n{outcome}");
+        outcome.below("grown_kib", limit_kib + limit_kib / 48 + 3 * 1024);
+    }
+}

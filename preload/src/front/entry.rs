@@ -36,6 +36,7 @@ use crate::front::{fork, start};
 use crate::os::signals::Quiet;
 use crate::os::{home, tls};
 use crate::page::Page;
+use crate::page::limit;
 use crate::page::memdesc::{self, Kind, Memdesc};
 use crate::page::zone::{self, Holds, Place, Want};
 use crate::release::scan_log::Reason;
@@ -202,10 +203,11 @@ fn alloc_large_from(
     }
 }
 
-/// No mapping for a large block: what is unused, waits, or is in magazines may be enough. Once.
+/// No mapping for a large block, or the hard limit in the way: what is unused, waits, or is in magazines may
+/// be enough. Once; not for what there will never be room for.
 #[cold]
 fn retry_large(size: usize, align: usize) -> Option<(usize, Holds)> {
-    if size.max(align) > WINDOW {
+    if size.max(align) > WINDOW || size > limit::hard() {
         return None;
     }
     shrinker::scan(usize::MAX, Reason::MapFailed);

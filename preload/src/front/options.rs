@@ -53,6 +53,10 @@ fn bytes(size: Size) -> Option<usize> {
     }
 }
 
+fn of_limit(bytes: usize) -> Option<Text> {
+    (bytes != usize::MAX).then(|| Text::number(bytes as u64))
+}
+
 /// Sets `name`. False: there is no such option that may change, or the value is none of it; nothing has
 /// changed.
 #[inline(never)]
@@ -65,6 +69,7 @@ pub fn set(name: &[u8], value: &[u8]) -> bool {
         b"RCUMALLOC_STALL_MS" => env::parse_u64(value).map(stall::set_limit_ms),
         b"RCUMALLOC_ON_ERROR" => parse_on_error(value).map(verdict::set_report_only),
         b"RCUMALLOC_LIMIT" => env::parse_size(value).and_then(bytes).map(pressure::set_limit),
+        b"RCUMALLOC_HARD_LIMIT" => env::parse_size(value).and_then(bytes).map(limit::set_hard),
         _ => None,
     };
     is_set.is_some()
@@ -83,10 +88,8 @@ pub fn get(name: &[u8]) -> Option<Text> {
         b"RCUMALLOC_BACKOFF_MS" => Text::number(back_off::period_ms().into()),
         b"RCUMALLOC_STALL_MS" => Text::number(stall::limit_ms()),
         b"RCUMALLOC_ON_ERROR" => Text::new().and(if verdict::reports_only() { b"report" } else { b"abort" }),
-        b"RCUMALLOC_LIMIT" => match limit::bytes() {
-            usize::MAX => return None,
-            bytes => Text::number(bytes as u64),
-        },
+        b"RCUMALLOC_LIMIT" => of_limit(limit::bytes())?,
+        b"RCUMALLOC_HARD_LIMIT" => of_limit(limit::hard())?,
         _ => return None,
     })
 }

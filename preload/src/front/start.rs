@@ -12,6 +12,7 @@ use crate::cache::thread_cache::ThreadCache;
 use crate::class::backlog::DOMAIN;
 use crate::class::{backlog, verdict};
 use crate::front::{exit, switch};
+use crate::os::conf::{self, Source};
 use crate::os::env::{self, Size};
 use crate::os::limits;
 use crate::os::line::Line;
@@ -69,6 +70,7 @@ pub fn thread(cache: &mut ThreadCache) {
 }
 
 fn configure() {
+    conf::load();
     let defer = match read(b"RCUMALLOC_DEFER", parse_defer) {
         Some(defer) => defer,
         None => Defer::All,
@@ -90,9 +92,10 @@ fn configure() {
         verdict::set_report_only(report);
     }
     let sources = read(b"RCUMALLOC_PRESSURE", pressure::parse);
-    let limit = read(b"RCUMALLOC_LIMIT", |text| env::parse_size(text).filter(|size| !is_zero(size)));
+    let limit = read(b"RCUMALLOC_LIMIT", parse_limit);
+    let hard_limit = read(b"RCUMALLOC_HARD_LIMIT", parse_limit);
     let verbose = read(b"RCUMALLOC_VERBOSE", env::parse_u64).is_some_and(|verbose| verbose != 0);
-    pressure::configure(sources, limit, verbose);
+    pressure::configure(sources, limit, hard_limit, verbose);
     if verbose {
         announce(defer);
     }
@@ -124,8 +127,8 @@ fn announce(defer: Defer) {
     line.emit();
 }
 
-fn is_zero(size: &Size) -> bool {
-    matches!(size, Size::Bytes(0) | Size::Percent(0))
+fn parse_limit(text: &[u8]) -> Option<Size> {
+    env::parse_size(text).filter(|size| !matches!(size, Size::Bytes(0) | Size::Percent(0)))
 }
 
 pub(crate) fn is_sensible(size: &Size) -> bool {
@@ -163,10 +166,10 @@ pub(crate) fn parse_on_error(text: &[u8]) -> Option<bool> {
 /// The value of `name` as `parse` reads it. A bad value is one line on stderr.
 fn read<T>(name: &[u8], parse: impl Fn(&[u8]) -> Option<T>) -> Option<T> {
     let mut value = [0; VALUE_BYTES];
-    let len = env::get(name, &mut value)?;
-    let parsed = parse(&value[..len]);
+    let (len, source) = conf::setting(name, &mut value)?;
+    let parsed = value.get(..len).and_then(parse);
     if parsed.is_none() {
-        complain(name, &value[..len]);
+        complain(name, &value[..len.min(VALUE_BYTES)], source);
     }
     parsed
 }
@@ -174,6 +177,11 @@ fn read<T>(name: &[u8], parse: impl Fn(&[u8]) -> Option<T>) -> Option<T> {
 #[cold]
 #[inline(never)]
 #[unsafe(link_section = ".text_rare")]
-fn complain(name: &[u8], value: &[u8]) {
-    Line::new().bytes(name).str("=").bytes(value).str(": not understood; the default is in force").emit();
+fn complain(name: &[u8], value: &[u8], source: Source) {
+    let mut line = Line::new();
+    line.bytes(name).str("=").bytes(value);
+    if let Source::Line(number) = source {
+        line.str(" in line ").dec(number as u64).str(" of the configuration file");
+    }
+    line.str(": not understood; the default is in force").emit();
 }

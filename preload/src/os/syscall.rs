@@ -125,6 +125,28 @@ pub fn open_read(path: &CStr) -> Result<i32, Errno> {
     unsafe { syscall(libc::SYS_openat, args) }.map(|fd| fd as i32)
 }
 
+/// The same for a path that may be anything: whatever it is, neither this nor a read waits for anybody. It
+/// ends in a zero byte.
+#[unsafe(link_section = ".text_start")]
+pub fn open_quick(path: &[u8]) -> Result<i32, Errno> {
+    if path.last() != Some(&0) {
+        return Err(Errno(libc::EINVAL));
+    }
+    let flags = (libc::O_RDONLY | libc::O_CLOEXEC | libc::O_NONBLOCK | libc::O_NOCTTY) as usize;
+    let args = [libc::AT_FDCWD as usize, path.as_ptr() as usize, flags, 0, 0, 0];
+    // SAFETY: the path is live and ends.
+    unsafe { syscall(libc::SYS_openat, args) }.map(|fd| fd as i32)
+}
+
+/// Whether a file is root's, and nobody else may write to it.
+pub fn owner_alone(fd: i32) -> bool {
+    // SAFETY: plain numbers, for which zeros are values.
+    let mut stat: libc::stat = unsafe { core::mem::zeroed() };
+    // SAFETY: the kernel fills the structure, which is x86-64's own.
+    let asked = unsafe { syscall(libc::SYS_fstat, [fd as usize, &raw mut stat as usize, 0, 0, 0, 0]) };
+    asked.is_ok() && stat.st_uid == 0 && stat.st_mode & (libc::S_IWGRP | libc::S_IWOTH) == 0
+}
+
 /// Reads up to `buf.len()` bytes; 0 is the end.
 pub fn read(fd: i32, buf: &mut [u8]) -> Result<usize, Errno> {
     loop {

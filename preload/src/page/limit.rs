@@ -6,6 +6,12 @@
 //! get below it, nothing is asked for until free pages have memory again that is a part of the limit, or
 //! the heap has grown by as much; lest every slow path scan.
 //!
+//! The hard limit, `RCUMALLOC_HARD_LIMIT`, does refuse. The zone asks under its lock whether what is wanted
+//! may be given out beside what is ([`admits`]), so any number of threads together stay below it; and whoever
+//! was given pages gives free ones back, before it touches its own, until what is held is below it, too
+//! ([`over_hard`]). To the floors above a refusal is a mapping that failed. The tables beside the window do
+//! not count: 1/512 of what is mapped, and a byte for each small block.
+//!
 //! What counts is usable memory less free pages that hold none. Relaxed: it steers.
 
 use core::sync::atomic::{AtomicUsize, Ordering::Relaxed};
@@ -15,6 +21,9 @@ use crate::os::bell;
 /// The limit in bytes; `usize::MAX`: none.
 #[unsafe(link_section = ".data")]
 static LIMIT: AtomicUsize = AtomicUsize::new(usize::MAX);
+/// The hard limit in bytes; `usize::MAX`: none.
+#[unsafe(link_section = ".data")]
+static HARD: AtomicUsize = AtomicUsize::new(usize::MAX);
 /// Bytes held past which attention is asked for.
 #[unsafe(link_section = ".data")]
 static ALARM: AtomicUsize = AtomicUsize::new(usize::MAX);
@@ -41,6 +50,29 @@ pub fn set(bytes: usize) {
 /// The limit in bytes; `usize::MAX`: none.
 pub fn bytes() -> usize {
     LIMIT.load(Relaxed)
+}
+
+/// Sets the hard limit in bytes. What is given out already stays.
+pub fn set_hard(bytes: usize) {
+    HARD.store(bytes, Relaxed);
+}
+
+/// The hard limit in bytes; `usize::MAX`: none.
+#[inline]
+pub fn hard() -> usize {
+    HARD.load(Relaxed)
+}
+
+/// Whether `more` bytes may be given out beside the `used` ones.
+#[inline]
+pub(super) fn admits(used: usize, more: usize) -> bool {
+    more <= hard().saturating_sub(used)
+}
+
+/// By how much `held` bytes are past the hard limit.
+#[inline]
+pub(super) fn over_hard(held: usize) -> usize {
+    held.saturating_sub(hard())
 }
 
 /// The heap holds `held` bytes, `dirty` of them in free pages.
@@ -116,5 +148,16 @@ mod tests {
         assert!(asks(161, 0));
         set(usize::MAX);
         assert_eq!(excess(usize::MAX), 0);
+    }
+
+    #[test]
+    fn the_hard_limit_is_exact() {
+        crate::own_process::in_own_process!();
+        assert!(admits(usize::MAX / 2, usize::MAX / 2) && over_hard(usize::MAX - 1) == 0);
+        set_hard(8 * MIB);
+        assert!(admits(7 * MIB, MIB) && !admits(7 * MIB, MIB + 1));
+        assert!(!admits(9 * MIB, 1) && admits(9 * MIB, 0), "it was lowered");
+        assert_eq!((over_hard(8 * MIB), over_hard(9 * MIB)), (0, MIB));
+        set_hard(usize::MAX);
     }
 }

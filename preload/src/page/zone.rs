@@ -32,7 +32,7 @@ use super::quarter::Quarter;
 use super::window::{Grown, Window};
 use crate::constants::{
     MAX_ORDER, PAGE, PAGE_SHIFT, PURGE_CALLS, PURGE_FAILURES, PURGE_ORDER, PURGE_PAGES, UNIT, UNIT_PAGES,
-    WINDOW,
+    WINDOW, WORTH,
 };
 use crate::os::lock::{Guard, Lock};
 use crate::os::map;
@@ -114,6 +114,8 @@ struct State {
     grow_calls: usize,
     grow_failures: usize,
     purged: usize,
+    /// Free pages that whoever purges has taken out; one thread at a time does.
+    away: usize,
     pass: Pass,
     buddy: Buddy,
 }
@@ -206,6 +208,13 @@ impl State {
         self.window.ground() - without * PAGE
     }
 
+    /// Whether the hard limit lets `pages` more be given out.
+    #[inline]
+    fn admits(&self, pages: usize) -> bool {
+        let used = self.window.ground() - (self.buddy.free_pages() + self.away) * PAGE;
+        limit::admits(used, pages.saturating_mul(PAGE))
+    }
+
     fn frontier_page(&self) -> usize {
         self.window.frontier() >> PAGE_SHIFT
     }
@@ -220,6 +229,9 @@ impl State {
     }
 
     fn alloc_pages(&mut self, zone: &Zone, order: u32) -> Option<Page> {
+        if !self.admits(1 << order) {
+            return None;
+        }
         loop {
             if let Some(page) = self.buddy.alloc(order) {
                 return self.page(page);
@@ -234,7 +246,7 @@ impl State {
     fn alloc_run(&mut self, zone: &Zone, want: Want) -> Option<(Page, Holds)> {
         let Want { pages, place, quarter, .. } = want;
         let align = (want.align >> PAGE_SHIFT).max(1);
-        if pages == 0 || pages.max(align) > self.window.size() >> PAGE_SHIFT {
+        if pages == 0 || pages.max(align) > self.window.size() >> PAGE_SHIFT || !self.admits(pages) {
             return None;
         }
         let phase = self.window.base() >> PAGE_SHIFT;
@@ -309,6 +321,7 @@ impl Zone {
                 grow_calls: 0,
                 grow_failures: 0,
                 purged: 0,
+                away: 0,
                 pass: Pass::LONG,
                 buddy: Buddy::new(),
             }),
@@ -323,6 +336,24 @@ impl Zone {
             DIRTY.store(state.buddy.dirty_pages() * PAGE, Relaxed);
             limit::note(state.held(), state.buddy.dirty_pages() * PAGE);
         }
+    }
+
+    /// Lets go of the state, after pages were given out. False: what is held is past the hard limit for it,
+    /// and the system refuses free memory; they are to come back.
+    #[inline]
+    fn close_given(&self, state: Guard<'_, State>) -> bool {
+        let over = limit::over_hard(state.held());
+        self.close(state);
+        over == 0 || self.make_room(over)
+    }
+
+    /// Whoever comes to the limit gives back what is worth a look; then the next ones do not come to it.
+    #[cold]
+    #[inline(never)]
+    fn make_room(&self, over: usize) -> bool {
+        let bounds = Bounds::all(over.max(WORTH));
+        let refused = self.purge(&self.purging.lock(), bounds, |_, _, dirty| dirty).refused;
+        refused == 0 || limit::over_hard(self.state.lock().held()) == 0
     }
 
     fn publish(&self, window: &Window) {
@@ -344,7 +375,11 @@ impl Zone {
         }
         let mut state = self.state()?;
         let page = state.alloc_pages(self, order);
-        self.close(state);
+        if !self.close_given(state) {
+            // SAFETY: given to us just now.
+            unsafe { self.free(page?, 1 << order) };
+            return None;
+        }
         page
     }
 
@@ -373,7 +408,12 @@ impl Zone {
             state.buddy.free(index, pages, true);
         }
         let run = want.and_then(|want| state.alloc_run(self, want));
-        self.close(state);
+        if !self.close_given(state) {
+            let ((page, _), want) = (run?, want?);
+            // SAFETY: given to us just now.
+            unsafe { self.free(page, want.pages) };
+            return None;
+        }
         run
     }
 
@@ -434,7 +474,7 @@ impl Zone {
     /// The caller owns the run.
     pub(super) unsafe fn extend_run(&self, page: Page, pages: usize, more: usize) -> bool {
         let mut state = self.state.lock();
-        let Some(end) = (state.index(page) + pages).checked_add(more) else {
+        let Some(end) = (state.index(page) + pages).checked_add(more).filter(|_| state.admits(more)) else {
             return false;
         };
         // Only the top of the heap can grow into new ground, and it needs to get there whole. Not while
@@ -452,8 +492,12 @@ impl Zone {
             state.close_holes(self, begin, end);
         }
         let got = end <= state.frontier_page() && state.buddy.alloc_at(begin, more);
-        self.close(state);
-        got
+        let stays = self.close_given(state);
+        if got && !stays {
+            // Nobody has touched them.
+            self.state.lock().buddy.free(begin, more, true);
+        }
+        got && stays
     }
 
     /// Unmaps free blocks of at least 2^order pages, the highest first, up to `bounds`. As
@@ -482,11 +526,13 @@ impl Zone {
                 Dirt::Nothing => break,
             };
             let addr = state.window.base() + page * PAGE;
+            state.away = pages;
             drop(state);
             let bytes = if dirty == 0 { 0 } else { count(addr, pages, dirty).min(most) * PAGE };
             // SAFETY: the stretch is out of the zone, so it is ours alone. Nobody looks into a free page.
             let unmapped = unsafe { map::unmap(addr, pages * PAGE) };
             let mut state = self.state.lock();
+            state.away = 0;
             if unmapped {
                 state.window.leave(page, pages);
                 state.buddy.idle.gave(dirty);
@@ -535,11 +581,13 @@ impl Zone {
                 }
             };
             let addr = state.window.base() + page * PAGE;
+            state.away = pages;
             drop(state);
             let bytes = count(addr, pages, dirty) * PAGE;
             // SAFETY: the stretch is out of the zone, so it is ours alone.
             let purged = unsafe { map::purge(addr, pages * PAGE) };
             let mut state = self.state.lock();
+            state.away = 0;
             state.buddy.free(page, pages, !purged);
             if purged {
                 state.buddy.idle.gave(dirty);
@@ -745,14 +793,20 @@ pub(super) fn alloc_batch(out: &mut [Option<Page>]) -> usize {
         return 0;
     };
     let mut got = 0;
-    for place in out {
+    for place in &mut *out {
         *place = state.alloc_pages(&ZONE, 0);
         if place.is_none() {
             break;
         }
         got += 1;
     }
-    ZONE.close(state);
+    if !ZONE.close_given(state) {
+        for page in out[..got].iter_mut().filter_map(Option::take) {
+            // SAFETY: given to us just now.
+            unsafe { ZONE.free(page, 1) };
+        }
+        return 0;
+    }
     got
 }
 

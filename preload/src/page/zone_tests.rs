@@ -632,3 +632,35 @@ fn child_fills_its_limit() {
         assert!(crate::page::watermark::excess() == 0 || super::purge_free(usize::MAX) > 0);
     }
 }
+
+/// Free pages that hold memory are in nobody's way: they go as far as what is given out needs room.
+#[test]
+fn at_the_hard_limit_free_pages_make_room() {
+    crate::own_process::in_own_process!();
+    const PIECE: usize = 16;
+    let zone = zone(WINDOW);
+    let held = || zone.state.lock().held();
+    let run = |pages| zone.alloc_run(pages, PAGE, Place::Tight).map(|(page, _)| page);
+    limit::set_hard(UNIT_PAGES * PAGE);
+    // All there may be, in pieces, of which every second one goes.
+    let pieces: Vec<_> = (0..UNIT_PAGES / PIECE).map(|_| run(PIECE).expect("it is below")).collect();
+    assert!(run(1).is_none() && zone.alloc_pages(0).is_none());
+    for &piece in pieces.iter().step_by(2) {
+        // SAFETY: ours, unused.
+        unsafe { zone.free(piece, PIECE) };
+    }
+    assert_eq!(held(), UNIT_PAGES * PAGE, "they are dirty");
+    // None of them is large enough.
+    let large = run(UNIT_PAGES / 4).expect("there is room");
+    assert!(held() <= UNIT_PAGES * PAGE, "{}", held());
+    // SAFETY: ours.
+    assert!(!unsafe { zone.extend_run(large, UNIT_PAGES / 4, UNIT_PAGES / 4 + 1) });
+    // What the system does not take back stays resident, and what needs its room is refused.
+    let grown = zone.stats().grow_calls;
+    fail_after(0);
+    let refused = run(UNIT_PAGES / 4);
+    fail_never();
+    assert!(refused.is_none() && zone.stats().grow_calls == grown, "the ground was not what was missing");
+    assert!(run(UNIT_PAGES / 4).is_some() && held() <= UNIT_PAGES * PAGE);
+    limit::set_hard(usize::MAX);
+}

@@ -92,7 +92,7 @@ pub fn parse(text: &[u8]) -> Option<Sources> {
 
 /// Sets what the environment asks for; as the process starts.
 #[unsafe(link_section = ".text_start")]
-pub fn configure(sources: Option<Sources>, limit: Option<Size>, verbose: bool) {
+pub fn configure(sources: Option<Sources>, limit: Option<Size>, hard_limit: Option<Size>, verbose: bool) {
     if let Some(Sources { bits, signal }) = sources {
         SOURCES.store(bits, Relaxed);
         if signal != 0 {
@@ -107,17 +107,25 @@ pub fn configure(sources: Option<Sources>, limit: Option<Size>, verbose: bool) {
     }
     if let Some(size) = limit {
         HAS_LIMIT.store(true, Relaxed);
-        limit::set(match size {
-            Size::Bytes(bytes) => bytes as usize,
-            Size::Percent(percent) => {
-                // As the process starts nobody else looks.
-                let all = SOLO.try_lock().map_or(u64::MAX, |mut solo| cgroup::memory_limit(&mut solo.space));
-                (all / 100 * u64::from(percent)) as usize
-            }
-        });
+        limit::set(in_bytes(size));
+    }
+    if let Some(size) = hard_limit {
+        limit::set_hard(in_bytes(size));
     }
     if may_watch() {
         watcher::prepare();
+    }
+}
+
+/// A limit in bytes. A share is one of what the control group allows, or of RAM.
+fn in_bytes(limit: Size) -> usize {
+    match limit {
+        Size::Bytes(bytes) => bytes as usize,
+        Size::Percent(percent) => {
+            // As the process starts nobody else looks.
+            let all = SOLO.try_lock().map_or(u64::MAX, |mut solo| cgroup::memory_limit(&mut solo.space));
+            (all / 100 * u64::from(percent)) as usize
+        }
     }
 }
 
@@ -184,6 +192,9 @@ pub fn describe(line: &mut Line) {
         usize::MAX => line.str(" limit=none"),
         bytes => line.str(" limit=").dec(bytes as u64).str(" bytes"),
     };
+    if limit::hard() != usize::MAX {
+        line.str(" hard-limit=").dec(limit::hard() as u64).str(" bytes");
+    }
 }
 
 /// Serves what the bell asks for. Any slow path, with no lock held; the watcher.
