@@ -5,7 +5,7 @@
 //!
 //! ```text
 //!   nest   > 0   depth of the section            idle: 0
-//!          < 0   BIAS + depth: the *cold mode*   idle: BIAS
+//!          < 0   BIAS + depth: the *cold mode*   idle: BIAS, or ASKED where an expediter put it there
 //!   turn   counts outermost unlocks from -TURN up to 0, where the reader takes a turn
 //! ```
 //!
@@ -45,9 +45,9 @@ mod fast {
     /// Opens a section of the calling thread.
     #[inline(always)]
     pub(crate) fn lock(cell: &ReaderCell) {
-        // SAFETY: `nest` is the cell's first word, an atomic that only the calling thread writes
-        // (the contract of every caller), so a plain read-modify-write loses nothing. Not `nomem`:
-        // the block is the compiler barrier that keeps the section's accesses behind it.
+        // SAFETY: `nest` is the cell's first word, an atomic. But for the calling thread (the contract of
+        // every caller) only `ask_for_cold_mode` writes it, which reckons with being overwritten. Not
+        // `nomem`: the block is the compiler barrier that keeps the section's accesses behind it.
         unsafe {
             asm!(
                 "inc dword ptr [{cell}]",
@@ -87,11 +87,10 @@ mod fast {
 )))]
 mod fast {
     use super::ReaderCell;
-    use crate::sync::{Ordering::Relaxed, Ordering::Release};
+    use crate::sync::{Ordering::Relaxed, Ordering::Release, one_instruction_add};
 
     pub(crate) fn lock(cell: &ReaderCell) {
-        let nest = cell.nest.load(Relaxed) + 1;
-        cell.nest.store(nest, Relaxed);
+        let nest = one_instruction_add(&cell.nest, 1, Relaxed);
         #[cfg(loom)]
         crate::model::at(crate::model::Point::Locking);
         if nest <= 0 {
@@ -105,8 +104,7 @@ mod fast {
     }
 
     pub(crate) fn unlock(cell: &ReaderCell) {
-        let nest = cell.nest.load(Relaxed) - 1;
-        cell.nest.store(nest, Release);
+        let nest = one_instruction_add(&cell.nest, -1, Release);
         #[cfg(loom)]
         crate::model::at(crate::model::Point::Unlocking);
         if nest != 0 {

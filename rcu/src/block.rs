@@ -7,20 +7,28 @@
 //! ```text
 //!   Summary       in_slot: how many bits of a block are set, or about to be   0: a scan skips the block
 //!   ReaderBlock   in_group: how many of each eight words                      0: the eight words
-//!   ReaderWord    32 bits "active" and 32 bits "explicit"                     bit clear: the cell
+//!   ReaderWord    32 bits "active" and 32 bits "explicit"                     both clear: the cell
 //!   ReaderCell    announced: the youngest period that need not wait           read for active cells only
 //! ```
 //!
 //! The [`Summary`] is one cache line of the domain: a scan of two readers beside ten thousand that are gone
 //! or sleep reads that line, and what belongs to the two.
 //!
-//! *The active bit is the truth*, not a hint: no period waits for a reader whose bit is clear. A reader that
-//! was not waited for announces the sequence, then sets its bit ([`ReaderBlock::arrive`]), and its first
-//! section executes a fence before it reads anything; the argument at the head of `domain.rs` needs no more.
-//! Three may clear a bit: its owner, going offline; its owner, exiting; and an expediter, but that of an
-//! *implicit* reader only. The question whether it is one and the answer are one compare-and-swap of one
-//! word, so a thread's first lock cannot fall between them: an explicit reader's bit is its owner's alone,
-//! and an expediter that lost its processor in the middle harms nobody when it goes on.
+//! The two bits of a reader are its *state*:
+//!
+//! | active | explicit | the reader is | who takes it out of this state |
+//! |---|---|---|---|
+//! | 0 | 0 | not waited for: offline, parked, or none there | its owner, who arrives |
+//! | 1 | 0 | implicit: in no section since it arrived | its owner's lock; whoever parks it |
+//! | 1 | 1 | explicit: perhaps in a section | its owner, who departs; an expediter's offer |
+//! | 0 | 1 | explicit, and *offered leave* because it looks idle | its owner's lock or departure; who offered |
+//!
+//! *The state is the truth*, not a hint: a period waits for a reader if either bit is set, and for no other. A
+//! reader that was not waited for announces the sequence, then sets its bit ([`ReaderBlock::arrive`]), and its
+//! first section executes a fence before it reads anything; the argument at the head of `domain.rs` needs no
+//! more. Each way out is one read-modify-write of one word, so a thread's lock cannot fall between the
+//! question in which state it is and the answer: it leaves 10 and 01 for 11, in which nobody parks it. An
+//! expediter that lost its processor in the middle harms nobody when it goes on.
 //!
 //! The words above are counts and no bits, because a bit above cannot be cleared safely: between the look at
 //! the word below and the store above somebody may arrive. Additions commute. Who sets a bit counts first,
@@ -45,14 +53,33 @@ pub const CELLS_PER_BLOCK: usize = GROUPS * WORDS_PER_GROUP * CELLS_PER_WORD;
 const GROUPS: usize = 8;
 const WORDS_PER_GROUP: usize = 8;
 
-/// What a word says of its cell number `index`: whether periods wait for it.
+/// The bit of cell number `index` in its word that says "active".
 const fn active(index: usize) -> u64 {
     1 << (index % CELLS_PER_WORD)
 }
 
-/// Whether the thread has called `read_lock` at least once: it is never parked.
-const fn explicit(index: usize) -> u64 {
-    active(index) << CELLS_PER_WORD
+/// Both bits.
+const fn both(index: usize) -> u64 {
+    active(index) | active(index) << CELLS_PER_WORD
+}
+
+/// The bits "active" of a word and the bits "explicit".
+const fn halves(bits: u64) -> (u32, u32) {
+    (bits as u32, (bits >> CELLS_PER_WORD) as u32)
+}
+
+/// Which readers of a word are waited for.
+const fn waited_for(bits: u64) -> u32 {
+    let (active, explicit) = halves(bits);
+    active | explicit
+}
+
+/// Whom an expediter may park.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Parked {
+    Implicit,
+    /// Those that were offered leave, by whoever offered it.
+    Offered,
 }
 
 /// How many readers are waited for in each block of a domain.
@@ -265,23 +292,21 @@ impl ReaderBlock {
 
     /// Gives a cell back whose reader has departed.
     pub(crate) fn free(&self, index: usize) {
-        let word = self.word(index);
-        word.bits.fetch_and(!explicit(index), AcqRel);
-        word.taken.fetch_and(!(1 << (index % CELLS_PER_WORD)), Release); // pairs with `take`
+        self.word(index).taken.fetch_and(!(1 << (index % CELLS_PER_WORD)), Release); // pairs with `take`
     }
 
     // ---- who is waited for ----
 
-    /// The reader of cell `index` is waited for from now on; `locks`: and is explicit from now on.
+    /// The reader of cell `index` is waited for from now on; `locks`: and explicit, with no offer of leave.
     // In its callers, which a short process runs as it starts.
     #[inline(always)]
     pub(crate) fn arrive(&self, index: usize, locks: bool) {
         // Before the bit: the count is never too small. A handler may come in anywhere and arrive, too.
         self.count_in(index);
-        let bits = if locks { active(index) | explicit(index) } else { active(index) };
+        let bits = if locks { both(index) } else { active(index) };
         // Release pairs with the acquire in `active_in`: who sees the bit sees what was announced before.
         let seen = self.word(index).bits.fetch_or(bits, AcqRel);
-        if seen & active(index) != 0 {
+        if seen & both(index) != 0 {
             self.count_out(index, 1);
         }
     }
@@ -290,26 +315,54 @@ impl ReaderBlock {
     pub(crate) fn depart(&self, index: usize) {
         // Release pairs with the acquires in `active_in` and `next_active`, also through the changes that
         // others make behind it, which are read-modify-writes all: the sections that ended happened before.
-        if self.word(index).bits.fetch_and(!active(index), AcqRel) & active(index) != 0 {
+        if self.word(index).bits.fetch_and(!both(index), AcqRel) & both(index) != 0 {
             self.count_out(index, 1);
         }
     }
 
-    /// Clears the bits of those implicit readers among `these` (of the cells from `first` on); which they
-    /// were.
-    pub(crate) fn park(&self, first: usize, these: u32) -> u32 {
+    /// Clears the bits of those among `these` (of the cells from `first` on) that are in state `who`; which
+    /// they were.
+    pub(crate) fn park(&self, first: usize, these: u32, who: Parked) -> u32 {
+        let parked = self.change(first, |bits| {
+            let (active, explicit) = halves(bits);
+            let parked = match who {
+                Parked::Implicit => these & active & !explicit,
+                Parked::Offered => these & explicit & !active,
+            };
+            (parked, bits & !(u64::from(parked) | u64::from(parked) << CELLS_PER_WORD))
+        });
+        if parked != 0 {
+            self.count_out(first, parked.count_ones());
+        }
+        parked
+    }
+
+    /// Offers leave to those explicit readers among `these`.
+    pub(crate) fn offer(&self, first: usize, these: u32) {
+        self.change(first, |bits| {
+            let (active, explicit) = halves(bits);
+            let offered = these & active & explicit;
+            (offered, bits & !u64::from(offered))
+        });
+    }
+
+    /// Which readers have been offered leave, of the cells from `first` on.
+    pub(crate) fn offered_in(&self, first: usize) -> u32 {
+        let (active, explicit) = halves(self.word(first).bits.load(Relaxed));
+        explicit & !active
+    }
+
+    /// Changes a word as `how` says, which also gives what it changes: 0 for nothing.
+    fn change(&self, first: usize, how: impl Fn(u64) -> (u32, u64)) -> u32 {
         let word = self.word(first);
         let mut seen = word.bits.load(Relaxed);
         loop {
-            let parked = these & seen as u32 & !((seen >> CELLS_PER_WORD) as u32);
-            if parked == 0 {
+            let (what, next) = how(seen);
+            if what == 0 {
                 return 0;
             }
-            match word.bits.compare_exchange(seen, seen & !u64::from(parked), AcqRel, Relaxed) {
-                Ok(_) => {
-                    self.count_out(first, parked.count_ones());
-                    return parked;
-                }
+            match word.bits.compare_exchange(seen, next, AcqRel, Relaxed) {
+                Ok(_) => return what,
                 Err(now) => seen = now,
             }
         }
@@ -341,36 +394,30 @@ impl ReaderBlock {
 
     /// Which readers are waited for, of the cells from `first` on.
     pub(crate) fn active_in(&self, first: usize) -> u32 {
-        self.word(first).bits.load(Acquire) as u32 // pairs with `arrive` and `depart`
+        waited_for(self.word(first).bits.load(Acquire)) // pairs with `arrive` and `depart`
     }
 
     /// Whether the reader of cell `index` is waited for.
     pub(crate) fn is_active(&self, index: usize) -> bool {
-        self.word(index).bits.load(Acquire) & active(index) != 0
+        self.word(index).bits.load(Acquire) & both(index) != 0
     }
 
-    /// Whether the reader of cell `index` has locked.
+    /// Whether it is explicit and has no offer of leave: what a section's first access needs.
     pub(crate) fn is_explicit(&self, index: usize) -> bool {
-        self.word(index).bits.load(Relaxed) & explicit(index) != 0
-    }
-
-    /// Whether it has, and is waited for: what a section's first access needs.
-    pub(crate) fn is_explicit_and_active(&self, index: usize) -> bool {
-        let both = active(index) | explicit(index);
-        self.word(index).bits.load(Relaxed) & both == both
+        self.word(index).bits.load(Relaxed) & both(index) == both(index)
     }
 
     /// In the only thread of a forked child: nobody but the reader of cell `survivor` is left.
     pub(crate) fn forget_all_but(&self, survivor: Option<usize>) {
         for (number, word) in self.shape.words.iter().enumerate() {
             let own = survivor.filter(|index| index / CELLS_PER_WORD == number);
-            let bits = own.map_or(0, |index| active(index) | explicit(index));
+            let bits = own.map_or(0, both);
             let gone = word.bits.fetch_and(bits, Relaxed) & !bits;
             word.taken.fetch_and(bits as u32, Relaxed);
             // Not the number of bits that are left: the survivor may have forked in a handler that
             // interrupted it while it arrived. What others had counted and not set stays counted, which costs
             // a look.
-            self.count_out(number * CELLS_PER_WORD, (gone as u32).count_ones());
+            self.count_out(number * CELLS_PER_WORD, waited_for(gone).count_ones());
         }
         if survivor.is_none() {
             self.in_group.iter().for_each(|count| count.store(0, Relaxed));

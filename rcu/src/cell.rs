@@ -37,10 +37,13 @@ use core::num::NonZeroUsize;
 use core::sync::atomic::{AtomicBool as PlainBool, AtomicI32 as PlainI32, AtomicUsize as PlainUsize};
 use core::sync::atomic::{AtomicPtr as PlainPtr, AtomicU32 as PlainU32, AtomicU64 as PlainU64};
 
-/// What `nest` idles at in the cold mode. Half of the range lies on either side of it.
+/// What `nest` idles at in the cold mode.
 const BIAS: i32 = i32::MIN / 2;
-/// Sections can nest this deep; a decrement below 0 lands far outside.
-const MAX_NESTING: i32 = 1 << 29;
+/// What it idles at where an expediter has asked for the cold mode. The owner takes it for `BIAS`; other
+/// expediters take it for no proof that the owner knows.
+const ASKED: i32 = i32::MIN / 4 * 3;
+/// Sections can nest this deep; a decrement too many lands outside, whatever it began at.
+const MAX_NESTING: i32 = 1 << 28;
 /// Outermost unlocks between two announcements that a reader makes of its own accord, so that periods
 /// end without a membarrier even where a thread does nothing but read. 1024 spread the cost of one
 /// announcement (tens of ns) below what a clock can see.
@@ -48,12 +51,23 @@ pub(crate) const TURN: i32 = if cfg!(loom) { 2 } else { 1024 };
 
 /// The depth of the section that a value of `nest` stands for.
 pub(crate) const fn depth(nest: i32) -> i32 {
-    if nest >= 0 { nest } else { nest.wrapping_sub(BIAS) }
+    nest.wrapping_sub(base(nest))
 }
 
-/// True where `nest` is in the cold mode, in which every outermost lock executes a full fence.
+/// What `nest` idles at, by the mode that its value stands for.
+const fn base(nest: i32) -> i32 {
+    if nest >= 0 {
+        0
+    } else if nest >= BIAS - MAX_NESTING {
+        BIAS
+    } else {
+        ASKED
+    }
+}
+
+/// True where the owner has put `nest` in the cold mode, in which every outermost lock executes a full fence.
 pub(crate) const fn is_cold(nest: i32) -> bool {
-    nest < 0
+    base(nest) == BIAS
 }
 
 /// The record of one reader. Zero bytes are a valid one without a reader.
@@ -62,6 +76,8 @@ pub struct ReaderCell {
     pub(crate) nest: AtomicI32,
     pub(crate) turn: AtomicI32,
     domain: AtomicPtr<Domain>,
+    /// The thread has locked, ever. Owner only.
+    has_locked: AtomicBool,
     /// The owner said `offline`, from just before its bit is cleared until `online`: a section opened
     /// meanwhile stays in the cold mode and goes back offline at its end. Owner only.
     said_offline: AtomicBool,
@@ -114,6 +130,7 @@ impl ReaderCell {
                 nest: AtomicI32::new(0),
                 turn: AtomicI32::new(0),
                 domain: AtomicPtr::new(core::ptr::null_mut()),
+                has_locked: AtomicBool::new(false),
                 said_offline: AtomicBool::new(false),
                 watched: PlainBool::new(false),
                 began_turn: PlainI32::new(0),
@@ -167,6 +184,7 @@ impl ReaderCell {
         self.others.index.store(index as u32, Relaxed);
         self.nest.store(BIAS, Relaxed);
         self.turn.store(-TURN, Relaxed);
+        self.has_locked.store(false, Relaxed);
         self.said_offline.store(false, Relaxed);
         self.watched.store(false, Relaxed);
         self.began.store(0, Relaxed);
@@ -242,33 +260,46 @@ impl ReaderCell {
     #[inline(never)]
     pub(crate) fn lock_slow(&self) {
         let (domain, block, index) = (self.domain(), self.block(), self.index());
-        if !block.is_explicit_and_active(index) {
-            if !block.is_explicit(index) {
+        // The cold mode's own fence, between the store to `nest`, and the look at the state and the section's
+        // accesses. Pairs with the fences of expediters, in `Barrier::heavy`: either who would park this
+        // reader, or announce for it, sees the section, or the section sees the offer and what was unlinked
+        // before the period.
+        fence(SeqCst);
+        if !block.is_explicit(index) {
+            if !self.has_locked.load(Relaxed) {
                 domain.on_first_lock();
+                self.has_locked.store(true, Relaxed);
             }
             self.come_online(true);
+            // Between the state and the section's accesses. Pairs with the fence of scanners, in
+            // `laggard_of`: either the scan sees this reader, or the section sees what was unlinked.
+            fence(SeqCst);
         }
-        // The cold mode's own fence, between the store to `nest` and the active bit, and the section's
-        // accesses. Pairs with the fences of scanners, in `laggard_of` and `Barrier::heavy`:
-        // either the scan sees this reader, or the section sees what was unlinked before the period.
-        fence(SeqCst);
         if domain.is_fenced() || self.said_offline.load(Relaxed) || self.watched.load(Relaxed) {
+            self.rebase(BIAS);
             return;
         }
-        // Leave the cold mode. A signal handler may come in between and do it for us.
-        loop {
-            let nest = self.nest.load(Relaxed);
-            if is_cold(nest) && self.nest.compare_exchange(nest, nest - BIAS, Relaxed, Relaxed).is_err() {
-                continue;
-            }
-            break;
-        }
+        self.rebase(0);
         // Between the swap and what this section and those of the fast mode behind it read. Where membarrier
         // is lost at this moment, an expediter goes by its own fence and judges cold readers. Either it
         // sees that this one is not cold any more, or its fence came first, and we see what was unlinked. (A
         // handler's section between the swap and this fence leans on the swap being a locked instruction,
         // which on x86 is a full fence itself.)
         fence(SeqCst);
+    }
+
+    /// Within a section, leaves the cold mode (`to`: 0), or makes it the owner's own, if an expediter has
+    /// asked for it. A signal handler may come in between and do it for us.
+    fn rebase(&self, to: i32) {
+        loop {
+            let nest = self.nest.load(Relaxed);
+            if nest >= 0 || base(nest) == to {
+                return;
+            }
+            if self.nest.compare_exchange(nest, depth(nest) + to, Relaxed, Relaxed).is_ok() {
+                return;
+            }
+        }
     }
 
     /// Behind a decrement of `nest` that did not come out as 0.
@@ -281,7 +312,7 @@ impl ReaderCell {
         if nest >= 0 {
             return;
         }
-        match nest.wrapping_sub(BIAS) {
+        match depth(nest) {
             0 => {
                 // A handler's sections between the two lines are not counted. That makes an expediter ask
                 // once more, and never take an open section for one that has ended: none is open here.
@@ -360,8 +391,25 @@ impl ReaderCell {
 
     /// An idle reader begins to execute a fence at every lock.
     fn enter_cold_mode(&self) {
-        // A handler that locks in between leaves `nest` as it was; this fails only if it is cold.
+        // A handler that locks in between leaves `nest` as it was; both fail only if it is cold, by the
+        // owner's own doing.
         let _ = self.nest.compare_exchange(0, BIAS, Release, Relaxed);
+        let _ = self.nest.compare_exchange(ASKED, BIAS, Release, Relaxed);
+    }
+
+    /// Asks an idle reader for the cold mode: its next lock will be slow. By one expediter at a time, who
+    /// does not know whether it was heard until the owner has executed a fence behind it: the owner's
+    /// increment may be under way, and goes over this.
+    pub(crate) fn ask_for_cold_mode(&self) {
+        let _ = self.nest.compare_exchange(0, ASKED, Release, Relaxed);
+    }
+
+    /// True if the reader is in no section and its next lock will be slow. Behind a fence that the owner has
+    /// executed, where `everywhere`, or else the caller alone.
+    pub(crate) fn is_at_rest(&self, everywhere: bool) -> bool {
+        // Acquire pairs with the release store that ends a section (`arch::unlock`).
+        let nest = self.nest.load(Acquire);
+        nest == BIAS || everywhere && nest == ASKED
     }
 
     /// Says that the reader may hold references from now on; `locks`: and that it is explicit.
@@ -414,8 +462,8 @@ impl ReaderCell {
         }
     }
 
-    pub(crate) fn is_explicit(&self) -> bool {
-        self.block().is_explicit(self.index())
+    pub(crate) fn has_locked(&self) -> bool {
+        self.has_locked.load(Relaxed)
     }
 
     pub(crate) fn is_offline(&self) -> bool {

@@ -5,20 +5,34 @@
 //! - an *implicit* reader (never called `read_lock`) is parked: the period, and those after it, stop
 //!   waiting until its next slow path. It holds nothing that this library promised to protect.
 //! - an *explicit* reader whose nesting is 0 holds nothing that was unlinked before the period; the
-//!   expediter announces for it.
+//!   expediter announces for it. Where it was found so before and has opened no section since, it is parked,
+//!   too: see below.
 //! - an explicit reader in a section has its count of sections remembered. A later pass finds that the
 //!   section, or the count, has changed and announces for it, without another barrier. So a
 //!   thread that enters section after section holds a period up for one section and not for ever.
 //!
-//! Nothing here needs a lock. Parking is a compare-and-swap that an explicit reader defeats (`block.rs`),
+//! **How an explicit reader is parked.** Its lock is an increment that looks at nothing, so it has to be
+//! told. The expediter (1) writes ASKED over the 0 of its `nest`, which makes its next lock slow, and offers
+//! it leave in its word of the block (`block.rs`), (2) executes a heavy barrier, and (3) looks at `nest`
+//! again: if it is idle in the cold mode, the expediter (4) parks the reader by a compare-and-swap, which
+//! fails if the offer is not there any more. Why that is safe: let P be the point of the reader's program at
+//! which it executed the barrier. An increment is one instruction, so none is half done at P. If `nest` is
+//! ASKED there, for the reader too, each later lock is slow, looks at the word behind P, finds the offer, and
+//! takes it out; or finds that it is parked, and arrives. If an increment that was under way at (1) went over
+//! ASKED, `nest` is not idle and cold at (3), unless the reader has made it so itself since, and then the
+//! same holds. Without membarrier readers are cold, and the fence at the head of `lock_slow` and that of (2)
+//! decide: either (3) sees the section, or the section sees the offer. Only the gate's holder does this: a
+//! second ASKED between (2) and (3) would prove nothing. Parked, it is implicit until it locks.
+//!
+//! Nothing here needs a lock. Parking is a compare-and-swap that a reader who locks defeats (`block.rs`),
 //! announcing a maximum, what is remembered one word. A barrier of the period serves everybody who looks
-//! after it. The *gate* only keeps threads from asking all processors the same question at once; see
-//! [`Gate`].
+//! after it. The *gate* keeps threads from asking all processors the same question at once; see [`Gate`].
 
-use crate::block::CELLS_PER_WORD;
+use crate::block::{CELLS_PER_WORD, Parked};
 use crate::cell::{ReaderCell, TURN, depth, is_cold};
 use crate::cookie::in_flight;
 use crate::domain::Domain;
+use crate::readers::LaggingWord;
 use crate::sync::{
     self, AtomicU32,
     Ordering::{AcqRel, Acquire, Relaxed, Release},
@@ -60,18 +74,26 @@ impl Domain {
     /// Parks `cell`'s lagging reader and those of the same word, where they are implicit. True if any was.
     fn park_with_neighbours(&self, cell: &ReaderCell, period: u64) -> bool {
         let (block, first) = (cell.block(), cell.index() / CELLS_PER_WORD * CELLS_PER_WORD);
-        let all = block.active_in(first);
-        let lagging =
-            |bit: &u32| all & 1 << bit != 0 && !block.cell(first + *bit as usize).has_announced(period);
-        let these = (0..CELLS_PER_WORD as u32).filter(lagging).fold(0, |these, bit| these | 1 << bit);
-        let parked = block.park(first, these);
-        for bit in (0..CELLS_PER_WORD as u32).filter(|bit| parked & 1 << bit != 0) {
+        let mut word = LaggingWord { block, first, these: block.active_in(first) };
+        word.these = word.filter(|cell| !cell.has_announced(period));
+        let before = word.these;
+        self.park(&mut word, before, Parked::Implicit);
+        word.these != before
+    }
+
+    /// Parks those of `word` that are among `these` and in state `who`. What is left in it is not parked.
+    fn park(&self, word: &mut LaggingWord, these: u32, who: Parked) {
+        let parked = word.block.park(word.first, these, who);
+        if parked == 0 {
+            return;
+        }
+        for (_, cell) in (LaggingWord { these: parked, ..*word }).cells() {
             // Behind the change that parked it: who comes back has something to come back from. Said too
             // late, to a new owner for instance, it costs an announcement.
-            block.cell(first + bit as usize).others.parked.store(true, Relaxed);
+            cell.others.parked.store(true, Relaxed);
         }
+        word.these &= !parked;
         self.recorder.parked(parked.count_ones());
-        parked != 0
     }
 
     /// As `expedite`; while another thread is at it, by leaving it to that one.
@@ -79,32 +101,59 @@ impl Domain {
         match self.scans.gate.enter() {
             // It may be busy with an older period, and will look for a younger one.
             Entered::Busy => self.try_complete(period),
-            Entered::Guest => self.ask(period),
+            Entered::Guest => self.ask(period, None),
             Entered::Holder => {
-                let mut ended = self.ask(period);
+                let offered = self.offer_leave(period).then(|| self.new_barrier(period));
+                let mut ended = self.ask(period, offered);
                 if self.scans.gate.leave() {
                     let sequence = self.sequence(Acquire);
-                    ended |= in_flight(sequence) && self.ask(sequence);
+                    ended |= in_flight(sequence) && self.ask(sequence, None);
                 }
                 ended
             }
         }
     }
 
-    /// One pass over the readers that lag.
-    fn ask(&self, period: u64) -> bool {
+    /// Offers leave to explicit readers that have been idle since an earlier period was expedited. True if
+    /// there are any. By the gate's holder.
+    fn offer_leave(&self, period: u64) -> bool {
+        let fenced = self.is_fenced();
+        let mut any = false;
+        let mut lagging = self.lagging(period, self.resume_point(period));
+        while let Some(word) = lagging.next_word() {
+            let rested = word.filter(|cell| cell.has_rested(period, fenced));
+            if rested != 0 {
+                word.cells()
+                    .filter(|(bit, _)| rested & bit != 0)
+                    .for_each(|(_, cell)| cell.ask_for_cold_mode());
+                word.block.offer(word.first, rested);
+                any = true;
+            }
+        }
+        any
+    }
+
+    /// One pass over the readers that lag. `offered`: the caller is the gate's holder and has offered leave,
+    /// and executed a heavy barrier since: whether everybody did.
+    fn ask(&self, period: u64, offered: Option<bool>) -> bool {
         // No fence here. What is only skipped is looked at again by whoever ends the period, behind its own
         // fence; parking is one compare-and-swap; and whoever is judged, is judged behind a heavy barrier,
         // which contains the fence that pairs with the one in `lock_slow`.
-        let mut barrier = None;
-        for cell in self.lagging(period, self.resume_point(period)) {
-            if !cell.is_explicit() {
-                self.park_with_neighbours(cell, period);
-                continue;
+        let mut barrier = offered;
+        let mut lagging = self.lagging(period, self.resume_point(period));
+        while let Some(mut word) = lagging.next_word() {
+            let all = word.these;
+            self.park(&mut word, all, Parked::Implicit);
+            if let Some(everywhere) = offered {
+                let offered = word.block.offered_in(word.first);
+                let resting = word.filter(|cell| cell.is_at_rest(everywhere));
+                self.park(&mut word, offered & resting, Parked::Offered);
             }
-            let everywhere = || *barrier.get_or_insert_with(|| self.barrier_of(period));
-            if cell.is_quiet(period, everywhere) {
-                cell.raise(period);
+            for (_, cell) in word.cells() {
+                let everywhere = || *barrier.get_or_insert_with(|| self.barrier_of(period));
+                if cell.is_quiet(period, everywhere) {
+                    cell.raise(period);
+                }
             }
         }
         self.try_complete(period)
@@ -116,6 +165,11 @@ impl Domain {
         if self.scans.barrier_in.load(Acquire) == period {
             return true;
         }
+        self.new_barrier(period)
+    }
+
+    /// As `barrier_of`, executed now.
+    fn new_barrier(&self, period: u64) -> bool {
         let everywhere = self.settings.barrier.heavy(&self.recorder);
         if everywhere {
             sync::raise(&self.scans.barrier_in, period, Release);
@@ -154,12 +208,20 @@ impl ReaderCell {
         if !everywhere && !is_cold(nest) {
             return depth(nest) == 0 && self.is_asleep();
         }
-        if depth(nest) == 0 {
-            return true;
-        }
         // Who is late with an older period's loses a younger one, and costs a barrier.
         self.others.seen.store(Seen::new(period, turn).0, Release);
-        false
+        depth(nest) == 0
+    }
+
+    /// True if this explicit reader is in no section, and was in the same none when an expediter of an
+    /// earlier period looked. A guess, made of words that nothing orders: what follows from it is an offer.
+    fn has_rested(&self, period: u64, fenced: bool) -> bool {
+        let (nest, seen) = (self.nest.load(Relaxed), Seen(self.others.seen.load(Relaxed)));
+        // Where membarrier is lost nobody can tell who was in the fast mode whether he was heard.
+        depth(nest) == 0
+            && (is_cold(nest) || !fenced)
+            && seen.is_of_another(period)
+            && seen == seen.with(self.turn.load(Relaxed))
     }
 }
 
@@ -182,11 +244,20 @@ impl Seen {
         debug_assert!(in_flight(period));
         self.0 >> Self::TURN_BITS == period >> 1 && self.0 != 0
     }
+
+    fn is_of_another(self, period: u64) -> bool {
+        self.0 != 0 && !self.is_of(period)
+    }
+
+    /// The same period with another turn.
+    fn with(self, turn: i32) -> Seen {
+        Seen(self.0 >> Self::TURN_BITS << Self::TURN_BITS | Seen::new(0, turn).0)
+    }
 }
 
 const _: () = assert!((TURN as u32) < 1 << Seen::TURN_BITS);
 
-/// Who asks: one at a time, and nobody waits.
+/// Who asks: one at a time, and nobody waits. Who offers leave: one at a time, and nobody else.
 ///
 /// Who finds another at work says so and does not ask; the other asks once more, for the period that is in
 /// flight then, so no demand is lost. Who comes after that asks beside it: the one at work may have lost its

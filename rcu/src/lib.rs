@@ -33,7 +33,7 @@
 //! switch (`arch.rs`).
 //!
 //! A *reader* is a thread as the engine sees it, with a *cell* in a *block* that the embedder gave. It is
-//! *implicit* until its first `read_lock`, *explicit* from then on.
+//! *implicit* until its first `read_lock`, *explicit* from then on, until it is parked.
 //!
 //! A *period* is an odd value of the domain's *sequence*. It ends when every reader is *settled* for it: has
 //! announced it or a later one, or is not *active*: offline, parked, or gone.
@@ -50,10 +50,12 @@
 //! An *expedite* ends a period by asking: one *heavy barrier* (`membarrier`) makes every reader's nesting
 //! visible, readers outside a section are announced for, those inside are remembered and cost no second
 //! barrier. An implicit reader is *parked*: nobody waits for it until its next announcement, so a thread that
-//! sleeps for hours costs one expedite. [`Demand::Park`] does this alone and pays no barrier.
+//! sleeps for hours costs one expedite. [`Demand::Park`] does this alone and pays no barrier. An explicit
+//! reader that rests, that is, has opened no section since an expedite looked, is *offered leave* by the next
+//! one and parked likewise, and is implicit until it locks.
 //!
 //! The *cold mode* is how a reader locks with a fence of its own: where membarrier is not to be had, before
-//! its first section, and offline.
+//! its first section, parked, and offline.
 //!
 //! # One cookie, from free to reuse
 //!

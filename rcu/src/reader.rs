@@ -104,10 +104,10 @@ impl Reader {
         self.cell.depth()
     }
 
-    /// True once the thread has called `read_lock`: it is never parked.
+    /// True once the thread has called `read_lock`.
     #[must_use]
     pub fn is_explicit(&self) -> bool {
-        self.cell.is_explicit()
+        self.cell.has_locked()
     }
 
     /// True while grace periods do not wait for this reader because it went offline.

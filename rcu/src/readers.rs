@@ -214,6 +214,32 @@ impl ReaderCell {
     }
 }
 
+/// Those readers of one word that a period has to wait for.
+pub(crate) struct LaggingWord {
+    pub(crate) block: &'static ReaderBlock,
+    /// The number of the word's first cell.
+    pub(crate) first: usize,
+    /// A bit for each.
+    pub(crate) these: u32,
+}
+
+impl LaggingWord {
+    /// Those of them for whom `asked` says yes.
+    pub(crate) fn filter(&self, asked: impl Fn(&ReaderCell) -> bool) -> u32 {
+        self.cells().filter(|(_, cell)| asked(cell)).fold(0, |those, (bit, _)| those | bit)
+    }
+
+    /// Each with its bit.
+    pub(crate) fn cells(&self) -> impl Iterator<Item = (u32, &'static ReaderCell)> {
+        let (block, first, mut rest) = (self.block, self.first, self.these);
+        core::iter::from_fn(move || {
+            let number = (rest != 0).then(|| rest.trailing_zeros())?;
+            rest &= rest - 1;
+            Some((1 << number, block.cell(first + number as usize)))
+        })
+    }
+}
+
 /// Walks the readers that are waited for and have not announced a period.
 pub(crate) struct Lagging<'a> {
     domain: &'a Domain,
@@ -224,6 +250,34 @@ pub(crate) struct Lagging<'a> {
     rest: u32,
     /// Cells, words and counts looked at.
     steps: u32,
+}
+
+impl Lagging<'_> {
+    /// The next word with such readers, all of them at once.
+    pub(crate) fn next_word(&mut self) -> Option<LaggingWord> {
+        while let Some(block) = self.block {
+            let mut word =
+                LaggingWord { block, first: self.word.saturating_sub(1) * CELLS_PER_WORD, these: self.rest };
+            self.rest = 0;
+            // The word was read before: see `ReaderCell::settled`.
+            word.these = word.filter(|cell| !cell.has_announced(self.period));
+            self.go_on(block);
+            if word.these != 0 {
+                return Some(word);
+            }
+        }
+        None
+    }
+
+    /// To the next word in which somebody is waited for.
+    fn go_on(&mut self, block: &'static ReaderBlock) {
+        let (found, steps) = block.next_active(self.word);
+        self.steps += steps;
+        match found {
+            Some((word, bits)) => (self.word, self.rest) = (word + 1, bits),
+            None => (self.block, self.word) = (self.domain.block_behind(block), 0),
+        }
+    }
 }
 
 impl Iterator for Lagging<'_> {
@@ -241,12 +295,7 @@ impl Iterator for Lagging<'_> {
                     return Some(cell);
                 }
             }
-            let (found, steps) = block.next_active(self.word);
-            self.steps += steps;
-            match found {
-                Some((word, bits)) => (self.word, self.rest) = (word + 1, bits),
-                None => (self.block, self.word) = (self.domain.block_behind(block), 0),
-            }
+            self.go_on(block);
         }
         None
     }

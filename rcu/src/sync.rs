@@ -44,6 +44,25 @@ pub(crate) fn raise(word: &AtomicU64, value: u64, order: Ordering) {
     }
 }
 
+/// Adds to a word that its owner changes by single instructions without a lock prefix, and gives what came
+/// out. Another thread's change may fall between the load and the store; a barrier that every thread executes
+/// cannot, for the kernel interrupts between instructions. Miri and the sanitizer, whose barriers could, get
+/// an instruction into which nothing falls.
+#[cfg_attr(not(any(loom, miri, rcu_tsan, rcu_portable)), allow(dead_code, reason = "there is assembly"))]
+#[inline]
+pub(crate) fn one_instruction_add(word: &AtomicI32, value: i32, order: Ordering) -> i32 {
+    #[cfg(any(miri, rcu_tsan))]
+    return word.fetch_add(value, order) + value;
+    #[cfg(loom)]
+    return word.one_instruction_add(value, order);
+    #[cfg(not(any(loom, miri, rcu_tsan)))]
+    {
+        let sum = word.load(Ordering::Relaxed) + value;
+        word.store(sum, order);
+        sum
+    }
+}
+
 /// Plain memory that several threads may reach: no operation orders it, so every access must be ordered by
 /// something else. loom and the sanitizers see each one, and say where nothing does.
 #[cfg(not(loom))]
@@ -154,6 +173,15 @@ mod model {
     stepped!(AtomicPtr, *mut T, T);
 
     impl AtomicI32 {
+        pub(crate) fn one_instruction_add(&self, value: i32, order: Ordering) -> i32 {
+            // Read-modify-writes, both: loom lets a plain store and another thread's exchange follow each
+            // other in either order, also where that exchange has read what the store went over.
+            step();
+            let sum = self.0.fetch_add(0, Ordering::Relaxed) + value;
+            STEP.fetch_add(1, Ordering::Relaxed); // as `step`, but no barrier is answered here
+            self.0.swap(sum, order);
+            sum
+        }
         pub(crate) fn fetch_add(&self, value: i32, order: Ordering) -> i32 {
             step();
             self.0.fetch_add(value, order)

@@ -182,6 +182,12 @@ with_membarrier_and_fenced! {
         => offline_and_complete_with_membarrier, offline_and_complete_fenced;
     section_opened_while_offline up to ANY, "offline section/complete"
         => section_opened_while_offline_with_membarrier, section_opened_while_offline_fenced;
+    a_rested_reader_locks up to 2, "offer/read_lock"
+        => a_rested_reader_locks_with_membarrier, a_rested_reader_locks_fenced;
+    a_rested_reader_comes_and_goes up to 2, "offer/offline and online"
+        => a_rested_reader_comes_and_goes_with_membarrier, a_rested_reader_comes_and_goes_fenced;
+    a_handler_of_a_rested_reader up to 2, "offer/handler in read_lock"
+        => a_handler_of_a_rested_reader_with_membarrier, a_handler_of_a_rested_reader_fenced;
 }
 
 fn announce_and_advance(domain: &'static Domain) {
@@ -270,6 +276,60 @@ fn section_opened_while_offline(domain: &'static Domain) {
     race(domain, block, &[Demand::Expedite], move || {
         visit(&reader, block);
         std::mem::forget(reader);
+    });
+}
+
+/// An explicit reader that an expedite has found idle: the next one offers it leave.
+fn rested(domain: &'static Domain) -> Reader {
+    let reader = explicit(domain);
+    assert!(domain.advance(Demand::Expedite));
+    reader
+}
+
+fn a_rested_reader_locks(domain: &'static Domain) {
+    let (block, reader) = (Block::new(), rested(domain));
+    race(domain, block, &[Demand::Expedite], move || {
+        visit(&reader, block);
+        std::mem::forget(reader);
+    });
+}
+
+/// It leaves and comes back while the expediter is at it.
+fn a_rested_reader_comes_and_goes(domain: &'static Domain) {
+    let (block, reader) = (Block::new(), rested(domain));
+    race(domain, block, &[Demand::Expedite], move || {
+        reader.offline();
+        reader.online();
+        visit(&reader, block);
+        std::mem::forget(reader);
+    });
+}
+
+fn a_handler_of_a_rested_reader(domain: &'static Domain) {
+    let (block, reader) = (Block::new(), rested(domain));
+    let cell = reader.cell();
+    race(domain, block, &[Demand::Expedite], move || {
+        thread::interrupt(Point::Locking, move || {
+            // SAFETY: a handler of the thread that owns the cell.
+            let handlers = unsafe { Reader::borrow_cell(cell) };
+            visit(&handlers, block);
+        });
+        visit(&reader, block);
+        std::mem::forget(reader);
+    });
+}
+
+#[test]
+fn a_rested_reader_whose_barrier_is_lost() {
+    // Leave is offered, and the barrier behind it refused: what the expediter wrote proves nothing to the
+    // next one, who goes by its own fence.
+    explore_failing(1, 2, "offer/membarrier lost", || {
+        let (domain, block) = (domain(), Block::new());
+        let reader = rested(domain);
+        race(domain, block, &[Demand::Expedite; 2], move || {
+            visit(&reader, block);
+            std::mem::forget(reader);
+        });
     });
 }
 

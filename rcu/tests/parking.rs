@@ -1,4 +1,4 @@
-//! Parking: a thread that never reads is asked once, not once a period.
+//! Parking: a thread that sleeps is asked once, or twice if it has read, and not once a period.
 #![cfg(not(loom))]
 
 mod common;
@@ -53,24 +53,66 @@ in_both_modes! {
         assert!(!reader.is_parked());
     }
 
-    fn the_first_lock_unparks_for_good(domain) {
+    fn the_first_lock_unparks(domain) {
         let reader = reader(domain);
         domain.advance(Demand::Expedite);
         let section = reader.read_lock();
         assert!(!reader.is_parked() && reader.is_explicit());
         assert!(held_up(domain));
         drop(section);
-        expedite(domain);
-        assert!(!reader.is_parked());
+        domain.advance(Demand::Expedite);
+        assert!(!reader.is_parked(), "it has just been in a section");
     }
 
-    fn an_explicit_reader_is_never_parked(domain) {
+    fn an_explicit_reader_that_rests_is_parked_once(domain) {
         let reader = explicit_reader(domain);
         for _ in 0..10 {
-            domain.advance(Demand::Expedite);
+            assert!(domain.advance(Demand::Expedite));
+        }
+        assert!(reader.is_parked() && reader.is_explicit());
+        let counters = domain.counters();
+        let barriers = if domain.is_fenced() { 0 } else { 2 }; // to judge it, and to park it
+        assert_eq!((counters.completed, counters.parked, counters.membarriers), (10, 1, barriers));
+    }
+
+    fn an_explicit_reader_that_reads_is_not_parked(domain) {
+        let reader = explicit_reader(domain);
+        for _ in 0..10 {
+            drop(reader.read_lock());
+            assert!(domain.advance(Demand::Expedite));
             assert!(!reader.is_parked());
         }
         assert_eq!(domain.counters().parked, 0);
+    }
+
+    fn the_lock_of_a_parked_reader_is_waited_for(domain) {
+        let (reader, other) = (explicit_reader(domain), explicit_reader(domain));
+        for round in 0..10 {
+            (0..2).for_each(|_| assert!(domain.advance(Demand::Expedite)));
+            assert!(reader.is_parked(), "round {round}");
+            let section = reader.read_lock();
+            let inner = reader.read_lock();
+            assert!(!reader.is_parked() && reader.nesting() == 2);
+            assert!(held_up(domain), "round {round}");
+            drop(inner);
+            assert!(held_up(domain) && reader.nesting() == 1, "round {round}");
+            drop(section);
+            assert!(domain.advance(Demand::Expedite), "round {round}");
+            reader.quiescent_state();
+            other.quiescent_state();
+        }
+    }
+
+    fn a_resting_crowd_costs_two_periods_and_later_ones_nothing(domain) {
+        let crowd: Vec<_> = (0..4096).map(|_| explicit_reader(domain)).collect();
+        (0..2).for_each(|_| assert!(domain.advance(Demand::Expedite)));
+        assert!(crowd.iter().all(|reader| reader.is_parked()));
+        let before = domain.counters();
+        let cookie = domain.start_poll();
+        assert!(domain.poll(cookie), "nobody is waited for");
+        assert!(domain.advance(Demand::Expedite));
+        let after = domain.counters();
+        assert_eq!((after.parked, after.membarriers), (before.parked, before.membarriers));
     }
 
     fn an_explicit_reader_stays_explicit_offline_and_back(domain) {

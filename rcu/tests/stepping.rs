@@ -121,6 +121,20 @@ fn parked(domain: &'static Domain) -> Reader {
     reader
 }
 
+/// Explicit and idle since an expedite looked: the next one parks it.
+fn rested(domain: &'static Domain) -> Reader {
+    let reader = explicit_reader(domain);
+    domain.advance(Demand::Expedite);
+    reader
+}
+
+fn parked_after_it_rested(domain: &'static Domain) -> Reader {
+    let reader = rested(domain);
+    domain.advance(Demand::Expedite);
+    assert!(reader.is_parked() && reader.is_explicit());
+    reader
+}
+
 fn offline(domain: &'static Domain) -> Reader {
     let reader = explicit_reader(domain);
     reader.offline();
@@ -152,22 +166,28 @@ fn about_to_take_its_turn(domain: &'static Domain) -> Reader {
 /// Runs `operation`; another thread forks when it stands behind its `step`th instruction, and `child` runs
 /// in the child, where the operation will never go on. False if the operation has fewer instructions.
 fn forked_at(step: u32, operation: impl FnOnce(), child: impl FnOnce() + Send + 'static) -> bool {
+    paused_at(step, operation, move || in_forked_child(child))
+}
+
+/// Runs `operation`; another thread runs `meanwhile` when it stands behind its `step`th instruction, or has
+/// come to its end. False if the operation has fewer instructions.
+fn paused_at(step: u32, operation: impl FnOnce(), meanwhile: impl FnOnce() + Send + 'static) -> bool {
     let paused: &AtomicBool = leak(AtomicBool::new(false));
-    let forking = thread::spawn(move || {
+    let other = thread::spawn(move || {
         while !paused.load(SeqCst) {
             thread::yield_now();
         }
-        let outcome = catch_unwind(AssertUnwindSafe(|| in_forked_child(child)));
+        let outcome = catch_unwind(AssertUnwindSafe(meanwhile));
         paused.store(false, SeqCst);
-        outcome.expect("the child");
+        outcome.expect("the other thread");
     });
     PAUSED.set(Some(paused));
     trapped_at(step, operation);
     let done = PAUSED.take().is_some();
     if done {
-        paused.store(true, SeqCst); // the last child is one of a thread at rest
+        paused.store(true, SeqCst); // the last one is beside a thread at rest
     }
-    assert!(forking.join().is_ok(), "step {step}");
+    assert!(other.join().is_ok(), "step {step}");
     assert!(step > 3 || !done, "no instruction was interrupted: does the trap flag work here?");
     !done
 }
@@ -216,6 +236,57 @@ fn a_cell_whose_registration_a_fork_cut_off_is_free() {
     (1..).take_while(forked_while_registering).for_each(drop);
 }
 
+/// A reader that has rested is parked by another thread while it stands at any instruction of `operation`:
+/// what it reads behind that is protected.
+fn park_everywhere(domain: fn() -> &'static Domain, operation: fn(&Reader)) {
+    on_signal(libc::SIGTRAP, on_trap);
+    let mut parked = 0;
+    let parked_meanwhile = |&step: &u32| {
+        let domain = domain();
+        let reader = ManuallyDrop::new(rested(domain));
+        let expedite = move || (0..2).for_each(|_| _ = domain.advance(Demand::Expedite));
+        let interrupted = paused_at(step, || operation(&reader), expedite);
+        parked += domain.counters().parked;
+        while reader.nesting() > 0 {
+            assert!(held_up(domain), "step {step}: the section is not waited for");
+            unlock(&reader);
+        }
+        let section = reader.read_lock();
+        assert!(held_up(domain), "step {step}: the next section is not waited for");
+        drop(section);
+        assert!(expedites_to_end(domain, domain.start_poll()), "step {step}: periods do not end any more");
+        interrupted
+    };
+    (1..).take_while(parked_meanwhile).for_each(drop);
+    assert!(parked > 0, "it was parked nowhere");
+}
+
+macro_rules! parked_everywhere {
+    ($($name:ident: $operation:expr;)*) => {
+        mod parked_fast { $(#[test] fn $name() {
+            super::park_everywhere(super::fast_domain, $operation)
+        })* }
+        mod parked_fenced { $(#[test] fn $name() {
+            super::park_everywhere(super::fenced_domain, $operation)
+        })* }
+    };
+}
+
+parked_everywhere! {
+    at_its_lock: |reader| reader.lock();
+    at_a_section: |reader| drop(reader.read_lock());
+    at_its_second_section: |reader| {
+        drop(reader.read_lock());
+        reader.lock();
+    };
+    at_its_announcement: |reader| reader.quiescent_state();
+    going_offline_and_back: |reader| {
+        reader.offline();
+        reader.online();
+        reader.lock();
+    };
+}
+
 macro_rules! everywhere {
     ($($name:ident: $prepare:ident, $operation:expr;)*) => {
         mod fast { $(#[test] fn $name() {
@@ -231,6 +302,8 @@ everywhere! {
     first_lock: implicit_and_lagging, |reader| reader.lock();
     first_lock_of_a_parked_reader: parked, |reader| reader.lock();
     lock: explicit_and_lagging, |reader| reader.lock();
+    lock_of_one_that_rested: rested, |reader| reader.lock();
+    lock_of_one_parked_after_it_rested: parked_after_it_rested, |reader| reader.lock();
     lock_and_unlock: explicit_and_lagging, |reader| drop(reader.read_lock());
     lock_while_offline: offline, |reader| reader.lock();
     unlock_of_a_section_opened_offline: in_a_section_opened_offline, crate::common::unlock;
@@ -239,6 +312,7 @@ everywhere! {
     announcement_of_an_implicit_reader: implicit_and_lagging, |reader| reader.quiescent_state();
     announcement_of_an_explicit_reader: explicit_and_lagging, |reader| reader.quiescent_state();
     announcement_of_a_parked_reader: parked, |reader| reader.quiescent_state();
+    announcement_of_one_parked_after_it_rested: parked_after_it_rested, |reader| reader.quiescent_state();
     going_offline: explicit_and_lagging, |reader| reader.offline();
     going_offline_without_having_read: implicit_and_lagging, |reader| reader.offline();
     coming_online: offline, |reader| reader.online();

@@ -40,6 +40,17 @@ in_both_modes! {
         assert_eq!(errors, 0, "of {reads} reads and {updates} updates");
     }
 
+    /// One reader that rests between its sections, and is parked, against an updater that does nothing but
+    /// expedite.
+    fn a_duel_with_one_that_rests(domain) {
+        let torture = Torture::new(domain);
+        let threads = vec![torture.resting_reader()];
+        torture.update(Duration::from_millis(400), 1, |domain, _| wait_somehow(domain, 2));
+        let (reads, updates, errors) = torture.finish(threads);
+        assert_eq!(errors, 0, "of {reads} reads and {updates} updates");
+        assert!(domain.counters().parked > 0, "it never rested");
+    }
+
     /// Periods end by the readers' announcements alone, and the updater only polls.
     fn the_last_announcer_hands_over_to_whoever_polls(domain) {
         let torture = Torture::new(domain);

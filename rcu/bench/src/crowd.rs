@@ -67,13 +67,16 @@ impl Crowd {
 /// A passive period among two readers that run, beside others that have ended or sleep.
 #[must_use]
 pub fn beside_a_crowd(plan: &Plan) -> Measure {
-    let two_among = |ended: usize, idle: usize| {
+    let two_among = |ended: usize, idle: usize, have_read: bool| {
         let domain = new_domain();
         let crowd = new_readers(domain, ended);
         crowd.iter().for_each(|reader| drop(reader.read_lock()));
         drop(crowd);
         let sleeping = new_readers(domain, idle);
-        domain.synchronize_expedited(None); // parks them
+        if have_read {
+            sleeping.iter().for_each(|reader| drop(reader.read_lock()));
+        }
+        (0..2).for_each(|_| domain.synchronize_expedited(None)); // parks them
         let running = new_readers(domain, 2);
         running.iter().for_each(|reader| drop(reader.read_lock()));
         move |round| {
@@ -90,16 +93,18 @@ pub fn beside_a_crowd(plan: &Plan) -> Measure {
             })
         }
     };
-    let beside = |what: &str, ended, idle| {
+    let beside = |what: &str, ended, idle, have_read| {
         let setting = format!("beside {} {what}", ended + idle);
-        Subject::new("rcu start_poll, two announcements", setting, two_among(ended, idle)).limited()
+        Subject::new("rcu start_poll, two announcements", setting, two_among(ended, idle, have_read))
+            .limited()
     };
     let subjects = vec![
-        beside("others", 0, 0),
-        beside("that have ended", 1000, 0),
-        beside("that have ended", 10_000, 0),
-        beside("idle threads", 0, 1000),
-        beside("idle threads", 0, 4096),
+        beside("others", 0, 0, false),
+        beside("that have ended", 1000, 0, false),
+        beside("that have ended", 10_000, 0, false),
+        beside("idle threads", 0, 1000, false),
+        beside("idle threads", 0, CROWD, false),
+        beside("idle threads that have read", 0, CROWD, true),
     ];
     let limit = Limit::Times(0, BESIDE_A_CROWD);
     plan.measure("a period of two running readers beside a crowd", "ns", limit, subjects)
@@ -136,7 +141,8 @@ pub fn everybody_announces(plan: &Plan) -> Measure {
 /// The cost of a scan.
 #[must_use]
 pub fn measure(plan: &Plan) -> Measure {
-    let (parked, explicit, offline) = (Crowd::new(), Crowd::explicit(), Crowd::offline());
+    let (parked, rested, explicit, offline) =
+        (Crowd::new(), Crowd::explicit(), Crowd::explicit(), Crowd::offline());
     let expedite = |crowd: &Crowd| crowd.domain.synchronize_expedited(None);
     let start = |crowd: &Crowd| {
         let cookie = crowd.domain.start_poll();
@@ -148,6 +154,8 @@ pub fn measure(plan: &Plan) -> Measure {
         (0..CROWD).map(|_| collector.register()).collect()
     };
     expedite(&parked);
+    (0..2).for_each(|_| expedite(&rested));
+    let read = |crowd: &Crowd| crowd.readers.iter().for_each(|reader| drop(reader.read_lock()));
     let subjects = vec![
         Subject::new("rcu synchronize_expedited", "implicit, first: parks them all", |round| {
             time_each(round, || waking.announce(), || expedite(&waking))
@@ -168,14 +176,29 @@ pub fn measure(plan: &Plan) -> Measure {
         Subject::new("rcu synchronize_expedited", "implicit, later: parked; flushed", |round| {
             time_each(round, || parked.flush(), || expedite(&parked))
         }),
-        Subject::new("rcu synchronize_expedited", "explicit, idle: announced for each time", |round| {
-            time_each(round, || (), || expedite(&explicit))
+        Subject::new("rcu synchronize_expedited", "explicit, all have just read: announced for", |round| {
+            time_each(round, || read(&explicit), || expedite(&explicit))
         }),
         Subject::new(
             "rcu synchronize_expedited",
-            "explicit, idle: announced for each time; flushed",
-            |round| time_each(round, || explicit.flush(), || expedite(&explicit)),
+            "explicit, all have just read: announced for; flushed",
+            |round| {
+                time_each(
+                    round,
+                    || {
+                        read(&explicit);
+                        explicit.flush();
+                    },
+                    || expedite(&explicit),
+                )
+            },
         ),
+        Subject::new("rcu synchronize_expedited", "explicit, resting: parked", |round| {
+            time_each(round, || (), || expedite(&rested))
+        }),
+        Subject::new("rcu synchronize_expedited", "explicit, resting: parked; flushed", |round| {
+            time_each(round, || rested.flush(), || expedite(&rested))
+        }),
         Subject::new("rcu start_poll", "a whole passive period: all offline", |round| {
             time_each(round, || (), || start(&offline))
         }),
@@ -191,6 +214,7 @@ pub fn measure(plan: &Plan) -> Measure {
     let counters = waking.domain.counters();
     assert_eq!(counters.parked, counters.completed * CROWD as u64, "each first period parked all");
     assert_eq!(parked.domain.counters().parked, CROWD as u64, "later periods parked nobody");
+    assert_eq!(rested.domain.counters().parked, CROWD as u64, "as above");
     let each: Vec<String> = measure
         .rows
         .iter()

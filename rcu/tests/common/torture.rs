@@ -154,6 +154,19 @@ impl Torture {
         })
     }
 
+    /// A few sections, and then none for about as long as a period takes.
+    pub fn resting_reader(&'static self) -> JoinHandle<()> {
+        let reader = explicit_reader(self.domain);
+        self.spawn(move |torture, dice| {
+            for _ in 0..=dice.roll(3) {
+                torture.read(&reader, || {});
+            }
+            for _ in 0..dice.roll(20_000) {
+                std::hint::spin_loop();
+            }
+        })
+    }
+
     /// Sleeps inside sections, between them, online and offline; nests.
     pub fn sleepy_reader(&'static self) -> JoinHandle<()> {
         let reader = reader(self.domain);
