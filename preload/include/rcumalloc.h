@@ -163,6 +163,18 @@ RCUMALLOC_WEAK void rcumalloc_free_bulk(void **p, size_t n);
 /* Reusable at once: the caller vouches that no reader can see the block. */
 RCUMALLOC_WEAK void rcumalloc_free_now(void *p);
 
+/* ---- blocks in signal handlers -------------------------------------------------------------- */
+
+/* A block of at least size bytes, as malloc's, from those that the calling thread has put aside; NULL if
+ * there is none. Neither locks, waits, asks for memory nor touches errno. Async-signal-safe, in a handler
+ * that interrupted malloc, free or one of these two, too. Free it as any other, outside of handlers. */
+RCUMALLOC_WEAK void *rcumalloc_alloc_nowait(size_t size);
+
+/* Sees to it that the calling thread has n blocks aside for requests of size bytes, up to 16 KiB and 65535
+ * blocks of each size class, and says how many it has: fewer if there is no memory. They count as the
+ * program's, and go back when the thread ends. Not async-signal-safe. */
+RCUMALLOC_WEAK size_t rcumalloc_prefill(size_t size, size_t n);
+
 /* ---- options while the program runs --------------------------------------------------------- */
 
 /* Sets an option by the name and with a value of the environment: RCUMALLOC_BUDGET, RCUMALLOC_GP_AGE_MS,

@@ -59,3 +59,12 @@ fn jump_out_of_malloc() {
         }
     }
 }
+
+/// What a handler is given is nobody else's, whatever it interrupts and at whichever instruction.
+#[test]
+fn nowait_in_handler() {
+    for mode in ["solo", "threads"] {
+        let outcome = Victim::new("nowait_stepping").arg(mode).run().success().said(&[]);
+        assert_eq!(outcome.text(), "done\n", "{outcome}");
+    }
+}

@@ -9,7 +9,7 @@ use crate::class::page_kinds::{self, PageStats};
 use crate::class::size_class::Class;
 use crate::class::verdict;
 use crate::front::entry::{self, When};
-use crate::front::{calls, fork, options, readers, reclaim, start};
+use crate::front::{calls, fork, nowait, options, readers, reclaim, start};
 use crate::os::tid;
 use crate::release::census::{self, ClassStats};
 use crate::release::shrinker::{self, Reason};
@@ -366,6 +366,19 @@ pub unsafe extern "C" fn rcumalloc_get(name: *const c_char, value: *mut c_char, 
         }
     }
     bytes.len()
+}
+
+/// `rcumalloc_prefill(size, count)`.
+#[cfg_attr(feature = "override", unsafe(no_mangle))]
+#[unsafe(link_section = ".text_rare")]
+pub extern "C" fn rcumalloc_prefill(size: usize, count: usize) -> usize {
+    nowait::prefill(size, count)
+}
+
+/// `rcumalloc_alloc_nowait(size)`.
+#[cfg_attr(feature = "override", unsafe(no_mangle))]
+pub extern "C" fn rcumalloc_alloc_nowait(size: usize) -> *mut c_void {
+    nowait::alloc(size).cast()
 }
 
 /// `rcumalloc_version()`.

@@ -7,6 +7,7 @@
 //!   shelf    magazines that others may take        vacant   caches left to the next thread
 //!   registry whose each cache is                   seats    where the caches lie
 //!   mode     solo, concurrent, api, strict         ladder   what free came to without memory
+//!   stock    blocks put aside for signal handlers
 //! ```
 
 pub mod ladder;
@@ -19,6 +20,7 @@ pub mod registry;
 pub mod retire;
 pub mod seats;
 pub mod shelf;
+pub mod stock;
 pub mod table;
 pub mod thread_cache;
 pub mod vacant;

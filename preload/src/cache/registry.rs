@@ -23,7 +23,7 @@
 use crate::cache::seats::{self, CACHE_BYTES, Ground, Seat};
 use crate::cache::thread_cache::ThreadCache;
 use crate::cache::vacant::{self, Room};
-use crate::cache::{mode, shelf};
+use crate::cache::{mode, shelf, stock};
 use crate::class::Torn;
 use crate::class::backlog::DOMAIN;
 use crate::class::group;
@@ -368,6 +368,7 @@ pub fn take_over_one() -> bool {
 #[unsafe(link_section = ".text_start")]
 fn take_over(quiet: &Quiet) -> bool {
     let Some(cache) = take_orphan(quiet) else { return false };
+    stock::give_back(cache);
     exit::abandon(cache);
     give_back(cache, quiet);
     true

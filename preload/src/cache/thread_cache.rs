@@ -25,6 +25,7 @@ use crate::cache::ladder::{self, Step};
 use crate::cache::mode;
 use crate::cache::seats::{CACHE_BYTES, Seat};
 use crate::cache::shelf::{self, Shelf};
+use crate::cache::stock::Stock;
 use crate::cache::table::Table;
 use crate::class::backlog::{self, Ledger};
 use crate::class::empties;
@@ -137,6 +138,8 @@ pub struct ThreadCache {
     pub vacant_bytes: AtomicUsize,
     /// Vacant: since when, in milliseconds of the coarse clock.
     pub vacant_ms: AtomicU32,
+    /// Blocks put aside for signal handlers, or null.
+    pub stock: AtomicPtr<Stock>,
     /// What the thread is to run, from its creator.
     pub start: AtomicUsize,
     /// Its argument.

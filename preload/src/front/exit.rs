@@ -15,7 +15,7 @@
 //! checked once more for blocks that were freed twice.
 
 use crate::cache::thread_cache::ThreadCache;
-use crate::cache::{mode, own, registry, retire, vacant};
+use crate::cache::{mode, own, registry, retire, stock, vacant};
 use crate::class::backlog;
 use crate::class::depot;
 use crate::class::empties;
@@ -86,6 +86,7 @@ unsafe extern "C" fn destroy(cache: *mut libc::c_void) {
 
 /// Lets go of the calling thread's cache, for good.
 pub fn leave(cache: &mut ThreadCache) {
+    stock::give_back(cache);
     cache.close_freed();
     cache.share_large();
     registry::begin_to_leave(cache);

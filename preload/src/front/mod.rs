@@ -7,6 +7,7 @@
 //!   fork     the child's first moments             readers  read_lock for C
 //!   calls    functions that run after a grace period
 //!   options  what may be set while the program runs
+//!   nowait   blocks where nothing may wait, as in a signal handler
 //!   under_way what a handler may jump out of
 //! ```
 
@@ -14,6 +15,7 @@ pub mod calls;
 pub mod entry;
 pub mod exit;
 pub mod fork;
+pub mod nowait;
 pub mod options;
 pub mod readers;
 pub mod reclaim;
