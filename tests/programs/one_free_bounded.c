@@ -1,12 +1,57 @@
-/* `one_free_bounded solo|idle MODE`. No call of malloc's family does work that grows with the heap: what it gives to the system, and
+/* `one_free_bounded solo|idle|threads MODE`. No call of malloc's family does work that grows with the heap: what it gives to the system, and
  * how many blocks of what others have left it gives back, is counted by the library itself. */
 #include "victim.h"
 
-enum { BLOCKS = 100000, SIZE = 20000, SMALL = 1000000, LAST = 20000 };
+enum { BLOCKS = 100000, SIZE = 20000, SMALL = 1000000, LAST = 20000, THREADS = 600, KEPT = 3000, CLASSES = 30 };
 
 static void *idle(void *unused) {
     pause();
     return unused;
+}
+
+static pthread_barrier_t all_have_freed;
+
+/* Leaves what it has freed on its shelf and in its magazines; every second thread stays, the others end. */
+static void *leave_much(void *number) {
+    void *blocks[KEPT];
+    for (size_t i = 0; i < KEPT; i++) {
+        CHECK((blocks[i] = malloc(16 + i % CLASSES * 16)) != NULL);
+    }
+    for (size_t i = 0; i < KEPT; i++) {
+        rcumalloc_free(blocks[i]);
+    }
+    pthread_barrier_wait(&all_have_freed);
+    return (uintptr_t)number % 2 == 0 ? idle(NULL) : NULL;
+}
+
+/* What many threads have left is given back by the calls of one, bit by bit. */
+static void outlive_threads(void) {
+    pthread_t threads[THREADS];
+    CHECK(pthread_barrier_init(&all_have_freed, NULL, THREADS) == 0);
+    for (uintptr_t i = 0; i < THREADS; i++) {
+        threads[i] = start(leave_much, (void *)i);
+    }
+    for (size_t i = 1; i < THREADS; i += 2) {
+        join(threads[i]);
+    }
+    PRINT("vacant", stats().caches_vacant);
+    uint64_t end = now_ms() + 30000, least = now_ms() + 2000;
+    while (now_ms() < end && (now_ms() < least || stats().caches_vacant != 0)) {
+        void *blocks[KEPT];
+        for (size_t i = 0; i < KEPT; i++) {
+            CHECK((blocks[i] = malloc(100 + i % 8 * 500)) != NULL);
+        }
+        for (size_t i = 0; i < KEPT; i++) {
+            free(blocks[i]);
+        }
+    }
+    PRINT("still_vacant", stats().caches_vacant);
+}
+
+static void print_most(struct rcumalloc_stats s) {
+    PRINT("purged_most", s.call_purged_most);
+    PRINT("purges_most", s.call_purges_most);
+    PRINT("blocks_most", s.call_blocks_most);
 }
 
 static void **allocate(size_t count, size_t size) {
@@ -20,6 +65,11 @@ static void **allocate(size_t count, size_t size) {
 
 int main(int argc, char **argv) {
     CHECK(argc == 3 && rcumalloc_present());
+    if (strcmp(argv[1], "threads") == 0) {
+        outlive_threads();
+        print_most(stats());
+        _exit(0);
+    }
     if (strcmp(argv[1], "idle") == 0) {
         start(idle, NULL);
     }
@@ -52,8 +102,6 @@ int main(int argc, char **argv) {
     if (strcmp(argv[2], "strict") != 0) {
         PRINT("deferred_percent_of_budget", s.deferred_bytes * 100 / s.budget_bytes);
     }
-    PRINT("purged_most", s.call_purged_most);
-    PRINT("purges_most", s.call_purges_most);
-    PRINT("blocks_most", s.call_blocks_most);
+    print_most(s);
     _exit(0);
 }

@@ -272,6 +272,14 @@ fn one_free_bounded() {
             let outcome = outcome.below("purged_most", 5 * MIB * KIB).below("purges_most", 65);
             outcome.below("blocks_most", 2048 + 2 * 512); // one more group, and the magazine that completed it
         }
+        // What 600 threads have left, without a thread that has no bound.
+        let victim = Victim::new("one_free_bounded").args(["threads", mode]).env("RCUMALLOC_DEFER", mode);
+        let fast =
+            [("RCUMALLOC_PRESSURE", "off"), ("RCUMALLOC_DECAY_MS", "200"), ("RCUMALLOC_GP_AGE_MS", "100")];
+        let victim = fast.into_iter().fold(victim, |victim, (name, value)| victim.env(name, value));
+        let outcome = victim.run().success();
+        assert!(outcome.number("vacant") > 10 && outcome.number("still_vacant") == 0, "{mode} {outcome}");
+        outcome.below("purged_most", 5 * MIB * KIB).below("blocks_most", 2048 + 2 * 512);
     }
 }
 

@@ -294,11 +294,10 @@ impl ThreadCache {
     }
 
     /// What the sweep by age does for large blocks.
-    pub fn sweep_large(&mut self) {
+    pub fn sweep_large(&mut self, work: &mut Work) {
         let unused = self.shelf.open().map_or(Freed::EMPTY, |mut shelf| shelf.ready.sweep());
-        let mut work = Work::of_a_call();
-        self.reclaim_large(&mut work);
-        large_batch::reclaim(&mut work);
+        self.reclaim_large(work);
+        large_batch::reclaim(work);
         give_back(unused, 0);
         if any_waits(self.shelf.open().as_deref()) {
             DOMAIN.advance(Demand::Start);
@@ -317,12 +316,12 @@ impl ThreadCache {
     }
 
     /// What waits on its own shelf waits for everybody from now on.
-    pub fn share_large(&mut self) {
+    pub fn share_large(&mut self, work: &mut Work) {
         let mut shelf = self.shelf.open_waiting();
         let waiting = core::mem::replace(&mut shelf.large, Queue::EMPTY);
         drop(shelf);
         large_batch::put_all(waiting);
-        large_batch::reclaim(&mut Work::of_a_call());
+        large_batch::reclaim(work);
     }
 }
 
@@ -462,12 +461,12 @@ mod tests {
     #[test]
     fn takers_find_it_and_a_thread_that_ends_leaves_it() {
         let by_taker = || clear_others(core::ptr::null(), Whose::Everybody, &mut Work::asked_for());
-        let by_end = || exit::empty(cache(), exit::Rest::ToDepot);
+        let by_end = || exit::empty(cache(), exit::Rest::ToDepot, &mut Work::asked_for());
         in_own_process!();
-        for clear in [&by_taker as &dyn Fn(), &by_end] {
+        for clear in [&by_taker as &dyn Fn() -> bool, &by_end] {
             // Before its grace period and after.
             free_in_section(3);
-            clear();
+            assert!(clear(), "all of it");
             assert_eq!((waits_here(), large_batch::waiting_bytes()), (0, 3 * SIZE));
             readers::unlock();
             assert!(backlog::expedite(DOMAIN.start_poll(), Cause::Pressure));
@@ -475,7 +474,7 @@ mod tests {
             free_in_section(3);
             readers::unlock();
             assert!(backlog::expedite(DOMAIN.start_poll(), Cause::Pressure));
-            clear();
+            assert!(clear(), "all of it");
             assert_eq!((waits_here(), large_batch::waiting_bytes()), (0, 0));
             assert_eq!(large_pages::census().count, 0);
         }

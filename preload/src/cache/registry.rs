@@ -315,15 +315,20 @@ pub fn vacate(cache: &mut ThreadCache, room: Room) {
     }
 }
 
-/// Takes the caches that have been vacant for `age_ms`, for the caller to empty and to give back.
-pub fn evict(now_ms: u32, age_ms: u32, quiet: &Quiet) -> *mut ThreadCache {
+/// Takes one of the caches that have been vacant for `age_ms`, for the caller to empty and to give back or to
+/// [put off](put_off).
+pub fn evict(now_ms: u32, age_ms: u32, quiet: &Quiet) -> Option<*mut ThreadCache> {
     let _registry = locked(quiet);
-    let old = vacant::detach(now_ms, age_ms);
-    for cache in vacant::linked(old) {
-        // SAFETY: type-stable, and detached by us.
-        set_state(unsafe { &*cache }.seat(), EMPTYING);
-    }
-    old
+    vacant::detach(now_ms, age_ms, |cache| {
+        set_state(cache.seat(), EMPTYING);
+    });
+    vacant::next_to_empty()
+}
+
+/// Somebody else is to go on with emptying `cache`.
+pub fn put_off(cache: &ThreadCache, quiet: &Quiet) {
+    let _registry = locked(quiet);
+    vacant::to_empty(cache);
 }
 
 /// In the only thread of a forked child, whose cache, if it has one, is at `own`: the caches of all other

@@ -188,6 +188,18 @@ pub fn taken() -> Taken {
     Taken { row: rows().next(), next: 0, left: 0 }
 }
 
+/// The same from the seat `first` on.
+pub fn taken_from(first: usize) -> Taken {
+    let Some(row) = rows().find(|row| first - row.first < row.seats.len()) else {
+        return Taken { row: None, next: 0, left: 0 };
+    };
+    let index = first - row.first;
+    let at = index / SEATS_PER_WORD;
+    // Acquire: pairs with the Release in `take`.
+    let word = row.taken.get(at).map_or(0, |word| word.load(Acquire));
+    Taken { row: Some(row), next: at + 1, left: word & u64::MAX << (index % SEATS_PER_WORD) }
+}
+
 /// A walk over the seats that are taken. Small, for it lies on the caller's stack.
 pub struct Taken {
     row: Option<&'static Row>,
@@ -244,6 +256,9 @@ mod tests {
         leave(high);
         leave(low);
         assert_eq!(taken().count(), before.len() + 998);
+        let behind: Vec<usize> = taken_from(17).map(Seat::number).collect();
+        let walked: Vec<usize> = taken().map(Seat::number).filter(|&number| number >= 17).collect();
+        assert!(behind == walked && taken_from(usize::MAX >> 1).next().is_none());
         assert!(taken().all(|seat| seat.number() != low.number() && seat.number() != high.number()));
         let again = take(&mut ground).expect("memory");
         assert!(core::ptr::eq(again, low) && again.cache() == low.cache(), "the lowest, where it was");

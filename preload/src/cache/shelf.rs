@@ -14,6 +14,7 @@
 
 use crate::cache::ready::Ready;
 use crate::cache::registry;
+use crate::cache::seats::{self, Seat};
 use crate::cache::thread_cache::{ThreadCache, ask};
 use crate::class::backlog;
 use crate::class::depot;
@@ -405,19 +406,31 @@ pub enum Whose {
     Everybody,
 }
 
+impl Whose {
+    const COUNT: usize = 3;
+}
+
+/// Of each kind of walk, the number of the seat at which the next one begins: where the last one stopped for
+/// want of work, else the first.
+static NEXT_SEAT: [AtomicUsize; Whose::COUNT] = [const { AtomicUsize::new(0) }; Whose::COUNT];
+
 /// Clears the shelves of other threads: what is on them goes to the slabs if it may be handed
-/// out, else to the depots. Their page caches go to the zone. As far as there is `work` to be had.
+/// out, else to the depots. Their page caches go to the zone. As far as there is `work` to be had: false if
+/// there are threads left, with which the next call goes on.
 #[cold]
 #[inline(never)]
 #[unsafe(link_section = ".text_rare")]
-pub fn clear_others(own: *const ThreadCache, whose: Whose, work: &mut Work) {
-    for cache in registry::all() {
+pub fn clear_others(own: *const ThreadCache, whose: Whose, work: &mut Work) -> bool {
+    let first = if work.is_bounded() { NEXT_SEAT[whose as usize].load(Ordering::Relaxed) } else { 0 };
+    for seat in seats::taken_from(first) {
         if !work.goes_on() {
-            return;
+            return stop_at(seat, whose);
         }
+        let cache = seat.cache();
         if core::ptr::eq(cache, own) {
             continue;
         }
+        work.did_look();
         // SAFETY: type-stable. Only the shelf and the page cache are borrowed, and the turns are two single
         // words that the owner may be writing.
         let (shelf, pages, turns) = unsafe {
@@ -444,7 +457,19 @@ pub fn clear_others(own: *const ThreadCache, whose: Whose, work: &mut Work) {
             // SAFETY: as above.
             unsafe { (*cache).ask(ask::EMPTY) };
         }
+        if !work.goes_on() && shelf.held() + shelf.held_large().0 != 0 {
+            // The next call begins with the rest of it.
+            return stop_at(seat, whose);
+        }
     }
+    NEXT_SEAT[whose as usize].store(0, Ordering::Relaxed);
+    true
+}
+
+#[inline(never)]
+fn stop_at(seat: &Seat, whose: Whose) -> bool {
+    NEXT_SEAT[whose as usize].store(seat.number(), Ordering::Relaxed);
+    false
 }
 
 /// Gives what is on it to the slabs if it may be handed out, else to the queues for all threads. It is open

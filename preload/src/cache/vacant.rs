@@ -10,7 +10,9 @@
 //!
 //! Bounded in number and in bytes; a thread that finds no room gives its magazines away, as ever. Those that
 //! nobody has moved into for the age limit are emptied by sweeps and by decay, all of them by scans
-//! (`malloc_trim`, pressure), by `rcumalloc_barrier` and at the end of the process.
+//! (`malloc_trim`, pressure), by `rcumalloc_barrier` and at the end of the process. They leave the stack
+//! together for a list of those that are to be emptied, from which each call takes one after the other as far
+//! as there is work to be had, and to which it returns one that it has not finished.
 //!
 //! A stack, so the warmest is taken first and the oldest lie below. Threads push without a lock, since a
 //! thread that has given up its tables may not hold the registry's while a handler can come in; whoever
@@ -24,6 +26,7 @@ use crate::class::backlog;
 use crate::class::magazine::{KINDS, Magazine, kind_bytes};
 use crate::class::marks::Map;
 use crate::class::size_class::{CLASSES, Class};
+use crate::class::work::Work;
 pub use crate::constants::VACANT_MOST;
 use crate::constants::{PAGE, VACANT_PART};
 use crate::front::exit;
@@ -39,7 +42,11 @@ use core::sync::atomic::{
 /// The one vacated last.
 #[unsafe(link_section = ".data")]
 static TOP: AtomicPtr<ThreadCache> = AtomicPtr::new(null_mut());
-/// How many, and the bytes of what they hold, with those that are about to be pushed.
+/// Those that nobody is to move into any more, linked as the stack is. Changed under the registry's lock.
+#[unsafe(link_section = ".data")]
+static TO_EMPTY: AtomicPtr<ThreadCache> = AtomicPtr::new(null_mut());
+/// How many, and the bytes of what they hold, with those that are about to be pushed and those that are not
+/// empty yet.
 #[unsafe(link_section = ".data")]
 static COUNT: AtomicUsize = AtomicUsize::new(0);
 #[unsafe(link_section = ".data")]
@@ -120,8 +127,9 @@ pub fn pop() -> Option<*mut ThreadCache> {
     }
 }
 
-/// Takes those that have been vacant for `age_ms`, linked as they were. Under the registry's lock.
-pub fn detach(now_ms: u32, age_ms: u32) -> *mut ThreadCache {
+/// Has those emptied that have been vacant for `age_ms`, each of which is given to `note`. Under the
+/// registry's lock.
+pub fn detach(now_ms: u32, age_ms: u32, note: impl Fn(&ThreadCache)) {
     let is_old = |cache: &ThreadCache| {
         // A little negative if it was pushed since the clock was read.
         let age = now_ms.wrapping_sub(cache.vacant_ms.load(Relaxed)) as i32;
@@ -132,7 +140,7 @@ pub fn detach(now_ms: u32, age_ms: u32) -> *mut ThreadCache {
         // Acquire: pairs with the Release in `push`.
         let here = link.load(Acquire);
         // SAFETY: type-stable, and on the stack, which only we may take from.
-        let Some(cache) = (unsafe { here.as_ref() }) else { return null_mut() };
+        let Some(cache) = (unsafe { here.as_ref() }) else { return };
         if is_old(cache) {
             // Another may have come on top.
             if link.compare_exchange(here, null_mut(), Acquire, Relaxed).is_ok() {
@@ -143,10 +151,30 @@ pub fn detach(now_ms: u32, age_ms: u32) -> *mut ThreadCache {
         link = &cache.next_vacant;
     };
     for cache in linked(first) {
-        // SAFETY: taken above.
-        leave_room(unsafe { (*cache).vacant_bytes.load(Relaxed) });
+        // SAFETY: taken above, and type-stable.
+        let cache = unsafe { &*cache };
+        note(cache);
+        to_empty(cache);
     }
-    first
+}
+
+/// Somebody is to go on with emptying `cache`. Under the registry's lock.
+pub fn to_empty(cache: &ThreadCache) {
+    cache.next_vacant.store(TO_EMPTY.load(Relaxed), Relaxed);
+    TO_EMPTY.store(core::ptr::from_ref(cache).cast_mut(), Relaxed);
+}
+
+/// Takes one that is to be emptied. Under the registry's lock.
+pub fn next_to_empty() -> Option<*mut ThreadCache> {
+    let first = TO_EMPTY.load(Relaxed);
+    // SAFETY: null or type-stable.
+    TO_EMPTY.store(unsafe { first.as_ref() }?.next_vacant.load(Relaxed), Relaxed);
+    Some(first)
+}
+
+/// Whether some are still to be emptied.
+pub fn is_unfinished() -> bool {
+    !TO_EMPTY.load(Relaxed).is_null()
 }
 
 /// The caches linked behind `first`, each of which may go once it has been given out.
@@ -160,23 +188,36 @@ pub fn linked(first: *mut ThreadCache) -> impl Iterator<Item = *mut ThreadCache>
     })
 }
 
-/// Empties those that nobody has moved into for `age_ms` milliseconds; with 0, all. Any thread; not in a
-/// signal handler, and with no lock held.
+/// Empties those that nobody has moved into for `age_ms` milliseconds; with 0, all; as far as there is `work`
+/// to be had. Whoever looks next goes on. Any thread; not in a signal handler, and with no lock held.
 #[cold]
 #[inline(never)]
 #[unsafe(link_section = ".text_rare")]
-pub fn empty(age_ms: u32) {
+pub fn empty(age_ms: u32, work: &mut Work) {
     if COUNT.load(Relaxed) == 0 {
         return;
     }
     let quiet = Quiet::new();
-    let old = registry::evict(now_ms(), age_ms, &quiet);
-    for cache in linked(old) {
-        // SAFETY: taken off the stack for us.
+    while work.goes_on()
+        && let Some(cache) = registry::evict(now_ms(), age_ms, &quiet)
+    {
+        // SAFETY: taken off its list for us.
         let cache = unsafe { &mut *cache };
+        // What an earlier call has left of it is marked as it was then.
         cache.mark_out();
-        exit::empty(cache, exit::Rest::ToSlabs);
-        registry::give_back(cache, &quiet);
+        if exit::empty(cache, exit::Rest::ToSlabs, work) {
+            leave_room(cache.vacant_bytes.load(Relaxed));
+            registry::give_back(cache, &quiet);
+        } else {
+            registry::put_off(cache, &quiet);
+        }
+    }
+}
+
+/// Goes on with emptying those that an earlier call has not finished with.
+pub fn go_on(work: &mut Work) {
+    if is_unfinished() {
+        empty(u32::MAX, work);
     }
 }
 
@@ -184,6 +225,7 @@ pub fn empty(age_ms: u32) {
 /// vacant cache pushed again.
 pub fn forget_all() {
     TOP.store(null_mut(), Relaxed);
+    TO_EMPTY.store(null_mut(), Relaxed);
     COUNT.store(0, Relaxed);
     BYTES.store(0, Relaxed);
 }

@@ -88,7 +88,7 @@ fn what_the_last_owner_freed_waits_for_those_who_read_then() {
     });
     assert!(!seen, "a block was handed out that a section may still use");
     let block = leave_a_block();
-    empty(0);
+    empty(0, &mut Work::asked_for());
     assert!((0..1000).all(|_| take(SIZE) != block), "the same, after its cache was emptied");
     readers::unlock();
 }
@@ -137,9 +137,41 @@ fn barriers_scans_sweeps_and_age_empty_them() {
         assert!(slab.is_none_or(|slab| slab.whereabouts(block) == Whereabouts::Free), "{name}: it was lost");
     }
     leave_a_block();
-    empty(u32::MAX);
+    empty(u32::MAX, &mut Work::asked_for());
     age();
     assert_eq!(COUNT.load(Relaxed), 1, "not before its time");
+}
+
+#[test]
+fn a_call_empties_as_much_as_it_may_and_others_go_on() {
+    in_own_process!();
+    switch::go_concurrent();
+    const LEFT: usize = 8;
+    // Who ends last but one does not give all of it away.
+    decay::configure(decay::OFF);
+    let barrier = std::sync::Arc::new(Barrier::new(LEFT));
+    let live = |_| {
+        let barrier = barrier.clone();
+        std::thread::spawn(move || {
+            let held: Vec<usize> = (0..1500).map(|at| take(16 + at % 4 * 16)).collect();
+            barrier.wait();
+            held.into_iter().for_each(give);
+        })
+    };
+    let threads: Vec<_> = (0..LEFT).map(live).collect();
+    threads.into_iter().for_each(|thread| thread.join().unwrap());
+    assert_eq!(COUNT.load(Relaxed), LEFT);
+    empty(0, &mut Work::of_a_call());
+    assert!(is_unfinished() && COUNT.load(Relaxed) > 1, "{COUNT:?}");
+    let mut calls = 0;
+    while is_unfinished() && calls < 1000 {
+        calls += 1;
+        // Its next slow path is to look.
+        entry::current().expect("a cache").ask(0);
+        give(take(100_000));
+    }
+    assert!(calls > 1 && !is_unfinished(), "{calls}");
+    assert_eq!((COUNT.load(Relaxed), bytes()), (0, 0));
 }
 
 #[test]
@@ -171,7 +203,7 @@ fn they_are_bounded_in_number_and_in_bytes() {
     };
     many(VACANT_MOST + 40, 16, 1);
     assert_eq!(COUNT.load(Relaxed), VACANT_MOST);
-    empty(0);
+    empty(0, &mut Work::asked_for());
     many(VACANT_MOST, 8000, 20);
     assert!(COUNT.load(Relaxed) > 2 && bytes() <= backlog::last_budget(), "{}", bytes());
     // One that holds too much for one, but not for all. Nothing is to be over the budget.
@@ -212,7 +244,7 @@ fn the_child_of_a_fork_has_them_all_once() {
     // Two are on their way while the fork happens, to the stack or from it, and to be emptied. Nobody else
     // needs the lock.
     let (torn, emptied) = (pop().expect("one"), registry::evict(now_ms(), 0, &Quiet::new()));
-    let left = linked(emptied).count();
+    let left = usize::from(emptied.is_some()) + linked(TO_EMPTY.load(Relaxed)).count();
     assert_eq!(left, 2);
     // SAFETY: the child makes no use of the test's threads and ends at once.
     let child = unsafe { libc::fork() };
@@ -285,7 +317,7 @@ fn what_an_earlier_owner_freed_is_marked_in_once() {
     });
     assert_eq!(verdict::reported(), 0);
     // All five come back, once each.
-    empty(0);
+    empty(0, &mut Work::asked_for());
     reclaim::barrier();
     for block in theirs.into_iter().chain(ours) {
         let slab = Slab::of(block);

@@ -15,6 +15,9 @@ use core::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 /// What a large block counts for: its run goes back to the zone, its descriptor to the pool.
 const LARGE: usize = 4;
 
+/// What a look into another thread's cache counts for: as many cache lines.
+const LOOK: usize = 4;
+
 /// The most that a call has done, in small blocks.
 static MOST: AtomicUsize = AtomicUsize::new(0);
 
@@ -35,6 +38,11 @@ impl Work {
         Work { left: usize::MAX, done: 0 }
     }
 
+    /// Whether it is a call that does its part.
+    pub fn is_bounded(&self) -> bool {
+        self.left != usize::MAX
+    }
+
     /// Whether there is work to be had.
     #[inline]
     pub fn goes_on(&self) -> bool {
@@ -47,6 +55,11 @@ impl Work {
         self.done += blocks.max(1);
     }
 
+    /// The cache of another thread was looked into.
+    pub fn did_look(&mut self) {
+        self.did(LOOK);
+    }
+
     /// So many large ones to the zone.
     #[inline]
     pub fn did_large(&mut self, blocks: u32) {
@@ -56,7 +69,7 @@ impl Work {
 
 impl Drop for Work {
     fn drop(&mut self) {
-        if self.left != usize::MAX {
+        if self.is_bounded() {
             most::note(&MOST, self.done);
         }
     }

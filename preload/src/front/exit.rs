@@ -26,6 +26,7 @@ use crate::class::magazine::{KINDS, Magazine};
 use crate::class::marks::Map;
 use crate::class::size_class::{CLASSES, Class};
 use crate::class::verdict;
+use crate::class::work::Work;
 use crate::os::signals::Quiet;
 use crate::os::tls;
 use crate::release::{decay, watcher};
@@ -88,7 +89,7 @@ unsafe extern "C" fn destroy(cache: *mut libc::c_void) {
 pub fn leave(cache: &mut ThreadCache) {
     stock::give_back(cache);
     cache.close_freed();
-    cache.share_large();
+    cache.share_large(&mut Work::of_a_call());
     registry::begin_to_leave(cache);
     // A section that a handler opens finds the cache whole, or gone.
     match vacant::room_for(cache) {
@@ -112,7 +113,7 @@ pub fn leave(cache: &mut ThreadCache) {
 
 /// Empties `cache`, whose thread will not use it again, and gives it back.
 pub fn release(cache: &mut ThreadCache, quiet: &Quiet) {
-    empty(cache, Rest::ToDepot);
+    empty_all(cache, Rest::ToDepot);
     if backlog::is_over_budget() {
         cache.reclaim_surplus();
     }
@@ -130,14 +131,18 @@ pub enum Rest {
 }
 
 /// Gives away everything `cache` holds: what waits, to the depot; what may be handed out, to where
-/// `rest` says; empty magazines and pages, to their stores. What then waits may be more than the budget: a
-/// scan or a sweep, which come here, go on to reclaim it, and [`release`] does.
+/// `rest` says; empty magazines and pages, to their stores. As far as there is `work` to be had: false if
+/// something is left. What then waits may be more than the budget: a scan or a sweep, which come here, go on
+/// to reclaim it, and [`release`] does.
 #[inline(never)]
 #[unsafe(link_section = ".text_rare")]
-pub fn empty(cache: &mut ThreadCache, rest: Rest) {
+pub fn empty(cache: &mut ThreadCache, rest: Rest, work: &mut Work) -> bool {
     let quarter = cache.quarter();
     for index in 0..CLASSES {
         let class = Class::new(index);
+        if !work.goes_on() {
+            return false;
+        }
         if !cache.defer.slot(class).is_empty() {
             cache.retire_filling(class);
         } else if let Some(empty) = cache.defer.slot(class).remove() {
@@ -147,28 +152,46 @@ pub fn empty(cache: &mut ThreadCache, rest: Rest) {
         let warm = cache.class(class).warm.take();
         for mut magazine in [loaded, warm].into_iter().flatten() {
             retire::check_in(class, &mut magazine);
+            work.did(magazine.len());
             if rest == Rest::ToDepot && !magazine.is_empty() {
                 depot::of(class).put(quarter, magazine);
             } else {
                 depot::flush(magazine);
             }
         }
-        while let Some(magazine) = cache.shelf.open_waiting().pop_full(class) {
+        while work.goes_on()
+            && let Some(magazine) = cache.shelf.open_waiting().pop_full(class)
+        {
+            work.did(magazine.len());
             depot::of(class).put(quarter, magazine);
         }
         cache.class(class).quota = 0;
     }
     cache.stamp_open();
-    while let Some((group, bytes)) = cache.shelf.open_waiting().waiting.pop() {
+    while work.goes_on()
+        && let Some((group, bytes)) = cache.shelf.open_waiting().waiting.pop()
+    {
+        work.did(1);
         group::share(group, bytes);
     }
+    if !work.goes_on() {
+        return false;
+    }
     cache.stamp_freed();
-    cache.share_large();
+    cache.share_large(work);
     cache.shelf.open_waiting().ready.empty();
     for kind in 0..KINDS {
         cache.shed_spares(kind, 0);
     }
     cache.pages.drain(0);
+    true
+}
+
+/// As [`empty`], all of it.
+#[inline(never)]
+#[unsafe(link_section = ".text_rare")]
+pub fn empty_all(cache: &mut ThreadCache, rest: Rest) {
+    empty(cache, rest, &mut Work::asked_for());
 }
 
 /// As [`empty`] for the cache of a thread that a fork left behind in whatever it was doing: a
@@ -192,7 +215,7 @@ pub fn abandon(cache: &mut ThreadCache) {
     cache.open_bytes = cache.open_group.bytes();
     // A grace period has passed for what was filling: the readers that could see it are gone,
     // all but this thread's own section, if it is in one; so it waits like the rest.
-    empty(cache, Rest::ToSlabs);
+    empty_all(cache, Rest::ToSlabs);
     // A list that was being changed may not be as empty as it looks.
     let mut shelf = cache.shelf.open_waiting();
     shelf.forget();

@@ -62,24 +62,25 @@ impl ThreadCache {
         let now_ns = clock::now_coarse_ns();
         // First: it says when to come next, and whoever asks meanwhile says so, too.
         let due = self.look_at_clock(now_ns);
+        let mut work = Work::of_a_call();
         reserve::top_up();
         registry::take_over_one();
         shelf::note_busy(&mut self.looks);
         shelf::look_at_heap();
         if self.is_asked() {
-            self.answer();
+            self.answer(&mut work);
         }
         if due {
-            self.sweep();
+            self.sweep(&mut work);
         }
-        decay::look(now_ns);
+        decay::look(now_ns, &mut work);
         pressure::tend(self.now_ms);
     }
 
     /// Retires partial magazines and expedites for what is past the age limit.
     #[inline(never)]
     #[unsafe(link_section = ".text_rare")]
-    fn sweep(&mut self) {
+    fn sweep(&mut self, work: &mut Work) {
         self.retire_partial();
         let oldest = |shelf: shelf::Open| {
             shelf.waiting.front().map(|oldest| (oldest.peek().sealed_ms(), oldest.cookie()))
@@ -90,8 +91,8 @@ impl ThreadCache {
         {
             backlog::expedite(cookie, Cause::Age);
         }
-        self.sweep_large();
-        vacant::empty(backlog::age_limit_ms());
+        self.sweep_large(work);
+        vacant::empty(backlog::age_limit_ms(), work);
         stall::look();
     }
 
@@ -184,7 +185,7 @@ pub fn barrier() {
             if let Some(cache) = own::existing() {
                 cache.retire_partial();
             }
-            vacant::empty(0);
+            vacant::empty(0, &mut Work::asked_for());
             while registry::take_over_one() {}
         }
 

@@ -225,7 +225,7 @@ fn what_many_threads_leave_is_poured_together() {
     for _ in 0..400 {
         std::thread::spawn(|| give(take(SIZE))).join().unwrap();
         // As where there is no room for its cache.
-        vacant::empty(0);
+        vacant::empty(0, &mut Work::asked_for());
     }
     readers::unlock();
     // Each left the block it freed in a group of its own, and the depot gets few magazines of them.

@@ -54,6 +54,8 @@ static TICKS: AtomicU32 = AtomicU32::new(0);
 static OWED: AtomicUsize = AtomicUsize::new(0);
 /// Periods running that came to nothing.
 static FRUITLESS: AtomicU32 = AtomicU32::new(0);
+/// The walk of this period through what other threads hold has not come to its end.
+static WALKS: AtomicBool = AtomicBool::new(false);
 /// When [`one_is_left`] last gave, coarse clock, in milliseconds.
 static ONE_LEFT_MS: AtomicU32 = AtomicU32::new(0);
 /// The last tick was a slow path's.
@@ -86,17 +88,21 @@ fn left() -> usize {
     zone::dirty_bytes() + depot::all_bytes() + backlog::deferred_bytes() + vacant::bytes()
 }
 
-/// What a slow path does now and then: purges past the watermark, ages, wakes the sleeper.
+/// What a slow path does now and then, as far as there is `work` to be had: purges past the watermark, ages,
+/// wakes the sleeper.
 #[inline]
-pub fn look(now_ns: u64) {
+pub fn look(now_ns: u64, work: &mut Work) {
     watermark::purge_excess(0);
     if OWED.load(Relaxed) != 0 {
         pay(0);
     }
     let next = NEXT.load(Relaxed);
     if now_ns >= next {
-        tick_at(now_ns, next, true);
+        tick_at(now_ns, next, work, true);
+    } else if WALKS.load(Relaxed) {
+        age_others(work);
     }
+    vacant::go_on(work);
     note_work();
 }
 
@@ -127,14 +133,15 @@ fn wake() {
 pub fn tick(now_ns: u64) {
     let next = NEXT.load(Relaxed);
     if now_ns >= next {
-        tick_at(now_ns, next, false);
+        // The watcher's thread does all of it.
+        tick_at(now_ns, next, &mut Work::asked_for(), false);
     }
 }
 
 #[cold]
 #[inline(never)]
 #[unsafe(link_section = ".text_rare")]
-fn tick_at(now_ns: u64, next: u64, rides: bool) {
+fn tick_at(now_ns: u64, next: u64, work: &mut Work, rides: bool) {
     if period_ms() == OFF {
         return;
     }
@@ -146,20 +153,20 @@ fn tick_at(now_ns: u64, next: u64, rides: bool) {
     RIDDEN.store(rides, Relaxed);
     let ticks = TICKS.fetch_add(1, Relaxed) as usize;
     let dirty = zone::dirty_bytes();
-    // A call of the program's does its part, the watcher's thread all of it.
-    let mut work = if rides { Work::of_a_call() } else { Work::asked_for() };
-    let mut moved = group::distribute_shared(&mut work);
-    moved += depot::age_all(&mut work) + empties::age() + large_batch::reclaim(&mut work);
+    let mut moved = group::distribute_shared(work);
+    moved += depot::age_all(work) + empties::age(work) + large_batch::reclaim(work);
     for class in Class::all() {
-        moved += pool::of(class).age(&mut work);
+        moved += pool::of(class).age(work);
     }
     if ticks.is_multiple_of(IDLE_TICKS) {
         if backlog::deferred_bytes() != 0 {
             backlog::expedite(DOMAIN.start_poll(), Cause::Age);
         }
-        shelf::clear_others(core::ptr::null(), Whose::Aged, &mut work);
-        vacant::empty(backlog::age_limit_ms().min(period_ms()));
+        WALKS.store(true, Relaxed);
         shelf::next_period();
+    }
+    if WALKS.load(Relaxed) {
+        age_others(work);
     }
     let aged = zone::dirty_bytes().saturating_sub(dirty);
     let idle = if period_ms() == 0 { zone::dirty_bytes() } else { zone::tick() };
@@ -177,6 +184,15 @@ fn tick_at(now_ns: u64, next: u64, rides: bool) {
         FRUITLESS.store(0, Relaxed);
     } else if ticks.is_multiple_of(IDLE_TICKS) {
         FRUITLESS.fetch_add(1, Relaxed);
+    }
+}
+
+/// What threads hold that have turned no magazine for a period goes, and what ended ones have left: as far as
+/// there is `work` to be had; the next calls that look go on.
+fn age_others(work: &mut Work) {
+    if shelf::clear_others(core::ptr::null(), Whose::Aged, work) {
+        WALKS.store(false, Relaxed);
+        vacant::empty(backlog::age_limit_ms().min(period_ms()), work);
     }
 }
 
@@ -208,14 +224,14 @@ pub fn one_is_left() {
 #[inline(never)]
 #[unsafe(link_section = ".text_rare")]
 fn give_for_one() {
-    vacant::empty(0);
+    vacant::empty(0, &mut Work::asked_for());
     shelf::clear_others(core::ptr::null(), Whose::Idle, &mut Work::asked_for());
     backlog::expedite(DOMAIN.start_poll(), Cause::Age);
     large_batch::reclaim(&mut Work::asked_for());
     group::distribute_shared(&mut Work::asked_for());
     depot::drain_all(&mut Work::asked_for());
     pool::release_all();
-    empties::release(usize::MAX);
+    empties::release(usize::MAX, &mut Work::asked_for());
     let given = zone::purge_free(watermark::beyond());
     if given != 0 {
         scan_log::count(Reason::Age, given);
@@ -301,7 +317,7 @@ mod tests {
         assert!(zone::dirty_bytes() >= 6 << 20);
         configure(0);
         free_touched(6 << 20);
-        look(clock::now_coarse_ns());
+        look(clock::now_coarse_ns(), &mut Work::asked_for());
         assert!(zone::dirty_bytes() < WORTH, "at once");
         configure(DECAY_MS);
     }

@@ -199,7 +199,7 @@ impl Scan<'_> {
             own.flush_reusable(0, &mut Work::asked_for());
         }
         shelf::clear_others(self.own(), Whose::Everybody, &mut Work::asked_for());
-        vacant::empty(0);
+        vacant::empty(0, &mut Work::asked_for());
         large_batch::reclaim(&mut Work::asked_for());
         self.empty_slabs();
     }
@@ -219,7 +219,7 @@ impl Scan<'_> {
         while registry::take_over_one() {}
         let own = self.own();
         if let Some(own) = &mut self.own {
-            exit::empty(own, exit::Rest::ToSlabs);
+            exit::empty_all(own, exit::Rest::ToSlabs);
         }
         registry::ask_others(own, ask::EMPTY);
         if !matches!(self.reason, Reason::Trim | Reason::MapFailed) {
@@ -230,7 +230,7 @@ impl Scan<'_> {
 
     #[inline(never)]
     fn empties(&mut self) {
-        empties::release(usize::MAX);
+        empties::release(usize::MAX, &mut Work::asked_for());
     }
 
     /// Nobody is to take straight back what has just been given.
@@ -246,13 +246,16 @@ impl Scan<'_> {
 }
 
 impl ThreadCache {
-    /// Does what a scan in another thread has asked for.
+    /// Does what a scan in another thread has asked for, as far as there is `work` to be had; its next slow
+    /// path goes on.
     #[cold]
     #[inline(never)]
-    pub fn answer(&mut self) {
+    pub fn answer(&mut self, work: &mut Work) {
         let asked = self.take_asked();
         if asked & ask::EMPTY != 0 {
-            exit::empty(self, exit::Rest::ToSlabs);
+            if !exit::empty(self, exit::Rest::ToSlabs, work) {
+                self.ask(ask::EMPTY);
+            }
             self.ledger.post();
         }
         if asked & ask::SMALL != 0 {
