@@ -3,7 +3,8 @@
  * step, with the cold mode of `nest`, and `turn`. README.md maps the names; `scripts/spin` runs this.
  *
  * engine.pml takes two things for granted, which are asserted here. An open section stands under the
- * bits EXPLICIT and ACTIVE from its first access to its last. And where `turn` is not what an expediter
+ * bit EXPLICIT from its first access to its last: it is waited for and nobody parks it, though leave may be
+ * on offer. And where `turn` is not what an expediter
  * remembered while a section was open, that section has ended. Sequences are left out: a reader may be
  * lagging, and be parked, at any time. Memory is sequentially consistent: engine.pml is about what fences
  * do, this is about what a handler finds, and leaves behind, when it interrupts a slow path half-way. A
@@ -17,7 +18,7 @@
 #define EXPLICIT 2
 
 byte bits = ACTIVE;     /* of the reader's word; registered, online, never locked */
-byte depth;             /* `nest` is one word: BIAS + depth if cold, else depth */
+byte depth;             /* `nest` is one word: BIAS (or ASKED) + depth if cold, else depth */
 bit cold = 1;
 bit said_offline;       /* owner's: a section's end goes offline, and none leaves the cold mode */
 byte turn;              /* modulo TURNS: more than end between two passes here */
@@ -26,7 +27,7 @@ bit watched[2];         /* ... and was, when the expediter remembered `turn` */
 bit in_handler;
 
 #define TURNS 8
-#define PROTECTED (bits == (ACTIVE | EXPLICIT))
+#define PROTECTED (bits & EXPLICIT)
 
 /* ReaderCell::go_offline, without try_complete. */
 inline go_offline()
@@ -35,7 +36,7 @@ inline go_offline()
     said_offline = 1;
 #endif
     atomic { if :: depth == 0 -> cold = 1 :: else fi };
-    bits = bits & EXPLICIT                      /* one read-modify-write: depart */
+    bits = 0                                    /* one read-modify-write: depart */
 #ifdef B_SAID_LATE
     ; said_offline = 1
 #endif
@@ -52,8 +53,8 @@ inline quiescent_state()
         :: !depth ->
             v = bits;
             if
-            :: v & ACTIVE                       /* announces; the bit is not its business */
-            :: !(v & ACTIVE) ->                 /* was parked */
+            :: v                                /* announces; the bits are not its business */
+            :: !v ->                            /* was parked */
 #ifdef B_ANNOUNCE_STORE
                 bits = v | ACTIVE               /* the copy may be older than a handler's first lock */
 #else
@@ -71,7 +72,7 @@ inline online()
     said_offline = 0;
     v = bits;
     if
-    :: !(v & ACTIVE) ->
+    :: !v ->
 #ifdef B_ONLINE_STORE
         bits = v | ACTIVE
 #else
@@ -91,7 +92,11 @@ inline section(who)
     :: slow ->
         v = bits;
         if
-        :: v != (ACTIVE | EXPLICIT) -> bits = bits | ACTIVE | EXPLICIT  /* come_online, arrive */
+#ifdef B_LOCK_OVERLOOKS_OFFER
+        :: !(v & EXPLICIT) -> bits = ACTIVE | EXPLICIT
+#else
+        :: v != (ACTIVE | EXPLICIT) -> bits = ACTIVE | EXPLICIT         /* come_online, arrive */
+#endif
         :: else
         fi;
         v = 0;
@@ -169,6 +174,34 @@ proctype Parker()
     od
 }
 
+/*
+ * Domain::offer_leave and what Domain::ask makes of it. That an increment may go over ASKED, and what the barrier
+ * is for, is loom's: here an increment is one step and every store is seen at once.
+ */
+proctype Offerer()
+{
+    do
+    :: atomic { if :: depth == 0 && !cold -> cold = 1 :: else fi };     /* ask_for_cold_mode */
+        atomic { bits == (ACTIVE | EXPLICIT) -> bits = EXPLICIT };      /* offer */
+        if
+#ifdef B_PARK_UNSEEN
+        :: true ->
+#else
+        :: depth == 0 && cold ->                                        /* is_at_rest */
+#endif
+#ifdef B_PARK_IN_SPITE
+            atomic { bits = (bits & EXPLICIT -> 0 : bits) }
+#else
+            atomic { bits = (bits == EXPLICIT -> 0 : bits) }            /* park */
+#endif
+#ifdef W_PARKED
+            ; assert(bits)
+#endif
+        :: else                                                         /* the offer stays */
+        fi
+    od
+}
+
 /* ReaderCell::is_quiet: remembers `turn` while a section is open, and goes by what it is later. */
 proctype Expediter()
 {
@@ -191,5 +224,5 @@ proctype Watcher()
 
 init
 {
-    atomic { run Thread(); run Handler(); run Parker(); run Expediter(); run Watcher() }
+    atomic { run Thread(); run Handler(); run Parker(); run Offerer(); run Expediter(); run Watcher() }
 }
