@@ -3,7 +3,6 @@
 
 use quiescent::epoch::{self, Current, Guard};
 use std::sync::Arc;
-
 type Link<T> = Option<Arc<Node<T>>>;
 
 struct Node<T> {
