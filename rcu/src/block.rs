@@ -11,8 +11,8 @@
 //!   ReaderCell    announced: the youngest period that need not wait           read for active cells only
 //! ```
 //!
-//! The [`Summary`] is one cache line of the domain: a scan of two readers beside ten thousand that are gone
-//! or sleep reads that line, and what belongs to the two.
+//! The [`Summary`] (`summary.rs`) is one cache line of the domain: a scan of two readers beside ten thousand
+//! that are gone or sleep reads that line, and what belongs to the two.
 //!
 //! The two bits of a reader are its *state*:
 //!
@@ -23,10 +23,11 @@
 //! | 1 | 1 | explicit: perhaps in a section | its owner, who departs; an expediter's offer |
 //! | 0 | 1 | explicit, and *offered leave* because it looks idle | its owner's lock or departure; who offered |
 //!
-//! *The state is the truth*, not a hint: a period waits for a reader if either bit is set, and for no other. A
-//! reader that was not waited for announces the sequence, then sets its bit ([`ReaderBlock::arrive`]), and its
-//! first section executes a fence before it reads anything; the argument at the head of `domain.rs` needs no
-//! more. Each way out is one read-modify-write of one word, so a thread's lock cannot fall between the
+//! *The state is the truth*, not a hint: a period waits for a reader if either bit is set, and for no other.
+//! A
+//! reader that was not waited for announces the sequence, then sets its bit ([`ReaderBlock::arrive`]), and
+//! its first section executes a fence before it reads anything; the argument at the head of `domain.rs` needs
+//! no more. Each way out is one read-modify-write of one word, so a thread's lock cannot fall between the
 //! question in which state it is and the answer: it leaves 10 and 01 for 11, in which nobody parks it. An
 //! expediter that lost its processor in the middle harms nobody when it goes on.
 //!
@@ -38,6 +39,7 @@
 //! parked or comes back; scanners of running readers read them and do not write.
 
 use crate::cell::ReaderCell;
+use crate::summary::Summary;
 use crate::sync::{
     self, AtomicBool, AtomicPtr, AtomicU32, AtomicU64,
     Ordering::{AcqRel, Acquire, Relaxed, Release},
@@ -80,54 +82,6 @@ pub(crate) enum Parked {
     Implicit,
     /// Those that were offered leave, by whoever offered it.
     Offered,
-}
-
-/// How many readers are waited for in each block of a domain.
-#[repr(C, align(64))]
-pub(crate) struct Summary {
-    /// Two slots to a word. The last one is for all the blocks that the others do not take.
-    in_slots: [AtomicU64; SLOTS / 2],
-}
-
-/// Blocks with a count of their own.
-pub(crate) const SLOTS: usize = if cfg!(loom) { 2 } else { 16 };
-
-impl Summary {
-    const_unless_loom! {
-        pub(crate) fn new() -> Summary {
-            Summary { in_slots: zeros() }
-        }
-    }
-
-    fn add(&self, slot: usize, readers: u32) {
-        self.in_slots[slot / 2].fetch_add(u64::from(readers) << (slot % 2 * 32), AcqRel);
-    }
-
-    fn take(&self, slot: usize, readers: u32) {
-        // Release pairs with the acquire in `next_slot`, as in `ReaderBlock::count_out`.
-        self.in_slots[slot / 2].fetch_sub(u64::from(readers) << (slot % 2 * 32), AcqRel);
-    }
-
-    /// The first slot from `slot` on in which somebody is waited for, or [`SLOTS`].
-    pub(crate) fn next_slot(&self, slot: usize) -> usize {
-        let mut slot = slot;
-        while slot < SLOTS {
-            let both = self.in_slots[slot / 2].load(Acquire) >> (slot % 2 * 32);
-            if both as u32 != 0 {
-                return slot;
-            }
-            if both != 0 {
-                return slot + 1;
-            }
-            slot = (slot | 1) + 1;
-        }
-        SLOTS
-    }
-
-    /// In the only thread of a forked child, which is nobody's reader.
-    pub(crate) fn clear(&self) {
-        self.in_slots.iter().for_each(|both| both.store(0, Relaxed));
-    }
 }
 
 /// The summary of 32 cells, and which of them have a reader. Zero bytes are a valid one.
@@ -423,16 +377,6 @@ impl ReaderBlock {
             self.in_group.iter().for_each(|count| count.store(0, Relaxed));
         }
     }
-}
-
-#[cfg(not(loom))]
-const fn zeros() -> [AtomicU64; SLOTS / 2] {
-    [const { AtomicU64::new(0) }; SLOTS / 2]
-}
-
-#[cfg(loom)]
-fn zeros() -> [AtomicU64; SLOTS / 2] {
-    core::array::from_fn(|_| AtomicU64::new(0))
 }
 
 #[cfg(not(loom))]

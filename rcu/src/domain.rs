@@ -26,7 +26,7 @@
 use core::sync::atomic::AtomicPtr as PlainPtr;
 use core::sync::atomic::AtomicU64 as PlainU64;
 
-use crate::block::{ReaderBlock, SLOTS, Summary};
+use crate::block::ReaderBlock;
 use crate::cell::ReaderCell;
 use crate::clock;
 use crate::cookie::{Cookie, in_flight};
@@ -36,6 +36,7 @@ use crate::expedite::{Asks, Gate};
 use crate::membarrier::Barrier;
 use crate::misuse::Misuse;
 use crate::stall::Stalled;
+use crate::summary::{SLOTS, Summary};
 use crate::sync::{
     AtomicPtr, AtomicU32, AtomicU64, Ordering,
     Ordering::{AcqRel, Acquire, Relaxed, SeqCst},

@@ -77,9 +77,9 @@
 //!
 //! # Reading order
 //!
-//! `cookie` (arithmetic), `cell` with `arch` (one thread's side), `block` (where cells lie, and the summary),
-//! `reader` (its handle), `domain` (periods) with `readers` (scans), `expedite` with `asleep`, `membarrier`;
-//! then, leaves all: `wait`, `batch`, `page`, `demand`, `stall`, `counters`, `misuse`, `clock` with `kernel`,
+//! `cookie` (arithmetic), `cell` with `owner` and `arch` (one thread's side), `block` with `summary` (where
+//! cells lie, and who is waited for), `reader` (its handle), `domain` (periods) with `readers` (scans),
+//! `expedite` with `asleep`, `membarrier`; then, leaves all: `wait`, `batch`, `page`, `demand`, `stall`, `counters`, `misuse`, `clock` with `kernel`,
 //! `sync`. The [`range_map`] of large mappings stands beside them, and [`epoch`], with the feature `std`,
 //! above them.
 //!
@@ -118,11 +118,13 @@ mod misuse;
 #[cfg(loom)]
 #[doc(hidden)]
 pub mod model;
+mod owner;
 mod page;
 pub mod range_map;
 mod reader;
 mod readers;
 mod stall;
+mod summary;
 mod sync;
 mod wait;
 

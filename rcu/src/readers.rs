@@ -8,12 +8,13 @@
 //! many looks as there are readers, in whatever order they announce. The hint may be wrong; `reached` is
 //! never.
 
-use crate::block::{CELLS_PER_WORD, ReaderBlock, SLOTS};
+use crate::block::{CELLS_PER_WORD, ReaderBlock};
 use crate::cell::ReaderCell;
 use crate::clock;
 use crate::cookie::in_flight;
 use crate::domain::Domain;
 use crate::reader::Reader;
+use crate::summary::SLOTS;
 use crate::sync::{
     AtomicPtr,
     Ordering::{Acquire, Relaxed, Release, SeqCst},
