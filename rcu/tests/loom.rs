@@ -320,6 +320,25 @@ fn a_handler_of_a_rested_reader(domain: &'static Domain) {
 }
 
 #[test]
+fn a_rested_reader_is_not_parked_in_its_section() {
+    // The lock falls between the look at `nest` and the parking. Its section holds up the period behind.
+    explore_up_to(2, "offer/read_lock/next period", || {
+        let (domain, block) = (domain(), Block::new());
+        let reader = rested(domain);
+        let reading = thread::spawn(move || {
+            visit(&reader, block);
+            std::mem::forget(reader);
+        });
+        domain.advance(Demand::Expedite);
+        block.unlink();
+        let cookie = domain.start_poll();
+        domain.advance(Demand::Start);
+        reuse_if_elapsed(domain, block, cookie);
+        reading.join().unwrap();
+    });
+}
+
+#[test]
 fn a_rested_reader_whose_barrier_is_lost() {
     // Leave is offered, and the barrier behind it refused: what the expediter wrote proves nothing to the
     // next one, who goes by its own fence.
