@@ -2,6 +2,14 @@
 
 fn main() {
     println!("cargo::rerun-if-changed=build.rs");
+    let is = |name: &str, value: &str| std::env::var(format!("CARGO_CFG_{name}")).is_ok_and(|is| is == value);
+    if !(is("TARGET_ARCH", "x86_64") && is("TARGET_OS", "linux") && is("TARGET_ENV", "gnu")) {
+        println!(
+            "cargo::error=librcumalloc.so is for x86-64 Linux with glibc; the crate rcumalloc is the system's"
+        );
+        println!("cargo::error=allocator elsewhere, and its engine, quiescent, is for other processors, too");
+        return;
+    }
     println!("cargo::rustc-check-cfg=cfg(feature, values(\"override\", \"inject\"))");
     // As the Rust crate's feature of this name: the functions carry libc's names.
     println!("cargo::rustc-cfg=feature=\"override\"");

@@ -206,6 +206,31 @@ fn elsewhere_it_is_the_system_allocator() {
     assert_eq!(said, "defers false, rust's block is ours false, c's false\ndropped\ndone\n");
 }
 
+/// There the crates compile, as the engine alone and the system's allocator; a target that is not installed
+/// is left out.
+#[test]
+fn the_crates_compile_for_other_targets() {
+    for target in ["aarch64-unknown-linux-gnu", "x86_64-unknown-linux-musl"] {
+        let libraries = said_by(Command::new("rustc").args(["--print", "target-libdir", "--target", target]));
+        if !Path::new(libraries.trim()).exists() {
+            rcumalloc_tests::skipped(&format!("rustc has no {target} here"));
+            continue;
+        }
+        let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+        cargo.current_dir(build::root()).args([
+            "check",
+            "-p",
+            "quiescent",
+            "-p",
+            "rcumalloc",
+            "--target",
+            target,
+        ]);
+        cargo.env_remove("RUSTC_WORKSPACE_WRAPPER").env("CARGO_TARGET_DIR", build::made().join("others"));
+        said_by(&mut cargo);
+    }
+}
+
 #[test]
 fn the_crates_can_be_packaged() {
     let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
