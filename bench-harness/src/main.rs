@@ -29,6 +29,7 @@ mod smr;
 mod suite;
 mod torture;
 mod trace;
+mod watch;
 mod workload;
 
 use std::process::ExitCode;
@@ -74,6 +75,8 @@ enum Command {
     Report(report::Arguments),
     /// Compare one allocator with itself: the ratio must be 1.00 within the printed spread
     SelfTest(self_test::Arguments),
+    #[command(flatten)]
+    Watch(watch::Watch),
     /// The measured side of a measurement; started by the others
     #[command(hide = true)]
     Inner(inner::Arguments),
@@ -106,6 +109,8 @@ fn dispatch(cli: &Cli) -> Result<Outcome, Refusal> {
         Command::Report(arguments) => report::run(arguments, common),
         Command::SelfTest(arguments) => self_test::run(arguments, common),
         Command::Inner(arguments) => inner::run(arguments),
+        // It prints for itself: there is nothing for a report.
+        Command::Watch(command) => watch::run(command, common).map(|()| Outcome::default()),
     }
 }
 
@@ -125,6 +130,12 @@ fn main() -> ExitCode {
     if let Command::Inner(arguments) = &cli.command {
         return match inner::run(arguments) {
             Ok(_) => ExitCode::SUCCESS,
+            Err(refusal) => refuse(&refusal),
+        };
+    }
+    if let Command::Watch(command) = &cli.command {
+        return match watch::run(command, &cli.common) {
+            Ok(()) => ExitCode::SUCCESS,
             Err(refusal) => refuse(&refusal),
         };
     }

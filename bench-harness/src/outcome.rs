@@ -26,8 +26,8 @@ impl Refusal {
 /// Options that every subcommand has. Each takes the defaults of its own where these are absent.
 #[derive(Args, Clone, Debug, Default)]
 pub struct Common {
-    /// Write the results as JSON to this file; `-`: to stdout, in place of the tables
-    #[arg(long, global = true, value_name = "FILE")]
+    /// Write the results as JSON to this file; `-`, or no file: to stdout, in place of the tables
+    #[arg(long, global = true, value_name = "FILE", num_args = 0..=1, default_missing_value = "-")]
     pub json: Option<PathBuf>,
     /// Also write one self-contained HTML page with pictures into this directory
     #[arg(long, global = true, value_name = "DIR")]

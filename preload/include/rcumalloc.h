@@ -178,8 +178,8 @@ RCUMALLOC_WEAK size_t rcumalloc_prefill(size_t size, size_t n);
 /* ---- options while the program runs --------------------------------------------------------- */
 
 /* Sets an option by the name and with a value of the environment: RCUMALLOC_BUDGET, RCUMALLOC_GP_AGE_MS,
- * RCUMALLOC_BACKOFF_MS, RCUMALLOC_STALL_MS, RCUMALLOC_ON_ERROR, and RCUMALLOC_LIMIT and RCUMALLOC_HARD_LIMIT
- * in bytes. False: no such option, one that is for the start alone, or a bad value; nothing has changed. It
+ * RCUMALLOC_BACKOFF_MS, RCUMALLOC_STALL_MS, RCUMALLOC_ON_ERROR, RCUMALLOC_WATCH, and RCUMALLOC_LIMIT and
+ * RCUMALLOC_HARD_LIMIT in bytes. False: no such option, one that is for the start alone, or a bad value; nothing has changed. It
  * steers what happens from now on. */
 RCUMALLOC_WEAK bool rcumalloc_set(const char *name, const char *value);
 

@@ -22,6 +22,14 @@ pub const LOCK_SPINS: u32 = 64;
 /// ms are some GiB), and short for a program whose fork waits for the very thread.
 pub const FORK_PATIENCE_NS: u64 = 10_000_000;
 
+/// Bytes of the pages in which the figures are published under `RCUMALLOC_WATCH`: three times what they take
+/// with slabs of every class, so that every number may have all its digits. What is not written takes no memory.
+pub const WATCH_BYTES: usize = 256 * 1024;
+
+/// Milliseconds between two times that the figures are published: to write them takes some tenths of a
+/// millisecond, so that all of it together is below a thousandth of one processor; people see no faster.
+pub const PUBLISH_MS: u32 = 200;
+
 /// Bytes read at a time from /proc/self/environ when libc has no `environ` yet.
 pub const ENV_CHUNK: usize = 512;
 

@@ -64,6 +64,30 @@ fn whose_address_costs_little() {
     assert!(outcome.number("grown_kib") < 1024, "{outcome}");
 }
 
+/// What is published for who looks from outside: off unless asked for, the figures of that moment on a signal,
+/// a copy that belongs together, a forked child's own, by slow paths and by the watcher where all sleep.
+#[test]
+fn watched() {
+    Victim::new("watched").arg("off").run().success();
+    for mode in ["all", "api", "strict"] {
+        let victim = |what: &str, when: &str| {
+            Victim::new("watched").arg(what).env("RCUMALLOC_WATCH", when).env("RCUMALLOC_DEFER", mode)
+        };
+        for what in ["signal", "fork", "consistent"] {
+            let outcome = victim(what, "USR2").run().success();
+            assert_eq!(outcome.ours(), [""; 0], "{outcome}");
+        }
+        victim("time", "1").run().success();
+    }
+    // What cannot be is one line, and the program runs.
+    let bad = |when: &str| Victim::new("watched").arg("off").env("RCUMALLOC_WATCH", when);
+    let line = "rcumalloc: RCUMALLOC_WATCH=KILL: not understood; the default is in force";
+    bad("KILL").run().success().said(&[line]);
+    let outcome = bad("1").limit(libc::RLIMIT_FSIZE, 4096).run();
+    let line = "rcumalloc: RCUMALLOC_WATCH: no pages to publish the figures in; error 27";
+    assert_eq!(outcome.ours().first().map(String::as_str), Some(line), "{outcome}");
+}
+
 /// A message without what differs from run to run: addresses, numbers of threads, times, what waits.
 fn without_numbers(line: &str) -> String {
     let mut words: Vec<String> = line.split(' ').map(str::to_string).collect();

@@ -6,10 +6,11 @@
 
 #[cfg(feature = "override")]
 use crate::abi::operators;
-use crate::abi::report;
 use crate::front::{entry, exit, start};
 use crate::os::line::{Line, Number};
+use crate::os::sink::Sink;
 use crate::os::{conf, env, syscall};
+use crate::release::report;
 
 /// Longest path in `RCUMALLOC_STATS`, in bytes.
 const PATH_BYTES: usize = 256;
@@ -55,10 +56,10 @@ fn write_stats() {
     let Some(path) = value.get(..len) else { return complain(&value) };
     match path {
         b"exit" => {
-            report::write(libc::STDERR_FILENO, b"text");
+            report::write(Sink::STDERR, b"text");
         }
         b"exit:json" => {
-            report::write(libc::STDERR_FILENO, b"json");
+            report::write(Sink::STDERR, b"json");
         }
         path => write_to(path),
     }
@@ -68,7 +69,7 @@ fn write_stats() {
 fn write_to(path: &[u8]) {
     match create(path) {
         Ok(fd) => {
-            report::write(fd, b"json");
+            report::write(Sink::File(fd), b"json");
             syscall::close(fd);
         }
         Err(_) => complain(path),

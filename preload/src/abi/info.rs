@@ -1,8 +1,9 @@
 //! glibc's introspection: `mallinfo`, `malloc_info` and the rest, filled with what this heap
 //! counts. Fields that have no meaning here are 0, not invented.
 
-use crate::abi::report;
 use crate::front::fork;
+use crate::os::sink::Sink;
+use crate::release::report;
 use crate::release::shrinker::{self, Reason};
 use crate::release::stats;
 use core::ffi::c_int;
@@ -96,7 +97,7 @@ pub extern "C" fn __libc_mallinfo() -> Mallinfo {
 /// `malloc_stats()`: the figures on stderr.
 #[cfg_attr(feature = "override", unsafe(no_mangle))]
 pub extern "C" fn malloc_stats() {
-    report::write(libc::STDERR_FILENO, b"text");
+    report::write(Sink::STDERR, b"text");
 }
 
 /// `malloc_info(options, stream)`: the figures as XML. EINVAL unless `options` is 0.

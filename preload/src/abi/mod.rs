@@ -19,4 +19,3 @@ pub mod owner;
 #[cfg(rcumalloc_shared)]
 mod panic;
 pub mod pthread;
-pub mod report;

@@ -1,7 +1,6 @@
 //! The library's own names; documented for users in `include/rcumalloc.h`.
 
 use crate::abi::calls::start_worker;
-use crate::abi::report;
 use crate::cache::own;
 use crate::cache::thread_cache::ThreadCache;
 use crate::class::backlog::{self, DOMAIN};
@@ -10,8 +9,10 @@ use crate::class::size_class::Class;
 use crate::class::verdict;
 use crate::front::entry::{self, When};
 use crate::front::{calls, fork, nowait, options, readers, reclaim, start};
+use crate::os::sink::Sink;
 use crate::os::tid;
 use crate::release::census::{self, ClassStats};
+use crate::release::report;
 use crate::release::shrinker::{self, Reason};
 use crate::release::stats::{self, Stats};
 use core::arch::naked_asm;
@@ -316,7 +317,7 @@ pub unsafe extern "C" fn rcumalloc_stats_write(fd: c_int, format: *const c_char)
     }
     // SAFETY: the caller's promise.
     let format = unsafe { CStr::from_ptr(format) }.to_bytes();
-    report::write(fd, format)
+    report::write(Sink::File(fd), format)
 }
 
 /// `rcumalloc_stalls_write(fd, format)`.
@@ -330,7 +331,7 @@ pub unsafe extern "C" fn rcumalloc_stalls_write(fd: c_int, format: *const c_char
     }
     // SAFETY: the caller's promise.
     let format = unsafe { CStr::from_ptr(format) }.to_bytes();
-    report::write_stalls(fd, format)
+    report::write_stalls(Sink::File(fd), format)
 }
 
 /// `rcumalloc_set(name, value)`.

@@ -10,6 +10,7 @@ use crate::front::start::{is_sensible, parse_ms, parse_on_error};
 use crate::os::env::{self, Size};
 use crate::os::line::Number;
 use crate::page::{back_off, limit};
+use crate::release::publish::{self, When};
 use crate::release::{pressure, stall};
 
 /// Longest text of a value, in bytes: a number of 64 bits and a unit.
@@ -68,6 +69,7 @@ pub fn set(name: &[u8], value: &[u8]) -> bool {
         b"RCUMALLOC_BACKOFF_MS" => parse_ms(value).map(back_off::set_period_ms),
         b"RCUMALLOC_STALL_MS" => env::parse_u64(value).map(stall::set_limit_ms),
         b"RCUMALLOC_ON_ERROR" => parse_on_error(value).map(verdict::set_report_only),
+        b"RCUMALLOC_WATCH" => publish::parse(value).filter(|&when| publish::set(when)).map(|_| ()),
         b"RCUMALLOC_LIMIT" => env::parse_size(value).and_then(bytes).map(pressure::set_limit),
         b"RCUMALLOC_HARD_LIMIT" => env::parse_size(value).and_then(bytes).map(limit::set_hard),
         _ => None,
@@ -88,6 +90,11 @@ pub fn get(name: &[u8]) -> Option<Text> {
         b"RCUMALLOC_BACKOFF_MS" => Text::number(back_off::period_ms().into()),
         b"RCUMALLOC_STALL_MS" => Text::number(stall::limit_ms()),
         b"RCUMALLOC_ON_ERROR" => Text::new().and(if verdict::reports_only() { b"report" } else { b"abort" }),
+        b"RCUMALLOC_WATCH" => match publish::when() {
+            When::Never => Text::number(0),
+            When::ByTime => Text::number(1),
+            When::Signal(signal) => Text::number(signal as u64),
+        },
         b"RCUMALLOC_LIMIT" => of_limit(limit::bytes())?,
         b"RCUMALLOC_HARD_LIMIT" => of_limit(limit::hard())?,
         _ => return None,

@@ -20,7 +20,7 @@ use crate::constants::KEPT_GROUPS;
 use crate::front::{fork, readers, switch};
 use crate::os::{bell, clock, home};
 use crate::page::reserve;
-use crate::release::{decay, pressure, stall};
+use crate::release::{decay, pressure, publish, stall};
 use rcu::{BarrierHooks, Reader};
 
 impl ThreadCache {
@@ -74,6 +74,7 @@ impl ThreadCache {
             self.sweep(&mut work);
         }
         decay::look(now_ns, &mut work);
+        publish::consider(self.now_ms);
         pressure::tend(self.now_ms);
     }
 

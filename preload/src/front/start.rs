@@ -18,7 +18,7 @@ use crate::os::limits;
 use crate::os::line::Line;
 use crate::os::lock::Lock;
 use crate::page::{self, back_off};
-use crate::release::{decay, pressure, stall, traces};
+use crate::release::{decay, pressure, publish, stall, traces};
 use core::sync::atomic::{AtomicBool, Ordering};
 
 #[unsafe(link_section = ".data")]
@@ -96,6 +96,9 @@ fn configure() {
     let hard_limit = read(b"RCUMALLOC_HARD_LIMIT", parse_limit);
     let verbose = read(b"RCUMALLOC_VERBOSE", env::parse_u64).is_some_and(|verbose| verbose != 0);
     pressure::configure(sources, limit, hard_limit, verbose);
+    if let Some(when) = read(b"RCUMALLOC_WATCH", publish::parse) {
+        publish::set(when);
+    }
     if verbose {
         announce(defer);
     }

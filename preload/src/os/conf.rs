@@ -19,7 +19,7 @@ use crate::constants::{CONF_BYTES, CONF_PATH_BYTES};
 const USUAL: &[u8] = b"/etc/rcumalloc.conf\0";
 
 /// What a line may set.
-pub const NAMES: [&[u8]; 12] = [
+pub const NAMES: [&[u8]; 13] = [
     b"RCUMALLOC_DEFER",
     b"RCUMALLOC_BUDGET",
     b"RCUMALLOC_GP_AGE_MS",
@@ -31,6 +31,7 @@ pub const NAMES: [&[u8]; 12] = [
     b"RCUMALLOC_LIMIT",
     b"RCUMALLOC_HARD_LIMIT",
     b"RCUMALLOC_STATS",
+    b"RCUMALLOC_WATCH",
     b"RCUMALLOC_VERBOSE",
 ];
 

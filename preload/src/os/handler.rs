@@ -1,8 +1,8 @@
 //! A signal of the user's choice as a request, by the raw system calls.
 //!
 //! Only where nobody handles the signal and nobody ignores it; a program that installs its own handler
-//! later replaces ours, as it would replace the default. The handler sets a bit and rings: nothing
-//! else, so it may interrupt anything.
+//! later replaces ours, as it would replace the default. A handler may interrupt anything: the one here sets
+//! a bit and rings.
 
 use core::arch::global_asm;
 
@@ -38,20 +38,21 @@ global_asm!(
     ".popsection",
 );
 
-extern "C" fn request(_: i32) {
+/// Asks for memory to be given back.
+pub extern "C" fn request(_: i32) {
     bell::want(bell::SIGNAL);
     bell::ring();
 }
 
-/// Has `signal` ask for memory to be given back. `EEXIST`: somebody has a use for it already.
-pub fn install(signal: i32) -> Result<(), Errno> {
+/// Has `handler` run at `signal`. `EEXIST`: somebody has a use for it already.
+pub fn install(signal: i32, handler: extern "C" fn(i32)) -> Result<(), Errno> {
     let mut old = Action::default();
     act(signal, None, Some(&mut old))?;
     if old.handler != libc::SIG_DFL {
         return Err(Errno::EEXIST);
     }
     let flags = SA_RESTORER | (libc::SA_RESTART | libc::SA_ONSTACK) as usize;
-    let handler = request as *const () as usize;
+    let handler = handler as *const () as usize;
     let restorer = rcumalloc_sigreturn as *const () as usize;
     act(signal, Some(&Action { handler, flags, restorer, mask: 0 }), None)
 }
@@ -116,14 +117,14 @@ mod tests {
     #[test]
     fn asks_and_steals_nothing() {
         crate::own_process::in_own_process!();
-        assert_eq!(install(libc::SIGPROF), Ok(()));
+        assert_eq!(install(libc::SIGPROF, request), Ok(()));
         bell::take();
         // SAFETY: our handler, in this thread.
         unsafe { libc::raise(libc::SIGPROF) };
         assert_ne!(bell::take() & bell::SIGNAL, 0);
-        assert_eq!(install(libc::SIGPROF), Err(Errno::EEXIST));
+        assert_eq!(install(libc::SIGPROF, request), Err(Errno::EEXIST));
         // SAFETY: SIGVTALRM is used by nobody here.
         unsafe { libc::signal(libc::SIGVTALRM, libc::SIG_IGN) };
-        assert_eq!(install(libc::SIGVTALRM), Err(Errno::EEXIST));
+        assert_eq!(install(libc::SIGVTALRM, request), Err(Errno::EEXIST));
     }
 }

@@ -6,7 +6,7 @@
 
 use super::kept::{Kept, number_after};
 use super::line::Line;
-use super::syscall::exit_group;
+use super::syscall::{exit_group, syscall};
 use crate::constants::PAGE;
 
 /// Exit status of a process that cannot be given a heap; what the loader uses when it cannot go on.
@@ -36,6 +36,17 @@ pub fn random_seed() -> u64 {
     unsafe {
         let bytes = libc::getauxval(libc::AT_RANDOM) as *const u8;
         if bytes.is_null() { super::clock::now_ns() } else { bytes.cast::<u64>().read_unaligned() }
+    }
+}
+
+/// Bytes that a file may have which the process writes (`ulimit -f`).
+pub fn file_bytes() -> usize {
+    let mut limit = [usize::MAX; 2];
+    let args = [0, libc::RLIMIT_FSIZE as usize, 0, limit.as_mut_ptr() as usize, 0, 0];
+    // SAFETY: the kernel writes two words.
+    match unsafe { syscall(libc::SYS_prlimit64, args) } {
+        Ok(_) => limit[0],
+        Err(_) => 0,
     }
 }
 

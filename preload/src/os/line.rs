@@ -3,7 +3,7 @@
 //! No formatting machinery (it is large, and its paths are not ours to vouch for), no
 //! allocation, one raw `write`. Safe in signal handlers and with any lock held.
 
-use super::syscall::write;
+use super::sink::Sink;
 use crate::constants::LINE_BYTES;
 
 /// A line being put together. What does not fit is cut.
@@ -77,19 +77,19 @@ impl Line {
 
     /// Writes the line to stderr.
     pub fn emit(&mut self) {
-        self.emit_to(2);
+        self.emit_to(Sink::STDERR);
     }
 
-    /// Writes what there is to `fd`, to be followed by more of the same line, and empties it.
-    pub fn emit_part_to(&mut self, fd: i32) {
-        write(fd, self.as_bytes());
+    /// Writes what there is to `to`, to be followed by more of the same line, and empties it.
+    pub fn emit_part_to(&mut self, to: Sink<'_>) {
+        to.write(self.as_bytes());
         self.len = 0;
     }
 
-    /// Writes the line and its newline to `fd` in one call, and empties it.
-    pub fn emit_to(&mut self, fd: i32) {
+    /// Writes the line and its newline to `to` in one call, and empties it.
+    pub fn emit_to(&mut self, to: Sink<'_>) {
         self.text[self.len] = b'\n';
-        write(fd, &self.text[..self.len + 1]);
+        to.write(&self.text[..self.len + 1]);
         self.len = 0;
     }
 }

@@ -7,8 +7,9 @@
 //!
 //! In tests every call here can be made to fail: see `fail_after`.
 
-use super::syscall::{Errno, syscall};
+use super::syscall::{Errno, close, syscall};
 use crate::constants::PAGE;
+use core::ffi::CStr;
 
 /// What became of a request for a certain place.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -52,6 +53,31 @@ pub fn map(len: usize) -> Option<usize> {
     }
     // SAFETY: a new mapping at a place of the kernel's choice disturbs nothing.
     unsafe { syscall(libc::SYS_mmap, [0, len, RW, ANONYMOUS, NO_FD, 0]) }.ok()
+}
+
+/// Maps `len` zero bytes that are called `name` in `/proc/PID/maps`, and are the process's own: a child of a
+/// fork gets a copy. The descriptor that this takes is closed again before anybody could use it.
+pub fn map_named(name: &CStr, len: usize) -> Result<usize, Errno> {
+    if inject::fails() {
+        return Err(Errno::ENOMEM);
+    }
+    // Longer than a file may be: the kernel would send a signal.
+    if super::limits::file_bytes() < len {
+        return Err(Errno::EFBIG);
+    }
+    // SAFETY: the kernel reads a C string and makes a descriptor that nobody else knows; nothing is mapped
+    // over.
+    unsafe {
+        let fd = syscall(
+            libc::SYS_memfd_create,
+            [name.as_ptr() as usize, libc::MFD_CLOEXEC as usize, 0, 0, 0, 0],
+        )?;
+        let flags = libc::MAP_PRIVATE as usize;
+        let mapped = syscall(libc::SYS_ftruncate, [fd, len, 0, 0, 0, 0])
+            .and_then(|_| syscall(libc::SYS_mmap, [0, len, RW, flags, fd, 0]));
+        close(fd as i32);
+        mapped
+    }
 }
 
 /// Maps a range of ours that is mapped anew: zero, readable and writable, with none of what was asked of the

@@ -21,6 +21,7 @@ pub mod map;
 pub mod peers;
 pub mod psi;
 pub mod signals;
+pub mod sink;
 pub mod stack;
 pub mod syscall;
 pub mod task;

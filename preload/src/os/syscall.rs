@@ -25,6 +25,8 @@ impl Errno {
     pub const EEXIST: Errno = Errno(libc::EEXIST);
     /// An address that is in no mapping.
     pub const EFAULT: Errno = Errno(libc::EFAULT);
+    /// A file would become too long.
+    pub const EFBIG: Errno = Errno(libc::EFBIG);
     /// Bad argument.
     pub const EINVAL: Errno = Errno(libc::EINVAL);
     /// The time is up.

@@ -5,12 +5,15 @@
 //!   decay    giving it back by age                 stall    sections that last too long
 //!   pressure who tells the shrinker                watcher  a thread that listens for it
 //!   stats    figures                               census   figures of one class, ages
-//!   traces   where a freed block is, for messages
+//!   traces   where a freed block is, for messages   report   the figures as text
+//!   publish  the figures for who looks at the process from outside
 //! ```
 
 pub mod census;
 pub mod decay;
 pub mod pressure;
+pub mod publish;
+pub mod report;
 pub mod scan_log;
 pub mod shrinker;
 pub mod stall;

@@ -24,7 +24,7 @@ use crate::os::tls::thread_pointer;
 use crate::os::{bell, handler};
 use crate::page::{limit, zone};
 use crate::release::shrinker::{self, Reason};
-use crate::release::watcher;
+use crate::release::{publish, watcher};
 use core::sync::atomic::{
     AtomicBool, AtomicU32, AtomicUsize, Ordering::Acquire, Ordering::Relaxed, Ordering::Release,
 };
@@ -96,7 +96,7 @@ pub fn configure(sources: Option<Sources>, limit: Option<Size>, hard_limit: Opti
     if let Some(Sources { bits, signal }) = sources {
         SOURCES.store(bits, Relaxed);
         if signal != 0 {
-            match handler::install(signal) {
+            match handler::install(signal, handler::request) {
                 Ok(()) => SIGNAL.store(signal as u32, Relaxed),
                 Err(_) => complain(signal),
             }
@@ -235,6 +235,7 @@ pub fn let_go_of_own() {
         stop_serving();
     }
     SOLO.let_go_of_own(|_| {});
+    publish::let_go_of_own();
     watcher::let_go_of_own();
 }
 
@@ -308,6 +309,7 @@ fn look(now_ms: u32) -> (u32, Reason) {
 /// In the child of a fork: whoever was serving is not here.
 pub fn after_fork_in_child() {
     SERVING.store(IDLE, Relaxed);
+    publish::after_fork_in_child();
     watcher::after_fork_in_child();
 }
 

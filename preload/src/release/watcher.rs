@@ -3,9 +3,10 @@
 //! It looks at the kernel's signals of pressure and ages what is unused, also in a process whose threads
 //! all sleep. There is one only where there is something for it to do and nobody it could disturb:
 //!
-//! - two threads of the program at least, and a heap past [`WATCH_FROM`]. In a process that is down to one
-//!   thread it ends before that thread can know: whoever leaves as the last but one waits for its end, so
-//!   `unshare` and `setns` find a process with one thread (`unshare_after_start`);
+//! - two threads of the program at least, and a heap past [`WATCH_FROM`] or one that publishes its figures.
+//!   In a process that is down to one thread it ends before that thread can know: whoever leaves as the last
+//!   but one waits for its end, so `unshare` and `setns` find a process with one thread
+//!   (`unshare_after_start`);
 //! - at home: not started by the child of a vfork, whose thread it would be, and which would take it along in
 //!   the middle of a scan when it ends or calls exec;
 //! - no filter on system calls but those there were when the process started (`seccomp_strict`). It
@@ -28,7 +29,9 @@
 //! configured signal, and when there is something to age again after there was nothing.
 
 use crate::cache::{own, registry};
-use crate::constants::{LONGEST_NAP_MS, RESTART_MS, SAMPLE_MS, TIMER_SLACK_NS, WATCH_FROM, WORTH};
+use crate::constants::{
+    LONGEST_NAP_MS, PUBLISH_MS, RESTART_MS, SAMPLE_MS, TIMER_SLACK_NS, WATCH_FROM, WORTH,
+};
 use crate::os::cgroup::{Group, Report};
 use crate::os::helper::{self, Helper};
 use crate::os::line::Line;
@@ -39,7 +42,7 @@ use crate::os::tls::thread_pointer;
 use crate::os::{bell, clock, home};
 use crate::page::{watermark, window};
 use crate::release::shrinker::{self, Reason};
-use crate::release::{decay, pressure};
+use crate::release::{decay, pressure, publish};
 use core::num::NonZeroUsize;
 use core::sync::atomic::{
     AtomicBool, AtomicU32, AtomicUsize, Ordering::Acquire, Ordering::Relaxed, Ordering::Release,
@@ -85,8 +88,8 @@ pub fn is_running() -> bool {
 /// Starts it if there is something for it to do. Any thread, with no lock held; `now_ms` is the coarse clock.
 #[inline]
 pub fn consider(now_ms: u32) {
-    if !is_running() && !REFUSED.load(Relaxed) && registry::census().0 > 1 && window::horizon() >= WATCH_FROM
-    {
+    let is_worth_it = || window::horizon() >= WATCH_FROM || publish::is_by_time();
+    if !is_running() && !REFUSED.load(Relaxed) && registry::census().0 > 1 && is_worth_it() {
         start(now_ms);
     }
 }
@@ -253,6 +256,7 @@ impl Watch {
             pressure::serve();
         }
         decay::tick(now_ns);
+        publish::consider((now_ns / MS) as u32);
         bell::sleep(seen, self.nap(now_ns, level));
         true
     }
@@ -280,7 +284,8 @@ impl Watch {
             false => longest,
         };
         let ageing = decay::deadline().map_or(longest, |at| at.saturating_sub(now_ns).max(MS));
-        sample.min(ageing)
+        let publishing = if publish::is_by_time() { u64::from(PUBLISH_MS) * MS } else { longest };
+        sample.min(ageing).min(publishing)
     }
 }
 

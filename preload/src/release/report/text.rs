@@ -2,6 +2,7 @@
 
 use super::{Family, Form, for_each_class, for_each_family, places, work};
 use crate::os::line::Line;
+use crate::os::sink::Sink;
 use crate::release::scan_log::{self, REASON_NAMES};
 
 /// What is said of each of the last scans.
@@ -13,9 +14,9 @@ pub(super) fn reason_name(reason: u64) -> &'static str {
     REASON_NAMES.get(reason as usize).copied().unwrap_or("?")
 }
 
-struct Text(i32);
+struct Text<'a>(Sink<'a>);
 
-impl Form for Text {
+impl Form for Text<'_> {
     fn one(&mut self, family: &Family, value: u64) {
         Line::new().str(family.name).str(" ").dec(value).emit_to(self.0);
     }
@@ -29,16 +30,16 @@ impl Form for Text {
 
 #[inline(never)]
 #[unsafe(link_section = ".text_rare")]
-pub(super) fn write(fd: i32) {
-    for_each_family(&mut Text(fd));
-    classes(fd);
-    scans(fd);
+pub(super) fn write(to: Sink<'_>) {
+    for_each_family(&mut Text(to));
+    classes(to);
+    scans(to);
 }
 
 // Each part by itself: together they would need the stack of all of them.
 #[inline(never)]
 #[unsafe(link_section = ".text_rare")]
-fn classes(fd: i32) {
+fn classes(to: Sink<'_>) {
     for_each_class(|class| {
         let mut line = Line::new();
         line.str("class ").dec(class.block_bytes).str(" slabs=").dec(class.slabs);
@@ -47,13 +48,13 @@ fn classes(fd: i32) {
                 line.str(" ").str(name).str("=").dec(value);
             }
         }
-        line.emit_to(fd);
+        line.emit_to(to);
     });
 }
 
 #[inline(never)]
 #[unsafe(link_section = ".text_rare")]
-fn scans(fd: i32) {
+fn scans(to: Sink<'_>) {
     scan_log::for_each(|scan| {
         let mut line = Line::new();
         line.str("scan");
@@ -65,6 +66,6 @@ fn scans(fd: i32) {
                 line.dec(value)
             };
         }
-        line.emit_to(fd);
+        line.emit_to(to);
     });
 }

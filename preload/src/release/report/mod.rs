@@ -14,6 +14,7 @@ use crate::class::cause::CAUSES;
 use crate::class::page_kinds::{self, PageStats};
 use crate::class::size_class::Class;
 use crate::os::limits;
+use crate::os::sink::Sink;
 use crate::release::census::{self, AGES_MS, Ages, ClassStats};
 use crate::release::scan_log::REASON_NAMES;
 use crate::release::stats::{self, Stats};
@@ -21,12 +22,12 @@ use crate::release::stats::{self, Stats};
 pub use stalls::write as write_stalls;
 pub use xml::write as write_xml;
 
-/// Writes the figures to `fd`. False for a format nobody knows.
-pub fn write(fd: i32, format: &[u8]) -> bool {
+/// Writes the figures to `to`. False for a format nobody knows.
+pub fn write(to: Sink<'_>, format: &[u8]) -> bool {
     match format {
-        b"text" => text::write(fd),
-        b"json" => json::write(fd),
-        b"prometheus" => prometheus::write(fd),
+        b"text" => text::write(to),
+        b"json" => json::write(to),
+        b"prometheus" => prometheus::write(to),
         _ => return false,
     }
     true

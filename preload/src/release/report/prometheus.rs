@@ -4,9 +4,10 @@
 use super::{Family, Form, Kind, for_each_class, for_each_family, places, work};
 use crate::class::backlog::DOMAIN;
 use crate::os::line::Line;
+use crate::os::sink::Sink;
 use crate::release::census::ClassStats;
 
-struct Prometheus(i32);
+struct Prometheus<'a>(Sink<'a>);
 
 /// The name of a family of ours, in parts.
 struct Name<'a> {
@@ -42,7 +43,7 @@ impl<'a> Name<'a> {
     }
 }
 
-impl Prometheus {
+impl Prometheus<'_> {
     #[inline(never)]
     fn head(&mut self, name: &Name<'_>, kind: &str, help: &str) {
         let mut line = Line::plain();
@@ -59,7 +60,7 @@ impl Prometheus {
     }
 }
 
-impl Form for Prometheus {
+impl Form for Prometheus<'_> {
     fn one(&mut self, family: &Family, value: u64) {
         let name = self.begin(family);
         let mut line = Line::plain();
@@ -82,8 +83,8 @@ impl Form for Prometheus {
 
 #[inline(never)]
 #[unsafe(link_section = ".text_rare")]
-pub(super) fn write(fd: i32) {
-    let mut form = Prometheus(fd);
+pub(super) fn write(to: Sink<'_>) {
+    let mut form = Prometheus(to);
     for_each_family(&mut form);
     classes(&mut form);
     latency(&mut form);
@@ -91,45 +92,45 @@ pub(super) fn write(fd: i32) {
 
 #[inline(never)]
 #[unsafe(link_section = ".text_rare")]
-fn classes(form: &mut Prometheus) {
-    let fd = form.0;
+fn classes(form: &mut Prometheus<'_>) {
+    let to = form.0;
     form.head(&Name::plain("class_slabs"), "gauge", "Slabs by size class.");
-    for_each_class(|class| sample(fd, "class_slabs", class, None, class.slabs));
+    for_each_class(|class| sample(to, "class_slabs", class, None, class.slabs));
     form.head(&Name::plain("class_blocks"), "gauge", "Blocks by size class and place.");
     for_each_class(|class| {
         places(class).iter().for_each(|&(name, blocks)| {
-            sample(fd, "class_blocks", class, Some(("place", name)), blocks);
+            sample(to, "class_blocks", class, Some(("place", name)), blocks);
         });
     });
     form.head(&Name::plain("class_bytes"), "gauge", "Bytes of blocks by size class and place.");
     for_each_class(|class| {
         places(class).iter().for_each(|&(name, blocks)| {
-            sample(fd, "class_bytes", class, Some(("place", name)), blocks * class.block_bytes);
+            sample(to, "class_bytes", class, Some(("place", name)), blocks * class.block_bytes);
         });
     });
     let help = "Blocks taken from slabs and returned, and in how many magazines.";
     form.head(&Name::plain("class_work_total"), "counter", help);
     for_each_class(|class| {
         work(class).iter().for_each(|&(name, value)| {
-            sample(fd, "class_work_total", class, Some(("what", name)), value);
+            sample(to, "class_work_total", class, Some(("what", name)), value);
         });
     });
 }
 
 #[inline(never)]
-fn sample(fd: i32, name: &str, class: &ClassStats, label: Option<(&str, &str)>, value: u64) {
+fn sample(to: Sink<'_>, name: &str, class: &ClassStats, label: Option<(&str, &str)>, value: u64) {
     let mut line = Line::plain();
     line.str("rcumalloc_").str(name).str("{block_bytes=\"").dec(class.block_bytes).str("\"");
     if let Some((label, value)) = label {
         line.str(",").str(label).str("=\"").str(value).str("\"");
     }
-    line.str("} ").dec(value).emit_to(fd);
+    line.str("} ").dec(value).emit_to(to);
 }
 
 /// The histogram of latencies, a bucket for each power of two.
 #[inline(never)]
 #[unsafe(link_section = ".text_rare")]
-fn latency(form: &mut Prometheus) {
+fn latency(form: &mut Prometheus<'_>) {
     const NAME: &str = "period_latency_seconds";
     form.head(
         &Name::plain(NAME),
