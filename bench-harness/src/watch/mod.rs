@@ -20,6 +20,7 @@ mod screen;
 mod stats;
 mod top;
 
+use std::io::Write;
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
@@ -106,6 +107,11 @@ fn pause(text: &str) -> Result<f64, String> {
 
 fn port(text: &str) -> Result<u16, String> {
     text.strip_prefix(':').unwrap_or(text).parse().map_err(|_| "not a port, as :9100".to_owned())
+}
+
+/// Prints; who reads may have heard enough.
+fn say(text: &str) {
+    let _ = std::io::stdout().write_all(text.as_bytes());
 }
 
 /// Does what the line says.

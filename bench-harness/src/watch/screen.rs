@@ -147,9 +147,12 @@ fn work(history: &History, last: &Snapshot) -> Table<'static> {
     )
 }
 
+/// A figure of a point.
+type Of = fn(&Point) -> u64;
+
 fn sparklines(frame: &mut Frame<'_>, area: Rect, history: &History) {
     let areas: [Rect; 3] = Layout::horizontal([Constraint::Ratio(1, 3); 3]).areas(area);
-    let lines: [(&str, Color, fn(&Point) -> u64); 3] = [
+    let lines: [(&str, Color, Of); 3] = [
         ("live", Color::Green, |point| point.live_bytes),
         ("deferred", Color::Yellow, |point| point.deferred_bytes),
         ("grace periods a second", Color::Cyan, |point| point.periods as u64),

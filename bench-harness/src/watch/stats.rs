@@ -11,14 +11,16 @@ use crate::output::table::{Table, kib, nanoseconds};
 pub fn run(pid: i32, common: &Common) -> Result<(), Refusal> {
     let snapshot = Area::find(pid)?.look()?;
     match common.json.as_deref() {
-        Some(file) if file == Path::new("-") => print!("{}", snapshot.json),
+        Some(file) if file == Path::new("-") => super::say(&snapshot.json),
         Some(file) => std::fs::write(file, &snapshot.json)
             .map_err(Refusal::of(format_args!("cannot write {}", file.display())))?,
         None => {
-            println!("{} ({}), as of {} ago", snapshot.name, snapshot.pid, age(snapshot.age_ns));
+            let mut text =
+                format!("{} ({}), as of {} ago\n", snapshot.name, snapshot.pid, age(snapshot.age_ns));
             for table in tables(&snapshot) {
-                println!("\n{}", table.text());
+                text += &format!("\n{}\n", table.text());
             }
+            super::say(&text);
         }
     }
     Ok(())

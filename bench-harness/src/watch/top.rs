@@ -94,7 +94,7 @@ fn print(arguments: &TopArguments, mut watched: Watched, looks: u32, every: Dura
     let view = View { seen: &watched.seen, selected: 0, is_paused: false };
     let Ok(_) = terminal.draw(|frame| screen::draw(frame, &view));
     let buffer = terminal.backend().buffer();
-    print!("{}", screen::text(buffer));
+    super::say(&screen::text(buffer));
     if let Some(file) = &arguments.svg {
         std::fs::write(file, screen::svg(buffer))
             .map_err(Refusal::of(format_args!("cannot write {}", file.display())))?;
