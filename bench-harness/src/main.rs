@@ -12,6 +12,7 @@ mod deferral;
 mod family;
 mod inner;
 mod machine;
+mod man;
 mod measure;
 mod outcome;
 mod output;
@@ -34,7 +35,7 @@ mod workload;
 
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 use outcome::{Common, Outcome, Refusal};
 
 /// Measures librcumalloc.so against everything that matters.
@@ -77,6 +78,9 @@ enum Command {
     SelfTest(self_test::Arguments),
     #[command(flatten)]
     Watch(watch::Watch),
+    /// Write the manual pages of docs/man
+    #[command(hide = true)]
+    Man(man::Arguments),
     /// The measured side of a measurement; started by the others
     #[command(hide = true)]
     Inner(inner::Arguments),
@@ -109,8 +113,9 @@ fn dispatch(cli: &Cli) -> Result<Outcome, Refusal> {
         Command::Report(arguments) => report::run(arguments, common),
         Command::SelfTest(arguments) => self_test::run(arguments, common),
         Command::Inner(arguments) => inner::run(arguments),
-        // It prints for itself: there is nothing for a report.
+        // They write for themselves: there is nothing for a report.
         Command::Watch(command) => watch::run(command, common).map(|()| Outcome::default()),
+        Command::Man(arguments) => man::run(arguments, Cli::command()).map(|()| Outcome::default()),
     }
 }
 
@@ -133,9 +138,9 @@ fn main() -> ExitCode {
             Err(refusal) => refuse(&refusal),
         };
     }
-    if let Command::Watch(command) = &cli.command {
-        return match watch::run(command, &cli.common) {
-            Ok(()) => ExitCode::SUCCESS,
+    if matches!(cli.command, Command::Watch(_) | Command::Man(_)) {
+        return match dispatch(&cli) {
+            Ok(_) => ExitCode::SUCCESS,
             Err(refusal) => refuse(&refusal),
         };
     }

@@ -26,7 +26,7 @@ step('much')
 del blocks
 step('nothing')
 ";
-/// What a block of the program's has: 967 bytes, and what Python puts before and behind; as the class holds it.
+/// What a block of the program's has: 967 bytes, and what Python puts before and behind; as its class has it.
 const BLOCK: u64 = 1024;
 const BLOCKS: u64 = 40_000;
 
@@ -187,9 +187,10 @@ impl Screen {
         let socket = format!("rcumalloc-{}", std::process::id());
         let screen = Screen { socket };
         let mut words = vec!["-f", "/dev/null", "new-session", "-d", "-x", "118", "-y", "40"];
-        words.push(env!("CARGO_BIN_EXE_rcumalloc-bench"));
-        words.extend(line);
-        words.extend([";", "set", "remain-on-exit", "on"]);
+        // A shell stays, and says how it ended.
+        let line =
+            format!("{} {}; echo status $?; read end", env!("CARGO_BIN_EXE_rcumalloc-bench"), line.join(" "));
+        words.push(&line);
         screen.tmux(&words);
         screen
     }
@@ -233,9 +234,9 @@ fn top_shows_what_the_program_does() {
     let mut watched = Watched::start(Some("USR2"));
     let screen = Screen::open(&["top", &watched.pid(), "--every", "0.1"]);
     let title = format!("python3 {}", watched.pid());
-    let shown = screen.until(|shown| shown.contains(&title) && shown_live(shown).is_some());
-    let before = shown_live(&shown).expect("the class is shown");
-    assert!(before < 1000, "{shown}");
+    let shown = screen.until(|shown| shown.contains(&title));
+    // Not among the classes that hold most: it may be below the screen.
+    let before = live_of_class(&watched.stats());
     for part in
         ["Memory", "Work", "Classes, in blocks", "Pages", "Readers that stall", "grace periods a second"]
     {
@@ -255,7 +256,7 @@ fn top_shows_what_the_program_does() {
     screen.until(|shown| shown_live(shown).is_none_or(|live| live < before + 100));
     // It says when the process has ended, and ends.
     drop(watched);
-    screen.until(|shown| shown.contains("it has ended") || shown.contains("there is no such process"));
+    screen.until(|shown| shown.contains(": it has ended\nstatus 2\n"));
 }
 
 #[test]
@@ -267,7 +268,8 @@ fn a_page_is_plotted() {
     let output = bench(&line);
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let text = std::fs::read_to_string(&page).expect("the page");
-    assert!(text.matches("<svg").count() >= 3 && text.contains("live_bytes"), "{text}");
+    // At rest it has memory, and nothing else to draw.
+    assert!(text.contains("Memory</figcaption>\n<svg") && text.contains("live_bytes"), "{text}");
     for outside in ["<script", "<link", "src=", "@import", "url("] {
         assert!(!text.contains(outside), "{outside}");
     }

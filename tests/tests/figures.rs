@@ -64,8 +64,9 @@ fn whose_address_costs_little() {
     assert!(outcome.number("grown_kib") < 1024, "{outcome}");
 }
 
-/// What is published for who looks from outside: off unless asked for, the figures of that moment on a signal,
-/// a copy that belongs together, a forked child's own, by slow paths and by the watcher where all sleep.
+/// What is published for who looks from outside: off unless asked for, the figures of that moment on a
+/// signal, a copy that belongs together, a forked child's own, by slow paths and by the watcher where all
+/// sleep.
 #[test]
 fn watched() {
     Victim::new("watched").arg("off").run().success();

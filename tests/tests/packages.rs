@@ -127,7 +127,9 @@ fn installed_and_removed() {
     assert_eq!(files_below(&stage.join(inside)), files, "DESTDIR goes before the prefix");
     let libraries = ["lib/librcumalloc.so.1", "lib/librcumalloc.so", "lib/librcumalloc.a"];
     let others = ["include/rcumalloc.hpp", "share/doc/rcumalloc/rcumalloc-stats.schema.json"];
-    for file in libraries.into_iter().chain(others) {
+    let manuals =
+        ["share/man/man7/rcumalloc.7", "share/man/man3/rcumalloc.h.3", "share/man/man1/rcumalloc-bench.1"];
+    for file in libraries.into_iter().chain(others).chain(manuals) {
         assert!(files.contains(Path::new(file)), "{files:?}");
     }
     script("uninstall", &prefix, Some(&stage));

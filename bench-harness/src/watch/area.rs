@@ -232,6 +232,9 @@ impl Area {
     /// Sends the signal, if somebody listens: what is not handled might end the process.
     fn ask(&self, signal: i32) -> Result<(), Refusal> {
         let caught = status(self.pid, "SigCgt:").and_then(|mask| u64::from_str_radix(&mask, 16).ok());
+        if caught.is_none() {
+            return refuse(self.pid, "it has ended");
+        }
         let is_caught = (1..=64).contains(&signal) && caught.unwrap_or(0) >> (signal - 1) & 1 == 1;
         if !is_caught {
             return refuse(self.pid, format_args!("it does not listen to signal {signal} any more"));

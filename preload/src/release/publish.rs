@@ -2,17 +2,17 @@
 //! found by their name in `/proc/PID/maps` and read as a debugger reads.
 //!
 //! They hold what `release::report` writes anyway: the figures as JSON and for Prometheus, and who stalls.
-//! A head of words says where. One word of it is a sequence: odd while the pages are written, so that a reader
-//! knows whether what it has copied belongs together. Written by
+//! A head of words says where. One word of it is a sequence: odd while the pages are written, so that a
+//! reader knows whether what it has copied belongs together. Written by
 //!
 //! - slow paths, at most once in [`PUBLISH_MS`], and the watcher where there is one; or
 //! - the handler of a signal of the user's choice, in whatever thread the kernel picks: then the figures are
 //!   of that moment, and nothing is done while nobody asks.
 //!
 //! Who comes while another is at it goes away: a lock that is only tried guards the pages. They are the
-//! process's own. A child of a fork has a copy, says its own number in it as soon as it writes, and until then
-//! a reader sees that what stands there is its parent's. No descriptor stays open, and nothing is written to
-//! a disk.
+//! process's own. A child of a fork has a copy, says its own number in it as soon as it writes, and until
+//! then a reader sees that what stands there is its parent's. No descriptor stays open, and nothing is
+//! written to a disk.
 
 use crate::constants::{PUBLISH_MS, WATCH_BYTES};
 use crate::os::line::Line;
@@ -274,11 +274,10 @@ mod tests {
         crate::own_process::in_own_process!();
         assert!(crate::front::start::process());
         for class in crate::class::size_class::Class::all() {
+            let slow = crate::front::entry::malloc_slow;
             // SAFETY: any size may be asked for.
-            assert!(
-                !unsafe { crate::cache::table::malloc(class.size(), crate::front::entry::malloc_slow) }
-                    .is_null()
-            );
+            let block = unsafe { crate::cache::table::malloc(class.size(), slow) };
+            assert!(!block.is_null());
         }
         assert!(set(When::ByTime));
         publish();
