@@ -76,11 +76,9 @@ fn pages_are_well_formed_and_complete() {
         }
         assert!(commands.contains(&subcommand.to_uppercase()), "{subcommand}");
         let help = out(&bench(&[subcommand, "--help"]));
-        for word in help.lines().filter_map(|line| line.trim_start().strip_prefix("-")) {
-            if let Some(option) = word.split_whitespace().find(|word| word.trim_start_matches('-').len() > 1)
-            {
-                let option = format!("--{}", option.trim_start_matches('-'));
-                assert!(commands.contains(&option), "{subcommand} {option}");
+        for line in help.lines().filter(|line| line.trim_start().starts_with('-')) {
+            if let Some(option) = line.split_whitespace().find(|word| word.starts_with("--")) {
+                assert!(commands.contains(option), "{subcommand} {option}");
                 seen += 1;
             }
         }
