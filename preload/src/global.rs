@@ -15,7 +15,7 @@
 
 use crate::abi::owner::{Block, rcumalloc_owner};
 use crate::abi::{libc_names, own};
-use crate::front::{entry, readers};
+use crate::front::{malloc, readers, realloc};
 use core::alloc::{GlobalAlloc, Layout};
 use core::marker::PhantomData;
 use core::mem::MaybeUninit;
@@ -30,11 +30,11 @@ pub struct RcuMalloc;
 unsafe impl GlobalAlloc for RcuMalloc {
     #[inline]
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        if layout.align() <= entry::MALLOC_ALIGN {
+        if layout.align() <= malloc::MALLOC_ALIGN {
             // SAFETY: any thread, any size.
             unsafe { libc_names::malloc(layout.size()).cast() }
         } else {
-            entry::alloc_aligned(layout.size(), layout.align())
+            malloc::alloc_aligned(layout.size(), layout.align())
         }
     }
 
@@ -46,8 +46,8 @@ unsafe impl GlobalAlloc for RcuMalloc {
 
     #[inline]
     unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
-        if layout.align() <= entry::MALLOC_ALIGN {
-            return entry::alloc_zeroed(layout.size());
+        if layout.align() <= malloc::MALLOC_ALIGN {
+            return malloc::alloc_zeroed(layout.size());
         }
         // SAFETY: the caller's promise.
         let block = unsafe { self.alloc(layout) };
@@ -60,8 +60,8 @@ unsafe impl GlobalAlloc for RcuMalloc {
 
     #[inline]
     unsafe fn realloc(&self, block: *mut u8, layout: Layout, size: usize) -> *mut u8 {
-        if layout.align() <= entry::MALLOC_ALIGN {
-            return entry::resize(block as usize, size);
+        if layout.align() <= malloc::MALLOC_ALIGN {
+            return realloc::resize(block as usize, size);
         }
         // SAFETY: the caller's promise, and a layout of the same alignment.
         unsafe {

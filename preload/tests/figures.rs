@@ -78,7 +78,7 @@ fn closed_large() -> u64 {
         // SAFETY: type-stable, and this is the only thread.
         .map(|cache| unsafe { (*cache).shelf.figures().large_waiting })
         .sum();
-    (on_shelves + rcumalloc::class::large_batch::waiting_bytes()) as u64
+    (on_shelves + rcumalloc::class::large_batch::shared().bytes()) as u64
 }
 
 /// What the model has, and nothing else, is live: by class.

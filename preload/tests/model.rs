@@ -70,5 +70,5 @@ fn short_threads_leave_nothing_behind() {
         .join()
         .unwrap();
     }
-    assert!(rcumalloc::cache::registry::census().1 < 64);
+    assert!(rcumalloc::cache::shares::census().1 < 64);
 }

@@ -64,8 +64,11 @@ pub fn edges_of(texts: &BTreeMap<String, String>) -> Edges {
         for path in paths(name, module) {
             edges.extend(declared_in(&path, &modules).map(|to| (name.clone(), to)));
         }
-        for pair in module.words.windows(2).filter(|pair| pair[0] == "." || pair[0] == "::") {
-            edges.extend(added.get(&pair[1]).into_iter().flatten().map(|to| (name.clone(), to.clone())));
+        for three in module.words.windows(3) {
+            // `value.method(`, or `Type::method`, which may be passed on; a field is none.
+            if three[0] == "." && three[2] == "(" || three[0] == "::" {
+                edges.extend(added.get(&three[1]).into_iter().flatten().map(|to| (name.clone(), to.clone())));
+            }
         }
     }
     edges.retain(|(from, to)| from != to);

@@ -149,10 +149,9 @@ impl Frames {
 }
 
 /// Who calls whom through a word that the start of the process, or of the watcher, sets.
-const HOOKS: [(&str, &str); 3] = [
+const HOOKS: [(&str, &str); 2] = [
     ("::misuse", "rcumalloc::class::verdict::misuse"),
     ("ReaderCell::lock_slow", "rcumalloc::front::switch::admit_readers"),
-    ("rcumalloc::release::decay::wake", "rcumalloc::os::bell::ring"),
 ];
 
 /// Bytes of a return address.

@@ -2,7 +2,7 @@
 //! between the files of one floor.
 
 use rcumalloc_tests::{build, floors};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 /// From the top; what is in none of them stands in the first or the last list.
 const FLOORS: [&str; 7] = ["abi", "front", "release", "cache", "class", "page", "os"];
@@ -10,21 +10,6 @@ const FLOORS: [&str; 7] = ["abi", "front", "release", "cache", "class", "page", 
 const ROOF: [&str; 4] = ["", "global", "retire", "fallback"];
 /// What all floors stand on.
 const GROUND: [&str; 1] = ["constants"];
-
-/// Calls up a floor that are still there.
-const UP: &[(&str, &str)] = &[
-    ("cache::ready", "front::reclaim"),
-    ("cache::refill", "front::reclaim"),
-    ("cache::refill", "release::pressure"),
-    ("cache::refill", "release::shrinker"),
-    ("cache::registry", "front::exit"),
-    ("cache::retire", "front::reclaim"),
-    ("cache::vacant", "front::exit"),
-    ("release::shrinker", "front::exit"),
-    ("release::shrinker", "front::reclaim"),
-];
-/// Floors whose files still call each other in a circle.
-const CIRCLES: &[&str] = &["abi", "cache", "class", "front", "page", "release"];
 
 fn height(module: &str) -> usize {
     let floor = module.split("::").next().unwrap_or_default();
@@ -43,17 +28,10 @@ fn calls_go_down_only() {
     let edges = floors::edges(&build::root().join("preload/src"));
     assert!(edges.len() > 300, "the source was not read: {edges:?}");
     let up: Vec<_> = edges.iter().filter(|(from, to)| height(from) < height(to)).collect();
-    let up: Vec<_> = up.iter().map(|(from, to)| (from.as_str(), to.as_str())).collect();
-    assert_eq!(up, UP, "calls up a floor");
+    assert!(up.is_empty(), "calls up a floor: {up:?}");
     let within = edges.iter().filter(|(from, to)| height(from) == height(to)).cloned().collect();
     let circles = floors::circles(&within);
-    let floors: BTreeSet<_> =
-        circles.iter().flatten().filter_map(|(from, _)| from.split("::").next()).collect();
-    assert_eq!(
-        floors.into_iter().collect::<Vec<_>>(),
-        CIRCLES,
-        "files call each other in circles: {circles:#?}"
-    );
+    assert!(circles.is_empty(), "files of one floor call each other in circles: {circles:#?}");
 }
 
 /// What the reading finds and leaves out.

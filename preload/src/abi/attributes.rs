@@ -6,7 +6,7 @@
 //! here.
 
 use crate::class::changed;
-use crate::front::entry;
+use crate::front::malloc;
 use crate::os::map::Attribute;
 use crate::os::syscall::{Errno, syscall};
 use core::ffi::{c_int, c_long, c_uint, c_ulong, c_void};
@@ -16,7 +16,7 @@ fn answer(result: Result<usize, Errno>) -> c_int {
     match result {
         Ok(value) => value as c_int,
         Err(Errno(error)) => {
-            entry::set_errno(error);
+            malloc::set_errno(error);
             -1
         }
     }

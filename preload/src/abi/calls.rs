@@ -1,9 +1,10 @@
 //! `rcumalloc_call` and `rcumalloc_call_head`: functions that run after a grace period (`front/calls.rs`).
 
 use crate::abi::libc_names::malloc;
-use crate::abi::own::rcumalloc_free_now;
 use crate::abi::pthread::pthread_create;
-use crate::front::calls::{self, Head, Run};
+use crate::front::free::When;
+use crate::front::queue::{Head, Run};
+use crate::front::{calls, free};
 use crate::os::signals::Quiet;
 use core::ffi::{c_int, c_void};
 use core::mem::MaybeUninit;
@@ -49,7 +50,7 @@ unsafe extern "C" fn run(head: *mut Head) {
     // SAFETY: `rcumalloc_call` has made it, and the queue has given it back; no reader knows of it.
     unsafe {
         let (function, argument) = ((*call).function, (*call).argument);
-        rcumalloc_free_now(call.cast());
+        free::free_block(call as usize, "rcumalloc_free_now", When::Now);
         function(argument);
     }
 }

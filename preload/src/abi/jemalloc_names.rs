@@ -12,11 +12,14 @@
 use crate::abi::libc_names;
 use crate::cache::table;
 use crate::class::large::{self, LargeRef};
+use crate::class::resize;
 use crate::class::size_class::Class;
 use crate::class::slab::Whereabouts;
 use crate::class::verdict::{self, Address};
 use crate::constants::PAGE;
-use crate::front::entry::{self, MALLOC_ALIGN, When};
+use crate::front::free::When;
+use crate::front::malloc::MALLOC_ALIGN;
+use crate::front::{free, malloc, realloc};
 use core::ffi::{c_int, c_void};
 use core::ptr::null_mut;
 
@@ -59,20 +62,20 @@ fn alloc(size: usize, real: usize, flags: Flags) -> *mut u8 {
         // SAFETY: any thread, any size.
         (true, false) => unsafe { libc_names::malloc(size).cast() },
         // All of the block: a later growth fills with zeros from its real size on.
-        (true, true) => entry::alloc_zeroed(real),
-        (false, _) => entry::alloc_aligned(size, align),
+        (true, true) => malloc::alloc_zeroed(real),
+        (false, _) => malloc::alloc_aligned(size, align),
     };
     if block.is_null() {
-        entry::set_errno(errno);
+        malloc::set_errno(errno);
         return block;
     }
     if let Some(large) = LargeRef::of(block as usize).filter(|large| large.bytes() > real) {
         // One that was freed before may be a little larger. Nobody has seen it yet: nobody reads its tail.
-        large::resize(large.base(), size, false);
+        resize::resize(large.base(), size, false);
     }
     if zeros && align > MALLOC_ALIGN {
         // SAFETY: a fresh block, all of which is the caller's.
-        unsafe { block.write_bytes(0, entry::usable_size_for(block as usize, "mallocx")) };
+        unsafe { block.write_bytes(0, realloc::usable_size_for(block as usize, "mallocx")) };
     }
     block
 }
@@ -125,8 +128,8 @@ pub unsafe extern "C" fn rallocx(block: *mut c_void, size: usize, flags: c_int) 
     let Some(old) = held(addr, CALL) else { return null_mut() };
     let Some(real) = real_size(size, flags) else { return null_mut() };
     let may_stay = addr.is_multiple_of(flags.align());
-    if may_stay && (old == real || entry::resize_large(addr, size)) {
-        clear_growth(addr, old, entry::usable_size_for(addr, CALL), flags);
+    if may_stay && (old == real || realloc::resize_large(addr, size)) {
+        clear_growth(addr, old, realloc::usable_size_for(addr, CALL), flags);
         return block;
     }
     let new = alloc(size, real, flags);
@@ -135,7 +138,7 @@ pub unsafe extern "C" fn rallocx(block: *mut c_void, size: usize, flags: c_int) 
     }
     // SAFETY: both are live blocks of at least so many bytes, and they are distinct.
     unsafe { core::ptr::copy_nonoverlapping(block.cast(), new, old.min(real)) };
-    entry::free_block(addr, CALL, When::Usual);
+    free::free_block(addr, CALL, When::Usual);
     new.cast()
 }
 
@@ -154,11 +157,11 @@ pub unsafe extern "C" fn xallocx(block: *mut c_void, size: usize, extra: usize, 
     }
     let most = size.saturating_add(extra);
     if most > old {
-        let _ = entry::resize_large(addr, most) || (size > old && entry::resize_large(addr, size));
+        let _ = realloc::resize_large(addr, most) || (size > old && realloc::resize_large(addr, size));
     } else if real_size(most, flags).is_some_and(|real| real < old) {
-        entry::resize_large(addr, most);
+        realloc::resize_large(addr, most);
     }
-    let new = entry::usable_size_for(addr, CALL);
+    let new = realloc::usable_size_for(addr, CALL);
     clear_growth(addr, old, new, flags);
     new
 }
@@ -169,7 +172,7 @@ pub unsafe extern "C" fn xallocx(block: *mut c_void, size: usize, extra: usize, 
 /// The block is live.
 #[cfg_attr(feature = "override", unsafe(no_mangle))]
 pub unsafe extern "C" fn sallocx(block: *const c_void, _flags: c_int) -> usize {
-    entry::usable_size_for(block as usize, "sallocx")
+    realloc::usable_size_for(block as usize, "sallocx")
 }
 
 /// `dallocx(block, flags)`: free.
@@ -187,7 +190,7 @@ pub unsafe extern "C" fn dallocx(block: *mut c_void, _flags: c_int) {
 unsafe fn release(block: *mut c_void) {
     unsafe extern "C" fn slow(block: *mut u8) {
         if !block.is_null() {
-            entry::free_block(block as usize, "dallocx", When::Usual);
+            free::free_block(block as usize, "dallocx", When::Usual);
         }
     }
     // SAFETY: the words are this thread's tables, always.

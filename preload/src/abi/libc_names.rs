@@ -6,7 +6,9 @@
 use crate::cache::table;
 use crate::class::verdict;
 use crate::constants::PAGE;
-use crate::front::entry::{self, free_slow, malloc_slow};
+use crate::front::free::free_slow;
+use crate::front::malloc::malloc_slow;
+use crate::front::{malloc, realloc};
 use core::ffi::{c_int, c_void};
 use core::ptr::null_mut;
 
@@ -47,7 +49,7 @@ pub unsafe extern "C" fn cfree(block: *mut c_void) {
 #[cfg_attr(feature = "override", unsafe(no_mangle))]
 pub unsafe extern "C" fn calloc(count: usize, size: usize) -> *mut c_void {
     match count.checked_mul(size) {
-        Some(bytes) => entry::alloc_zeroed(bytes).cast(),
+        Some(bytes) => malloc::alloc_zeroed(bytes).cast(),
         None => fail(libc::ENOMEM),
     }
 }
@@ -59,7 +61,7 @@ pub unsafe extern "C" fn calloc(count: usize, size: usize) -> *mut c_void {
 /// The block is live and the caller's.
 #[cfg_attr(feature = "override", unsafe(no_mangle))]
 pub unsafe extern "C" fn realloc(block: *mut c_void, size: usize) -> *mut c_void {
-    entry::resize(block as usize, size).cast()
+    realloc::resize(block as usize, size).cast()
 }
 
 /// `reallocarray(block, count, size)`: realloc that minds the multiplication.
@@ -156,7 +158,7 @@ pub unsafe extern "C" fn pvalloc(size: usize) -> *mut c_void {
 /// The block is live.
 #[cfg_attr(feature = "override", unsafe(no_mangle))]
 pub unsafe extern "C" fn malloc_usable_size(block: *mut c_void) -> usize {
-    if block.is_null() { 0 } else { entry::usable_size(block as usize) }
+    if block.is_null() { 0 } else { realloc::usable_size(block as usize) }
 }
 
 /// `free_sized(block, size)` (C23): free that checks the size the block was asked with.
@@ -216,11 +218,11 @@ second_names! {
 }
 
 fn aligned(align: usize, size: usize) -> *mut c_void {
-    entry::alloc_aligned(size, align.max(1)).cast()
+    malloc::alloc_aligned(size, align.max(1)).cast()
 }
 
 #[cold]
 fn fail(errno: c_int) -> *mut c_void {
-    entry::set_errno(errno);
+    malloc::set_errno(errno);
     null_mut()
 }

@@ -20,7 +20,9 @@
 
 use crate::cache::table;
 use crate::class::verdict;
-use crate::front::entry::{self, free_slow, malloc_slow};
+use crate::front::free::free_slow;
+use crate::front::malloc;
+use crate::front::malloc::malloc_slow;
 use crate::os::line::Line;
 use crate::os::syscall;
 use core::arch::{asm, naked_asm};
@@ -221,7 +223,7 @@ extern "C" fn own_malloc(size: usize) -> *mut u8 {
 }
 
 extern "C" fn own_aligned_alloc(align: usize, size: usize) -> *mut u8 {
-    if align.is_power_of_two() { entry::alloc_aligned(size, align) } else { null_mut() }
+    if align.is_power_of_two() { malloc::alloc_aligned(size, align) } else { null_mut() }
 }
 
 extern "C" fn own_free(block: *mut c_void) {

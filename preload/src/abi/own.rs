@@ -7,8 +7,8 @@ use crate::class::backlog::{self, DOMAIN};
 use crate::class::page_kinds::{self, PageStats};
 use crate::class::size_class::Class;
 use crate::class::verdict;
-use crate::front::entry::{self, When};
-use crate::front::{calls, fork, nowait, options, readers, reclaim, start};
+use crate::front::free::When;
+use crate::front::{calls, fork, free, nowait, options, readers, start};
 use crate::os::sink::Sink;
 use crate::os::tid;
 use crate::release::census::{self, ClassStats};
@@ -190,7 +190,7 @@ pub extern "C" fn rcumalloc_barrier() {
     // Before it waits for anything: what is refused in a section is refused whatever there is to wait for.
     readers::refuse_in_section("rcumalloc_barrier");
     calls::barrier(start_worker);
-    reclaim::barrier();
+    readers::barrier();
 }
 
 /// `rcumalloc_free(block)`.
@@ -200,7 +200,7 @@ pub extern "C" fn rcumalloc_barrier() {
 #[cfg_attr(feature = "override", unsafe(no_mangle))]
 pub unsafe extern "C" fn rcumalloc_free(block: *mut c_void) {
     if !block.is_null() {
-        entry::free_block(block as usize, "rcumalloc_free", When::Deferred);
+        free::free_block(block as usize, "rcumalloc_free", When::Deferred);
     }
 }
 
@@ -214,7 +214,7 @@ pub unsafe extern "C" fn rcumalloc_free_bulk(blocks: *mut *mut c_void, count: us
         // SAFETY: the caller's promise.
         let block = unsafe { blocks.add(at).read() };
         if !block.is_null() {
-            entry::free_block(block as usize, "rcumalloc_free_bulk", When::Deferred);
+            free::free_block(block as usize, "rcumalloc_free_bulk", When::Deferred);
         }
     }
 }
@@ -226,7 +226,7 @@ pub unsafe extern "C" fn rcumalloc_free_bulk(blocks: *mut *mut c_void, count: us
 #[cfg_attr(feature = "override", unsafe(no_mangle))]
 pub unsafe extern "C" fn rcumalloc_free_now(block: *mut c_void) {
     if !block.is_null() {
-        entry::free_block(block as usize, "rcumalloc_free_now", When::Now);
+        free::free_block(block as usize, "rcumalloc_free_now", When::Now);
     }
 }
 

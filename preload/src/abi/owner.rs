@@ -8,7 +8,7 @@ use crate::abi::own::copy_out;
 use crate::class::size_class::Class;
 use crate::class::slab::Whereabouts;
 use crate::class::verdict::{self, Address};
-use crate::page::{memdesc, window};
+use crate::page::{bounds, memdesc};
 use crate::release::traces::{self, Place};
 use core::ffi::{c_int, c_void};
 
@@ -54,7 +54,7 @@ const AT_SLAB: c_int = 4;
 impl Block {
     /// What the block is not, at `addr`.
     fn none(addr: usize) -> Block {
-        let is_inside = window::contains(addr);
+        let is_inside = bounds::contains(addr);
         Block {
             start: core::ptr::null(),
             size: 0,
@@ -65,8 +65,8 @@ impl Block {
             at: AT_UNKNOWN,
             thread: 0,
             age_ms: -1,
-            mapping: if is_inside { window::base() as *const c_void } else { core::ptr::null() },
-            mapping_bytes: if is_inside { window::horizon() } else { 0 },
+            mapping: if is_inside { bounds::base() as *const c_void } else { core::ptr::null() },
+            mapping_bytes: if is_inside { bounds::horizon() } else { 0 },
         }
     }
 

@@ -2,16 +2,19 @@
 //!
 //! ```text
 //!   table    the two fast paths                    thread_cache what a thread has
+//!   drain    emptying a cache                      own      the calling thread's
 //!   refill   malloc found its magazine empty       retire   free found its magazine full
-//!   ready    large blocks, ready and freed         leave    giving back the classes left behind
-//!   shelf    magazines that others may take        vacant   caches left to the next thread
-//!   registry whose each cache is                   seats    where the caches lie
+//!   large    large blocks, freed and asked for     ready    those that may be handed out at once
+//!   registry whose each cache is                   vacant   caches left to the next thread
+//!   takers   taking from others' shelves           seats    where the caches lie
+//!   shelf    magazines that others may take        shares   how much a thread may hold
 //!   mode     solo, concurrent, api, strict         ladder   what free came to without memory
 //!   stock    blocks put aside for signal handlers
 //! ```
 
+pub mod drain;
 pub mod ladder;
-pub mod leave;
+pub mod large;
 pub mod mode;
 pub mod own;
 pub mod ready;
@@ -19,8 +22,10 @@ pub mod refill;
 pub mod registry;
 pub mod retire;
 pub mod seats;
+pub mod shares;
 pub mod shelf;
 pub mod stock;
 pub mod table;
+pub mod takers;
 pub mod thread_cache;
 pub mod vacant;

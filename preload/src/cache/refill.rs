@@ -8,24 +8,20 @@
 //! Whole magazines first. Of the waiting groups the oldest are polled, up to the first that has to wait; what
 //! waits is never scanned. Blocks that come from where they were marked in are marked out here, all at once.
 
-use crate::cache::registry;
 use crate::cache::thread_cache::ThreadCache;
-use crate::class::depot;
 use crate::class::group::{self, Group};
 use crate::class::magazine::Magazine;
 use crate::class::marks::Map;
-use crate::class::pool;
 use crate::class::size_class::Class;
-use crate::class::{backlog, waiting};
+use crate::class::{backlog, depot, pool, waiting};
 use crate::constants::{AFTER_SCAN, SHARED_LOOKS};
 use crate::page::back_off;
 use crate::page::quarter::Quarter;
-use crate::release::pressure;
 
 impl ThreadCache {
-    /// Loads a magazine with blocks of `class` and pops one. `None`: memory is out.
+    /// Loads a magazine with blocks of `class` and pops one. `None`: there is none but in the slabs
+    /// ([`carve`](Self::carve)).
     pub fn refill(&mut self, class: Class) -> Option<usize> {
-        self.slow_path();
         self.class(class).is_used = true;
         // A sweep may have moved things about; a handler may have refilled.
         if let Some(block) = self.alloc.slot(class).pop() {
@@ -42,7 +38,7 @@ impl ThreadCache {
                 self.keep_spare(emptied);
             }
         } else {
-            return self.carve(class);
+            return None;
         }
         self.alloc.slot(class).pop()
     }
@@ -80,7 +76,7 @@ impl ThreadCache {
             return shared;
         }
         for _ in 0..SHARED_LOOKS {
-            let group = group::take_shared()?;
+            let group = group::shared().take_elapsed()?;
             self.unpack(group);
             let own = self.shelf.open()?.pop_full(class);
             if own.is_some() {
@@ -125,15 +121,12 @@ impl ThreadCache {
         self.shed();
     }
 
-    /// Fills a magazine from the slabs.
+    /// Fills a magazine from the slabs. `None`: memory is out.
     #[cold]
     #[inline(never)]
-    fn carve(&mut self, class: Class) -> Option<usize> {
-        pressure::throttle();
-        registry::take_over_one();
+    pub fn carve(&mut self, class: Class) -> Option<usize> {
         let quota = self.quota(class);
         let kind = self.kind(class);
-        self.leave_classes_if_due(class);
         let emptied = self.alloc.slot(class).remove();
         let mut magazine = match emptied {
             Some(magazine) if magazine.kind() >= kind => magazine,
@@ -152,10 +145,7 @@ impl ThreadCache {
         let fresh = if backs_off { (AFTER_SCAN / class.size()).max(1) } else { usize::MAX };
         let room = quota.min(magazine.capacity());
         let room = &mut magazine.room()[..room];
-        let taken = match pool::of(class).take(class, self.quarter(), room, fresh) {
-            0 => self.carve_after_expedite(class, &mut magazine),
-            taken => taken,
-        };
+        let taken = pool::of(class).take(class, self.quarter(), room, fresh);
         magazine.set_len(taken);
         self.carved += taken * class.size();
         // SAFETY: the blocks were just taken from their slabs for us.
@@ -165,14 +155,6 @@ impl ThreadCache {
         let slot = self.alloc.slot(class);
         slot.install(magazine, class, taken, taken);
         slot.pop()
-    }
-
-    /// Memory is out: what waits may be all there is. Ends its grace period if nobody holds it,
-    /// and tries once more.
-    #[cold]
-    fn carve_after_expedite(&mut self, class: Class, magazine: &mut Magazine) -> usize {
-        self.reclaim_everything();
-        pool::of(class).take(class, self.quarter(), magazine.room(), usize::MAX)
     }
 }
 

@@ -23,23 +23,17 @@
 use crate::cache::seats::{self, CACHE_BYTES, Ground, Seat};
 use crate::cache::thread_cache::ThreadCache;
 use crate::cache::vacant::{self, Room};
-use crate::cache::{mode, shelf, stock};
-use crate::class::Torn;
+use crate::cache::{mode, shares};
 use crate::class::backlog::DOMAIN;
-use crate::class::group;
 use crate::class::size_class::Class;
-use crate::front::exit;
+use crate::class::{Torn, group};
 use crate::os::lock::{Guard, Lock};
 use crate::os::signals::Quiet;
 use crate::os::{map, peers, tid, tls};
-use crate::page::{meta, reserve};
+use crate::page::meta;
 use core::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use rcu::{NoRoom, Reader, ReaderBlock, ReaderCell, ReaderWord};
 
-/// Pages the reserve for `free` holds per live thread, up to [`RESERVE_MOST`] in all.
-const RESERVE_PER_THREAD: usize = 1;
-/// Most pages of the reserve: it must not make small programs big.
-const RESERVE_MOST: usize = 16;
 /// Live caches from which on a registration looks for abandoned ones; doubles with each search.
 const SCAVENGE_FROM: usize = 64;
 /// Readers of the first block of cells. Those behind it hold so many times as many as all before them, up to
@@ -55,17 +49,8 @@ pub struct Inner {
 
 #[unsafe(link_section = ".data")]
 static REGISTRY: Lock<Inner> = Lock::new(Inner { ground: Ground::new(), scavenge_at: SCAVENGE_FROM });
-#[unsafe(link_section = ".data")]
-static MOST_LIVE: AtomicUsize = AtomicUsize::new(0);
-/// The most at once since whoever asks last cleared it. Relaxed: a number that steers.
-#[unsafe(link_section = ".data")]
-static RECENT_MOST: AtomicUsize = AtomicUsize::new(0);
 /// Readers there is room for. Relaxed: a number that steers.
 static READERS: AtomicUsize = AtomicUsize::new(0);
-/// Live caches. Relaxed: a number that steers.
-#[unsafe(link_section = ".data")]
-static LIVE_NOW: AtomicUsize = AtomicUsize::new(0);
-
 /// Empty, its seat free or on the way to that.
 const UNUSED: u32 = 0;
 /// A thread's, or about to be.
@@ -102,25 +87,6 @@ fn set_state(seat: &Seat, state: u32) -> u32 {
     seat.live.swap(was & !STATE | state, Ordering::SeqCst) & STATE
 }
 
-/// One live cache more.
-fn count_in() {
-    let live = LIVE_NOW.fetch_add(1, Ordering::Relaxed) + 1;
-    MOST_LIVE.fetch_max(live, Ordering::Relaxed);
-    RECENT_MOST.fetch_max(live, Ordering::Relaxed);
-    adjust(live);
-}
-
-/// One less; how many are left.
-fn count_out() -> usize {
-    LIVE_NOW.fetch_sub(1, Ordering::Relaxed) - 1
-}
-
-/// What follows from the number of live caches.
-fn adjust(live: usize) {
-    reserve::set_target((live * RESERVE_PER_THREAD).min(RESERVE_MOST));
-    shelf::set_threads(live);
-}
-
 /// The registry, for somebody whom no handler interrupts.
 fn locked(_quiet: &Quiet) -> Guard<'_, Inner> {
     REGISTRY.lock()
@@ -131,8 +97,6 @@ fn locked(_quiet: &Quiet) -> Guard<'_, Inner> {
 #[cold]
 #[unsafe(link_section = ".text_start")]
 pub fn acquire(quiet: &Quiet) -> Option<&'static mut ThreadCache> {
-    take_over(quiet);
-    scavenge_if_crowded(quiet);
     let reader = new_reader()?;
     let (cache, was_vacant) = {
         let mut registry = locked(quiet);
@@ -141,7 +105,7 @@ pub fn acquire(quiet: &Quiet) -> Option<&'static mut ThreadCache> {
             Some(cache) => cache,
             None => take_seat(&mut registry)?,
         };
-        count_in();
+        shares::count_in();
         // SAFETY: taken off its list above, or with its seat, ours alone; the lock, or the exchange that took
         // it, makes its last owner's writes visible.
         let cache = unsafe { &mut *cache };
@@ -204,7 +168,7 @@ fn block_of(cells: usize) -> Option<&'static ReaderBlock> {
 fn take_seat(registry: &mut Inner) -> Option<*mut ThreadCache> {
     let seat = seats::take(&mut registry.ground)?;
     // SAFETY: the seat is ours now, and so is its cache, but for single words.
-    let cache = unsafe { &mut *seat.cache() };
+    let cache = unsafe { &mut *ThreadCache::at(seat) };
     cache.seat.store(core::ptr::from_ref(seat).cast_mut(), Ordering::Relaxed);
     cache.number = seat.number();
     Some(cache)
@@ -268,7 +232,7 @@ pub fn give_back(cache: &mut ThreadCache, quiet: &Quiet) {
     let was = set_state(seat, UNUSED);
     seats::leave(seat);
     if matches!(was, LIVE | LEAVING) {
-        adjust(count_out());
+        shares::adjust(shares::count_out());
     }
 }
 
@@ -308,10 +272,10 @@ pub fn vacate(cache: &mut ThreadCache, room: Room) {
     // The child of a fork that sees it vacant sees it whole.
     set_state(cache.seat(), VACANT);
     vacant::push(cache);
-    let live = count_out();
+    let live = shares::count_out();
     if live.is_power_of_two() {
         // Often enough: who comes next sets it, too.
-        adjust(live);
+        shares::adjust(live);
     }
 }
 
@@ -340,11 +304,11 @@ pub fn settle_in_child(own: usize) {
     let (mut live, mut orphans) = (0, 0);
     for seat in seats::taken() {
         // SAFETY: type-stable; no other thread exists.
-        let seen = unsafe { &*seat.cache() };
+        let seen = unsafe { &*ThreadCache::at(seat) };
         match state(seat) {
             UNUSED => {}
             VACANT => vacant::put_back(seen),
-            _ if seat.cache() as usize == own => {
+            _ if ThreadCache::at(seat) as usize == own => {
                 seen.shelf.close_after_taker();
                 live = 1;
             }
@@ -357,29 +321,18 @@ pub fn settle_in_child(own: usize) {
         }
     }
     ORPHANS.store(orphans, Ordering::Relaxed);
-    LIVE_NOW.store(live, Ordering::Relaxed);
-    adjust(live);
+    shares::set_live(live);
+    shares::adjust(live);
 }
 
-/// Takes over what one of the threads held that a fork has left behind, if there is one: what may be handed
-/// out goes to the slabs,
-/// the rest waits. A child comes here when it needs fresh blocks and when it looks at the clock. False:
-/// there is none.
-pub fn take_over_one() -> bool {
-    ORPHANS.load(Ordering::Relaxed) != 0 && take_over(&Quiet::new())
+/// Whether there may be caches that threads left behind whom a fork did not copy.
+#[inline(always)]
+pub fn has_orphans() -> bool {
+    ORPHANS.load(Ordering::Relaxed) != 0
 }
 
-#[inline(never)]
-#[unsafe(link_section = ".text_start")]
-fn take_over(quiet: &Quiet) -> bool {
-    let Some(cache) = take_orphan(quiet) else { return false };
-    stock::give_back(cache);
-    exit::abandon(cache);
-    give_back(cache, quiet);
-    true
-}
-
-fn take_orphan(quiet: &Quiet) -> Option<&'static mut ThreadCache> {
+/// A cache that a thread left behind whom a fork did not copy, for the caller to empty and to give back.
+pub fn take_orphan(quiet: &Quiet) -> Option<&'static mut ThreadCache> {
     let left = ORPHANS.load(Ordering::Relaxed);
     if left == 0 {
         return None;
@@ -392,7 +345,7 @@ fn take_orphan(quiet: &Quiet) -> Option<&'static mut ThreadCache> {
     let seat = seat?;
     set_state(seat, EMPTYING);
     // SAFETY: its thread is not in this process, and the change of its state under the lock made it ours.
-    Some(unsafe { &mut *seat.cache() })
+    Some(unsafe { &mut *ThreadCache::at(seat) })
 }
 
 /// Forgets a cache's TLS word: its thread is about to lose its thread-local storage.
@@ -414,52 +367,20 @@ pub fn for_each_live(mut visit: impl FnMut(&ThreadCache), finish: impl FnOnce())
 
 /// Every cache that is used or vacant.
 pub fn all() -> impl Iterator<Item = *mut ThreadCache> {
-    seats::taken().map(Seat::cache)
+    seats::taken().map(ThreadCache::at)
 }
 
 /// Every cache that has a thread.
 pub fn live() -> impl Iterator<Item = *mut ThreadCache> {
-    seats::taken().filter(|seat| state(seat) == LIVE).map(Seat::cache)
+    seats::taken().filter(|seat| state(seat) == LIVE).map(ThreadCache::at)
 }
 
-/// Threads with a cache, and the most there ever were.
-pub fn census() -> (usize, usize) {
-    (LIVE_NOW.load(Ordering::Relaxed), MOST_LIVE.load(Ordering::Relaxed))
-}
-
-/// The most threads with a cache at once since the caller last set it to 0.
-pub fn recent_most() -> &'static AtomicUsize {
-    &RECENT_MOST
-}
-
-/// Asks every thread but the owner of `own` for something (`shrinker::ask`).
+/// Asks every thread but the owner of `own` for something (`thread_cache::ask`).
 pub fn ask_others(own: *const ThreadCache, what: u32) {
     for cache in live().filter(|&cache| !core::ptr::eq(cache, own)) {
         // SAFETY: type-stable, atomics.
         unsafe { &*cache }.ask(what);
     }
-}
-
-/// Where threads come and go without running destructors, their caches are found here.
-fn scavenge_if_crowded(quiet: &Quiet) {
-    {
-        let mut registry = locked(quiet);
-        let live = LIVE_NOW.load(Ordering::Relaxed);
-        if live < registry.scavenge_at {
-            return;
-        }
-        // Whatever is found, not again before the number has doubled.
-        registry.scavenge_at = live * 2;
-    }
-    if search(quiet) != 0 {
-        let mut registry = locked(quiet);
-        registry.scavenge_at = (LIVE_NOW.load(Ordering::Relaxed) * 2).max(SCAVENGE_FROM);
-    }
-}
-
-/// Takes back the caches of threads that no longer exist: one question to the kernel for each cache.
-pub fn scavenge() {
-    search(&Quiet::new());
 }
 
 /// Whether the thread that has adopted `cache`, whose word is at `free_word`, has gone.
@@ -469,31 +390,45 @@ fn is_deserted(cache: &ThreadCache, free_word: usize) -> bool {
     peers::differs(free_word - WORD, core::ptr::from_ref(cache) as usize as u32)
 }
 
-/// Returns how many caches were found.
-fn search(quiet: &Quiet) -> usize {
+/// Whether so many caches are live that it is worth to look for those whose threads have ended without
+/// destructors. Whatever is found, not again before the number has doubled.
+pub fn is_crowded(quiet: &Quiet) -> bool {
+    let mut registry = locked(quiet);
+    let live = shares::census().0;
+    let is_crowded = live >= registry.scavenge_at;
+    if is_crowded {
+        registry.scavenge_at = live * 2;
+    }
+    is_crowded
+}
+
+/// Some were found and given back.
+pub fn note_scavenged(quiet: &Quiet) {
+    locked(quiet).scavenge_at = (shares::census().0 * 2).max(SCAVENGE_FROM);
+}
+
+/// The caches of threads that no longer exist, each of which is the caller's to empty and to give back: one
+/// question to the kernel for each cache.
+pub fn deserted() -> impl Iterator<Item = &'static mut ThreadCache> {
     let own = tls::alloc_table();
-    let mut found = 0;
-    for seat in seats::taken() {
+    seats::taken().filter_map(move |seat| {
         // Acquire: the word that is read next is not an earlier owner's.
         let live = seat.live.load(Ordering::Acquire);
-        let cache = seat.cache();
+        let cache = ThreadCache::at(seat);
         // SAFETY: type-stable, atomics.
         let seen = unsafe { &*cache };
         // Acquire: pairs with the Release in `adopt`.
         let free_word = seen.free_word.load(Ordering::Acquire);
         let is_adopted = live & STATE == LIVE && free_word != 0 && cache as usize != own;
         if !is_adopted || !is_deserted(seen, free_word) {
-            continue;
+            return None;
         }
         // One searcher wins the right to it, and none if it has begun to leave since, or has another owner.
         let leaving = live & !STATE | LEAVING;
-        if seat.live.compare_exchange(live, leaving, Ordering::AcqRel, Ordering::Relaxed).is_ok() {
-            // SAFETY: its thread no longer exists and the exchange made it ours.
-            exit::release(unsafe { &mut *cache }, quiet);
-            found += 1;
-        }
-    }
-    found
+        let won = seat.live.compare_exchange(live, leaving, Ordering::AcqRel, Ordering::Relaxed).is_ok();
+        // SAFETY: its thread no longer exists and the exchange made it ours.
+        won.then(|| unsafe { &mut *cache })
+    })
 }
 
 /// For fork: the lock.

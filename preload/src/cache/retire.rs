@@ -15,36 +15,23 @@
 //! slab's deferred bitmap.
 
 use crate::cache::ladder::{self, Step};
-use crate::cache::mode;
-use crate::cache::shelf::{self, share_bytes};
+use crate::cache::shares::share_bytes;
 use crate::cache::thread_cache::ThreadCache;
+use crate::cache::{mode, shares};
 use crate::class::backlog::{self, Closed};
-use crate::class::depot;
-use crate::class::group;
 use crate::class::magazine::{KINDS, Magazine, kind_of};
 use crate::class::marks::Map;
 use crate::class::size_class::Class;
-use crate::class::{pool, verdict, waiting};
+use crate::class::{depot, group, pool, verdict, waiting};
 use crate::constants::{HURRY, LEAST_CHARGE, LOCAL_BYTES};
 use crate::os::clock;
 use rcu::Stamped;
 
 impl ThreadCache {
-    /// Frees `block`, whose grace period begins now.
-    #[inline]
-    pub fn push_deferred(&mut self, class: Class, block: usize) {
-        if self.defer.slot(class).is_full() && !self.turn_deferred(class) {
-            return self.defer_in_slab(class, block);
-        }
-        self.defer.slot(class).push(block);
-    }
-
-    /// Frees `block` for reuse by this thread at once.
+    /// Frees `block` for reuse by this thread at once; where the slot is full, after
+    /// [`turn_local`](Self::turn_local).
     #[inline]
     pub fn push_local(&mut self, class: Class, block: usize) {
-        if self.alloc.slot(class).is_full() {
-            self.turn_local(class);
-        }
         let slot = self.alloc.slot(class);
         if slot.is_full() {
             // No array at all, not even this slot's own: straight to the slab.
@@ -62,12 +49,7 @@ impl ThreadCache {
 
     /// Turns the filling magazine. False if there is no empty one to put in its place.
     #[inline]
-    fn turn_deferred(&mut self, class: Class) -> bool {
-        self.enter();
-        if self.open_charge >= shelf::seal_bytes() {
-            self.slow_path();
-            self.seal();
-        }
+    pub fn turn_deferred(&mut self, class: Class) -> bool {
         self.retire_filling(class);
         let quota = self.quota(class);
         let empty = match self.empty_for_free(kind_of(quota)) {
@@ -79,6 +61,12 @@ impl ThreadCache {
         };
         self.defer.slot(class).install(empty, class, 0, quota);
         true
+    }
+
+    /// Whether the open group is large enough to be sealed.
+    #[inline]
+    pub fn is_group_full(&self) -> bool {
+        self.open_charge >= shares::seal_bytes()
     }
 
     /// Takes the filling magazine of `class` out, marks its blocks in, and adds it to the open group.
@@ -100,15 +88,7 @@ impl ThreadCache {
         self.open_group.push(magazine);
     }
 
-    /// Closes the open group behind a cookie and queues it.
-    #[inline(never)]
-    pub fn seal(&mut self) {
-        if self.stamp_open() {
-            self.reclaim_surplus();
-        }
-    }
-
-    /// The same; true if what waits is more than the budget.
+    /// Closes the open group behind a cookie and queues it. True if what waits is more than the budget.
     pub fn stamp_open(&mut self) -> bool {
         let mut group = core::mem::take(&mut self.open_group);
         if group.is_empty() {
@@ -127,7 +107,7 @@ impl ThreadCache {
                     late = shelf.waiting.front().map(Stamped::cookie);
                 }
             }
-            None => group::share(batch, bytes),
+            None => group::shared().put(batch, bytes),
         }
         if let Some(oldest) = late {
             // Long before the budget: all that is missing may be a thread that sleeps or lost its processor.
@@ -162,15 +142,14 @@ impl ThreadCache {
         while shelf.held() > share_bytes()
             && let Some((group, bytes)) = shelf.waiting.pop()
         {
-            group::share(group, bytes);
+            group::shared().put(group, bytes);
         }
     }
 
     /// Makes room in the local slot of `class`, if there is an array to be had.
     #[cold]
     #[inline(never)]
-    fn turn_local(&mut self, class: Class) {
-        self.slow_path();
+    pub fn turn_local(&mut self, class: Class) {
         let quota = self.quota(class);
         let Some(full) = self.alloc.slot(class).remove() else {
             if let Some(empty) = self.empty_for_free(kind_of(quota)) {
@@ -247,7 +226,7 @@ impl ThreadCache {
     #[cold]
     #[inline(never)]
     #[unsafe(link_section = ".text_rare")]
-    fn defer_in_slab(&mut self, class: Class, block: usize) {
+    pub fn defer_at_last(&mut self, class: Class, block: usize) {
         ladder::note(Step::Slab);
         defer_in_slab(class, block, "free");
     }

@@ -11,7 +11,6 @@
 //! Seats lie in rows, each several times as long as all before it. Seats are taken and left under the
 //! registry's lock; anybody may walk.
 
-use crate::cache::thread_cache::ThreadCache;
 use crate::constants::PAGE;
 use crate::page::meta;
 use core::sync::atomic::{
@@ -28,7 +27,7 @@ const ROW_MOST: usize = 4096;
 const SEATS_PER_WORD: usize = u64::BITS as usize;
 
 /// Bytes of one cache's memory: pages of its own, so that they can go to the system.
-pub const CACHE_BYTES: usize = size_of::<ThreadCache>().next_multiple_of(PAGE);
+pub const CACHE_BYTES: usize = 2 * PAGE;
 /// Most caches whose memory is taken from the zone together: 512 KiB.
 const TOGETHER_MOST: usize = 64;
 
@@ -37,7 +36,7 @@ pub struct Seat {
     /// The registry's: in what state the cache is, and how many owners it has had.
     pub live: AtomicU32,
     number: AtomicU32,
-    cache: AtomicPtr<ThreadCache>,
+    memory: AtomicUsize,
 }
 
 /// Some seats.
@@ -65,8 +64,8 @@ pub struct Ground {
 
 impl Seat {
     /// Where its cache lies, once it has been taken for the first time.
-    pub fn cache(&self) -> *mut ThreadCache {
-        self.cache.load(Relaxed)
+    pub fn memory(&self) -> usize {
+        self.memory.load(Relaxed)
     }
 
     /// Which seat it is, from 0.
@@ -83,7 +82,7 @@ impl Ground {
     }
 
     /// Zeros for one more cache.
-    fn cut(&mut self) -> Option<*mut ThreadCache> {
+    fn cut(&mut self) -> Option<usize> {
         if self.at == self.end {
             // As many again as there are.
             let pages = CACHE_BYTES / PAGE;
@@ -94,14 +93,14 @@ impl Ground {
             self.end = self.at + caches * CACHE_BYTES;
             self.is_zero = is_zero;
         }
-        let cache = self.at as *mut ThreadCache;
+        let memory = self.at;
         if !self.is_zero {
             // SAFETY: metadata of ours that nobody has had.
-            unsafe { cache.cast::<u8>().write_bytes(0, CACHE_BYTES) };
+            unsafe { (memory as *mut u8).write_bytes(0, CACHE_BYTES) };
         }
         self.at += CACHE_BYTES;
         self.cut += 1;
-        Some(cache)
+        Some(memory)
     }
 
     /// Whoever was cutting is not here: the rest belongs to nobody.
@@ -125,8 +124,8 @@ fn rows() -> impl Iterator<Item = &'static Row> {
 pub fn take(ground: &mut Ground) -> Option<&'static Seat> {
     let (row, index) = lowest_free().or_else(|| Some((add_row()?, 0)))?;
     let seat = &row.seats[index];
-    if seat.cache().is_null() {
-        seat.cache.store(ground.cut()?, Relaxed);
+    if seat.memory() == 0 {
+        seat.memory.store(ground.cut()?, Relaxed);
         seat.number.store((row.first + index) as u32, Relaxed);
     }
     // Release: pairs with the Acquire in `taken`: whoever sees the bit sees where the cache lies.
@@ -247,8 +246,8 @@ mod tests {
         let mut ground = Ground::new();
         let before: HashSet<usize> = taken().map(Seat::number).collect();
         let seats: Vec<&Seat> = (0..1000).map(|_| take(&mut ground).expect("memory")).collect();
-        let caches: HashSet<_> = seats.iter().map(|seat| seat.cache()).collect();
-        assert!(caches.len() == 1000 && caches.iter().all(|cache| (*cache as usize).is_multiple_of(PAGE)));
+        let caches: HashSet<_> = seats.iter().map(|seat| seat.memory()).collect();
+        assert!(caches.len() == 1000 && caches.iter().all(|cache| cache.is_multiple_of(PAGE)));
         assert!(seats.is_sorted_by_key(|seat| seat.number()), "in order");
         let walked: HashSet<usize> = taken().map(Seat::number).collect();
         assert_eq!(walked.len(), before.len() + 1000);
@@ -261,7 +260,7 @@ mod tests {
         assert!(behind == walked && taken_from(usize::MAX >> 1).next().is_none());
         assert!(taken().all(|seat| seat.number() != low.number() && seat.number() != high.number()));
         let again = take(&mut ground).expect("memory");
-        assert!(core::ptr::eq(again, low) && again.cache() == low.cache(), "the lowest, where it was");
+        assert!(core::ptr::eq(again, low) && again.memory() == low.memory(), "the lowest, where it was");
         seats.iter().for_each(|seat| leave(seat));
         assert_eq!(taken().count(), before.len());
     }

@@ -15,11 +15,9 @@
 //!
 //! The blocks are with the program, as far as the heap can tell. They go back when the thread ends.
 
-use crate::cache::retire;
-use crate::cache::thread_cache::ThreadCache;
 use crate::class::size_class::{CLASSES, Class};
 use crate::page::meta::{MetaObject, MetaPool};
-use core::ptr::{NonNull, null_mut};
+use core::ptr::NonNull;
 use core::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed, Ordering::Release, compiler_fence};
 
 const COUNT_SHIFT: u32 = 48;
@@ -99,35 +97,16 @@ impl Stock {
     }
 }
 
-/// The stock of `cache`, made if it has none. `None`: out of memory.
-pub fn of(cache: &ThreadCache) -> Option<&'static Stock> {
-    if cache.stock.load(Relaxed).is_null() {
-        cache.stock.store(STOCKS.alloc()?.as_ptr(), Relaxed);
-    }
-    // SAFETY: the thread's own cache.
-    unsafe { existing(cache) }
+/// An empty one. `None`: out of memory.
+pub fn make() -> Option<NonNull<Stock>> {
+    STOCKS.alloc()
 }
 
-/// The stock of `cache`, if it has one. Async-signal-safe: what is interrupted may have the cache to itself,
-/// but for this atomic word.
+/// Gives an empty one back.
 ///
 /// # Safety
-/// A cache; they are type-stable.
-pub unsafe fn existing(cache: *const ThreadCache) -> Option<&'static Stock> {
-    // SAFETY: promised by the caller; null or type-stable.
-    unsafe { (*cache).stock.load(Relaxed).as_ref() }
-}
-
-/// Gives the stock of `cache` back, whose thread ends or is gone.
-pub fn give_back(cache: &ThreadCache) {
-    // First: a handler finds none from here on.
-    let Some(stock) = NonNull::new(cache.stock.swap(null_mut(), Relaxed)) else { return };
-    for class in Class::all() {
-        // SAFETY: type-stable, and nobody else's any more.
-        while let Some(block) = unsafe { stock.as_ref() }.take(class) {
-            retire::defer_in_slab(class, block, "rcumalloc_prefill");
-        }
-    }
-    // SAFETY: empty, and named by nothing.
+/// Nothing names it.
+pub unsafe fn unmake(stock: NonNull<Stock>) {
+    // SAFETY: promised by the caller.
     unsafe { STOCKS.free(stock) };
 }

@@ -18,7 +18,7 @@
 use crate::class::magazine::Magazine;
 use crate::class::size_class::{Class, Fit, LOOKUP_MAX, SLOT_OF_SIZE};
 use crate::os::tls;
-use crate::page::window::{LINE, Line};
+use crate::page::bounds::{LINE, Line};
 use core::arch::asm;
 use core::mem::offset_of;
 use core::sync::atomic::{Ordering::SeqCst, compiler_fence};
@@ -91,6 +91,16 @@ impl Slot {
     #[inline(always)]
     pub fn note_marked_in(&mut self) {
         self.noted = self.len() as u32;
+    }
+
+    /// The blocks in it.
+    #[inline(always)]
+    pub fn blocks(&self) -> &[usize] {
+        if self.low.is_null() {
+            return &[];
+        }
+        // SAFETY: `low` to `top` are the slot's blocks.
+        unsafe { core::slice::from_raw_parts(self.low, self.len()) }
     }
 
     /// Whether malloc finds nothing.

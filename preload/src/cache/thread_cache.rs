@@ -22,11 +22,11 @@
 //! threads are gone.
 
 use crate::cache::ladder::{self, Step};
-use crate::cache::mode;
 use crate::cache::seats::{CACHE_BYTES, Seat};
-use crate::cache::shelf::{self, Shelf};
-use crate::cache::stock::Stock;
+use crate::cache::shelf::Shelf;
+use crate::cache::stock::{self, Stock};
 use crate::cache::table::Table;
+use crate::cache::{mode, shares};
 use crate::class::backlog::{self, Ledger};
 use crate::class::empties;
 use crate::class::group::Group;
@@ -41,7 +41,7 @@ use crate::page::quarter::Quarter;
 use crate::page::reserve;
 use core::marker::PhantomPinned;
 use core::sync::atomic::{AtomicPtr, AtomicU32, AtomicUsize, Ordering};
-use rcu::ReaderCell;
+use rcu::{Reader, ReaderCell};
 
 /// Empty magazines of one kind a thread keeps before it gives half of them to the store: a thread
 /// that only allocates or only frees must not hoard them.
@@ -162,10 +162,34 @@ pub struct ThreadCache {
 const _: () = {
     assert!(core::mem::offset_of!(ThreadCache, alloc) == 0);
     assert!(core::mem::offset_of!(ThreadCache, reader) == TABLE_WORDS * 8);
-    assert!(CACHE_BYTES == 2 * PAGE);
+    assert!(size_of::<ThreadCache>().next_multiple_of(PAGE) == CACHE_BYTES);
 };
 
 impl ThreadCache {
+    /// The cache of `seat`; null if that was never taken.
+    pub fn at(seat: &Seat) -> *mut ThreadCache {
+        seat.memory() as *mut ThreadCache
+    }
+
+    /// The thread's stock, made if it has none. `None`: out of memory.
+    pub fn stock(&self) -> Option<&'static Stock> {
+        if self.stock.load(Ordering::Relaxed).is_null() {
+            self.stock.store(stock::make()?.as_ptr(), Ordering::Relaxed);
+        }
+        // SAFETY: the thread's own cache.
+        unsafe { ThreadCache::existing_stock(self) }
+    }
+
+    /// The stock of `cache`, if it has one. Async-signal-safe: what is interrupted may have the cache to
+    /// itself, but for this atomic word.
+    ///
+    /// # Safety
+    /// A cache; they are type-stable.
+    pub unsafe fn existing_stock(cache: *const ThreadCache) -> Option<&'static Stock> {
+        // SAFETY: promised by the caller; null or type-stable.
+        unsafe { (*cache).stock.load(Ordering::Relaxed).as_ref() }
+    }
+
     /// The state of `class`.
     #[inline(always)]
     pub fn class(&mut self, class: Class) -> &mut ClassState {
@@ -254,7 +278,7 @@ impl ThreadCache {
         let state = self.class(class);
         let passed = clock.wrapping_sub(core::mem::replace(&mut state.seen, clock));
         let (product, wanted) =
-            (u128::from(passed).pow(3) * bytes as u128, (shelf::fill_bytes() as u128 / 4).pow(4));
+            (u128::from(passed).pow(3) * bytes as u128, (shares::fill_bytes() as u128 / 4).pow(4));
         if product < wanted / 4 {
             state.quota = (quota * 2).min(most(class)) as u16;
         } else if product > wanted * 4 {
@@ -331,6 +355,13 @@ impl ThreadCache {
             let Some(magazine) = self.spares[kind].pop() else { break };
             empties::put(magazine);
         }
+    }
+
+    /// The owner announces a quiescent state: a no-op in a section.
+    #[inline]
+    pub fn announce(&mut self) {
+        // SAFETY: the cell was registered with the cache, which is the calling thread's.
+        unsafe { Reader::borrow_cell(self.cell()) }.quiescent_state();
     }
 
     /// Counts a slow path; true when it is time to look at the clock.

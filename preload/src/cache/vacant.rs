@@ -21,18 +21,14 @@
 
 use crate::cache::table::Slot;
 use crate::cache::thread_cache::ThreadCache;
-use crate::cache::{mode, registry, retire};
+use crate::cache::{mode, retire};
 use crate::class::backlog;
 use crate::class::magazine::{KINDS, Magazine, kind_bytes};
 use crate::class::marks::Map;
 use crate::class::size_class::{CLASSES, Class};
-use crate::class::work::Work;
 pub use crate::constants::VACANT_MOST;
 use crate::constants::{PAGE, VACANT_PART};
-use crate::front::exit;
-use crate::front::exit::blocks_of;
 use crate::os::clock;
-use crate::os::signals::Quiet;
 use core::ptr::null_mut;
 use core::sync::atomic::{
     AtomicPtr, AtomicUsize,
@@ -80,7 +76,8 @@ pub fn room_for(cache: &mut ThreadCache) -> Option<Room> {
     Some(Room(bytes))
 }
 
-fn leave_room(bytes: usize) {
+/// One that took so many bytes is empty, or has an owner again.
+pub fn leave_room(bytes: usize) {
     COUNT.fetch_sub(1, Relaxed);
     BYTES.fetch_sub(bytes, Relaxed);
 }
@@ -93,7 +90,8 @@ impl Room {
     }
 }
 
-fn now_ms() -> u32 {
+/// Now, in milliseconds of the coarse clock.
+pub fn now_ms() -> u32 {
     (clock::now_coarse_ns() / 1_000_000) as u32
 }
 
@@ -188,39 +186,6 @@ pub fn linked(first: *mut ThreadCache) -> impl Iterator<Item = *mut ThreadCache>
     })
 }
 
-/// Empties those that nobody has moved into for `age_ms` milliseconds; with 0, all; as far as there is `work`
-/// to be had. Whoever looks next goes on. Any thread; not in a signal handler, and with no lock held.
-#[cold]
-#[inline(never)]
-#[unsafe(link_section = ".text_rare")]
-pub fn empty(age_ms: u32, work: &mut Work) {
-    if COUNT.load(Relaxed) == 0 {
-        return;
-    }
-    let quiet = Quiet::new();
-    while work.goes_on()
-        && let Some(cache) = registry::evict(now_ms(), age_ms, &quiet)
-    {
-        // SAFETY: taken off its list for us.
-        let cache = unsafe { &mut *cache };
-        // What an earlier call has left of it is marked as it was then.
-        cache.mark_out();
-        if exit::empty(cache, exit::Rest::ToSlabs, work) {
-            leave_room(cache.vacant_bytes.load(Relaxed));
-            registry::give_back(cache, &quiet);
-        } else {
-            registry::put_off(cache, &quiet);
-        }
-    }
-}
-
-/// Goes on with emptying those that an earlier call has not finished with.
-pub fn go_on(work: &mut Work) {
-    if is_unfinished() {
-        empty(u32::MAX, work);
-    }
-}
-
 /// In the child of a fork: the stack may have been left between two of its states; `registry` has every
 /// vacant cache pushed again.
 pub fn forget_all() {
@@ -286,7 +251,7 @@ impl ThreadCache {
     pub fn mark_out(&mut self) {
         if !mode::frees_defer() {
             for class in Class::all() {
-                mark_out(class, blocks_of(self.alloc.slot(class)));
+                mark_out(class, self.alloc.slot(class).blocks());
                 if let Some(warm) = &mut self.class(class).warm {
                     mark_out(class, warm.blocks());
                 }
@@ -299,7 +264,7 @@ impl ThreadCache {
 #[inline(always)]
 #[unsafe(link_section = ".text_rare")]
 fn mark_in(class: Class, slot: &mut Slot, marked: usize) {
-    let blocks = blocks_of(slot).get(marked..).unwrap_or_default();
+    let blocks = slot.blocks().get(marked..).unwrap_or_default();
     // SAFETY: the slot holds blocks of slabs of this class, and the caller holds the slot.
     if !blocks.is_empty() && !unsafe { Map::of(class).retire(blocks) } {
         drop_offenders(class, slot);

@@ -3,15 +3,16 @@
 
 use super::*;
 use crate::abi::pthread;
-use crate::cache::{own, registry};
+use crate::cache::{drain, own, registry, shares};
 use crate::class::marks::Map;
-use crate::class::pool;
 use crate::class::slab::{Slab, Whereabouts};
-use crate::class::verdict;
+use crate::class::work::Work;
+use crate::class::{backlog, pool, verdict};
 use crate::constants::DECAY_MS;
-use crate::front::entry::{self, When};
+use crate::front::free::When;
 use crate::front::tests::{give, take};
-use crate::front::{exit, readers, reclaim, switch};
+use crate::front::{entry, exit, free, readers, switch};
+use crate::os::signals::Quiet;
 use crate::os::{clock, tls};
 use crate::own_process::in_own_process;
 use crate::release::scan_log::Reason;
@@ -88,7 +89,7 @@ fn what_the_last_owner_freed_waits_for_those_who_read_then() {
     });
     assert!(!seen, "a block was handed out that a section may still use");
     let block = leave_a_block();
-    empty(0, &mut Work::asked_for());
+    drain::vacant(0, &mut Work::asked_for());
     assert!((0..1000).all(|_| take(SIZE) != block), "the same, after its cache was emptied");
     readers::unlock();
 }
@@ -106,7 +107,7 @@ fn barriers_scans_sweeps_and_age_empty_them() {
     switch::go_concurrent();
     give(take(SIZE));
     let whoever: [(&str, fn()); 4] = [
-        ("barrier", reclaim::barrier),
+        ("barrier", readers::barrier),
         ("trim", || {
             shrinker::scan(usize::MAX, Reason::Trim);
         }),
@@ -132,12 +133,12 @@ fn barriers_scans_sweeps_and_age_empty_them() {
         act();
         assert_eq!((COUNT.load(Relaxed), bytes()), (0, 0), "{name}");
         assert!(!is_out(block));
-        reclaim::barrier();
+        readers::barrier();
         let slab = Slab::of(block);
         assert!(slab.is_none_or(|slab| slab.whereabouts(block) == Whereabouts::Free), "{name}: it was lost");
     }
     leave_a_block();
-    empty(u32::MAX, &mut Work::asked_for());
+    drain::vacant(u32::MAX, &mut Work::asked_for());
     age();
     assert_eq!(COUNT.load(Relaxed), 1, "not before its time");
 }
@@ -161,7 +162,7 @@ fn a_call_empties_as_much_as_it_may_and_others_go_on() {
     let threads: Vec<_> = (0..LEFT).map(live).collect();
     threads.into_iter().for_each(|thread| thread.join().unwrap());
     assert_eq!(COUNT.load(Relaxed), LEFT);
-    empty(0, &mut Work::of_a_call());
+    drain::vacant(0, &mut Work::of_a_call());
     assert!(is_unfinished() && COUNT.load(Relaxed) > 1, "{COUNT:?}");
     let mut calls = 0;
     while is_unfinished() && calls < 1000 {
@@ -203,13 +204,13 @@ fn they_are_bounded_in_number_and_in_bytes() {
     };
     many(VACANT_MOST + 40, 16, 1);
     assert_eq!(COUNT.load(Relaxed), VACANT_MOST);
-    empty(0, &mut Work::asked_for());
+    drain::vacant(0, &mut Work::asked_for());
     many(VACANT_MOST, 8000, 20);
     assert!(COUNT.load(Relaxed) > 2 && bytes() <= backlog::last_budget(), "{}", bytes());
     // One that holds too much for one, but not for all. Nothing is to be over the budget.
-    reclaim::barrier();
+    readers::barrier();
     in_a_thread(|| {
-        entry::free_block(take(700_000), "free", When::Now);
+        free::free_block(take(700_000), "free", When::Now);
         let held: Vec<usize> = (0..120).map(|_| take(8000)).collect();
         held.into_iter().for_each(give);
     });
@@ -249,13 +250,13 @@ fn the_child_of_a_fork_has_them_all_once() {
     // SAFETY: the child makes no use of the test's threads and ends at once.
     let child = unsafe { libc::fork() };
     if child == 0 {
-        let taken_over = std::iter::from_fn(|| registry::take_over_one().then_some(())).count();
+        let taken_over = std::iter::from_fn(|| drain::take_over_one().then_some(())).count();
         let all: std::collections::HashSet<_> = linked(TOP.load(Relaxed)).collect();
         let wrong = [
             all.len() != 1 || !all.contains(&torn),
             COUNT.load(Relaxed) != 1 || bytes() == 0 || bytes() >= held,
             taken_over != left,
-            registry::census().0 != 1,
+            shares::census().0 != 1,
         ];
         let bits = wrong.iter().fold(0, |bits, &wrong| bits << 1 | i32::from(wrong));
         // SAFETY: ends the child.
@@ -317,8 +318,8 @@ fn what_an_earlier_owner_freed_is_marked_in_once() {
     });
     assert_eq!(verdict::reported(), 0);
     // All five come back, once each.
-    empty(0, &mut Work::asked_for());
-    reclaim::barrier();
+    drain::vacant(0, &mut Work::asked_for());
+    readers::barrier();
     for block in theirs.into_iter().chain(ours) {
         let slab = Slab::of(block);
         assert!(slab.is_none_or(|slab| slab.whereabouts(block) == Whereabouts::Free), "{block:#x} was lost");
@@ -357,7 +358,7 @@ fn the_child_of_a_fork_keeps_what_an_earlier_owner_freed() {
     // SAFETY: the child makes no use of the test's threads and ends at once.
     let child = unsafe { libc::fork() };
     if child == 0 {
-        reclaim::barrier();
+        readers::barrier();
         let is_back = Slab::of(theirs).is_none_or(|slab| slab.whereabouts(theirs) == Whereabouts::Free);
         // SAFETY: ends the child.
         unsafe { libc::_exit(i32::from(!is_back || pool::of(class()).census().away != 0)) };
@@ -436,7 +437,7 @@ fn trapped_at(step: u32, operation: impl FnOnce()) -> bool {
 fn a_handler_may_come_in_anywhere() {
     in_own_process!();
     switch::go_concurrent();
-    let before = registry::census().0;
+    let before = shares::census().0;
     // SAFETY: a handler of the right type.
     unsafe {
         let mut action: libc::sigaction = core::mem::zeroed();
@@ -465,7 +466,7 @@ fn a_handler_may_come_in_anywhere() {
                 };
                 let has_cache = !own::has_exited();
                 assert!(!WRONG.get(), "leaves {leaves}, step {step}: its words disagreed");
-                let live = registry::census().0 - before;
+                let live = shares::census().0 - before;
                 assert_eq!(live, usize::from(has_cache), "leaves {leaves}, step {step}");
                 assert!(leaves || has_cache);
                 (hit, STEPS.get())
@@ -474,10 +475,10 @@ fn a_handler_may_come_in_anywhere() {
             // and with it
             // its words, is another's.
             let patience = Instant::now() + Duration::from_secs(10);
-            while registry::census().0 != before && Instant::now() < patience {
-                std::thread::spawn(registry::scavenge).join().expect("a thread");
+            while shares::census().0 != before && Instant::now() < patience {
+                std::thread::spawn(drain::scavenge).join().expect("a thread");
             }
-            assert_eq!(registry::census().0, before, "leaves {leaves}, step {step}");
+            assert_eq!(shares::census().0, before, "leaves {leaves}, step {step}");
             if step == u32::MAX {
                 assert!(changed > 0 && steps > changed, "does the trap flag work here?");
                 (step, near, far) = (0, changed.saturating_sub(NEAR)..changed + NEAR, steps / FAR + 1);

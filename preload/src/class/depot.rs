@@ -10,14 +10,12 @@
 //! nothing would ever go back to other classes or to the system. The flush runs outside the
 //! depot's lock. Lock order: depot, then nothing; the slabs are locked on their own.
 
-use crate::class::Torn;
-use crate::class::backlog;
 use crate::class::group::{self, Group};
 use crate::class::lists::Stack;
 use crate::class::magazine::Magazine;
 use crate::class::size_class::{CLASSES, Class};
 use crate::class::work::Work;
-use crate::class::{empties, pool, verdict, waiting};
+use crate::class::{Torn, backlog, empties, pool, verdict, waiting};
 use crate::constants::{DEPOT_BYTES, DEPOT_MAGAZINES, SPARED_BYTES};
 use crate::os::lock::Lock;
 use crate::page::back_off;
@@ -110,7 +108,7 @@ impl Depot {
             let mut inner = self.inner.lock();
             inner.bytes += bytes;
             let all = ALL_BYTES.fetch_add(bytes, Relaxed) + bytes;
-            let emptied = group::stack(&mut inner.parts[quarter.index()], magazine);
+            let emptied = inner.parts[quarter.index()].pour(magazine);
             self.count.fetch_add(u32::from(emptied.is_none()), Relaxed);
             let excess = inner.bytes > DEPOT_BYTES
                 || inner.len() > DEPOT_MAGAZINES
@@ -202,6 +200,23 @@ impl Depot {
     pub fn lock(&self) -> &Lock<Inner> {
         &self.inner
     }
+}
+
+/// Gives what has waited long enough in the queue for all threads to the depots, where every thread finds
+/// what it needs, as far as there is `work` to be had. Returns bytes.
+pub fn distribute_shared(work: &mut Work) -> usize {
+    let mut bytes = 0;
+    while work.goes_on()
+        && let Some(mut group) = group::shared().take_elapsed()
+    {
+        while let Some(magazine) = group.pop() {
+            group::note_taken_up(&magazine);
+            bytes += magazine.bytes();
+            work.did(magazine.len());
+            of(magazine.class()).put(Quarter::of(0), magazine);
+        }
+    }
+    bytes
 }
 
 /// Flushes what may be handed out of every depot, as far as there is `work` to be had. Returns bytes.

@@ -16,17 +16,15 @@
 //!                     +-------------- same size, or a little more <----'
 //! ```
 //!
-//! Where pages come from and go to is in `large_pages.rs`, batches and the queues they wait in are in
-//! `large_batch.rs`. The ready ones are each thread's (`cache/ready.rs`): whole, with descriptor and memdesc
+//! Where pages come from and go to is in `large_pages.rs`, batches are in `large_batch.rs`, and blocks that
+//! change their size in `resize.rs`. The ready ones are each thread's (`cache/ready.rs`): whole, with descriptor and memdesc
 //! word, so that they become live by one store. What goes back to the zone loses both; the zone's excess of
 //! dirty pages goes back to the system.
 
-use crate::class::large_pages;
-use crate::class::size_class::SMALL_MAX;
-use crate::constants::{PAGE, WORTH};
+use crate::constants::PAGE;
 use crate::page::memdesc::{self, Kind, Memdesc};
 use crate::page::meta::MetaObject;
-use crate::page::{Page, changed, watermark, window, zone};
+use crate::page::{Page, bounds, changed};
 use core::ptr::NonNull;
 use core::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use rcu::Cookie;
@@ -93,7 +91,7 @@ impl LargeRef {
         let holds = |block: &LargeRef| block.has_pages() && addr.wrapping_sub(block.base()) < block.bytes();
         let first = addr & !(PAGE - 1);
         core::iter::successors(Some(first), |&page| Some(page & page.wrapping_sub(PAGE)))
-            .take_while(|&page| window::contains(page))
+            .take_while(|&page| bounds::contains(page))
             .find_map(|page| LargeRef::named_by(memdesc::of(page)).filter(holds))
     }
 
@@ -106,7 +104,7 @@ impl LargeRef {
     ///
     /// # Safety
     /// The pages are the block's, whose owner is in this call.
-    unsafe fn name_pages(self, from: usize) {
+    pub(super) unsafe fn name_pages(self, from: usize) {
         let (base, word) = (self.base(), Memdesc::new(Kind::Large, self.0.as_ptr() as usize, 0));
         let pages = ascent(base, self.bytes()).filter(|&page| page - base >= from * PAGE);
         for page in pages.filter_map(Page::new) {
@@ -144,6 +142,16 @@ impl LargeRef {
     #[inline]
     pub fn pages(self) -> usize {
         self.get().pages.load(Ordering::Relaxed)
+    }
+
+    /// It has so many from here on.
+    pub(super) fn set_pages(self, pages: usize) {
+        self.get().pages.store(pages, Ordering::Relaxed);
+    }
+
+    /// The program has asked for `size` bytes.
+    pub(super) fn set_asked(self, size: usize) {
+        self.get().asked.store(size, Ordering::Relaxed);
     }
 
     /// Its usable bytes.
@@ -307,74 +315,13 @@ pub fn claim(addr: usize, word: Memdesc, outgrown: bool) -> Option<LargeRef> {
     state.compare_exchange(LIVE, freed, Ordering::AcqRel, Ordering::Relaxed).is_ok().then_some(large)
 }
 
-/// What came of resizing a block where it is.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub enum Resized {
-    /// Nothing: it has to move.
-    Not,
-    /// It holds the size now.
-    Done,
-    /// It does, and this, its tail, has become a block of its own, freed, that is to wait for a grace period.
-    Shrunk(LargeRef),
-}
-
-/// A tail waits as a block of its own if it is more than this part of what is left of the block, as a shift,
-/// or so many pages: else the block keeps it, as malloc may give as much too much, and a block that grows
-/// again finds it there.
-const KEPT_TAIL: (u32, usize) = (3, WORTH / PAGE);
-
-/// Makes the live block at `addr` hold `size` bytes without moving it. `defers`: somebody may be reading the
-/// tail that it gives up.
-pub fn resize(addr: usize, size: usize, defers: bool) -> Resized {
-    resize_in_place(addr, size, defers).unwrap_or(Resized::Not)
-}
-
-fn resize_in_place(addr: usize, size: usize, defers: bool) -> Option<Resized> {
-    let large = LargeRef::of(addr)?;
-    let (old, new) = (large.pages(), size.checked_add(PAGE - 1)? / PAGE);
-    let page = Page::new(large.base())?;
-    let d = large.get();
-    if size <= SMALL_MAX {
-        return None;
-    }
-    let mut resized = Resized::Done;
-    if new < old {
-        let tail = old - new;
-        if !defers {
-            let start = Page::new(page.addr() + new * PAGE)?;
-            d.pages.store(new, Ordering::Relaxed);
-            large_pages::resized(-(tail as isize));
-            // It may have named the block: then the zone would write to every word of the tail.
-            // SAFETY: a page of the live block's, whose owner gives it up here.
-            unsafe { memdesc::set_in_block(start, Memdesc::of_kind(Kind::Unknown)) };
-            // SAFETY: the tail belongs to the live block, whose owner gives it up here.
-            unsafe { zone::free_run(start, tail) };
-            watermark::purge_excess(tail * PAGE);
-        } else if (tail > new >> KEPT_TAIL.0 || tail >= KEPT_TAIL.1)
-            && let Some(tail) = large_pages::split(large, new)
-        {
-            resized = Resized::Shrunk(tail);
-        }
-    } else if new > old {
-        // SAFETY: the run is the live block's, whose owner is in this call.
-        if !unsafe { zone::extend_run(page, old, new - old) } {
-            return None;
-        }
-        d.pages.store(new, Ordering::Relaxed);
-        // SAFETY: the block's, and its owner is in this call.
-        unsafe { large.name_pages(old) };
-        large_pages::resized((new - old) as isize);
-    }
-    d.asked.store(size, Ordering::Relaxed);
-    Some(resized)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::class::large_batch::Freed;
-    use crate::class::large_pages::{create, release};
-    use crate::page::zone::{Place, Want};
+    use crate::class::large_pages::{self, create, release};
+    use crate::class::resize::{Resized, resize};
+    use crate::page::zone::{self, Place, Want};
 
     #[test]
     fn a_tail_that_waits_is_a_block_of_its_own() {
@@ -455,7 +402,7 @@ mod tests {
         assert!(resize(start, GROWN * PAGE, false) == Resized::Done && around(GROWN - 1) == Some(block));
         assert!(resize(start, 20 * PAGE, false) == Resized::Done);
         assert!(around(19) == Some(block) && around(20).is_none());
-        for anything in [0, 1, PAGE, usize::MAX, 1 << 63, window::base(), window::base() + window::horizon()]
+        for anything in [0, 1, PAGE, usize::MAX, 1 << 63, bounds::base(), bounds::base() + bounds::horizon()]
         {
             assert!(LargeRef::around(anything).is_none(), "{anything:#x}");
         }

@@ -6,13 +6,15 @@
 //! descriptor changes hands without its pool. With two locks in place of one, and the pool's, two threads
 //! passed twice as many cache lines to and fro.
 
+use crate::class::backlog;
 use crate::class::large::{Descriptor, LargeRef};
 use crate::class::large_batch::{self, Freed};
+use crate::class::work::Work;
 use crate::constants::PAGE;
 use crate::os::tls;
-use crate::page::Page;
 use crate::page::meta::MetaPool;
 use crate::page::zone::{self, Holds, Want};
+use crate::page::{Page, watermark};
 use core::ptr::NonNull;
 use core::sync::atomic::{AtomicPtr, AtomicU64, AtomicUsize, Ordering};
 
@@ -138,6 +140,24 @@ pub fn release(freed: Freed) {
     Shard::own().settle(exchange(freed, None).1);
 }
 
+/// Gives the batches that have waited for all threads to the zone, as far as there is `work` to be had.
+/// Returns bytes.
+pub fn reclaim(work: &mut Work) -> usize {
+    let mut given = 0;
+    while work.goes_on()
+        && let Some(batch) = large_batch::shared().take_elapsed()
+    {
+        given += batch.bytes();
+        work.did_large(batch.count());
+        release(batch);
+    }
+    if given != 0 {
+        backlog::relax_mark();
+        watermark::purge_excess(0);
+    }
+    given
+}
+
 /// A new block of `size` bytes in the pages that are wanted, from the zone, which gets the pages of `freed`
 /// first, as [`release`] gives them, and what they hold. `None`: out of memory.
 #[cold]
@@ -197,7 +217,7 @@ pub struct Census {
 
 /// The figures as of now.
 pub fn census() -> Census {
-    let zero = Census { waiting_bytes: large_batch::waiting_bytes(), ..Census::default() };
+    let zero = Census { waiting_bytes: large_batch::shared().bytes(), ..Census::default() };
     let sum = ALL.iter().fold(zero, |sum, shard| Census {
         count: sum.count.wrapping_add(shard.count.load(Ordering::Relaxed)),
         bytes: sum.bytes.wrapping_add(shard.bytes.load(Ordering::Relaxed)),

@@ -43,16 +43,17 @@ impl Stack {
         Some(magazine)
     }
 
-    /// Pours all the blocks of `magazine`, of the same class, into the top one, if they fit; says whether
-    /// they did.
-    #[inline(always)]
-    pub fn pour(&mut self, magazine: &mut Magazine) -> bool {
+    /// Puts `magazine` on top, whose blocks may be handed out. One with few blocks is poured into the top one,
+    /// of the same class; then it comes back, empty.
+    #[inline]
+    pub fn pour(&mut self, mut magazine: Magazine) -> Option<Magazine> {
         let more = magazine.len() as u32;
-        let poured = self.top.as_mut().is_some_and(|top| top.pour(magazine));
-        if poured {
+        if self.top.as_mut().is_some_and(|top| top.pour(&mut magazine)) {
             self.blocks = self.blocks.wrapping_add(more);
+            return Some(magazine);
         }
-        poured
+        self.push(magazine);
+        None
     }
 
     /// Blocks in the magazines of a list that somebody else may be changing, for statistics.
@@ -111,9 +112,9 @@ mod tests {
         more.set_len(5);
         // SAFETY: the test's own.
         let blocks = |stack: &Stack| unsafe { Stack::peek_blocks(stack) };
-        assert!(!stack.pour(&mut few), "into nothing");
-        stack.push(more);
-        assert!(stack.pour(&mut few) && few.is_empty());
+        assert!(stack.pour(more).is_none(), "there was nothing to pour it into");
+        let few = stack.pour(few).expect("it comes back");
+        assert!(few.is_empty());
         stack.push(few);
         assert_eq!(blocks(&stack), 8);
         stack.pop();

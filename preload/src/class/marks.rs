@@ -17,7 +17,7 @@
 //! byte. Two threads racing here are themselves the double free.
 
 use crate::class::size_class::Class;
-use crate::page::window;
+use crate::page::bounds;
 use core::arch::asm;
 use core::arch::x86_64::{__cpuid, __cpuid_count};
 use core::sync::atomic::{AtomicU8, Ordering::Relaxed};
@@ -76,7 +76,7 @@ impl Map {
     #[inline(always)]
     pub fn of(class: Class) -> Map {
         let shift = class.shift();
-        Map { bias: window::mark_origin(shift), shift }
+        Map { bias: bounds::mark_origin(shift), shift }
     }
 
     #[inline(always)]

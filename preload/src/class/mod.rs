@@ -2,10 +2,10 @@
 //!
 //! [`size_class`] says which of 64 rounded sizes serves a request; [`slab`]s are cut into blocks
 //! of one class and gathered in a [`pool`]; blocks move in [`magazine`]s, which lie in [`lists`], wait in
-//! [`group`]s, change hands in the [`depot`] and are kept in [`empties`] while nothing is in them; [`marks`]
+//! [`group`]s in [`queue`]s, change hands in the [`depot`] and are kept in [`empties`] while nothing is in them; [`marks`]
 //! knows of every block whether it is out; [`backlog`] keeps the account of what waits for a grace period,
 //! [`waiting`] takes it up again; [`large`] blocks are page runs of their own, freed in
-//! [batches](large_batch), with [pages](large_pages) of the zone; [`verdict`] speaks when a call is wrong.
+//! [batches](large_batch), with [pages](large_pages) of the zone, which [change their size](resize) in place; [`verdict`] speaks when a call is wrong.
 
 pub mod backlog;
 pub mod cause;
@@ -21,6 +21,8 @@ pub mod magazine;
 pub mod marks;
 pub mod page_kinds;
 pub mod pool;
+pub mod queue;
+pub mod resize;
 pub mod size_class;
 pub mod slab;
 pub mod verdict;

@@ -10,7 +10,7 @@
 use crate::class::large::LargeRef;
 use crate::constants::{PAGE, PAGE_SHIFT};
 use crate::page::memdesc::{Kind, Words};
-use crate::page::{window, zone};
+use crate::page::{bounds, zone};
 
 /// Pages of each kind; `struct rcumalloc_page_stats` of the header. In pages of 4 KiB.
 #[repr(C)]
@@ -52,7 +52,7 @@ impl PageStats {
 pub fn count() -> PageStats {
     let mut stats = PageStats { size: size_of::<PageStats>() as u64, ..PageStats::default() };
     let words = Words::now();
-    let (base, pages) = (window::base(), window::horizon() >> PAGE_SHIFT);
+    let (base, pages) = (bounds::base(), bounds::horizon() >> PAGE_SHIFT);
     let mut at = 0;
     while at < pages {
         let addr = base + at * PAGE;

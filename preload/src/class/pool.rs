@@ -12,9 +12,9 @@ use crate::class::slab::Slab;
 use crate::class::work::Work;
 use crate::constants::{IDLE_TICKS, LOOK_AT_SLAB, PAGE, SLAB_PURGE_CALL, SLABS_LOOKED_AT, SLABS_SETTLED};
 use crate::os::lock::Lock;
+use crate::page::memdesc;
 use crate::page::memdesc::Words;
 use crate::page::quarter::Quarter;
-use crate::page::window;
 use rcu::Cookie;
 
 /// What the lock protects.
@@ -414,7 +414,7 @@ impl Torn for Inner {
         let (taken, returned) = (self.taken, self.returned);
         *self = Inner { class: known, taken, returned, ..Inner::new() };
         let Some(class) = known else { return };
-        window::for_each_slab(class.slot() as u16, |descriptor, addr| {
+        memdesc::for_each_slab(class.slot() as u16, |descriptor, addr| {
             let Some(mut slab) = Slab::of(addr).filter(|slab| slab.is_at(descriptor, addr)) else { return };
             slab.recount();
             self.slabs += 1;

@@ -16,7 +16,6 @@ use crate::constants::PAGE;
 use crate::os::map;
 use crate::page::memdesc::{self, Kind, Memdesc};
 use crate::page::quarter::Quarter;
-use crate::page::window;
 use crate::page::{Page, meta, zone};
 use core::ptr::NonNull;
 use core::sync::atomic::{AtomicUsize, Ordering::Relaxed};
@@ -76,7 +75,7 @@ impl Slab {
     pub fn create(class: Class, quarter: Quarter, unused: &mut Option<Slab>) -> Option<Slab> {
         let page = zone::alloc_pages(SLAB_ORDER)?;
         let base = page.addr();
-        let described = window::ensure_marks(class.shift(), base, SLAB_BYTES)
+        let described = zone::ensure_marks(class.shift(), base, SLAB_BYTES)
             .then(|| Slab::descriptor(class, unused))
             .flatten();
         let Some(mut slab) = described else {

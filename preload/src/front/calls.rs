@@ -16,121 +16,24 @@
 //! made the queue grows until one can, or until somebody calls [`barrier`], who then does the worker's work.
 
 use crate::cache::own;
-use crate::class::Torn;
 use crate::class::backlog::DOMAIN;
 use crate::constants::{CALLS_HOLD_NS, CALLS_IDLE_NS, CALLS_MOST};
+use crate::front::queue::{Head, List, MADE, MAKING, QUEUE, Run};
 use crate::front::{fork, readers, start, switch};
-use crate::os::lock::Lock;
 use crate::os::syscall::{self, futex_wait_timeout, futex_wake};
 use crate::os::{home, line::Line, tls};
 use core::ffi::c_void;
-use core::ptr::{NonNull, null_mut};
+use core::ptr::null_mut;
 use core::sync::atomic::{AtomicU32, Ordering::Relaxed};
-
-/// What is run, and the place of its head in the queue. The caller's memory, the queue's until it is run.
-#[repr(C)]
-pub struct Head {
-    next: *mut Head,
-    run: Run,
-}
-
-/// A function that gets its own head back, which is no longer the queue's.
-pub type Run = unsafe extern "C" fn(*mut Head);
 
 /// Makes a thread that runs [`work`]. False: there can be none.
 pub type Start = fn() -> bool;
 
-/// Heads in the order in which they came.
-struct List {
-    first: *mut Head,
-    last: *mut Head,
-}
-
-impl List {
-    const EMPTY: List = List { first: null_mut(), last: null_mut() };
-
-    fn is_empty(&self) -> bool {
-        self.first.is_null()
-    }
-
-    fn push(&mut self, head: *mut Head) {
-        if self.is_empty() {
-            self.first = head;
-        } else {
-            // SAFETY: what is in the list is ours until it is run.
-            unsafe { (*self.last).next = head };
-        }
-        self.last = head;
-    }
-
-    fn pop(&mut self) -> Option<NonNull<Head>> {
-        let head = NonNull::new(self.first)?;
-        // SAFETY: as in `push`.
-        self.first = unsafe { head.as_ref().next };
-        Some(head)
-    }
-}
-
-/// What the lock guards.
-pub struct Queue {
-    /// What was queued after the worker last looked.
-    waiting: List,
-    /// What the worker has taken.
-    taken: List,
-    /// How many have been queued, and how many of them have run.
-    queued: u32,
-    done: u32,
-    /// The thread pointer of the worker, or with [`MAKING`] of who is making it, or [`MADE`]; 0: there is
-    /// none.
-    worker: usize,
-    /// The worker sleeps, or is about to.
-    is_asleep: bool,
-}
-
-/// In `worker`: its thread is being made. Thread pointers are multiples of 8.
-const MAKING: usize = 1;
-/// In `worker`: its thread has been made and has not begun. A fork then leaves the child without one.
-const MADE: usize = 2;
-
-// SAFETY: the heads belong to the queue, whoever looks at it.
-unsafe impl Send for Queue {}
-
-impl Queue {
-    const EMPTY: Queue =
-        Queue { waiting: List::EMPTY, taken: List::EMPTY, queued: 0, done: 0, worker: 0, is_asleep: false };
-
-    /// Those that have not run to their end.
-    fn pending(&self) -> u32 {
-        self.queued.wrapping_sub(self.done)
-    }
-
-    /// True if the caller is to make the worker.
-    fn claim(&mut self) -> bool {
-        let is_free = self.worker == 0;
-        if is_free {
-            self.worker = tls::thread_pointer() | MAKING;
-        }
-        is_free
-    }
-}
-
-impl Torn for Queue {
-    fn abandon(&mut self) {
-        *self = Queue::EMPTY;
-    }
-}
-
-static QUEUE: Lock<Queue> = Lock::new(Queue::EMPTY);
 /// Goes up when something is queued that a sleeping worker should know of: what it sleeps on. Relaxed, as the
 /// next: what they are about is looked at again under the lock, before and after.
 static QUEUED: AtomicU32 = AtomicU32::new(0);
 /// Goes up when functions have been run: what those sleep on who wait for it.
 static RAN: AtomicU32 = AtomicU32::new(0);
-
-/// The queue's lock, for the fork.
-pub fn lock() -> &'static Lock<Queue> {
-    &QUEUE
-}
 
 /// Has `run` called with `head` after a grace period that begins now or later.
 ///
@@ -303,29 +206,4 @@ fn would_wait_for_itself() -> ! {
         .str("rcumalloc_barrier: a function that rcumalloc_call runs would wait for its own end")
         .emit();
     syscall::abort()
-}
-
-/// In the child of a fork. Its only thread may be the worker, in a function that has forked, or in the middle
-/// of making it.
-#[inline(never)]
-#[unsafe(link_section = ".text_rare")]
-pub fn after_fork_in_child() {
-    let mut queue = QUEUE.lock();
-    let is_worker = queue.worker == tls::thread_pointer();
-    let is_making = queue.worker == tls::thread_pointer() | MAKING;
-    let mut left = u32::from(is_worker);
-    for list in [&queue.taken, &queue.waiting] {
-        let mut at = list.first;
-        // SAFETY: as in `List::push`.
-        while let Some(head) = unsafe { at.as_ref() } {
-            left += 1;
-            at = head.next;
-        }
-    }
-    // A function that another worker was in the middle of has been run as far as it goes.
-    queue.done = queue.queued.wrapping_sub(left);
-    queue.is_asleep = false;
-    if !is_worker && !is_making {
-        queue.worker = 0;
-    }
 }

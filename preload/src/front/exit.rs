@@ -15,21 +15,14 @@
 //! checked once more for blocks that were freed twice.
 
 use crate::cache::thread_cache::ThreadCache;
-use crate::cache::{mode, own, registry, retire, stock, vacant};
-use crate::class::backlog;
-use crate::class::depot;
-use crate::class::empties;
-use crate::class::group;
-use crate::class::large_batch::{self, Queue};
-use crate::class::lists::Stack;
-use crate::class::magazine::{KINDS, Magazine};
+use crate::cache::{drain, mode, own, registry, vacant};
 use crate::class::marks::Map;
 use crate::class::size_class::{CLASSES, Class};
-use crate::class::verdict;
 use crate::class::work::Work;
+use crate::class::{backlog, verdict};
 use crate::os::signals::Quiet;
 use crate::os::tls;
-use crate::release::{decay, watcher};
+use crate::release::{decay, surplus, watcher};
 use core::sync::atomic::{AtomicU32, Ordering};
 
 /// In which of libc's four rounds of key destructors (`PTHREAD_DESTRUCTOR_ITERATIONS`) the cache is given
@@ -87,7 +80,7 @@ unsafe extern "C" fn destroy(cache: *mut libc::c_void) {
 
 /// Lets go of the calling thread's cache, for good.
 pub fn leave(cache: &mut ThreadCache) {
-    stock::give_back(cache);
+    drain::stock(cache);
     cache.close_freed();
     cache.share_large(&mut Work::of_a_call());
     registry::begin_to_leave(cache);
@@ -113,134 +106,10 @@ pub fn leave(cache: &mut ThreadCache) {
 
 /// Empties `cache`, whose thread will not use it again, and gives it back.
 pub fn release(cache: &mut ThreadCache, quiet: &Quiet) {
-    empty_all(cache, Rest::ToDepot);
+    drain::release(cache, quiet);
     if backlog::is_over_budget() {
-        cache.reclaim_surplus();
+        surplus::reclaim(None);
     }
-    cache.leave_domain();
-    registry::give_back(cache, quiet);
-}
-
-/// Where the rest of a thread's own magazines goes.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub enum Rest {
-    /// The next thread will take it as it is: one operation a magazine.
-    ToDepot,
-    /// It is to be given back, block by block.
-    ToSlabs,
-}
-
-/// Gives away everything `cache` holds: what waits, to the depot; what may be handed out, to where
-/// `rest` says; empty magazines and pages, to their stores. As far as there is `work` to be had: false if
-/// something is left. What then waits may be more than the budget: a scan or a sweep, which come here, go on
-/// to reclaim it, and [`release`] does.
-#[inline(never)]
-#[unsafe(link_section = ".text_rare")]
-pub fn empty(cache: &mut ThreadCache, rest: Rest, work: &mut Work) -> bool {
-    let quarter = cache.quarter();
-    for index in 0..CLASSES {
-        let class = Class::new(index);
-        if !work.goes_on() {
-            return false;
-        }
-        if !cache.defer.slot(class).is_empty() {
-            cache.retire_filling(class);
-        } else if let Some(empty) = cache.defer.slot(class).remove() {
-            empties::put(empty);
-        }
-        let loaded = cache.alloc.slot(class).remove();
-        let warm = cache.class(class).warm.take();
-        for mut magazine in [loaded, warm].into_iter().flatten() {
-            retire::check_in(class, &mut magazine);
-            work.did(magazine.len());
-            if rest == Rest::ToDepot && !magazine.is_empty() {
-                depot::of(class).put(quarter, magazine);
-            } else {
-                depot::flush(magazine);
-            }
-        }
-        while work.goes_on()
-            && let Some(magazine) = cache.shelf.open_waiting().pop_full(class)
-        {
-            work.did(magazine.len());
-            depot::of(class).put(quarter, magazine);
-        }
-        cache.class(class).quota = 0;
-    }
-    cache.stamp_open();
-    while work.goes_on()
-        && let Some((group, bytes)) = cache.shelf.open_waiting().waiting.pop()
-    {
-        work.did(1);
-        group::share(group, bytes);
-    }
-    if !work.goes_on() {
-        return false;
-    }
-    cache.stamp_freed();
-    cache.share_large(work);
-    cache.shelf.open_waiting().ready.empty();
-    for kind in 0..KINDS {
-        cache.shed_spares(kind, 0);
-    }
-    cache.pages.drain(0);
-    true
-}
-
-/// As [`empty`], all of it.
-#[inline(never)]
-#[unsafe(link_section = ".text_rare")]
-pub fn empty_all(cache: &mut ThreadCache, rest: Rest) {
-    empty(cache, rest, &mut Work::asked_for());
-}
-
-/// As [`empty`] for the cache of a thread that a fork left behind in whatever it was doing: a
-/// block that is already in is not a double free but was on its way, and is left where it is.
-pub fn abandon(cache: &mut ThreadCache) {
-    cache.shelf.close_abandoned();
-    large_batch::put_torn(core::mem::replace(&mut cache.shelf.open_waiting().large, Queue::EMPTY));
-    for index in 0..CLASSES {
-        let class = Class::new(index);
-        let marked = cache.defer.slot(class).marked_in();
-        let filling = cache.defer.slot(class).remove_if_whole();
-        let loaded = cache.alloc.slot(class).remove_if_whole();
-        // In the middle of a turn it may be in two places.
-        let warm = cache.class(class).warm.take().filter(|warm| loaded.as_ref() != Some(warm));
-        for (magazine, marked) in [(filling, marked), (loaded, 0), (warm, 0)] {
-            if let Some(magazine) = magazine {
-                keep_marked_out(cache, class, magazine, marked);
-            }
-        }
-    }
-    cache.open_bytes = cache.open_group.bytes();
-    // A grace period has passed for what was filling: the readers that could see it are gone,
-    // all but this thread's own section, if it is in one; so it waits like the rest.
-    empty_all(cache, Rest::ToSlabs);
-    // A list that was being changed may not be as empty as it looks.
-    let mut shelf = cache.shelf.open_waiting();
-    shelf.forget();
-    drop(shelf);
-    cache.spares = [const { Stack::new() }; KINDS];
-}
-
-/// Drops the blocks that are marked in from `magazine`, but for the first `marked`, which are meant to be.
-/// What is left waits with the open group.
-fn keep_marked_out(cache: &mut ThreadCache, class: Class, mut magazine: Magazine, marked: usize) {
-    let mut kept = 0;
-    let blocks = magazine.blocks();
-    for at in 0..blocks.len() {
-        // SAFETY: entries of a magazine of a thread that is gone.
-        if at < marked || unsafe { Map::of(class).take_in(blocks[at]) } {
-            blocks[kept] = blocks[at];
-            kept += 1;
-        }
-    }
-    magazine.set_len(kept);
-    if kept == 0 {
-        return empties::put(magazine);
-    }
-    cache.note_waiting(class, kept);
-    cache.open_group.push(magazine);
 }
 
 /// At the end of the process: double frees that no turn has found yet, in the calling thread's
@@ -255,9 +124,9 @@ pub fn verify_own() {
     for index in 0..CLASSES {
         let class = Class::new(index);
         let warm = cache.classes[index].warm.as_mut().map_or(&[][..], |warm| &*warm.blocks());
-        let loaded = blocks_of(cache.alloc.peek(class));
+        let loaded = cache.alloc.peek(class).blocks();
         let filling = cache.defer.peek(class);
-        let filling = blocks_of(filling).get(filling.marked_in()..).unwrap_or_default();
+        let filling = filling.blocks().get(filling.marked_in()..).unwrap_or_default();
         let all = || warm.iter().chain(loaded).chain(filling);
         for &block in all() {
             // SAFETY: blocks in our own magazines; each byte is set back below.
@@ -270,12 +139,4 @@ pub fn verify_own() {
             unsafe { Map::of(class).let_out(block) };
         }
     }
-}
-
-pub(crate) fn blocks_of(slot: &crate::cache::table::Slot) -> &[usize] {
-    if slot.low.is_null() {
-        return &[];
-    }
-    // SAFETY: a slot of the caller's: `low` to `top` are its blocks.
-    unsafe { core::slice::from_raw_parts(slot.low, slot.len()) }
 }

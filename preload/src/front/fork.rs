@@ -11,30 +11,28 @@
 //! one that has become concurrent by a section: what the forking thread itself holds stays as it is
 //! (`fork_in_handler_after_section`).
 //!
-//! `_Fork` and raw clone run no handlers. A word on a page that the kernel wipes in such a child
-//! tells slow paths (`os::home`). There is one way to settle in the child, however it was made: a lock that a thread held
-//! which the child
-//! does not have guards something torn. A list is abandoned then, and what was on it leaks in the child; the
-//! slabs of a torn
-//! class are listed anew. So is the zone's knowledge of free pages: the child goes on with fresh ones.
+//! `_Fork` and raw clone run no handlers. A word on a page that the kernel wipes in such a child tells slow
+//! paths (`os::home`). There is one way to settle in the child, however it was made: a lock that a thread
+//! held which the child does not have guards something torn. A list is abandoned then, and what was on it
+//! leaks in the child; the slabs of a torn class are listed anew. So is the zone's knowledge of free pages:
+//! the child goes on with fresh ones.
 //!
 //! In the child the other threads are gone. Their readers are forgotten, so no grace period waits for them.
 //! Their
 //! caches are left behind as they are, and the child takes one over each time it has use for one
-//! (`registry::take_over_one`): it pays for what it uses, not for what its parent's threads hold
+//! (`drain::take_over_one`): it pays for what it uses, not for what its parent's threads hold
 //! (`fork_pays_for_itself`). A block that was between two places at that instant is in neither: it leaks, it
 //! is never in both, because everything is taken out of one place before it is put into the other.
 
 use crate::cache::{mode, own, registry};
-use crate::class::Torn;
 use crate::class::backlog::DOMAIN;
 use crate::class::size_class::{CLASSES, Class};
-use crate::class::{depot, empties, group, large_batch, pool};
-use crate::front::calls;
+use crate::class::{Torn, depot, empties, group, large_batch, pool};
+use crate::front::queue;
 use crate::os::lock::{self, Lock};
 use crate::os::{home, tls};
 use crate::page;
-use crate::release::{decay, pressure};
+use crate::release::{decay, pressure, publish, watcher};
 use core::sync::atomic::{AtomicBool, Ordering};
 
 #[unsafe(link_section = ".data")]
@@ -52,10 +50,10 @@ pub fn install_handlers() {
 #[inline(never)]
 #[unsafe(link_section = ".text_rare")]
 fn for_each_lock(mut visit: impl FnMut(&dyn Bolt)) {
-    visit(calls::lock());
+    visit(queue::lock());
     visit(registry::lock());
-    visit(large_batch::lock());
-    visit(group::lock());
+    visit(large_batch::shared().lock());
+    visit(group::shared().lock());
     for index in 0..CLASSES {
         visit(depot::of(Class::new(index)).lock());
     }
@@ -156,8 +154,10 @@ fn settle_in_child() {
     let own = own::reader();
     // SAFETY: no other thread of this process exists.
     unsafe { DOMAIN.after_fork_in_child(own.as_deref()) };
-    calls::after_fork_in_child();
+    queue::after_fork_in_child();
     decay::after_fork_in_child();
     pressure::after_fork_in_child();
+    publish::after_fork_in_child();
+    watcher::after_fork_in_child();
     registry::settle_in_child(tls::alloc_table());
 }

@@ -1,11 +1,11 @@
 //! Blocks where nothing may lock, wait or ask for memory: `rcumalloc_prefill` puts them aside,
 //! `rcumalloc_alloc_nowait` takes them.
 
-use crate::cache::stock::{self, MOST};
+use crate::cache::stock::MOST;
 use crate::cache::thread_cache::ThreadCache;
 use crate::cache::{own, table};
 use crate::class::size_class::{Class, SMALL_MAX};
-use crate::front::entry;
+use crate::front::{entry, malloc};
 use crate::os::tls;
 use core::ptr::null_mut;
 
@@ -18,10 +18,10 @@ pub fn prefill(size: usize, count: usize) -> usize {
         return 0;
     }
     let class = Class::of_size(size);
-    let Some(stock) = entry::current().and_then(|cache| stock::of(cache)) else { return 0 };
+    let Some(stock) = entry::current().and_then(|cache| cache.stock()) else { return 0 };
     while stock.count(class) < count.min(MOST) {
         // SAFETY: the words are this thread's tables, always.
-        let block = unsafe { table::malloc(class.size(), entry::malloc_slow) };
+        let block = unsafe { table::malloc(class.size(), malloc::malloc_slow) };
         // SAFETY: just given to us.
         if block.is_null() || !unsafe { stock.put(class, block as usize) } {
             break;
@@ -37,6 +37,6 @@ pub fn alloc(size: usize) -> *mut u8 {
         return null_mut();
     }
     // SAFETY: neither of the static tables, so the word is the address of the thread's cache.
-    let stock = unsafe { stock::existing(table as *const ThreadCache) };
+    let stock = unsafe { ThreadCache::existing_stock(table as *const ThreadCache) };
     stock.and_then(|stock| stock.take(Class::of_size(size))).map_or(null_mut(), |block| block as *mut u8)
 }

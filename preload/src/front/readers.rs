@@ -5,14 +5,16 @@
 //! thread's first one too: what that takes is never held where a handler can come in (`os::signals`).
 
 use crate::cache::own::cell;
-use crate::cache::{own, registry};
+use crate::cache::{drain, own, registry};
 use crate::class::backlog::DOMAIN;
-use crate::class::verdict;
+use crate::class::size_class::Class;
+use crate::class::work::Work;
+use crate::class::{depot, large_pages, pool, verdict};
 use crate::front::{entry, start};
 use crate::os::signals::Quiet;
 use crate::os::tid;
 use core::mem::ManuallyDrop;
-use rcu::{Cookie, Misuse, Reader, ReaderCell};
+use rcu::{BarrierHooks, Cookie, Misuse, Reader, ReaderCell};
 
 /// The calling thread's reader, made if need be. `None`: no memory for a cache.
 pub fn own() -> Option<ManuallyDrop<Reader>> {
@@ -31,7 +33,7 @@ fn make() -> Option<&'static ReaderCell> {
             return None;
         }
         let quiet = Quiet::new();
-        let cache = registry::acquire(&quiet)?;
+        let cache = start::acquire(&quiet)?;
         registry::adopt(cache, &quiet);
         return cell();
     }
@@ -127,4 +129,41 @@ pub fn synchronize(call: &str, expedited: bool) {
     let reader = own_to_wait(call);
     let reader = reader.as_deref();
     if expedited { DOMAIN.synchronize_expedited(reader) } else { DOMAIN.synchronize(reader) }
+}
+
+/// Drains the depots into the slabs and releases empty slabs and elapsed large blocks.
+fn reclaim_shared(work: &mut Work) {
+    depot::distribute_shared(work);
+    depot::drain_all(work);
+    for class in Class::all() {
+        pool::of(class).release_empty();
+    }
+    large_pages::reclaim(work);
+}
+
+/// Waits until every block freed so far, by a thread whose magazine of it has been stamped, and
+/// by the calling thread in any case, may be handed out.
+#[inline(never)]
+#[unsafe(link_section = ".text_rare")]
+pub fn barrier() {
+    struct Hooks;
+    impl BarrierHooks for Hooks {
+        fn seal(&mut self) {
+            if let Some(cache) = own::existing() {
+                cache.retire_partial();
+            }
+            drain::vacant(0, &mut Work::asked_for());
+            while drain::take_over_one() {}
+        }
+
+        fn reclaim(&mut self) {
+            let mut work = Work::asked_for();
+            if let Some(cache) = own::existing() {
+                cache.flush_reusable(0, &mut work);
+            }
+            reclaim_shared(&mut work);
+        }
+    }
+    let reader = own_to_wait("rcumalloc_barrier");
+    DOMAIN.barrier(reader.as_deref(), &mut Hooks);
 }

@@ -7,8 +7,8 @@
 //! (a key's destructor) waits until the calling thread has its tables.
 
 use crate::cache::mode::{self, Defer};
-use crate::cache::registry;
 use crate::cache::thread_cache::ThreadCache;
+use crate::cache::{drain, registry, shares};
 use crate::class::backlog::DOMAIN;
 use crate::class::{backlog, verdict};
 use crate::front::{exit, switch};
@@ -17,8 +17,9 @@ use crate::os::env::{self, Size};
 use crate::os::limits;
 use crate::os::line::Line;
 use crate::os::lock::Lock;
+use crate::os::signals::Quiet;
 use crate::page::{self, back_off};
-use crate::release::{decay, pressure, publish, stall, traces};
+use crate::release::{decay, pressure, publish, stall, traces, watcher};
 use core::sync::atomic::{AtomicBool, Ordering};
 
 #[unsafe(link_section = ".data")]
@@ -58,10 +59,17 @@ pub fn is_started() -> bool {
     STARTED.load(Ordering::Acquire)
 }
 
+/// A cache for the calling thread or one it is about to create. `None`: memory is out.
+#[unsafe(link_section = ".text_start")]
+pub fn acquire(quiet: &Quiet) -> Option<&'static mut ThreadCache> {
+    drain::make_room(quiet);
+    registry::acquire(quiet)
+}
+
 /// The second half of a thread's first call: its tables are set and the heap works.
 #[unsafe(link_section = ".text_start")]
 pub fn thread(cache: &mut ThreadCache) {
-    if mode::defer() == Defer::Strict || registry::census().0 > 1 {
+    if mode::defer() == Defer::Strict || shares::census().0 > 1 {
         switch::go_concurrent();
     }
     if mode::is_concurrent() {
@@ -96,6 +104,9 @@ fn configure() {
     let hard_limit = read(b"RCUMALLOC_HARD_LIMIT", parse_limit);
     let verbose = read(b"RCUMALLOC_VERBOSE", env::parse_u64).is_some_and(|verbose| verbose != 0);
     pressure::configure(sources, limit, hard_limit, verbose);
+    if pressure::may_watch() {
+        watcher::prepare();
+    }
     if let Some(when) = read(b"RCUMALLOC_WATCH", publish::parse) {
         publish::set(when);
     }

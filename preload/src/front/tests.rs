@@ -1,21 +1,18 @@
 //! The floor as a whole: frees without memory, ages, exits, marks.
 
 use crate::abi::libc_names::{free, malloc};
-use crate::cache::{own, shelf, vacant};
+use crate::cache::{drain, own, shares};
 use crate::class::backlog::{self, DOMAIN};
 use crate::class::cause::Cause;
-use crate::class::depot;
-use crate::class::empties;
-use crate::class::group::{self, Group};
+use crate::class::group::Group;
 use crate::class::magazine::KINDS;
 use crate::class::marks::Map;
-use crate::class::pool;
 use crate::class::size_class::Class;
 use crate::class::slab::{Slab, Whereabouts};
-use crate::class::waiting;
 use crate::class::work::Work;
-use crate::front::entry::When;
-use crate::front::{entry, exit, readers, reclaim, switch};
+use crate::class::{depot, empties, pool, waiting};
+use crate::front::free::When;
+use crate::front::{entry, exit, readers, realloc, switch};
 use crate::os::map;
 use crate::own_process::in_own_process;
 use crate::release::decay;
@@ -39,7 +36,7 @@ fn free_needs_no_memory() {
     let class = Class::of_size(SIZE);
     // The class has its marks, and the zone some pages: what fails is the growing.
     let first = take(SIZE);
-    entry::free_block(take(2 << 20), "free", When::Now);
+    crate::front::free::free_block(take(2 << 20), "free", When::Now);
     // A section that began before the frees: nothing can be taken up again meanwhile.
     readers::lock();
     map::fail_after(0);
@@ -64,7 +61,7 @@ fn free_needs_no_memory() {
         // SAFETY: allocated above.
         unsafe { crate::page::zone::free_pages(page, 0) };
     }
-    reclaim::barrier();
+    readers::barrier();
     pool::of(class).settle();
     assert_eq!(pool::of(class).census().waiting, 0);
     give(first);
@@ -95,7 +92,7 @@ fn what_is_opened_too_early_is_leaked_not_reused() {
     assert!(waiting::open(waiting).is_none());
     assert_eq!(DOMAIN.counters().leaked, leaked + 1);
     readers::unlock();
-    reclaim::barrier();
+    readers::barrier();
     let again: Vec<usize> = (0..100).map(|_| take(SIZE)).collect();
     assert!(!again.contains(&block));
     again.into_iter().for_each(give);
@@ -132,8 +129,8 @@ fn what_has_elapsed_is_taken_up_together_and_the_newest_first() {
 fn what_grows_in_small_steps_moves_seldom() {
     let (mut block, mut moves) = (take(16), 0);
     for size in (32..=4096).step_by(16) {
-        let grown = entry::resize(block, size);
-        assert!(!grown.is_null() && entry::usable_size(grown as usize) >= size);
+        let grown = realloc::resize(block, size);
+        assert!(!grown.is_null() && realloc::usable_size(grown as usize) >= size);
         moves += usize::from(grown as usize != block);
         block = grown as usize;
         // SAFETY: the last sixteen bytes that were asked for, and the byte before.
@@ -147,11 +144,11 @@ fn what_grows_in_small_steps_moves_seldom() {
     }
     assert_eq!(moves, 14);
     // It shrinks in place to 9/16 of its block, no further.
-    let least = entry::usable_size(block) * 9 / 16;
-    assert_eq!(entry::resize(block, least) as usize, block);
-    let moved = entry::resize(block, least - 1) as usize;
+    let least = realloc::usable_size(block) * 9 / 16;
+    assert_eq!(realloc::resize(block, least) as usize, block);
+    let moved = realloc::resize(block, least - 1) as usize;
     assert_ne!(moved, block);
-    assert_eq!(entry::usable_size(moved), Class::of_size(least - 1).size());
+    assert_eq!(realloc::usable_size(moved), Class::of_size(least - 1).size());
     give(moved);
 }
 
@@ -210,7 +207,7 @@ fn partial_magazines_are_retired_by_a_barrier_and_settle() {
     switch::go_concurrent();
     let before = backlog::deferred_bytes();
     give(take(100));
-    reclaim::barrier();
+    readers::barrier();
     assert!(backlog::deferred_bytes() <= before.max(1 << 20));
 }
 
@@ -225,15 +222,15 @@ fn what_many_threads_leave_is_poured_together() {
     for _ in 0..400 {
         std::thread::spawn(|| give(take(SIZE))).join().unwrap();
         // As where there is no room for its cache.
-        vacant::empty(0, &mut Work::asked_for());
+        drain::vacant(0, &mut Work::asked_for());
     }
     readers::unlock();
     // Each left the block it freed in a group of its own, and the depot gets few magazines of them.
     assert!(backlog::expedite(DOMAIN.start_poll(), Cause::Pressure));
-    group::distribute_shared(&mut Work::asked_for());
+    depot::distribute_shared(&mut Work::asked_for());
     let (magazines, bytes) = depot::of(class).census();
     assert!((1..=40).contains(&magazines) && bytes >= 300 * SIZE, "{magazines} magazines of {bytes} bytes");
-    reclaim::barrier();
+    readers::barrier();
 }
 
 #[test]
@@ -321,16 +318,20 @@ fn the_share_is_that_of_busy_threads() {
         .collect();
     go.wait();
     work();
-    let (most, part) = (shelf::budget_share(), || 2 * backlog::last_budget() / THREADS);
+    let (most, part) = (shares::budget_share(), || 2 * backlog::last_budget() / THREADS);
     assert!(most > 2 * part(), "{most}: forty sleep");
     go.wait();
     go.wait();
-    assert!(shelf::budget_share() <= part().max(shelf::SHARE_LEAST), "{}: forty work", shelf::budget_share());
-    shelf::next_period();
-    assert!(shelf::budget_share() < most, "they worked a moment ago");
+    assert!(
+        shares::budget_share() <= part().max(crate::constants::SHARE_LEAST),
+        "{}: forty work",
+        shares::budget_share()
+    );
+    shares::next_period();
+    assert!(shares::budget_share() < most, "they worked a moment ago");
     work();
-    shelf::next_period();
-    assert_eq!(shelf::budget_share(), most, "they sleep again");
+    shares::next_period();
+    assert_eq!(shares::budget_share(), most, "they sleep again");
     go.wait();
     threads.into_iter().for_each(|thread| thread.join().unwrap());
 }

@@ -18,15 +18,15 @@
 //! A frame that looks as if it was still there, since the program has recursed past it without writing to its
 //! word, is left alone: then nothing is mended before the next slow path.
 
-use crate::cache::shelf;
 use crate::cache::thread_cache::ThreadCache;
+use crate::cache::{drain, takers};
 use crate::class::backlog;
 use crate::constants::SIGNAL_FRAME;
-use crate::front::{exit, fork};
+use crate::front::fork;
 use crate::os::signals::Quiet;
 use crate::os::syscall::syscall;
 use crate::os::{peers, stack, tls};
-use crate::release::pressure;
+use crate::release::{pressure, publish, watcher};
 use core::sync::atomic::{Ordering::Relaxed, Ordering::SeqCst, compiler_fence};
 
 /// Places that are further apart are on different stacks, as far as anybody can tell.
@@ -114,9 +114,11 @@ fn mend(cache: &mut ThreadCache) {
     let _quiet = Quiet::new();
     fork::let_go_of_own_locks();
     pressure::let_go_of_own();
-    shelf::let_go_of_own();
+    publish::let_go_of_own();
+    watcher::let_go_of_own();
+    takers::let_go_of_own();
     cache.shelf.leave_own_behind();
-    exit::abandon(cache);
+    drain::abandon(cache);
     cache.ledger.post();
     backlog::relax_mark();
     cache.under_way.store(0, Relaxed);

@@ -22,16 +22,15 @@
 //!
 //! Pages are numbers here, relative to the window. Protected by the zone's lock.
 
-mod dirt;
+pub(super) mod dirt;
 mod unit;
 
-pub use dirt::{Dirt, Holds, stretches};
-pub use unit::Unit;
-use unit::{Cut, ORDERS};
+use unit::{Cut, ORDERS, Units};
+pub use unit::{Holds, Place, Unit};
 
 use super::idle::Idle;
 use super::quarter::Quarter;
-use crate::constants::{MAX_ORDER, MAX_UNITS, UNIT_PAGES};
+use crate::constants::{MAX_ORDER, UNIT_PAGES};
 use core::ops::Range;
 
 /// Orders a block may be larger than a run that is to grow (tune): with two, what doubles in turn with others
@@ -41,20 +40,9 @@ const ROOM: u32 = 2;
 /// The order of half a unit.
 const HALF: u32 = MAX_ORDER - 1;
 
-/// Where a run is put.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Place {
-    /// In the smallest free block that holds it.
-    Tight,
-    /// Where up to three times as much is free behind it, if there is such a place: it is about to grow.
-    /// Nothing is kept for it there, but others that are to grow begin elsewhere.
-    Roomy,
-}
-
 /// The allocator's state. All zero: no units.
 pub struct Buddy {
-    units: *mut Unit,
-    known: usize,
+    units: Units,
     /// Units up to the last of which pages were added.
     used: usize,
     free: usize,
@@ -67,15 +55,11 @@ pub struct Buddy {
     first: [[u32; ORDERS]; Cut::COUNT],
 }
 
-// SAFETY: the pointer is to the window's table of units, which belongs to this alone.
-unsafe impl Send for Buddy {}
-
 impl Buddy {
     /// One that knows no units.
     pub const fn new() -> Buddy {
         Buddy {
-            units: core::ptr::null_mut(),
-            known: 0,
+            units: Units::NONE,
             used: 0,
             free: 0,
             dirty: 0,
@@ -92,9 +76,8 @@ impl Buddy {
     /// `known` units at `units` are writable for ever, were zero at first, and belong to
     /// this `Buddy` alone.
     pub unsafe fn know(&mut self, units: *mut Unit, known: usize) {
-        debug_assert!(known <= MAX_UNITS && (self.units.is_null() || self.units == units));
-        self.units = units;
-        self.known = self.known.max(known);
+        // SAFETY: promised by the caller.
+        unsafe { self.units.know(units, known) };
     }
 
     /// Makes every page of the `known` units at `units` one that is not free.
@@ -107,7 +90,9 @@ impl Buddy {
             // SAFETY: promised by the caller; zero bytes are a unit without free pages.
             unsafe { units.write_bytes(0, known) };
         }
-        (self.units, self.known, self.used) = (units, known, known);
+        // SAFETY: promised by the caller.
+        unsafe { self.units.know(units, known) };
+        self.used = known;
     }
 
     /// Pages that are free.
@@ -129,30 +114,19 @@ impl Buddy {
         unsafe { ((&raw const (*this).free).read_volatile(), (&raw const (*this).dirty).read_volatile()) }
     }
 
-    fn unit(&mut self, unit: usize) -> &mut Unit {
-        assert!(unit < self.known, "a page of no unit");
-        // SAFETY: promised in `know`; exclusive because self is.
-        unsafe { &mut *self.units.add(unit) }
-    }
-
-    /// The unit that has the row of the index for `unit`.
-    fn row_of(&mut self, unit: usize) -> &mut Unit {
-        self.unit(unit / 64 * 64)
-    }
-
     /// Where the index has a block of this order in this unit.
     fn cut(&mut self, unit: usize, order: u32) -> Cut {
-        let for_runs = order < MAX_ORDER && self.row_of(unit).for_runs >> (unit % 64) & 1 != 0;
+        let for_runs = order < MAX_ORDER && self.units.row_of(unit).for_runs >> (unit % 64) & 1 != 0;
         if for_runs { Cut::Runs } else { Cut::Blocks }
     }
 
     #[unsafe(link_section = ".text_start")]
     fn insert(&mut self, unit: usize, node: usize, order: u32) {
         let (cut, o) = (self.cut(unit, order) as usize, order as usize);
-        let it = self.unit(unit);
+        let it = self.units.at(unit);
         it.flip(node);
         it.blocks[o] += 1;
-        self.row_of(unit).row[cut][o] |= 1 << (unit % 64);
+        self.units.row_of(unit).row[cut][o] |= 1 << (unit % 64);
         self.first[cut][o] = self.first[cut][o].min((unit / 64) as u32);
         self.blocks[cut][o] += 1;
         self.free += 1 << order;
@@ -161,11 +135,11 @@ impl Buddy {
     #[unsafe(link_section = ".text_start")]
     fn remove(&mut self, unit: usize, node: usize, order: u32) {
         let (cut, o) = (self.cut(unit, order) as usize, order as usize);
-        let it = self.unit(unit);
+        let it = self.units.at(unit);
         it.flip(node);
         it.blocks[o] -= 1;
         if it.blocks[o] == 0 {
-            self.row_of(unit).row[cut][o] &= !(1 << (unit % 64));
+            self.units.row_of(unit).row[cut][o] &= !(1 << (unit % 64));
         }
         self.blocks[cut][o] -= 1;
         self.free -= 1 << order;
@@ -179,7 +153,7 @@ impl Buddy {
             .or_else(|| self.choose(HALF.max(order)..MAX_ORDER, cut.other(), None))
             .or_else(|| self.choose_whole(cut, quarter))
             .or_else(|| self.choose(order..MAX_ORDER, cut.other(), None))?;
-        let mut node = self.unit(unit).lowest(fit)?;
+        let mut node = self.units.at(unit).lowest(fit)?;
         self.remove(unit, node, fit);
         for half in (order..fit).rev() {
             node *= 2;
@@ -196,11 +170,11 @@ impl Buddy {
         let o = order as usize;
         // `first` is a lower bound; make it exact.
         let mut first = self.first[cut as usize][o] as usize;
-        while self.unit(first * 64).row[cut as usize][o] == 0 {
+        while self.units.at(first * 64).row[cut as usize][o] == 0 {
             first += 1;
         }
         self.first[cut as usize][o] = first as u32;
-        let Unit { row, cut_by, .. } = self.unit(first * 64);
+        let Unit { row, cut_by, .. } = self.units.at(first * 64);
         let all = row[cut as usize][o];
         let own = quarter.map_or(0, |quarter| all & cut_by[quarter.index()]);
         Some((first * 64 + if own != 0 { own } else { all }.trailing_zeros() as usize, order))
@@ -211,7 +185,7 @@ impl Buddy {
         let (unit, order) = self.choose(MAX_ORDER..MAX_ORDER + 1, Cut::Blocks, None)?;
         self.uncut(unit);
         let bit = 1 << (unit % 64);
-        let Unit { for_runs, cut_by, .. } = self.row_of(unit);
+        let Unit { for_runs, cut_by, .. } = self.units.row_of(unit);
         if cut == Cut::Runs {
             *for_runs |= bit;
         }
@@ -224,7 +198,7 @@ impl Buddy {
     /// A unit is as if nobody had ever had it.
     fn uncut(&mut self, unit: usize) {
         let bit = 1 << (unit % 64);
-        let Unit { for_runs, cut_by, .. } = self.row_of(unit);
+        let Unit { for_runs, cut_by, .. } = self.units.row_of(unit);
         *for_runs &= !bit;
         cut_by.iter_mut().for_each(|units| *units &= !bit);
     }
@@ -235,7 +209,7 @@ impl Buddy {
         let unit = page / UNIT_PAGES;
         let mut node = (UNIT_PAGES + page % UNIT_PAGES) >> order;
         let mut order = order;
-        while order < MAX_ORDER && self.unit(unit).has(node ^ 1) {
+        while order < MAX_ORDER && self.units.at(unit).has(node ^ 1) {
             self.remove(unit, node ^ 1, order);
             node /= 2;
             order += 1;
@@ -256,11 +230,11 @@ impl Buddy {
 
     /// The free block that a page is part of: its first page and order.
     fn block_at(&mut self, page: usize) -> Option<(usize, u32)> {
-        if page / UNIT_PAGES >= self.known {
+        if page / UNIT_PAGES >= self.units.known() {
             return None;
         }
         let leaf = UNIT_PAGES + page % UNIT_PAGES;
-        let unit = self.unit(page / UNIT_PAGES);
+        let unit = self.units.at(page / UNIT_PAGES);
         let order = (0..=MAX_ORDER).find(|&o| unit.has(leaf >> o))?;
         Some((page >> order << order, order))
     }
@@ -300,7 +274,7 @@ impl Buddy {
         for unit in self.used.max(page / UNIT_PAGES)..end {
             // Written before it is read: a page that is read first faults twice.
             // SAFETY: a known unit, in which zero is what is there.
-            unsafe { (&raw mut (*self.units.add(unit)).tree[0]).write_volatile(0) };
+            unsafe { (&raw mut self.units.at(unit).tree[0]).write_volatile(0) };
         }
         self.used = self.used.max(end);
         self.put_range(page, pages);
@@ -309,7 +283,7 @@ impl Buddy {
     /// Gives back pages that were given out; `is_dirty` false only if they are known zero.
     pub fn free(&mut self, page: usize, pages: usize, is_dirty: bool) {
         if is_dirty {
-            self.dirt(page, pages, true);
+            self.dirty += self.units.set_dirty(page, pages, true);
         }
         self.put_range(page, pages);
     }
@@ -324,7 +298,8 @@ impl Buddy {
     /// Pages are given out: the dirt is theirs. Returns how many were dirty.
     #[unsafe(link_section = ".text_start")]
     fn used(&mut self, page: usize, pages: usize) -> usize {
-        let dirty = self.take_dirt(page, pages);
+        let dirty = self.units.give_out(page, pages);
+        self.dirty -= dirty;
         self.idle.fell_to(self.dirty);
         self.fetched_clean += pages - dirty;
         dirty
@@ -365,7 +340,7 @@ impl Buddy {
     /// The lowest unit from which on `pages` pages are free.
     fn find(&mut self, pages: usize, align: usize, phase: usize) -> Option<usize> {
         let mut start = 0;
-        'next: while start + pages <= self.known * UNIT_PAGES {
+        'next: while start + pages <= self.units.known() * UNIT_PAGES {
             // A large heap has thousands of units, most of them in use.
             if pages >= UNIT_PAGES {
                 let free = self.next_free_unit(start / UNIT_PAGES)? * UNIT_PAGES;
@@ -395,13 +370,13 @@ impl Buddy {
 
     /// Which units of a row are free as a whole.
     fn whole(&mut self, row: usize) -> u64 {
-        self.unit(row * 64).row[Cut::Blocks as usize][MAX_ORDER as usize]
+        self.units.at(row * 64).row[Cut::Blocks as usize][MAX_ORDER as usize]
     }
 
     /// The first unit from `unit` on that is free as a whole.
     fn next_free_unit(&mut self, unit: usize) -> Option<usize> {
         let mut from = unit % 64;
-        for row in unit / 64..self.known.div_ceil(64) {
+        for row in unit / 64..self.units.known().div_ceil(64) {
             let left = self.whole(row) >> from << from;
             if left != 0 {
                 return Some(row * 64 + left.trailing_zeros() as usize);

@@ -13,7 +13,7 @@
 
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 
-use super::{Page, memdesc, window};
+use super::{Page, bounds, memdesc};
 use crate::constants::{PAGE, UNIT};
 use crate::os::map;
 
@@ -41,7 +41,7 @@ pub fn kinds() -> u32 {
 /// Marks the pages of the window that [addr, addr + len) has a part of, before they are changed, and calls
 /// `visit` with each.
 pub fn mark(addr: usize, len: usize, kind: map::Attribute, mut visit: impl FnMut(Page)) {
-    let (low, high) = (window::base(), window::base().saturating_add(window::horizon()));
+    let (low, high) = (bounds::base(), bounds::base().saturating_add(bounds::horizon()));
     let (mut at, end) = (addr.max(low) & !(PAGE - 1), addr.saturating_add(len).min(high));
     while at < end {
         KINDS.fetch_or(kind.bit(), Relaxed);

@@ -26,7 +26,7 @@ use core::arch::asm;
 use core::sync::atomic::AtomicU64;
 use core::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 
-use super::{Page, window};
+use super::{Page, bounds};
 use crate::constants::{PAGE, PAGE_SHIFT};
 
 /// What a page is.
@@ -129,8 +129,8 @@ impl Words {
     /// As of now. Whatever the caller holds lies below the horizon that this sees.
     #[inline(always)]
     pub fn now() -> Words {
-        let horizon = window::horizon(); // first, so that its Acquire orders the others
-        Words { base: window::base(), horizon, table: window::LINE.memdesc.load(Relaxed) }
+        let horizon = bounds::horizon(); // first, so that its Acquire orders the others
+        Words { base: bounds::base(), horizon, table: bounds::LINE.memdesc.load(Relaxed) }
     }
 
     /// The word of the page that `addr` lies in, for any address at all.
@@ -158,6 +158,23 @@ pub fn slot_of(addr: usize) -> usize {
     of(addr).0 as usize >> SLOT_SHIFT
 }
 
+/// Calls `visit` with the descriptor and the first page's address of every aligned 64 KiB all of
+/// whose pages say that they are one slab of the class with this slot.
+pub fn for_each_slab(slot: u16, mut visit: impl FnMut(usize, usize)) {
+    const PAGES: usize = 16;
+    let (base, pages) = (bounds::base(), bounds::horizon() >> PAGE_SHIFT);
+    let word = |page: usize| of(base + page * PAGE);
+    for first in (0..pages).step_by(PAGES) {
+        let found = word(first);
+        if found.kind() == Kind::Slab
+            && (first..first + PAGES).all(|page| word(page).agrees(found))
+            && (first..first + PAGES).any(|page| word(page).slot() == slot)
+        {
+            visit(found.descriptor(), base + first * PAGE);
+        }
+    }
+}
+
 /// The word of a page.
 ///
 /// # Safety
@@ -165,14 +182,14 @@ pub fn slot_of(addr: usize) -> usize {
 #[inline]
 pub unsafe fn word(page: Page) -> &'static AtomicU64 {
     // SAFETY: promised by the caller.
-    unsafe { at(window::LINE.memdesc.load(Relaxed), page.addr()) }
+    unsafe { at(bounds::LINE.memdesc.load(Relaxed), page.addr()) }
 }
 
 /// # Safety
 /// `table` is the process's table and `addr` lies below the horizon.
 #[inline]
 unsafe fn at(table: usize, addr: usize) -> &'static AtomicU64 {
-    let index = (addr - window::base()) >> PAGE_SHIFT;
+    let index = (addr - bounds::base()) >> PAGE_SHIFT;
     // SAFETY: below the horizon the table is mapped and never goes away; all access is
     // atomic.
     unsafe { &*(table as *const AtomicU64).add(index) }
@@ -185,7 +202,7 @@ unsafe fn at(table: usize, addr: usize) -> &'static AtomicU64 {
 /// word does.
 #[inline]
 pub unsafe fn set(page: Page, pages: usize, memdesc: Memdesc) {
-    debug_assert!(window::contains(page.addr() + (pages - 1) * PAGE));
+    debug_assert!(bounds::contains(page.addr() + (pages - 1) * PAGE));
     // SAFETY: pages that have been given out lie below the horizon; the caller owns all of them.
     unsafe { fill(word(page), pages, memdesc) };
 }

@@ -12,6 +12,7 @@
 //!   memdesc  one 8-byte word for every page: what it is
 //!   quarter  which part of all who ask somebody belongs to
 //!   window   the range of addresses all of it lies in, and how it grows
+//!   bounds   that range as everybody reads it
 //!   holes    what of it was given back
 //!   side     a table beside the window, which grows as it does
 //! ```
@@ -19,11 +20,9 @@
 //! Calls go down this list. Locks are taken in the order meta, reserve, watermark, zone. Nothing here
 //! knows of blocks, classes, threads or grace periods: a page given back is given back.
 
-use core::num::NonZeroUsize;
-
-use crate::constants::PAGE;
-
+mod address;
 pub mod back_off;
+pub mod bounds;
 mod buddy;
 pub mod cache;
 pub mod changed;
@@ -40,42 +39,7 @@ pub mod watermark;
 pub mod window;
 pub mod zone;
 
-/// The address of a page: 4 KiB aligned, not null. Says nothing about who owns it.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
-#[repr(transparent)]
-pub struct Page(NonZeroUsize);
-
-impl Page {
-    /// The page at `addr`, if that is the address of one.
-    #[inline]
-    pub const fn new(addr: usize) -> Option<Page> {
-        if !addr.is_multiple_of(PAGE) {
-            return None;
-        }
-        match NonZeroUsize::new(addr) {
-            Some(addr) => Some(Page(addr)),
-            None => None,
-        }
-    }
-
-    /// The page that `addr` lies in; None for the null page.
-    #[inline]
-    pub const fn containing(addr: usize) -> Option<Page> {
-        Page::new(addr & !(PAGE - 1))
-    }
-
-    /// Its address.
-    #[inline]
-    pub const fn addr(self) -> usize {
-        self.0.get()
-    }
-
-    /// Its address as a pointer.
-    #[inline]
-    pub const fn as_ptr(self) -> *mut u8 {
-        self.addr() as *mut u8
-    }
-}
+pub use address::Page;
 
 /// Opens the window, if it is not open. Every allocation does so by itself; this is for
 /// making the unusual system calls at start (hazard `seccomp_strict`).
@@ -121,6 +85,7 @@ pub fn let_go_of_own() {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::constants::PAGE;
     use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 
     #[test]

@@ -19,13 +19,13 @@
 //! ```
 //! Each side table is mapped from its start to its own high-water mark; marks when a slab needs them.
 //!
-//! [`LINE`] and the mark origins are the process's window as everybody reads it; `Window` itself
-//! is part of the zone and protected by its lock. Any mapping call may fail: then the state
+//! How everybody reads it is in `bounds.rs`; `Window` itself is part of the zone and protected by its lock. Any mapping call may fail: then the state
 //! is as before, but for side tables that may have grown, and the call can be made again.
 
-use core::sync::atomic::Ordering::{Acquire, Relaxed, Release};
+use core::sync::atomic::Ordering::{Relaxed, Release};
 use core::sync::atomic::{AtomicU64, AtomicUsize};
 
+use super::bounds::{self, LINE, MARK_ORIGIN};
 use super::buddy::Unit;
 use super::holes::{Hole, Holes};
 use super::memdesc::Kind;
@@ -36,81 +36,8 @@ use crate::constants::{
 use crate::os::limits;
 use crate::os::map::{self, Placed};
 
-/// What the fast path of `free` reads, in one cache line that is written only on growth.
-#[repr(C, align(64))]
-pub struct Line {
-    /// Address of the window. Before there is one, a value that makes every address minus it
-    /// huge.
-    pub base: AtomicUsize,
-    /// Bytes of the window whose memdesc words can be read.
-    pub horizon: AtomicUsize,
-    /// Address of the memdesc table: the word of window page i is at memdesc + 8 i.
-    pub memdesc: AtomicUsize,
-}
-
-/// The process's window.
-#[unsafe(link_section = ".data")]
-pub static LINE: Line =
-    Line { base: AtomicUsize::new(1 << 63), horizon: AtomicUsize::new(0), memdesc: AtomicUsize::new(0) };
-
-/// For each k, where mark map k would begin if the window began at address 0.
-#[unsafe(link_section = ".data")]
-static MARK_ORIGIN: [AtomicUsize; 16] = [const { AtomicUsize::new(0) }; 16];
-
 /// How many places for a window have been tried.
 static PLACES_TRIED: AtomicUsize = AtomicUsize::new(0);
-
-/// Address of the window (1 << 63 while there is none).
-#[inline(always)]
-pub fn base() -> usize {
-    // Relaxed: written once, before the first block is given out.
-    LINE.base.load(Relaxed)
-}
-
-/// Bytes of the window whose memdesc words can be read: its greatest extent so far.
-#[inline(always)]
-pub fn horizon() -> usize {
-    // Acquire: pairs with the Release in `Window::publish`; memdesc and base are seen too.
-    LINE.horizon.load(Acquire)
-}
-
-/// Whether `addr` lies in the part of the window that has words.
-#[inline(always)]
-pub fn contains(addr: usize) -> bool {
-    let horizon = horizon(); // first, so that its Acquire orders the load of the base
-    addr.wrapping_sub(base()) < horizon
-}
-
-/// The mark byte of the block at p, a block of at least 2^k bytes, is at
-/// `mark_origin(k) + (p >> k)`. 0 while there is no window.
-#[inline(always)]
-pub fn mark_origin(k: u32) -> usize {
-    // Relaxed: written once, before the first block is given out.
-    MARK_ORIGIN[k as usize].load(Relaxed)
-}
-
-/// Makes sure the mark bytes of [addr, addr+len), part of the window, can be written. They
-/// are zero at first. False if there is no memory for them.
-pub fn ensure_marks(k: u32, addr: usize, len: usize) -> bool {
-    super::zone::ensure_marks(k, addr, len)
-}
-
-/// Calls `visit` with the descriptor and the first page's address of every aligned 64 KiB all of
-/// whose pages say that they are one slab of the class with this slot.
-pub fn for_each_slab(slot: u16, mut visit: impl FnMut(usize, usize)) {
-    const PAGES: usize = 16;
-    let (base, pages) = (base(), horizon() >> PAGE_SHIFT);
-    let word = |page: usize| super::memdesc::of(base + page * PAGE);
-    for first in (0..pages).step_by(PAGES) {
-        let found = word(first);
-        if found.kind() == Kind::Slab
-            && (first..first + PAGES).all(|page| word(page).agrees(found))
-            && (first..first + PAGES).any(|page| word(page).slot() == slot)
-        {
-            visit(found.descriptor(), base + first * PAGE);
-        }
-    }
-}
 
 const MARKS: usize = *MARK_SHIFTS.end() as usize - *MARK_SHIFTS.start() as usize + 1;
 
@@ -411,7 +338,7 @@ impl Window {
 
     /// Makes this the process's window, and its extent everybody's.
     pub fn publish(&self) {
-        if base() != self.base {
+        if bounds::base() != self.base {
             for (k, mark) in MARK_SHIFTS.zip(&self.marks) {
                 let origin = mark.base().wrapping_sub(self.base >> k);
                 MARK_ORIGIN[k as usize].store(origin, Relaxed);
@@ -420,7 +347,7 @@ impl Window {
             // Release: the table's address before the base.
             LINE.base.store(self.base, Release);
         }
-        // Release: pairs with the Acquire in `horizon`; base and table first.
+        // Release: pairs with the Acquire in `bounds::horizon`; base and table first.
         LINE.horizon.store(self.horizon, Release);
     }
 

@@ -22,7 +22,8 @@ use core::sync::atomic::Ordering::Relaxed;
 use core::sync::atomic::{AtomicU64, AtomicUsize};
 
 use super::Page;
-use super::buddy::{self, Buddy, Dirt};
+use super::buddy::Buddy;
+use super::buddy::dirt::{self, Dirt};
 pub use super::buddy::{Holds, Place};
 use super::changed;
 use super::limit;
@@ -425,7 +426,7 @@ impl Zone {
             let came_dirty = self.state.lock().buddy.came_dirty(unit);
             let base = unit * UNIT_PAGES;
             let (from, to) = (first.max(base) - base, end.min(base + UNIT_PAGES) - base);
-            buddy::stretches(&came_dirty, from, to, |at, length| {
+            dirt::stretches(&came_dirty, from, to, |at, length| {
                 if let Some(start) = Page::new(page.addr() + (base + at - first) * PAGE) {
                     visit(start, length);
                 }
@@ -827,8 +828,9 @@ pub(super) unsafe fn free_batch(pages: &[Page]) {
     ZONE.close(state);
 }
 
-/// See [`super::window::ensure_marks`].
-pub(super) fn ensure_marks(k: u32, addr: usize, len: usize) -> bool {
+/// Makes sure the mark bytes of [addr, addr+len), part of the window, can be written. They are zero at
+/// first. False if there is no memory for them.
+pub fn ensure_marks(k: u32, addr: usize, len: usize) -> bool {
     ZONE.state.lock().window.ensure_marks(k, addr, len)
 }
 

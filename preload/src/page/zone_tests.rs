@@ -525,12 +525,12 @@ fn what_is_to_grow_has_room_behind_it() {
 
 #[test]
 fn marks_can_be_written() {
-    use crate::page::window;
+    use crate::page::bounds;
     let page = super::alloc_pages(4).unwrap();
     for k in MARK_SHIFTS {
-        assert!(window::ensure_marks(k, page.addr(), 16 * PAGE));
+        assert!(ensure_marks(k, page.addr(), 16 * PAGE));
         for p in (page.addr()..page.addr() + 16 * PAGE).step_by(1 << k) {
-            let mark = (window::mark_origin(k) + (p >> k)) as *mut u8;
+            let mark = (bounds::mark_origin(k) + (p >> k)) as *mut u8;
             // SAFETY: made sure of; the pages are ours and so are their marks.
             unsafe {
                 assert_eq!(mark.read(), 0);
@@ -539,7 +539,7 @@ fn marks_can_be_written() {
             }
         }
     }
-    assert!(!window::ensure_marks(3, page.addr(), PAGE) && !window::ensure_marks(16, 0, 0));
+    assert!(!ensure_marks(3, page.addr(), PAGE) && !ensure_marks(16, 0, 0));
     // SAFETY: ours.
     unsafe { super::free_pages(page, 4) };
 }

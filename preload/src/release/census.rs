@@ -8,11 +8,9 @@
 
 use crate::cache::registry;
 use crate::cache::thread_cache::ThreadCache;
-use crate::class::group;
-use crate::class::large_batch;
 use crate::class::magazine::{KINDS, array_len};
 use crate::class::size_class::{Class, SLAB_BYTES};
-use crate::class::{depot, pool};
+use crate::class::{depot, group, large_batch, pool};
 use crate::os::clock;
 
 /// Blocks of one size class; `struct rcumalloc_class_stats` of the header.
@@ -150,8 +148,8 @@ pub fn ages() -> Ages {
     let now_ms = (clock::now_coarse_ns() / 1_000_000) as u32;
     let (mut ages, mut all) = (Ages::default(), 0);
     let mut add = |since_ms, bytes| ages.add(now_ms, since_ms, bytes);
-    group::look_at_shared(|queue| queue.for_each(LOOKED_AT, &mut add));
-    large_batch::look_at_shared(|queue| queue.for_each(LOOKED_AT, &mut add));
+    group::shared().look(|queue| queue.for_each(LOOKED_AT, &mut add));
+    large_batch::shared().look(|queue| queue.for_each(LOOKED_AT, &mut add));
     for cache in registry::all() {
         // SAFETY: type-stable; a shelf may be opened by anybody.
         let shelf = unsafe { &(*cache).shelf };
@@ -164,7 +162,7 @@ pub fn ages() -> Ages {
             open.large.for_each(LOOKED_AT, &mut add);
         }
     }
-    all += group::shared_bytes() + large_batch::waiting_bytes();
+    all += group::shared().bytes() + large_batch::shared().bytes();
     let known: u64 = ages.bytes.iter().sum();
     ages.unknown = (all as u64).saturating_sub(known);
     ages

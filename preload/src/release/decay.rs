@@ -16,13 +16,13 @@
 //! The words are relaxed: they steer. That one thread at a time runs a tick is by an exchange of the
 //! next one's time.
 
-use crate::cache::shelf::{self, Whose};
-use crate::cache::{registry, vacant};
+use crate::cache::takers::{self, Whose};
+use crate::cache::{drain, shares, vacant};
 use crate::class::backlog::{self, DOMAIN};
 use crate::class::cause::Cause;
 use crate::class::size_class::Class;
 use crate::class::work::Work;
-use crate::class::{depot, empties, group, large_batch, pool};
+use crate::class::{depot, empties, large_pages, pool};
 use crate::constants::{DECAY_MS, DIRTY_HIGH, IDLE_TICKS, PAGE, VACANT_MOST, WORTH};
 use crate::os::{bell, clock};
 use crate::page::{idle, watermark, zone};
@@ -102,7 +102,7 @@ pub fn look(now_ns: u64, work: &mut Work) {
     } else if WALKS.load(Relaxed) {
         age_others(work);
     }
-    vacant::go_on(work);
+    drain::go_on(work);
     note_work();
 }
 
@@ -153,8 +153,8 @@ fn tick_at(now_ns: u64, next: u64, work: &mut Work, rides: bool) {
     RIDDEN.store(rides, Relaxed);
     let ticks = TICKS.fetch_add(1, Relaxed) as usize;
     let dirty = zone::dirty_bytes();
-    let mut moved = group::distribute_shared(work);
-    moved += depot::age_all(work) + empties::age(work) + large_batch::reclaim(work);
+    let mut moved = depot::distribute_shared(work);
+    moved += depot::age_all(work) + empties::age(work) + large_pages::reclaim(work);
     for class in Class::all() {
         moved += pool::of(class).age(work);
     }
@@ -163,7 +163,7 @@ fn tick_at(now_ns: u64, next: u64, work: &mut Work, rides: bool) {
             backlog::expedite(DOMAIN.start_poll(), Cause::Age);
         }
         WALKS.store(true, Relaxed);
-        shelf::next_period();
+        shares::next_period();
     }
     if WALKS.load(Relaxed) {
         age_others(work);
@@ -190,9 +190,9 @@ fn tick_at(now_ns: u64, next: u64, work: &mut Work, rides: bool) {
 /// What threads hold that have turned no magazine for a period goes, and what ended ones have left: as far as
 /// there is `work` to be had; the next calls that look go on.
 fn age_others(work: &mut Work) {
-    if shelf::clear_others(core::ptr::null(), Whose::Aged, work) {
+    if takers::clear_others(core::ptr::null(), Whose::Aged, work) {
         WALKS.store(false, Relaxed);
-        vacant::empty(backlog::age_limit_ms().min(period_ms()), work);
+        drain::vacant(backlog::age_limit_ms().min(period_ms()), work);
     }
 }
 
@@ -213,7 +213,7 @@ fn pay(more: usize) -> usize {
 pub fn one_is_left() {
     let now_ms = (clock::now_coarse_ns() / 1_000_000) as u32;
     let is_due = now_ms.wrapping_sub(ONE_LEFT_MS.load(Relaxed)) >= period_ms() && left() >= WORTH;
-    let most = registry::recent_most();
+    let most = shares::recent_most();
     if period_ms() != OFF && (is_due || most.load(Relaxed) > VACANT_MOST) {
         most.store(0, Relaxed);
         ONE_LEFT_MS.store(now_ms, Relaxed);
@@ -224,11 +224,11 @@ pub fn one_is_left() {
 #[inline(never)]
 #[unsafe(link_section = ".text_rare")]
 fn give_for_one() {
-    vacant::empty(0, &mut Work::asked_for());
-    shelf::clear_others(core::ptr::null(), Whose::Idle, &mut Work::asked_for());
+    drain::vacant(0, &mut Work::asked_for());
+    takers::clear_others(core::ptr::null(), Whose::Idle, &mut Work::asked_for());
     backlog::expedite(DOMAIN.start_poll(), Cause::Age);
-    large_batch::reclaim(&mut Work::asked_for());
-    group::distribute_shared(&mut Work::asked_for());
+    large_pages::reclaim(&mut Work::asked_for());
+    depot::distribute_shared(&mut Work::asked_for());
     depot::drain_all(&mut Work::asked_for());
     pool::release_all();
     empties::release(usize::MAX, &mut Work::asked_for());
@@ -239,13 +239,14 @@ fn give_for_one() {
 }
 
 /// When the next [`tick`] should be called, on the monotonic clock; `None` when nothing worth it is left to
-/// age. After `None` the bell rings, once, when there is work again, or, where nothing ages, something to give. While slow paths do the ticks the answer leaves them time to.
+/// age. After `None` the bell rings, once, when there is work again, or, where nothing ages, something to
+/// give. While slow paths do the ticks the answer leaves them time to.
 pub fn deadline() -> Option<u64> {
     let spare = || if RIDDEN.load(Relaxed) { RIDDEN_TICKS * step_ns() } else { 0 };
     let next = || (period_ms() != OFF).then(|| NEXT.load(Relaxed) + spare());
     // What lies on shelves has turned its last magazine, perhaps; those who look at each slow path do not ask
     // for it.
-    if left() + shelf::all_bytes() >= WORTH {
+    if left() + takers::all_bytes() >= WORTH {
         return next();
     }
     // SeqCst: either we see the work below, or whoever made it sees us asleep, at the latest at its
@@ -266,7 +267,8 @@ pub fn after_fork_in_child() {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::front::entry::{self, When};
+    use crate::front::free;
+    use crate::front::free::When;
     use crate::front::tests::take;
     use crate::own_process::in_own_process;
 
@@ -274,7 +276,7 @@ mod tests {
         let block = take(bytes);
         // SAFETY: ours.
         unsafe { (block as *mut u8).write_bytes(1, bytes) };
-        entry::free_block(block, "free", When::Now);
+        free::free_block(block, "free", When::Now);
     }
 
     /// As the watcher does: sleeps to the deadline, ticks. Returns the dirty bytes before each tick.

@@ -5,12 +5,14 @@
 //!   decay    giving it back by age                 stall    sections that last too long
 //!   pressure who tells the shrinker                watcher  a thread that listens for it
 //!   stats    figures                               census   figures of one class, ages
-//!   traces   where a freed block is, for messages   report   the figures as text
+//!   traces   where a freed block is, for messages  surplus  what is past the budget
+//!   leave    giving back the classes left behind   report   the figures as text
 //!   publish  the figures for who looks at the process from outside
 //! ```
 
 pub mod census;
 pub mod decay;
+pub mod leave;
 pub mod pressure;
 pub mod publish;
 pub mod report;
@@ -18,5 +20,6 @@ pub mod scan_log;
 pub mod shrinker;
 pub mod stall;
 pub mod stats;
+pub mod surplus;
 pub mod traces;
 pub mod watcher;

@@ -24,7 +24,6 @@ use crate::os::tls::thread_pointer;
 use crate::os::{bell, handler};
 use crate::page::{limit, zone};
 use crate::release::shrinker::{self, Reason};
-use crate::release::{publish, watcher};
 use core::sync::atomic::{
     AtomicBool, AtomicU32, AtomicUsize, Ordering::Acquire, Ordering::Relaxed, Ordering::Release,
 };
@@ -111,9 +110,6 @@ pub fn configure(sources: Option<Sources>, limit: Option<Size>, hard_limit: Opti
     }
     if let Some(size) = hard_limit {
         limit::set_hard(in_bytes(size));
-    }
-    if may_watch() {
-        watcher::prepare();
     }
 }
 
@@ -235,8 +231,6 @@ pub fn let_go_of_own() {
         stop_serving();
     }
     SOLO.let_go_of_own(|_| {});
-    publish::let_go_of_own();
-    watcher::let_go_of_own();
 }
 
 /// A thread is about to take more memory from the zone. If the heap is past its limit and somebody is giving
@@ -262,7 +256,6 @@ fn wait_for_server() {
 /// stack free again.
 #[inline(never)]
 pub fn tend(now_ms: u32) {
-    watcher::consider(now_ms);
     if SOURCES.load(Relaxed) & NAMED != 0 && !mode::is_concurrent() {
         glance(now_ms);
     }
@@ -309,8 +302,6 @@ fn look(now_ms: u32) -> (u32, Reason) {
 /// In the child of a fork: whoever was serving is not here.
 pub fn after_fork_in_child() {
     SERVING.store(IDLE, Relaxed);
-    publish::after_fork_in_child();
-    watcher::after_fork_in_child();
 }
 
 #[cfg(test)]

@@ -274,7 +274,7 @@ mod tests {
         crate::own_process::in_own_process!();
         assert!(crate::front::start::process());
         for class in crate::class::size_class::Class::all() {
-            let slow = crate::front::entry::malloc_slow;
+            let slow = crate::front::malloc::malloc_slow;
             // SAFETY: any size may be asked for.
             let block = unsafe { crate::cache::table::malloc(class.size(), slow) };
             assert!(!block.is_null());

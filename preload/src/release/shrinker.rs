@@ -30,16 +30,15 @@
 //! Any thread may call anything here, one without a cache too; not in a signal handler. Nothing blocks on a
 //! grace period. No lock is held from one step to the next.
 
-use crate::cache::shelf::{self, Whose};
+use crate::cache::takers::{self, Whose};
 use crate::cache::thread_cache::{ThreadCache, ask};
-use crate::cache::{own, registry, vacant};
+use crate::cache::{drain, own, registry, shares, vacant};
 use crate::class::backlog::{self, DOMAIN};
 use crate::class::cause::Cause;
 use crate::class::size_class::Class;
 use crate::class::work::Work;
-use crate::class::{depot, empties, group, large_batch, pool};
+use crate::class::{depot, empties, group, large_batch, large_pages, pool};
 use crate::constants::PAGE;
-use crate::front::exit;
 use crate::os::clock;
 use crate::page::{back_off, reserve, zone};
 use crate::release::scan_log::{self, Record};
@@ -59,7 +58,7 @@ pub fn count() -> usize {
         .sum();
     let caches = caches + vacant::bytes();
     let slabs: usize = Class::all().map(|class| pool::of(class).kept_bytes()).sum();
-    let waiting = large_batch::waiting_bytes() + group::shared_bytes();
+    let waiting = large_batch::shared().bytes() + group::shared().bytes();
     zone::dirty_bytes() + caches + slabs + depot::all_bytes() + waiting + empties::bytes()
 }
 
@@ -188,7 +187,7 @@ impl Scan<'_> {
 
     #[inline(never)]
     fn depots(&mut self) {
-        group::distribute_shared(&mut Work::asked_for());
+        depot::distribute_shared(&mut Work::asked_for());
         depot::drain_all(&mut Work::asked_for());
         self.empty_slabs();
     }
@@ -198,9 +197,9 @@ impl Scan<'_> {
         if let Some(own) = &mut self.own {
             own.flush_reusable(0, &mut Work::asked_for());
         }
-        shelf::clear_others(self.own(), Whose::Everybody, &mut Work::asked_for());
-        vacant::empty(0, &mut Work::asked_for());
-        large_batch::reclaim(&mut Work::asked_for());
+        takers::clear_others(self.own(), Whose::Everybody, &mut Work::asked_for());
+        drain::vacant(0, &mut Work::asked_for());
+        large_pages::reclaim(&mut Work::asked_for());
         self.empty_slabs();
     }
 
@@ -216,14 +215,14 @@ impl Scan<'_> {
 
     #[inline(never)]
     fn partial(&mut self) {
-        while registry::take_over_one() {}
+        while drain::take_over_one() {}
         let own = self.own();
         if let Some(own) = &mut self.own {
-            exit::empty_all(own, exit::Rest::ToSlabs);
+            drain::empty_all(own, drain::Rest::ToSlabs);
         }
         registry::ask_others(own, ask::EMPTY);
         if !matches!(self.reason, Reason::Trim | Reason::MapFailed) {
-            registry::scavenge();
+            drain::scavenge();
         }
         self.depots();
     }
@@ -237,7 +236,7 @@ impl Scan<'_> {
     #[inline(never)]
     fn start_small(&mut self) {
         back_off::begin(clock::now_coarse_ns());
-        shelf::set_threads(registry::census().0);
+        shares::set_threads(shares::census().0);
         registry::ask_others(self.own(), ask::SMALL);
         if let Some(own) = &mut self.own {
             own.start_small();
@@ -253,7 +252,7 @@ impl ThreadCache {
     pub fn answer(&mut self, work: &mut Work) {
         let asked = self.take_asked();
         if asked & ask::EMPTY != 0 {
-            if !exit::empty(self, exit::Rest::ToSlabs, work) {
+            if !drain::empty(self, drain::Rest::ToSlabs, work) {
                 self.ask(ask::EMPTY);
             }
             self.ledger.post();

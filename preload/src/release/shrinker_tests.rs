@@ -3,10 +3,11 @@
 use super::*;
 use crate::class::magazine::KINDS;
 use crate::class::slab::Slab;
+use crate::class::{depot, group, pool};
 use crate::constants::AFTER_SCAN;
-use crate::front::entry::When;
+use crate::front::free::When;
 use crate::front::tests::{give, take};
-use crate::front::{entry, readers, switch};
+use crate::front::{entry, free, readers, switch};
 use crate::os::map;
 use crate::own_process::in_own_process;
 use crate::page::memdesc::{self, Kind};
@@ -36,13 +37,13 @@ fn free_pages_go_up_to_the_target() {
     let block = take(4 << 20);
     // SAFETY: ours.
     unsafe { (block as *mut u8).write_bytes(1, 4 << 20) };
-    entry::free_block(block, "free", When::Now);
+    free::free_block(block, "free", When::Now);
     let given = scan(1 << 20, Reason::Api);
     assert!((1 << 20..2 << 20).contains(&given), "{given}");
     assert!(zone::dirty_bytes() >= 2 << 20, "no more than was asked for");
     // Untouched memory is no gift.
     let block = take(4 << 20);
-    entry::free_block(block, "free", When::Now);
+    free::free_block(block, "free", When::Now);
     let given = scan(usize::MAX, Reason::Api);
     assert!((2 << 20..4 << 20).contains(&given), "{given}");
     back_off::end();
@@ -86,7 +87,7 @@ fn depots_shelves_and_what_waits_go_but_not_past_a_section() {
     }
     let cache = entry::current().unwrap();
     cache.retire_partial();
-    let waiting = || cache.shelf.held() + group::shared_bytes();
+    let waiting = || cache.shelf.held() + group::shared().bytes();
     assert!(waiting() >= 40 * SIZE);
     // Everything a scan can do, twice: the section has begun before the frees.
     for _ in 0..2 {
@@ -184,7 +185,7 @@ fn a_refusal_loses_nothing() {
     let block = take(6 << 20);
     // SAFETY: ours.
     unsafe { (block as *mut u8).write_bytes(1, 6 << 20) };
-    entry::free_block(block, "free", When::Now);
+    free::free_block(block, "free", When::Now);
     let dirty = zone::dirty_bytes();
     map::fail_after(0);
     let given = scan(usize::MAX, Reason::Psi);
@@ -215,12 +216,12 @@ fn after_a_scan_refills_are_small_until_it_is_quiet() {
     let block = take(1 << 20);
     // SAFETY: ours.
     unsafe { (block as *mut u8).write_bytes(1, 1 << 20) };
-    entry::free_block(block, "free", When::Now);
+    free::free_block(block, "free", When::Now);
     scan(PAGE, Reason::Psi);
     assert_eq!(entry::current().unwrap().class(class).quota, 0, "magazines start small");
     let (all, suppressed, most) = refills(5000);
     assert!(all == suppressed && all as usize >= 5000 / (AFTER_SCAN / SIZE + 4), "{suppressed} of {all}");
-    assert_eq!(crate::cache::shelf::share_bytes(), crate::cache::shelf::SHARE_LEAST);
+    assert_eq!(crate::cache::shares::share_bytes(), crate::constants::SHARE_LEAST);
     back_off::end();
     let (all, suppressed, last) = refills(5000);
     assert_eq!(suppressed, 0);
@@ -235,7 +236,7 @@ fn what_was_done_is_told() {
     let block = take(3 << 20);
     // SAFETY: ours.
     unsafe { (block as *mut u8).write_bytes(1, 3 << 20) };
-    entry::free_block(block, "free", When::Now);
+    free::free_block(block, "free", When::Now);
     let given = pressure(2, Reason::Signal);
     let after = scan_log::tallies()[Reason::Signal as usize];
     assert_eq!((after.scans, after.bytes), (before.scans + 1, before.bytes + given as u64));

@@ -3,7 +3,7 @@
 //! belong together may be a magazine apart while threads run; in a process at rest they are exact.
 
 use crate::cache::ladder::{self, STEPS};
-use crate::cache::{mode, registry, vacant};
+use crate::cache::{mode, registry, shares, vacant};
 use crate::class::backlog::{self, DOMAIN};
 use crate::class::cause::{self, CAUSES};
 use crate::class::large_batch::Freed;
@@ -168,7 +168,7 @@ pub fn collect_into(stats: &mut Stats) {
         + stats.held_large_bytes;
     add_periods(stats);
     add_scans(stats);
-    (stats.threads, stats.threads_peak) = words(registry::census());
+    (stats.threads, stats.threads_peak) = words(shares::census());
     stats.caches_vacant = vacant::count() as u64;
     stats.bad_calls = verdict::reported();
     stats.concurrent = u64::from(mode::is_concurrent());
@@ -212,7 +212,7 @@ fn add_blocks(stats: &mut Stats) {
         stats.slab_refills += census.taken.calls;
         stats.slab_flushes += census.returned.calls;
     }
-    stats.held_shared_bytes = group::shared_bytes() as u64;
+    stats.held_shared_bytes = group::shared().bytes() as u64;
     [stats.blocks_retired, stats.blocks_loaded, _] = registry::gone();
     for cache in registry::all() {
         // SAFETY: type-stable. The owner may be writing: the figures are read with volatile loads

@@ -8,12 +8,11 @@
 
 use crate::cache::registry;
 use crate::cache::thread_cache::ThreadCache;
-use crate::class::depot;
-use crate::class::group;
 use crate::class::large::LargeRef;
-use crate::class::large_batch;
+use crate::class::queue::Link;
 use crate::class::size_class::Class;
 use crate::class::slab::Slab;
+use crate::class::{depot, group, large_batch};
 use crate::os::line::Line;
 use crate::os::{clock, tls};
 use crate::page::memdesc;
@@ -104,7 +103,7 @@ fn find_small(addr: usize, class: Class) -> Option<Place> {
         }
     }
     let mut since = None;
-    group::look_at_shared(|queue| since = queue.find(addr));
+    group::shared().look(|queue| since = queue.find(addr));
     match since {
         Some(since_ms) => Some(Place::Waits(Some(since_ms), None)),
         None => depot::of(class).holds(addr).then_some(Place::Ready(None)),
@@ -120,7 +119,7 @@ fn find_large(addr: usize) -> Option<Place> {
         // SAFETY: type-stable; a shelf may be opened by anybody.
         let Some(shelf) = (unsafe { (*cache).shelf.open_to_look() }) else { continue };
         // When its batch was closed is known to the owner's last look at the clock only.
-        if shelf.large.holds(addr) {
+        if shelf.large.find(addr).is_some() {
             return Some(Place::Waits(None, tid(cache)));
         }
         if shelf.ready.holds(addr) {
@@ -128,6 +127,6 @@ fn find_large(addr: usize) -> Option<Place> {
         }
     }
     let mut waits = false;
-    large_batch::look_at_shared(|queue| waits = queue.holds(addr));
+    large_batch::shared().look(|queue| waits = queue.find(addr).is_some());
     waits.then_some(Place::Waits(None, None))
 }

@@ -28,7 +28,7 @@
 //! it; `LEAVE` asks it to end. It sleeps on the bell (`os::bell`), which rings for `LEAVE`, for the
 //! configured signal, and when there is something to age again after there was nothing.
 
-use crate::cache::{own, registry};
+use crate::cache::{own, shares};
 use crate::constants::{
     LONGEST_NAP_MS, PUBLISH_MS, RESTART_MS, SAMPLE_MS, TIMER_SLACK_NS, WATCH_FROM, WORTH,
 };
@@ -40,7 +40,7 @@ use crate::os::syscall::{Errno, futex_wait_timeout, futex_wake, syscall};
 use crate::os::task::{self, Status, Task};
 use crate::os::tls::thread_pointer;
 use crate::os::{bell, clock, home};
-use crate::page::{watermark, window};
+use crate::page::{bounds, watermark};
 use crate::release::shrinker::{self, Reason};
 use crate::release::{decay, pressure, publish};
 use core::num::NonZeroUsize;
@@ -88,8 +88,8 @@ pub fn is_running() -> bool {
 /// Starts it if there is something for it to do. Any thread, with no lock held; `now_ms` is the coarse clock.
 #[inline]
 pub fn consider(now_ms: u32) {
-    let is_worth_it = || window::horizon() >= WATCH_FROM || publish::is_by_time();
-    if !is_running() && !REFUSED.load(Relaxed) && registry::census().0 > 1 && is_worth_it() {
+    let is_worth_it = || bounds::horizon() >= WATCH_FROM || publish::is_by_time();
+    if !is_running() && !REFUSED.load(Relaxed) && shares::census().0 > 1 && is_worth_it() {
         start(now_ms);
     }
 }
@@ -142,7 +142,7 @@ fn put_off(now_ms: u32) {
 /// A thread has given its cache back. If one is left, the watcher is to be gone before that one can see
 /// that it is alone, and what it would have aged is to be given.
 pub fn after_thread() {
-    if registry::census().0 > 1 {
+    if shares::census().0 > 1 {
         return;
     }
     if is_running() {
@@ -244,7 +244,7 @@ impl Watch {
                 return false;
             }
         }
-        if LEAVE.load(Relaxed) || registry::census().0 <= 1 {
+        if LEAVE.load(Relaxed) || shares::census().0 <= 1 {
             return false;
         }
         let now_ns = clock::now_ns();

@@ -1,26 +1,9 @@
 //! Which free pages are dirty, and where the next to be purged are. Of pages given out as part of a run,
 //! which were: whoever wants zeros clears these and no others.
 
-use super::{Buddy, Unit};
+use super::Buddy;
+use super::unit::bits;
 use crate::constants::{PURGE_LOOKS, UNIT_PAGES};
-
-/// The bits of word `word` of a page bitmap that lie in [from, to).
-fn bits(word: usize, from: usize, to: usize) -> u64 {
-    let low = from.max(word * 64) - word * 64;
-    let high = to.min(word * 64 + 64).max(word * 64) - word * 64;
-    if high <= low { 0 } else { (u64::MAX >> (64 - (high - low))) << low }
-}
-
-/// What the pages of a run hold when it is given out.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Holds {
-    /// Zeros.
-    Zeros,
-    /// Some hold anything, the others zeros: [`Buddy::came_dirty`] tells them apart.
-    Mixed,
-    /// Anything.
-    Anything,
-}
 
 /// Calls `visit` with each stretch of set bits, its first page and its length, of pages [from, to) of a
 /// unit's page bitmap. A stretch ends where a word does.
@@ -55,66 +38,16 @@ pub enum Dirt {
 }
 
 impl Buddy {
-    /// Calls `visit` for each word of the page bitmaps that a range has a part of: with the unit, which word,
-    /// and which bits.
-    #[inline(always)]
-    fn words(&mut self, page: usize, pages: usize, mut visit: impl FnMut(&mut Unit, usize, u64)) {
-        let (mut at, end) = (page, page + pages);
-        while at < end {
-            let base = at / UNIT_PAGES * UNIT_PAGES;
-            let stop = end.min(base + UNIT_PAGES);
-            let unit = self.unit(at / UNIT_PAGES);
-            for word in (at - base) / 64..(stop - base).div_ceil(64) {
-                visit(unit, word, bits(word, at - base, stop - base));
-            }
-            at = stop;
-        }
-    }
-
-    /// Makes the pages of a range dirty or clean; returns how many were not so before.
-    pub(super) fn dirt(&mut self, page: usize, pages: usize, is_dirty: bool) -> usize {
-        let mut changed = 0;
-        self.words(page, pages, |unit, word, mask| {
-            let old = unit.dirty[word];
-            let new = if is_dirty { old | mask } else { old & !mask };
-            unit.dirty[word] = new;
-            changed += (old ^ new).count_ones() as usize;
-        });
-        if is_dirty {
-            for unit in page / UNIT_PAGES..(page + pages).div_ceil(UNIT_PAGES) {
-                self.row_of(unit).soiled |= 1 << (unit % 64);
-            }
-            self.dirty += changed;
-        } else {
-            self.dirty -= changed;
-        }
-        changed
-    }
-
-    /// The pages of a range, which is given out, are clean from now on; which of them were dirty is
-    /// remembered as long as they are out. Returns how many.
-    pub(super) fn take_dirt(&mut self, page: usize, pages: usize) -> usize {
-        let mut dirty = 0;
-        self.words(page, pages, |unit, word, mask| {
-            let old = unit.dirty[word] & mask;
-            unit.dirty[word] &= !mask;
-            unit.came_dirty[word] = unit.came_dirty[word] & !mask | old;
-            dirty += old.count_ones() as usize;
-        });
-        self.dirty -= dirty;
-        dirty
-    }
-
     /// Of the pages of a unit that were given out as part of a run, those that were dirty.
     pub fn came_dirty(&mut self, unit: usize) -> [u64; UNIT_PAGES / 64] {
-        self.unit(unit).came_dirty
+        self.units.at(unit).came_dirty
     }
 
     /// Takes the highest free stretch below page `end` that holds dirt, of at least `least` pages
     /// and about `most` at the most; it counts as clean from now on: give it back with `free`, dirty if
     /// it could not be purged. The highest, for the lowest are the next to be given out.
     pub fn take_dirty(&mut self, end: usize, least: usize, most: usize) -> Dirt {
-        let mut end = end.min(self.known * UNIT_PAGES);
+        let mut end = end.min(self.units.known() * UNIT_PAGES);
         for _ in 0..PURGE_LOOKS {
             let Some(last) = self.last_dirty(0, end) else { return Dirt::Nothing };
             let (stop, floor) = (last + 1, (last + 1).saturating_sub(most));
@@ -127,7 +60,8 @@ impl Buddy {
             }
             if stop - start >= least {
                 self.claim(start, stop - start);
-                let dirty = self.dirt(start, stop - start, false);
+                let dirty = self.units.set_dirty(start, stop - start, false);
+                self.dirty -= dirty;
                 return Dirt::Stretch { page: start, pages: stop - start, dirty };
             }
             end = start;
@@ -139,7 +73,7 @@ impl Buddy {
     /// that no more than `most` pages are dirty, of [`PURGE_LOOKS`] blocks at the most. Its pages are clean
     /// from now on, and nobody has cut their units.
     pub fn take_blocks(&mut self, end: usize, order: u32, most: usize) -> Dirt {
-        let mut end = end.min(self.known * UNIT_PAGES);
+        let mut end = end.min(self.units.known() * UNIT_PAGES);
         let mut looks = PURGE_LOOKS;
         while looks > 0 {
             let Some((stop, mut start)) = self.highest_block(end, order) else { return Dirt::Nothing };
@@ -159,7 +93,7 @@ impl Buddy {
             }
             if start < stop {
                 self.claim(start, stop - start);
-                self.dirt(start, stop - start, false);
+                self.dirty -= self.units.set_dirty(start, stop - start, false);
                 for unit in start.div_ceil(UNIT_PAGES)..stop / UNIT_PAGES {
                     self.uncut(unit);
                 }
@@ -176,7 +110,7 @@ impl Buddy {
         let last = end.checked_sub(1)? / UNIT_PAGES;
         let mut mask = u64::MAX >> (63 - last % 64);
         for row in (0..=last / 64).rev() {
-            let words = &self.unit(row * 64).row;
+            let words = &self.units.at(row * 64).row;
             let of_order = words.iter().flat_map(|orders| &orders[order as usize..]);
             let mut units = of_order.fold(0, |all, units| all | units) & mask;
             while units != 0 {
@@ -199,7 +133,7 @@ impl Buddy {
     /// Dirty pages in [page, page + pages), which lie in one unit.
     fn count_dirty(&mut self, page: usize, pages: usize) -> usize {
         let base = page / UNIT_PAGES * UNIT_PAGES;
-        let dirty = &self.unit(page / UNIT_PAGES).dirty;
+        let dirty = &self.units.at(page / UNIT_PAGES).dirty;
         let (from, to) = (page - base, page - base + pages);
         let words = from / 64..to.div_ceil(64);
         words.map(|word| (dirty[word] & bits(word, from, to)).count_ones() as usize).sum()
@@ -212,7 +146,7 @@ impl Buddy {
             let base = unit * UNIT_PAGES;
             let is_whole = end >= base + UNIT_PAGES;
             end = end.min(base + UNIT_PAGES);
-            let dirty = &self.unit(unit).dirty;
+            let dirty = &self.units.at(unit).dirty;
             for word in (0..(end - base).div_ceil(64)).rev() {
                 let left = dirty[word] & bits(word, 0, end - base);
                 if left != 0 {
@@ -221,7 +155,7 @@ impl Buddy {
                 }
             }
             if is_whole {
-                self.row_of(unit).soiled &= !(1 << (unit % 64));
+                self.units.row_of(unit).soiled &= !(1 << (unit % 64));
             }
             end = base;
         }
@@ -232,7 +166,7 @@ impl Buddy {
     fn last_soiled(&mut self, unit: usize) -> Option<usize> {
         let mut mask = u64::MAX >> (63 - unit % 64);
         for row in (0..=unit / 64).rev() {
-            let left = self.unit(row * 64).soiled & mask;
+            let left = self.units.at(row * 64).soiled & mask;
             if left != 0 {
                 return Some(row * 64 + 63 - left.leading_zeros() as usize);
             }

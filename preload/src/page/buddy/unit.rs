@@ -1,6 +1,6 @@
 //! What the buddy allocator knows of one unit of 1024 pages, and the row of the index that every 64th has.
 
-use crate::constants::{MAX_ORDER, UNIT_PAGES};
+use crate::constants::{MAX_ORDER, MAX_UNITS, UNIT_PAGES};
 use crate::page::quarter::Quarter;
 
 /// How many orders of blocks there are.
@@ -64,5 +64,114 @@ impl Unit {
             let word = self.tree[w];
             (word != 0).then(|| w * 64 + word.trailing_zeros() as usize)
         })
+    }
+}
+
+/// The bits of word `word` of a page bitmap that lie in [from, to).
+pub(super) fn bits(word: usize, from: usize, to: usize) -> u64 {
+    let low = from.max(word * 64) - word * 64;
+    let high = to.min(word * 64 + 64).max(word * 64) - word * 64;
+    if high <= low { 0 } else { (u64::MAX >> (64 - (high - low))) << low }
+}
+
+/// What the pages of a run hold when it is given out.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Holds {
+    /// Zeros.
+    Zeros,
+    /// Some hold anything, the others zeros: `Buddy::came_dirty` tells them apart.
+    Mixed,
+    /// Anything.
+    Anything,
+}
+
+/// Where a run is put.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Place {
+    /// In the smallest free block that holds it.
+    Tight,
+    /// Where up to three times as much is free behind it, if there is such a place: it is about to grow.
+    /// Nothing is kept for it there, but others that are to grow begin elsewhere.
+    Roomy,
+}
+
+/// The table of units, and how many of them can be used. All zero: none.
+pub(super) struct Units {
+    table: *mut Unit,
+    known: usize,
+}
+
+// SAFETY: the pointer is to the window's table of units, which belongs to this alone.
+unsafe impl Send for Units {}
+
+impl Units {
+    pub(super) const NONE: Units = Units { table: core::ptr::null_mut(), known: 0 };
+
+    /// # Safety
+    /// `known` units at `table` are writable for ever, were zero at first, and belong to this alone.
+    pub(super) unsafe fn know(&mut self, table: *mut Unit, known: usize) {
+        debug_assert!(known <= MAX_UNITS && (self.table.is_null() || self.table == table));
+        self.table = table;
+        self.known = self.known.max(known);
+    }
+
+    pub(super) fn known(&self) -> usize {
+        self.known
+    }
+
+    pub(super) fn at(&mut self, unit: usize) -> &mut Unit {
+        assert!(unit < self.known, "a page of no unit");
+        // SAFETY: promised in `know`; exclusive because self is.
+        unsafe { &mut *self.table.add(unit) }
+    }
+
+    /// The unit that has the row of the index for `unit`.
+    pub(super) fn row_of(&mut self, unit: usize) -> &mut Unit {
+        self.at(unit / 64 * 64)
+    }
+
+    /// Calls `visit` for each word of the page bitmaps that a range has a part of: with the unit, which word,
+    /// and which bits.
+    #[inline(always)]
+    pub(super) fn words(&mut self, page: usize, pages: usize, mut visit: impl FnMut(&mut Unit, usize, u64)) {
+        let (mut at, end) = (page, page + pages);
+        while at < end {
+            let base = at / UNIT_PAGES * UNIT_PAGES;
+            let stop = end.min(base + UNIT_PAGES);
+            let unit = self.at(at / UNIT_PAGES);
+            for word in (at - base) / 64..(stop - base).div_ceil(64) {
+                visit(unit, word, bits(word, at - base, stop - base));
+            }
+            at = stop;
+        }
+    }
+
+    /// Makes the pages of a range dirty or clean; returns how many were not so before.
+    pub(super) fn set_dirty(&mut self, page: usize, pages: usize, is_dirty: bool) -> usize {
+        let mut changed = 0;
+        self.words(page, pages, |unit, word, mask| {
+            let old = unit.dirty[word];
+            let new = if is_dirty { old | mask } else { old & !mask };
+            unit.dirty[word] = new;
+            changed += (old ^ new).count_ones() as usize;
+        });
+        if is_dirty {
+            for unit in page / UNIT_PAGES..(page + pages).div_ceil(UNIT_PAGES) {
+                self.row_of(unit).soiled |= 1 << (unit % 64);
+            }
+        }
+        changed
+    }
+
+    /// The pages of a range are given out as part of a run: what was dirty came so. Returns how many were.
+    pub(super) fn give_out(&mut self, page: usize, pages: usize) -> usize {
+        let mut dirty = 0;
+        self.words(page, pages, |unit, word, mask| {
+            let old = unit.dirty[word] & mask;
+            unit.dirty[word] &= !mask;
+            unit.came_dirty[word] = unit.came_dirty[word] & !mask | old;
+            dirty += old.count_ones() as usize;
+        });
+        dirty
     }
 }

@@ -1,7 +1,7 @@
 //! JSON: one object, whose schema is `preload/include/rcumalloc-stats.schema.json`.
 
+use super::family::{Family, Form, for_each_class, for_each_family, places, work};
 use super::text::{REASON, SCAN_NAMES, reason_name};
-use super::{Family, Form, for_each_class, for_each_family, places, work};
 use crate::class::backlog::DOMAIN;
 use crate::os::line::Line;
 use crate::os::sink::Sink;

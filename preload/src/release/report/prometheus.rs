@@ -1,7 +1,7 @@
 //! Prometheus' text format, version 0.0.4: each family with its HELP and its TYPE, counters with `_total`
 //! behind their name, times in seconds.
 
-use super::{Family, Form, Kind, for_each_class, for_each_family, places, work};
+use super::family::{Family, Form, Kind, for_each_class, for_each_family, places, work};
 use crate::class::backlog::DOMAIN;
 use crate::os::line::Line;
 use crate::os::sink::Sink;

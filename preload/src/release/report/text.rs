@@ -1,6 +1,6 @@
 //! Text: a figure a line, a class a line, a scan a line, for people and for `grep`.
 
-use super::{Family, Form, for_each_class, for_each_family, places, work};
+use super::family::{Family, Form, for_each_class, for_each_family, places, work};
 use crate::os::line::Line;
 use crate::os::sink::Sink;
 use crate::release::scan_log::{self, REASON_NAMES};

@@ -1,6 +1,6 @@
 //! XML, for `malloc_info`: what glibc's has and this heap knows, then every figure.
 
-use super::{Family, Form, for_each_class, for_each_family, places};
+use super::family::{Family, Form, for_each_class, for_each_family, places};
 use crate::os::line::Line;
 use crate::release::stats::{self, Stats};
 use core::ffi::c_void;

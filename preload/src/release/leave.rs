@@ -18,12 +18,10 @@
 
 use crate::cache::retire;
 use crate::cache::thread_cache::ThreadCache;
-use crate::class::depot;
-use crate::class::group;
 use crate::class::magazine::Magazine;
-use crate::class::pool;
 use crate::class::size_class::Class;
 use crate::class::work::Work;
+use crate::class::{depot, pool};
 use crate::constants::LEAVE_STEP;
 
 impl ThreadCache {
@@ -54,7 +52,7 @@ impl ThreadCache {
         self.seal();
         self.take_up_elapsed();
         let mut work = Work::of_a_call();
-        group::distribute_shared(&mut work);
+        depot::distribute_shared(&mut work);
         if let Some(mut shelf) = self.shelf.open() {
             while left != 0 {
                 let class = Class::new(left.trailing_zeros() as usize);
@@ -100,7 +98,6 @@ mod tests {
     use crate::class::backlog::{self, DOMAIN};
     use crate::class::cause::Cause;
     use crate::class::depot::look;
-    use crate::class::pool;
     use crate::class::slab::{Slab, Whereabouts};
     use crate::front::tests::{give, take};
     use crate::front::{entry, readers, switch};

@@ -1,0 +1,181 @@
+//! The slow paths of free.
+//!
+//! ```text
+//!   free ── fast ──┬─> push
+//!                  └─> free_slow ─┬─ null
+//!                                 ├─ slab page:  not a block's start ─> verdict
+//!                                 │              no cache ─> begin, or the slab itself
+//!                                 │              newest of its magazine ─> verdict
+//!                                 │              full ─> retire
+//!                                 ├─ large page: large::free ─> verdict if not live
+//!                                 └─ any other:  verdict
+//! ```
+
+use crate::cache::thread_cache::ThreadCache;
+use crate::cache::{mode, retire};
+use crate::class::large::{self, LargeRef};
+use crate::class::size_class::Class;
+use crate::class::slab::Slab;
+use crate::class::verdict::{self, Found};
+use crate::class::{backlog, changed};
+use crate::front::entry;
+use crate::front::under_way::Frame;
+use crate::page::memdesc::{self, Kind, Memdesc};
+use crate::release::decay;
+
+/// When a freed block may be handed out again.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum When {
+    /// As the mode says.
+    Usual,
+    /// After a grace period.
+    Deferred,
+    /// At once: the caller vouches that no reader can see it.
+    Now,
+}
+
+/// free past its fast path.
+///
+/// # Safety
+/// As `free`: what is freed is not used any more. Wrong addresses are refused, not followed.
+#[cold]
+#[inline(never)]
+pub unsafe extern "C" fn free_slow(block: *mut u8) {
+    if !block.is_null() {
+        let mut frame = Frame::new();
+        frame.begin();
+        let word = memdesc::of(block as usize);
+        if word.kind() == Kind::Large {
+            // As in `free_begun`, which has more registers to save.
+            free_large(block as usize, word, "free", mode::frees_defer(), false);
+        } else {
+            free_begun(block as usize, "free", When::Usual);
+        }
+    }
+}
+
+/// Frees what starts at `addr`, on behalf of `call`.
+pub fn free_block(addr: usize, call: &str, when: When) {
+    let mut frame = Frame::new();
+    frame.begin();
+    free_begun(addr, call, when);
+}
+
+pub fn free_begun(addr: usize, call: &str, when: When) {
+    let word = memdesc::of(addr);
+    match word.kind() {
+        Kind::Slab => {
+            let Some(class) = Slab::class_of(word) else { return };
+            if !class.starts_at(addr as u16) {
+                return verdict::bad_address(call, addr);
+            }
+            if word.slot() == 0 {
+                changed::undo(class, addr);
+            }
+            free_small(class, addr, call, when);
+        }
+        Kind::Large => {
+            let defer = match when {
+                When::Usual => mode::frees_defer(),
+                When::Deferred => mode::is_concurrent(),
+                When::Now => false,
+            };
+            free_large(addr, word, call, defer, false);
+        }
+        _ => verdict::bad_address(call, addr),
+    }
+}
+
+/// Frees the large block at `addr`, which a realloc may have outgrown.
+#[inline(always)]
+pub fn free_large(addr: usize, word: Memdesc, call: &str, defer: bool, outgrown: bool) {
+    let cache = entry::current();
+    let Some(block) = large::claim(addr, word, outgrown) else { return verdict::bad_address(call, addr) };
+    match cache {
+        Some(cache) if defer => defer_large(cache, block),
+        Some(cache) => {
+            cache.slow_path();
+            cache.free_large(block);
+        }
+        None => {
+            let _quiet = entry::without_cache();
+            crate::cache::large::free_without_cache(block, defer);
+        }
+    }
+    decay::note_work();
+}
+
+/// Frees a claimed block behind a grace period. Only what closes a batch is a slow path.
+#[inline]
+fn defer_large(cache: &mut ThreadCache, block: LargeRef) {
+    if cache.keep_freed(block) {
+        cache.slow_path();
+        cache.close_freed();
+    }
+}
+
+/// A block has shrunk: readers may be at what it has given up.
+#[cold]
+#[inline(never)]
+pub fn defer_tail(tail: LargeRef) {
+    match entry::current() {
+        Some(cache) => defer_large(cache, tail),
+        None => {
+            let _quiet = entry::without_cache();
+            crate::cache::large::free_without_cache(tail, true);
+        }
+    }
+    decay::note_work();
+}
+
+fn free_small(class: Class, addr: usize, call: &str, when: When) {
+    let Some(cache) = entry::current() else {
+        let _quiet = entry::without_cache();
+        return retire::defer_in_slab(class, addr, call);
+    };
+    let deferred = match when {
+        When::Usual => cache.is_deferring(),
+        When::Deferred => mode::is_concurrent(),
+        When::Now => false,
+    };
+    let slot = if deferred { cache.defer.slot(class) } else { cache.alloc.slot(class) };
+    if slot.newest() == Some(addr) {
+        return verdict::double_free(call, addr, class, Found::AtOnce);
+    }
+    if deferred {
+        push_deferred(cache, class, addr);
+    } else {
+        push_local(cache, class, addr);
+    }
+}
+
+/// Frees `block`, whose grace period begins now.
+#[inline]
+fn push_deferred(cache: &mut ThreadCache, class: Class, block: usize) {
+    if cache.defer.slot(class).is_full() {
+        cache.enter();
+        if cache.is_group_full() {
+            cache.slow_path();
+            cache.seal();
+        }
+        if !cache.turn_deferred(class) {
+            return cache.defer_at_last(class, block);
+        }
+    }
+    cache.defer.slot(class).push(block);
+}
+
+/// Frees `block` for reuse by this thread at once.
+#[inline]
+fn push_local(cache: &mut ThreadCache, class: Class, block: usize) {
+    if cache.alloc.slot(class).is_full() {
+        cache.slow_path();
+        cache.turn_local(class);
+    }
+    cache.push_local(class, block);
+}
+
+/// Bytes that wait for a grace period; for tests and statistics.
+pub fn deferred_bytes() -> usize {
+    backlog::deferred_bytes()
+}

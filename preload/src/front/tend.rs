@@ -1,0 +1,86 @@
+//! Tending a cache: what every slow path does, and the sweep by age.
+//!
+//! A sweep, at the first look at the clock after the age limit has passed, retires partial magazines,
+//! so that a block in a half-full one does not wait for ever (`partial_batch_age`), and expedites if
+//! the oldest waiting magazine is past the limit. A thread with many slow paths looks at each 32nd, one
+//! with few at each (`ThreadCache::look_at_clock`). Nothing here blocks.
+
+use crate::cache::thread_cache::ThreadCache;
+use crate::cache::{drain, shares, shelf};
+use crate::class::backlog;
+use crate::class::cause::Cause;
+use crate::class::queue::Link;
+use crate::class::work::Work;
+use crate::front::{fork, switch};
+use crate::os::{bell, clock, home};
+use crate::page::reserve;
+use crate::release::{decay, pressure, publish, stall, watcher};
+
+impl ThreadCache {
+    /// What every slow path begins with: the thread announces a quiescent state (a no-op inside
+    /// a section) and now and then looks at the clock.
+    #[inline]
+    pub fn slow_path(&mut self) {
+        self.enter();
+        if switch::is_half_switched() {
+            switch::go_concurrent();
+        }
+        self.announce();
+        if self.tick() {
+            self.tend();
+        }
+        if bell::wants() != 0 {
+            pressure::serve();
+        }
+    }
+
+    /// What even the shortest slow path begins with: the process may be the child of a fork.
+    #[inline(always)]
+    pub fn enter(&mut self) {
+        if home::was_cloned() {
+            fork::after_raw_clone();
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn tend(&mut self) {
+        let now_ns = clock::now_coarse_ns();
+        // First: it says when to come next, and whoever asks meanwhile says so, too.
+        let due = self.look_at_clock(now_ns);
+        let mut work = Work::of_a_call();
+        reserve::top_up();
+        drain::take_over_one();
+        shares::note_busy(&mut self.looks);
+        shares::look_at_heap();
+        if self.is_asked() {
+            self.answer(&mut work);
+        }
+        if due {
+            self.sweep(&mut work);
+        }
+        decay::look(now_ns, &mut work);
+        publish::consider(self.now_ms);
+        watcher::consider(self.now_ms);
+        pressure::tend(self.now_ms);
+    }
+
+    /// Retires partial magazines and expedites for what is past the age limit.
+    #[inline(never)]
+    #[unsafe(link_section = ".text_rare")]
+    fn sweep(&mut self, work: &mut Work) {
+        self.retire_partial();
+        let oldest = |shelf: shelf::Open| {
+            shelf.waiting.front().map(|oldest| (oldest.peek().closed_ms(), oldest.cookie()))
+        };
+        if let Some((sealed_ms, cookie)) = self.shelf.open().and_then(oldest)
+            // It may have been sealed since this thread looked at the clock.
+            && (self.now_ms.wrapping_sub(sealed_ms) as i32).max(0) as u32 >= backlog::age_limit_ms()
+        {
+            backlog::expedite(cookie, Cause::Age);
+        }
+        self.sweep_large(work);
+        drain::vacant(backlog::age_limit_ms(), work);
+        stall::look();
+    }
+}

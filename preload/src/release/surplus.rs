@@ -1,0 +1,98 @@
+//! What waits is closed, and what is past the budget goes back.
+
+use crate::cache::takers;
+use crate::cache::takers::Whose;
+use crate::cache::thread_cache::ThreadCache;
+use crate::class::size_class::{CLASSES, Class};
+use crate::class::work::Work;
+use crate::class::{backlog, depot, large_pages};
+use crate::constants::KEPT_GROUPS;
+use crate::release::stall;
+
+impl ThreadCache {
+    /// Closes the open group behind a cookie and queues it.
+    #[inline(never)]
+    pub fn seal(&mut self) {
+        if self.stamp_open() {
+            reclaim(Some(self));
+        }
+    }
+
+    /// Closes the batch of large blocks, however small, if there is one.
+    #[inline(never)]
+    pub fn close_freed(&mut self) {
+        if self.stamp_freed() {
+            reclaim(Some(self));
+        }
+    }
+
+    /// Seals what is in filling magazines and in the open group, however little.
+    pub fn retire_partial(&mut self) {
+        for class in Class::all() {
+            if !self.defer.slot(class).is_empty() {
+                self.retire_filling(class);
+            }
+        }
+        self.seal();
+        self.close_freed();
+    }
+
+    /// Takes up what has elapsed of this cache and gives its reusable blocks to the slabs, as far as there is
+    /// `work` to be had, but for `keep` waiting groups and, unless that is 0, its ready large blocks.
+    #[inline(never)]
+    #[unsafe(link_section = ".text_rare")]
+    pub fn flush_reusable(&mut self, keep: usize, work: &mut Work) {
+        // A taker that is at the shelf does the same.
+        if let Some(mut shelf) = self.shelf.open() {
+            if keep == 0 {
+                shelf.ready.empty();
+            }
+            while shelf.waiting.len() > keep
+                && work.goes_on()
+                && let Some((group, bytes)) = shelf.waiting.pop_elapsed()
+            {
+                depot::flush_group(group, bytes, work);
+            }
+            let classes = if shelf.held() == 0 { 0 } else { CLASSES };
+            for class in Class::all().take(classes) {
+                while work.goes_on()
+                    && let Some(full) = shelf.pop_full(class)
+                {
+                    work.did(full.len());
+                    depot::flush(full);
+                }
+            }
+        }
+        self.reclaim_large(work);
+        backlog::relax_mark();
+    }
+}
+
+/// The backlog was over its budget and has been expedited: what has elapsed goes back to the
+/// slabs, where every thread and, slab by slab, every class can use it; as far as one call goes.
+#[cold]
+#[inline(never)]
+pub fn reclaim(mut own: Option<&mut ThreadCache>) {
+    let mut work = Work::of_a_call();
+    if let Some(own) = &mut own {
+        own.flush_reusable(KEPT_GROUPS, &mut work);
+    }
+    depot::distribute_shared(&mut work);
+    depot::drain_all(&mut work);
+    large_pages::reclaim(&mut work);
+    if work.goes_on() && backlog::is_over_budget() {
+        // Threads that sleep may have it.
+        let own = own.as_deref().map_or(core::ptr::null(), core::ptr::from_ref);
+        takers::clear_others(own, Whose::Idle, &mut work);
+        depot::distribute_shared(&mut work);
+        depot::drain_all(&mut work);
+    }
+    if backlog::is_over_budget() {
+        // What is left may be in the way of a section.
+        stall::book();
+    }
+    backlog::set_unfinished(!work.goes_on());
+    if work.goes_on() {
+        backlog::settle_mark();
+    }
+}
