@@ -70,6 +70,7 @@ pub fn empty(cache: &mut ThreadCache, rest: Rest, work: &mut Work) -> bool {
         }
         cache.class(class).quota = 0;
     }
+    cache.forget_round();
     cache.stamp_open();
     while work.goes_on()
         && let Some((group, bytes)) = cache.shelf.open_waiting().waiting.pop()

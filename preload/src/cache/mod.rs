@@ -9,7 +9,7 @@
 //!   takers   taking from others' shelves           seats    where the caches lie
 //!   shelf    magazines that others may take        shares   how much a thread may hold
 //!   mode     solo, concurrent, api, strict         ladder   what free came to without memory
-//!   stock    blocks put aside for signal handlers
+//!   stock    blocks put aside for signal handlers    round    what is filling waits in place
 //! ```
 
 pub mod drain;
@@ -21,6 +21,7 @@ pub mod ready;
 pub mod refill;
 pub mod registry;
 pub mod retire;
+pub mod round;
 pub mod seats;
 pub mod shares;
 pub mod shelf;

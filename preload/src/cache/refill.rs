@@ -10,7 +10,7 @@
 
 use crate::cache::thread_cache::ThreadCache;
 use crate::class::group::{self, Group};
-use crate::class::magazine::Magazine;
+use crate::class::magazine::{Magazine, kind_of};
 use crate::class::marks::Map;
 use crate::class::size_class::Class;
 use crate::class::{backlog, depot, pool, waiting};
@@ -25,6 +25,11 @@ impl ThreadCache {
         self.class(class).is_used = true;
         // A sweep may have moved things about; a handler may have refilled.
         if let Some(block) = self.alloc.slot(class).pop() {
+            return Some(block);
+        }
+        if self.end_round()
+            && let Some(block) = self.alloc.slot(class).pop()
+        {
             return Some(block);
         }
         if let Some(warm) = self.class(class).warm.take_if(|warm| !warm.is_empty()) {
@@ -125,8 +130,9 @@ impl ThreadCache {
     #[cold]
     #[inline(never)]
     pub fn carve(&mut self, class: Class) -> Option<usize> {
-        let quota = self.quota(class);
-        let kind = self.kind(class);
+        let flow = usize::from(self.class(class).flow);
+        let quota = if flow == 0 { self.quota(class) } else { flow };
+        let kind = kind_of(quota);
         let emptied = self.alloc.slot(class).remove();
         let mut magazine = match emptied {
             Some(magazine) if magazine.kind() >= kind => magazine,
@@ -151,7 +157,9 @@ impl ThreadCache {
         // SAFETY: the blocks were just taken from their slabs for us.
         unsafe { Map::of(class).load(magazine.blocks()) };
         self.loaded += taken as u64;
-        self.note_turn(class, taken * class.size());
+        if flow == 0 {
+            self.note_turn(class, taken * class.size());
+        }
         let slot = self.alloc.slot(class);
         slot.install(magazine, class, taken, taken);
         slot.pop()

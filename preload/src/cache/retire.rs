@@ -19,7 +19,7 @@ use crate::cache::shares::share_bytes;
 use crate::cache::thread_cache::ThreadCache;
 use crate::cache::{mode, shares};
 use crate::class::backlog::{self, Closed};
-use crate::class::magazine::{KINDS, Magazine, kind_of};
+use crate::class::magazine::{KINDS, Magazine, kind_of, least};
 use crate::class::marks::Map;
 use crate::class::size_class::Class;
 use crate::class::{depot, group, pool, verdict, waiting};
@@ -50,16 +50,16 @@ impl ThreadCache {
     /// Turns the filling magazine. False if there is no empty one to put in its place.
     #[inline]
     pub fn turn_deferred(&mut self, class: Class) -> bool {
+        let before = self.defer.slot(class).capacity();
         self.retire_filling(class);
-        let quota = self.quota(class);
-        let empty = match self.empty_for_free(kind_of(quota)) {
+        let empty = match self.empty_for_free(kind_of(before.max(least(class)))) {
             Some(magazine) => magazine,
             None => match self.recycle_waiting() {
                 Some(magazine) => magazine,
                 None => return false,
             },
         };
-        self.defer.slot(class).install(empty, class, 0, quota);
+        self.install_filling(class, empty);
         true
     }
 
@@ -74,15 +74,17 @@ impl ThreadCache {
     pub fn retire_filling(&mut self, class: Class) {
         let slot = self.defer.slot(class);
         let marked = slot.marked_in();
-        let Some(mut magazine) = slot.remove() else { return };
-        check_in_past(class, &mut magazine, marked);
+        if slot.magic != 0 && !slot.take_all_in(class) {
+            self.take_offenders_out(class);
+        }
+        let Some(magazine) = self.defer.slot(class).remove() else { return };
         let (len, bytes) = (magazine.len(), magazine.len() * class.size());
         if len == 0 {
             return self.keep_spare(magazine);
         }
-        self.retired += len as u64;
+        self.retired += (len - marked.min(len)) as u64;
+        self.leave_round(class, len, marked);
         self.note_waiting(class, len);
-        self.note_turn(class, bytes);
         self.open_bytes += bytes;
         self.open_charge += bytes.max(len * LEAST_CHARGE);
         self.open_group.push(magazine);
@@ -249,14 +251,8 @@ pub fn defer_in_slab(class: Class, block: usize, call: &str) {
 /// if the program goes on, taken out of the magazine.
 #[inline]
 pub fn check_in(class: Class, magazine: &mut Magazine) {
-    check_in_past(class, magazine, 0);
-}
-
-/// As [`check_in`], where the first `marked` are marked in already.
-#[inline]
-fn check_in_past(class: Class, magazine: &mut Magazine, marked: usize) {
     // SAFETY: the magazine is ours and holds blocks of slabs of this class only.
-    if !unsafe { Map::of(class).retire(magazine.blocks().get(marked..).unwrap_or_default()) } {
+    if !unsafe { Map::of(class).retire(magazine.blocks()) } {
         drop_offenders(class, magazine);
     }
 }

@@ -37,7 +37,7 @@ static SHARERS: AtomicUsize = AtomicUsize::new(1);
 #[unsafe(link_section = ".data")]
 static FILL: AtomicUsize = AtomicUsize::new(FILL_ENOUGH);
 
-/// Bytes that a thread's filling magazines may hold together.
+/// Bytes that a thread's filling magazines may hold together, beside what waits in them: those of a round.
 #[inline(always)]
 pub fn fill_bytes() -> usize {
     FILL.load(Ordering::Relaxed)

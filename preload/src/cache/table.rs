@@ -16,6 +16,7 @@
 //! Only the owning thread writes a table; other threads may read `top` for statistics.
 
 use crate::class::magazine::Magazine;
+use crate::class::marks::Map;
 use crate::class::size_class::{Class, Fit, LOOKUP_MAX, SLOT_OF_SIZE};
 use crate::os::tls;
 use crate::page::bounds::{LINE, Line};
@@ -101,6 +102,97 @@ impl Slot {
         }
         // SAFETY: `low` to `top` are the slot's blocks.
         unsafe { core::slice::from_raw_parts(self.low, self.len()) }
+    }
+
+    /// So many of the first blocks are.
+    #[inline(always)]
+    pub fn set_marked_in(&mut self, marked: usize) {
+        self.noted = marked as u32;
+    }
+
+    /// Blocks that its array takes.
+    #[inline(always)]
+    pub fn capacity(&self) -> usize {
+        self.magazine().map_or(0, |magazine| magazine.capacity())
+    }
+
+    /// free is to find it full.
+    #[inline(always)]
+    pub fn close_room(&mut self) {
+        self.high = self.top;
+    }
+
+    /// free may push so many more, if the array is long enough. Where a handler changes the slot meanwhile,
+    /// nothing is done.
+    #[inline(always)]
+    pub fn raise(&mut self, more: usize) -> bool {
+        // SAFETY: our own word. Volatile: a handler may change it.
+        let high = unsafe { (&raw const self.high).read_volatile() };
+        if self.magic == 0 {
+            return false;
+        }
+        let left = (self.low as usize + self.capacity() * 8).wrapping_sub(high as usize) / 8;
+        if left == 0 {
+            return false;
+        }
+        let now = high.wrapping_add(more.min(left));
+        let found: *mut usize;
+        // SAFETY: our own word, changed in one instruction.
+        unsafe {
+            asm!("cmpxchg qword ptr [{at}], {now}", at = in(reg) &raw mut self.high, now = in(reg) now,
+                inout("rax") high => found, options(nostack));
+        }
+        found == high
+    }
+
+    /// Marks those blocks of `class` in it in that are not; false if one of them was.
+    #[inline(always)]
+    pub fn take_all_in(&mut self, class: Class) -> bool {
+        let marked = self.marked_in();
+        // SAFETY: `low` to `top` are its blocks, of this class.
+        let blocks = unsafe { core::slice::from_raw_parts(self.low.add(marked), self.len() - marked) };
+        // SAFETY: the slot's owner holds them.
+        let is_right = unsafe { Map::of(class).retire(blocks) };
+        self.note_marked_in();
+        is_right
+    }
+
+    /// Takes the block at place `at` out; the last one takes its place.
+    pub fn swap_remove(&mut self, at: usize) -> usize {
+        let last = self.len() - 1;
+        let low = self.low;
+        self.top = low.wrapping_add(last);
+        // SAFETY: both are places of the array.
+        unsafe {
+            let block = low.add(at).read();
+            low.add(at).write(low.add(last).read());
+            block
+        }
+    }
+
+    /// Drops the first `count` blocks: those behind them move down.
+    #[inline(always)]
+    pub fn drop_first(&mut self, count: usize) {
+        let left = self.len() - count;
+        let magic = self.magic;
+        self.close();
+        self.noted = 0;
+        let low = self.low;
+        for at in 0..left {
+            // SAFETY: `low` to `top` are the slot's own array. Volatile: as a copy of a few words it would be
+            // a call.
+            unsafe { low.add(at).write_volatile(low.add(at + count).read_volatile()) };
+        }
+        self.high = self.high.wrapping_sub(count);
+        self.set_ends(self.low.wrapping_add(left), self.low);
+        self.open(magic);
+    }
+
+    /// So many blocks that were written behind the last one are in it now.
+    #[inline(always)]
+    pub fn add(&mut self, count: usize) {
+        compiler_fence(SeqCst);
+        self.top = self.top.wrapping_add(count);
     }
 
     /// Whether malloc finds nothing.

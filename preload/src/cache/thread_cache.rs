@@ -30,9 +30,10 @@ use crate::cache::{mode, shares};
 use crate::class::backlog::{self, Ledger};
 use crate::class::empties;
 use crate::class::group::Group;
+use crate::class::in_place::Round;
 use crate::class::large_batch::Freed;
 use crate::class::lists::Stack;
-use crate::class::magazine::{KINDS, Magazine, kind_of, least, most};
+use crate::class::magazine::{KINDS, Magazine, least, most};
 use crate::class::size_class::{CLASSES, Class};
 use crate::constants::{PAGE, TABLE_WORDS};
 use crate::os::tls;
@@ -73,6 +74,8 @@ pub struct ClassState {
     pub quota: u16,
     /// malloc has found its magazine empty since the classes were last looked through (`leave.rs`).
     pub is_used: bool,
+    /// Blocks that the thread freed in its last rounds (`round.rs`).
+    pub flow: u16,
     /// The thread's `clock` when a magazine of the class was last turned.
     pub seen: u32,
 }
@@ -97,6 +100,12 @@ pub struct ThreadCache {
     pub open_bytes: usize,
     /// ... and what they count for on the way to being sealed.
     pub open_charge: usize,
+    /// What waits in filling magazines, ...
+    pub round: Round,
+    /// ... and what may still be freed, in bytes, until the next round is due.
+    pub credit: usize,
+    /// Classes whose filling magazines have got some since they were last empty when a round began.
+    pub filling: u64,
     /// Large blocks freed since the last batch of them was closed.
     pub freed: Freed,
     /// This thread's part of the account of deferred bytes.
@@ -286,12 +295,6 @@ impl ThreadCache {
         }
     }
 
-    /// The kind of magazine to use next for `class`.
-    #[inline]
-    pub fn kind(&mut self, class: Class) -> usize {
-        kind_of(self.quota(class))
-    }
-
     /// An empty magazine of `kind` for malloc: from the spares, the store, or a new page.
     #[inline]
     pub fn empty(&mut self, kind: usize) -> Option<Magazine> {
@@ -437,12 +440,14 @@ impl ThreadCache {
     }
 
     /// Sets what must not be zero in a cache that is taken into use.
+    #[unsafe(link_section = ".text_start")]
     pub fn reset(&mut self) {
         self.ledger.post();
         self.ticks.store(TICKS - 1, Ordering::Relaxed);
         self.pace = TICKS;
         self.asked.store(0, Ordering::Relaxed);
         self.rounds = 0;
+        self.credit = shares::fill_bytes();
         self.under_way.store(0, Ordering::Relaxed);
         self.now_ms = NEVER;
         self.swept_ms = NEVER;

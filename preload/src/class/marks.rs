@@ -168,6 +168,22 @@ impl Map {
         }
     }
 
+    /// As [`load`](Self::load), of few blocks, which are copied to `to` on the way.
+    ///
+    /// # Safety
+    /// As [`Map::retire`]; `to` has room for them.
+    #[inline(always)]
+    pub unsafe fn load_few(self, blocks: *const usize, to: *mut usize, count: usize) {
+        for at in 0..count {
+            // SAFETY: the bytes are committed and ours, says the caller; so is the room.
+            unsafe {
+                let block = blocks.add(at).read_volatile();
+                to.add(at).write_volatile(block);
+                self.byte(block).write(1);
+            }
+        }
+    }
+
     /// After a `retire` that failed: the place in `blocks` of the next block that was in
     /// already, its byte set right by one.
     ///

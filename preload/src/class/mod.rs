@@ -13,6 +13,7 @@ pub mod changed;
 pub mod depot;
 pub mod empties;
 pub mod group;
+pub mod in_place;
 pub mod large;
 pub mod large_batch;
 pub mod large_pages;

@@ -90,6 +90,7 @@ pub fn leave(cache: &mut ThreadCache) {
         Some(room) if mode::is_switched() => {
             tls::set_tables(own::exited_table(), own::exited_table());
             cache.leave_domain();
+            cache.forget_round();
             cache.mark_in();
             registry::vacate(cache, room);
         }

@@ -12,7 +12,7 @@
 //! ```
 
 use crate::cache::thread_cache::ThreadCache;
-use crate::cache::{mode, retire};
+use crate::cache::{mode, retire, table};
 use crate::class::large::{self, LargeRef};
 use crate::class::size_class::Class;
 use crate::class::slab::Slab;
@@ -20,6 +20,7 @@ use crate::class::verdict::{self, Found};
 use crate::class::{backlog, changed};
 use crate::front::entry;
 use crate::front::under_way::Frame;
+use crate::os::tls;
 use crate::page::memdesc::{self, Kind, Memdesc};
 use crate::release::decay;
 
@@ -42,9 +43,13 @@ pub enum When {
 #[inline(never)]
 pub unsafe extern "C" fn free_slow(block: *mut u8) {
     if !block.is_null() {
+        let word = memdesc::of(block as usize);
+        if word.kind() != Kind::Large && takes_more(word) {
+            // SAFETY: as above; it has room now.
+            return unsafe { table::free(block, free_slower) };
+        }
         let mut frame = Frame::new();
         frame.begin();
-        let word = memdesc::of(block as usize);
         if word.kind() == Kind::Large {
             // As in `free_begun`, which has more registers to save.
             free_large(block as usize, word, "free", mode::frees_defer(), false);
@@ -52,6 +57,32 @@ pub unsafe extern "C" fn free_slow(block: *mut u8) {
             free_begun(block as usize, "free", When::Usual);
         }
     }
+}
+
+/// What free has found full has room now, since the thread has credit for more (`cache/round.rs`).
+#[inline(always)]
+fn takes_more(word: Memdesc) -> bool {
+    let Some(class) = Class::of_slot(word.slot().into()) else { return false };
+    let cache = tls::alloc_table() as *mut ThreadCache;
+    // SAFETY: an address alone.
+    if tls::free_table() != unsafe { &raw const (*cache).defer } as usize {
+        return false;
+    }
+    // SAFETY: the deferring table is the thread's, so the other is its cache.
+    let cache = unsafe { &mut *cache };
+    cache.defer.slot(class).is_full() && cache.take_credit(class)
+}
+
+/// The same, where that was not so.
+///
+/// # Safety
+/// As [`free_slow`].
+#[cold]
+#[inline(never)]
+unsafe extern "C" fn free_slower(block: *mut u8) {
+    let mut frame = Frame::new();
+    frame.begin();
+    free_begun(block as usize, "free", When::Usual);
 }
 
 /// Frees what starts at `addr`, on behalf of `call`.
@@ -154,11 +185,19 @@ fn free_small(class: Class, addr: usize, call: &str, when: When) {
 fn push_deferred(cache: &mut ThreadCache, class: Class, block: usize) {
     if cache.defer.slot(class).is_full() {
         cache.enter();
+        if cache.is_round_due(class) {
+            cache.slow_path();
+            if !cache.begin_round() {
+                cache.retire_partial();
+            } else if !cache.open_group.is_empty() {
+                cache.seal();
+            }
+        }
         if cache.is_group_full() {
             cache.slow_path();
             cache.seal();
         }
-        if !cache.turn_deferred(class) {
+        if !cache.makes_room(class) && !cache.turn_deferred(class) {
             return cache.defer_at_last(class, block);
         }
     }

@@ -178,6 +178,7 @@ pub(crate) fn parse_on_error(text: &[u8]) -> Option<bool> {
 }
 
 /// The value of `name` as `parse` reads it. A bad value is one line on stderr.
+#[unsafe(link_section = ".text_start")]
 fn read<T>(name: &[u8], parse: impl Fn(&[u8]) -> Option<T>) -> Option<T> {
     let mut value = [0; VALUE_BYTES];
     let (len, source) = conf::setting(name, &mut value)?;

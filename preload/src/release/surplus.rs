@@ -33,6 +33,7 @@ impl ThreadCache {
                 self.retire_filling(class);
             }
         }
+        self.forget_round();
         self.seal();
         self.close_freed();
     }

@@ -1,0 +1,34 @@
+//! What waits in place: the blocks in a thread's filling magazines behind one cookie (`cache/round.rs`).
+//!
+//! A batch as a group is one, but for where its blocks are: in the slots of its thread's table, marked in, the
+//! first ones of each.
+
+use rcu::{Batch, Cookie};
+
+/// What waits in a thread's filling magazines. Zero bytes: nothing.
+#[derive(Default)]
+#[repr(C)]
+pub struct Round {
+    /// Bits of the cookie.
+    pub cookie: u64,
+    /// Classes of which some wait; none, if nothing does.
+    pub classes: u64,
+    /// How many blocks wait.
+    pub blocks: u32,
+    /// How often the next one has been due since it began.
+    pub late: u8,
+}
+
+impl Batch for Round {
+    fn entries(&self) -> u32 {
+        self.blocks
+    }
+
+    fn cookie(&self) -> Cookie {
+        Cookie::from_bits(self.cookie)
+    }
+
+    fn set_cookie(&mut self, cookie: Cookie) {
+        self.cookie = cookie.to_bits();
+    }
+}
