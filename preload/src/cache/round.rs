@@ -49,6 +49,7 @@ fn classes(mut bits: u64) -> impl Iterator<Item = Class> {
         Some(class)
     })
 }
+
 /// What `blocks` of `class` take from the credit.
 #[inline(always)]
 fn charge(class: Class, blocks: usize) -> usize {
@@ -89,7 +90,8 @@ impl ThreadCache {
         }
     }
 
-    /// A filling magazine of `len` blocks, `marked` of which waited for the round, joins a group: what it took of the credit comes back.
+    /// A filling magazine of `len` blocks, `marked` of which waited for the round, joins a group: what it took of
+    /// the credit comes back.
     #[inline(always)]
     pub fn leave_round(&mut self, class: Class, len: usize, marked: usize) {
         let freed = charge(class, len.saturating_sub(marked));
@@ -173,6 +175,8 @@ impl ThreadCache {
             if !slot.take_all_in(class) {
                 self.take_offenders_out(class);
             }
+            // No round is under way: until the cookie is taken, nothing that is noted is handed out.
+            self.defer.slot(class).note_marked_in();
             blocks += len;
             waiting |= 1 << class.index();
             let state = self.class(class);
@@ -202,7 +206,6 @@ impl ThreadCache {
         // SAFETY: the slot holds blocks of slabs of this class, which are the thread's.
         while let Some(at) = unsafe { Map::of(class).offender(self.defer.slot(class).blocks()) } {
             let block = self.defer.slot(class).swap_remove(at);
-            self.defer.slot(class).note_marked_in();
             verdict::double_free("free", block, class, verdict::Found::AtTurn);
         }
     }
@@ -242,10 +245,9 @@ impl ThreadCache {
         }
     }
 
-    /// Whether `block` of `class` waits in a filling magazine.
-    pub fn waits_in_place(&self, class: Class, block: usize) -> bool {
-        let slot = self.defer.peek(class);
-        slot.blocks().get(..slot.marked_in()).is_some_and(|waiting| waiting.contains(&block))
+    /// Whether `block` of `class` is in a filling magazine.
+    pub fn is_filling(&self, class: Class, block: usize) -> bool {
+        self.defer.peek(class).blocks().contains(&block)
     }
 
     /// What waits in filling magazines has no cookie of its own any more: it gets the next.

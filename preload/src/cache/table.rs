@@ -152,9 +152,7 @@ impl Slot {
         // SAFETY: `low` to `top` are its blocks, of this class.
         let blocks = unsafe { core::slice::from_raw_parts(self.low.add(marked), self.len() - marked) };
         // SAFETY: the slot's owner holds them.
-        let is_right = unsafe { Map::of(class).retire(blocks) };
-        self.note_marked_in();
-        is_right
+        unsafe { Map::of(class).retire(blocks) }
     }
 
     /// Takes the block at place `at` out; the last one takes its place.

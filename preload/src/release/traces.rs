@@ -89,8 +89,7 @@ fn own() -> Option<*const ThreadCache> {
 
 fn find_small(addr: usize, class: Class) -> Option<Place> {
     // SAFETY: the calling thread's own: it is in this call, and its group is whole.
-    if own().is_some_and(|own| unsafe { (*own).open_group.holds(addr) || (*own).waits_in_place(class, addr) })
-    {
+    if own().is_some_and(|own| unsafe { (*own).open_group.holds(addr) || (*own).is_filling(class, addr) }) {
         return Some(Place::Open);
     }
     for cache in registry::all() {
