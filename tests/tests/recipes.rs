@@ -188,6 +188,7 @@ fn rpm_packages() {
         "LICENSE-MIT",
         "LICENSE-APACHE",
         "scripts",
+        "docs/man",
     ]);
     said_by(tar.args(["preload/include", "preload/shared"]));
     let mut rpmbuild = Command::new("rpmbuild");
