@@ -41,6 +41,7 @@ pub enum When {
 /// As `free`: what is freed is not used any more. Wrong addresses are refused, not followed.
 #[cold]
 #[inline(never)]
+#[unsafe(link_section = ".text_start")]
 pub unsafe extern "C" fn free_slow(block: *mut u8) {
     if !block.is_null() {
         let word = memdesc::of(block as usize);
