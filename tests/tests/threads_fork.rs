@@ -88,10 +88,12 @@ fn ended_threads_cost_nothing() {
     const THREADS: u64 = 2000;
     let victim = || Victim::new("many_threads").arg(THREADS.to_string());
     let glibc = victim().on_glibc().run().success();
+    // What glibc keeps differs by a third from the first time to the second, of the same program.
+    let kept = glibc.number("ended_kib").max(glibc.number("ended_again_kib"));
     for mode in ["all", "api"] {
         let mut outcome = victim().env("RCUMALLOC_DEFER", mode).run().success();
         for name in ["ended_kib", "ended_again_kib"] {
-            outcome = outcome.below(name, glibc.number(name) * 6 / 5);
+            outcome = outcome.below(name, kept * 6 / 5);
         }
         // The second ones have the caches of the first, not 2000 more of 8 KiB each.
         outcome.below("meta_growth", THREADS << 10);
