@@ -234,7 +234,7 @@ impl ThreadCache {
         // What malloc pops and what lies on the shelf may be so much together.
         let stock = |class: Class| self.alloc.peek(class).len() * class.size();
         let held = self.shelf.held() + classes(self.filling).map(stock).sum::<usize>();
-        let mut left = (2 * shares::fill_bytes()).saturating_sub(held);
+        let mut left = shares::stock_bytes().saturating_sub(held);
         let most = shares::fill_bytes() / 4;
         for class in classes(waiting) {
             if self.defer.slot(class).marked_in() != 0 {
@@ -324,7 +324,7 @@ impl ThreadCache {
 
     #[inline(never)]
     fn put_on_shelf(&mut self, magazine: Magazine) {
-        let is_full = self.shelf.held() >= shares::fill_bytes();
+        let is_full = self.shelf.held() >= shares::stock_bytes() / 2;
         let emptied = match self.shelf.open() {
             Some(mut shelf) if !is_full => shelf.push_full(magazine),
             _ => {
