@@ -62,16 +62,11 @@ impl ThreadCache {
     #[inline(always)]
     pub fn take_credit(&mut self, class: Class) -> bool {
         let flow = self.flow(class);
-        let mut more = flow;
-        let mut cost = charge(class, more);
-        if cost > self.credit {
-            more = 1;
-            cost = charge(class, 1);
-            if cost > self.credit {
-                return false;
-            }
-        }
-        if !self.defer.slot(class).raise(more) {
+        let (more, cost) = match charge(class, flow) {
+            cost if cost <= self.credit => (flow, cost),
+            _ => (1, charge(class, 1)),
+        };
+        if cost > self.credit || !self.defer.slot(class).raise(more) {
             return false;
         }
         self.credit -= cost;
@@ -184,8 +179,10 @@ impl ThreadCache {
             state.flow = flow as u16;
             let slot = self.defer.slot(class);
             slot.close_room();
+            // Not more than half of it in advance, and never what is not there: the class may have had more in
+            // a round that was late, or when there were fewer threads.
             let cost = charge(class, flow);
-            if credit > size / 2 && slot.raise(flow) {
+            if credit > size / 2 && cost <= credit && slot.raise(flow) {
                 credit -= cost;
             }
         }
@@ -385,6 +382,8 @@ mod tests {
         go_concurrent();
         let cache = entry::current().expect("a cache");
         let bound = shares::fill_bytes();
+        // As if there had been fewer threads, and so larger rounds.
+        Class::all().for_each(|class| cache.class(class).flow = 500);
         let mut most = 0;
         for turn in 0..20_000 {
             let block = take(SIZES[turn % SIZES.len()] + turn % 7 * 16);
