@@ -56,6 +56,12 @@ fn charge(class: Class, blocks: usize) -> usize {
     blocks * class.size().max(LEAST_CHARGE)
 }
 
+/// What one takes that is freed by itself: no more than there may be, so that a round has one at least.
+#[inline(always)]
+fn charge_of_one(class: Class) -> usize {
+    charge(class, 1).min(shares::fill_bytes())
+}
+
 impl ThreadCache {
     /// free has found the filling magazine of `class` full: it may take more, if there is credit and room in
     /// its array. Nothing else is touched, so a handler may come in between.
@@ -64,7 +70,7 @@ impl ThreadCache {
         let flow = self.flow(class);
         let (more, cost) = match charge(class, flow) {
             cost if cost <= self.credit => (flow, cost),
-            _ => (1, charge(class, 1)),
+            _ => (1, charge_of_one(class)),
         };
         if cost > self.credit || !self.defer.slot(class).raise(more) {
             return false;
@@ -104,7 +110,7 @@ impl ThreadCache {
     /// Whether free has found the filling magazine of `class` full because the thread's credit is used up.
     #[inline]
     pub fn is_round_due(&self, class: Class) -> bool {
-        self.defer.peek(class).magic != 0 && self.credit < charge(class, 1)
+        self.defer.peek(class).magic != 0 && self.credit < charge_of_one(class)
     }
 
     /// Sees to it that the filling magazine of `class` has room. False if it has to be taken out.
@@ -118,8 +124,14 @@ impl ThreadCache {
             return true;
         }
         let wanted = slot.len() + 1;
-        self.take_credit(class)
-            || wanted <= most(class) && self.widen_filling(class, wanted) && self.take_credit(class)
+        if self.take_credit(class) {
+            return true;
+        }
+        // No credit, or no room in the array.
+        self.credit >= charge_of_one(class)
+            && wanted <= most(class)
+            && self.widen_filling(class, wanted)
+            && self.take_credit(class)
     }
 
     /// Moves what `class` is filling to an array for `wanted` blocks or more.
