@@ -112,16 +112,7 @@ impl ThreadCache {
     fn unpack(&mut self, mut group: Group) {
         while let Some(magazine) = group.pop() {
             self.note_taken_up(&magazine);
-            let emptied = match self.shelf.open() {
-                Some(mut shelf) => shelf.push_full(magazine),
-                None => {
-                    depot::of(magazine.class()).put(self.quarter(), magazine);
-                    None
-                }
-            };
-            if let Some(emptied) = emptied {
-                self.keep_spare(emptied);
-            }
+            self.put_ready(magazine, usize::MAX);
         }
         self.shed();
     }

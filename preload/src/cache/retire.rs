@@ -2,8 +2,9 @@
 //!
 //! Two ways, by which table free pushes to:
 //!
-//! - *deferring*: every block of the filling magazine is marked in (a block that was in already is
-//!   a double free), and the magazine joins the thread's open group. A group that is large enough is sealed:
+//! - *deferring*, where its array is full and can grow no more (what is less waits in place, `round.rs`): every
+//!   block of the filling magazine is marked in (a block that was in already is a double free), and the
+//!   magazine joins the thread's open group. A group that is large enough is sealed:
 //!   the cookie is taken, behind the last block, and the group joins the thread's waiting queue. Past the
 //!   thread's share the oldest group goes to the queue for all threads.
 //! - *local* (solo, or `RCUMALLOC_DEFER=api`): the full magazine changes place with the warm one,
@@ -74,10 +75,8 @@ impl ThreadCache {
     pub fn retire_filling(&mut self, class: Class) {
         let slot = self.defer.slot(class);
         let marked = slot.marked_in();
-        if slot.magic != 0 && !slot.take_all_in(class) {
-            self.take_offenders_out(class);
-        }
-        let Some(magazine) = self.defer.slot(class).remove() else { return };
+        slot.take_in(class);
+        let Some(magazine) = slot.remove() else { return };
         let (len, bytes) = (magazine.len(), magazine.len() * class.size());
         if len == 0 {
             return self.keep_spare(magazine);

@@ -31,24 +31,15 @@ use crate::class::in_place::Round;
 use crate::class::magazine::{Magazine, kind_of, most};
 use crate::class::marks::Map;
 use crate::class::size_class::Class;
-use crate::class::{verdict, waiting};
+use crate::class::waiting;
 use crate::constants::LEAST_CHARGE;
 use core::sync::atomic::{Ordering::SeqCst, compiler_fence};
-use rcu::{Batch, Stamped};
+use rcu::{Batch, Cookie, Stamped};
 
 /// How often a round that is due finds the last one waiting before who does not come by is parked, ...
 const PARK: u8 = 3;
 /// ... and before what waits joins a group.
 const GIVE_UP: u8 = 4;
-
-/// The classes whose bits are set.
-fn classes(mut bits: u64) -> impl Iterator<Item = Class> {
-    core::iter::from_fn(move || {
-        let class = Class::new((bits != 0).then(|| bits.trailing_zeros() as usize)?);
-        bits &= bits - 1;
-        Some(class)
-    })
-}
 
 /// What `blocks` of `class` take from the credit.
 #[inline(always)]
@@ -168,7 +159,7 @@ impl ThreadCache {
         let size = shares::fill_bytes();
         let mut credit = size;
         let (mut blocks, mut waiting) = (0, 0);
-        for class in classes(self.filling) {
+        for class in Class::of_bits(self.filling) {
             let slot = self.defer.slot(class);
             let len = slot.len();
             if len == 0 {
@@ -179,9 +170,7 @@ impl ThreadCache {
                 self.defer.slot(class).close_room();
                 continue;
             }
-            if !slot.take_all_in(class) {
-                self.take_offenders_out(class);
-            }
+            slot.take_in(class);
             // No round is under way: until the cookie is taken, nothing that is noted is handed out.
             self.defer.slot(class).note_marked_in();
             blocks += len;
@@ -201,22 +190,12 @@ impl ThreadCache {
         self.credit = credit;
         self.retired += blocks as u64;
         if waiting != 0 {
-            let round = Round { cookie: 0, classes: waiting, blocks: blocks as u32, late: 0 };
+            let round =
+                Round { cookie: Cookie::from_bits(0), classes: waiting, blocks: blocks as u32, late: 0 };
             // SAFETY: what waits stays where it is until `end_round` makes a stamped one of it again.
             self.round = unsafe { Stamped::close_and_start(round, &DOMAIN).into_unopened() };
         }
         true
-    }
-
-    /// A block of `class` has been freed twice: reported, and taken out.
-    #[cold]
-    #[inline(never)]
-    pub fn take_offenders_out(&mut self, class: Class) {
-        // SAFETY: the slot holds blocks of slabs of this class, which are the thread's.
-        while let Some(at) = unsafe { Map::of(class).offender(self.defer.slot(class).blocks()) } {
-            let block = self.defer.slot(class).swap_remove(at);
-            verdict::double_free("free", block, class, verdict::Found::AtTurn);
-        }
     }
 
     /// Ends the round if its cookie has elapsed: what has waited may be handed out. True if nothing waits in
@@ -237,15 +216,15 @@ impl ThreadCache {
     #[inline(never)]
     fn take_round_up(&mut self) {
         // SAFETY: it came from `begin_round`.
-        let round = unsafe { Stamped::from_unopened(core::mem::take(&mut self.round)) };
+        let round = unsafe { Stamped::from_unopened(core::mem::replace(&mut self.round, Round::NONE)) };
         let waiting = round.peek().classes;
         let is_open = waiting::open(round).is_some();
         // What malloc pops and what lies on the shelf may be so much together.
         let stock = |class: Class| self.alloc.peek(class).len() * class.size();
-        let held = self.shelf.held() + classes(self.filling).map(stock).sum::<usize>();
+        let held = self.shelf.held() + Class::of_bits(self.filling).map(stock).sum::<usize>();
         let mut left = shares::stock_bytes().saturating_sub(held);
         let most = shares::fill_bytes() / 4;
-        for class in classes(waiting) {
+        for class in Class::of_bits(waiting) {
             if self.defer.slot(class).marked_in() != 0 {
                 let had = self.alloc.slot(class).len();
                 self.take_waited(class, is_open, most.min(left + had * class.size()));
@@ -261,7 +240,7 @@ impl ThreadCache {
 
     /// What waits in filling magazines has no cookie of its own any more: it gets the next.
     pub fn forget_round(&mut self) {
-        self.round = Round::default();
+        self.round = Round::NONE;
         self.credit = shares::fill_bytes();
     }
 
@@ -298,7 +277,7 @@ impl ThreadCache {
         self.alloc.slot(class).add(kept);
         self.loaded += kept as u64;
         if let Some(magazine) = spilled {
-            self.put_on_shelf(magazine);
+            self.put_ready(magazine, shares::stock_bytes() / 2);
         }
     }
 
@@ -331,9 +310,11 @@ impl ThreadCache {
         Some(magazine)
     }
 
+    /// Puts a magazine whose blocks may be handed out, marked in, on the shelf while less than `most` bytes lie
+    /// there; else where others find it.
     #[inline(never)]
-    fn put_on_shelf(&mut self, magazine: Magazine) {
-        let is_full = self.shelf.held() >= shares::stock_bytes() / 2;
+    pub fn put_ready(&mut self, magazine: Magazine, most: usize) {
+        let is_full = self.shelf.held() >= most;
         let emptied = match self.shelf.open() {
             Some(mut shelf) if !is_full => shelf.push_full(magazine),
             _ => {

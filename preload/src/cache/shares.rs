@@ -33,7 +33,7 @@ static SHARE: AtomicUsize = AtomicUsize::new(SHELF_MOST);
 #[unsafe(link_section = ".data")]
 static SHARERS: AtomicUsize = AtomicUsize::new(1);
 
-/// Bytes that a thread's filling magazines may hold together (`ThreadCache::note_turn`), as of now.
+/// Bytes that a thread's filling magazines may hold together (`round.rs`), as of now.
 #[unsafe(link_section = ".data")]
 static FILL: AtomicUsize = AtomicUsize::new(FILL_ENOUGH);
 

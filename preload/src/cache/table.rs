@@ -18,6 +18,7 @@
 use crate::class::magazine::Magazine;
 use crate::class::marks::Map;
 use crate::class::size_class::{Class, Fit, LOOKUP_MAX, SLOT_OF_SIZE};
+use crate::class::verdict::{self, Found};
 use crate::os::tls;
 use crate::page::bounds::{LINE, Line};
 use core::arch::asm;
@@ -81,8 +82,8 @@ impl Slot {
         (self.top as usize).wrapping_sub(self.low as usize) / 8
     }
 
-    /// Of a filling magazine's blocks, how many of the first are marked in already: those that an earlier
-    /// owner freed.
+    /// Of a filling magazine's blocks, how many of the first are noted to be marked in: those that wait for the
+    /// thread's round, or that an earlier owner freed.
     #[inline(always)]
     pub fn marked_in(&self) -> usize {
         self.noted as usize
@@ -145,26 +146,32 @@ impl Slot {
         found == high
     }
 
-    /// Marks those blocks of `class` in it in that are not; false if one of them was.
+    /// Marks those blocks of `class` in it in that are not noted to be. One that was in has been freed twice:
+    /// reported and, if the program goes on, taken out.
     #[inline(always)]
-    pub fn take_all_in(&mut self, class: Class) -> bool {
-        let marked = self.marked_in();
-        // SAFETY: `low` to `top` are its blocks, of this class.
-        let blocks = unsafe { core::slice::from_raw_parts(self.low.add(marked), self.len() - marked) };
-        // SAFETY: the slot's owner holds them.
-        unsafe { Map::of(class).retire(blocks) }
+    pub fn take_in(&mut self, class: Class) {
+        let blocks = self.blocks().get(self.marked_in()..).unwrap_or_default();
+        // SAFETY: the slot's owner holds its blocks, which are of slabs of this class.
+        if !blocks.is_empty() && !unsafe { Map::of(class).retire(blocks) } {
+            self.drop_offenders(class);
+        }
     }
 
-    /// Takes the block at place `at` out; the last one takes its place.
-    pub fn swap_remove(&mut self, at: usize) -> usize {
-        let last = self.len() - 1;
-        let low = self.low;
-        self.top = low.wrapping_add(last);
-        // SAFETY: both are places of the array.
-        unsafe {
-            let block = low.add(at).read();
-            low.add(at).write(low.add(last).read());
-            block
+    #[cold]
+    #[inline(never)]
+    fn drop_offenders(&mut self, class: Class) {
+        // SAFETY: as in `take_in`.
+        while let Some(at) = unsafe { Map::of(class).offender(self.blocks()) } {
+            let (last, low) = (self.len() - 1, self.low);
+            // It is out of here before the report says where else it is.
+            self.top = low.wrapping_add(last);
+            // SAFETY: both are places of the array.
+            let block = unsafe {
+                let block = low.add(at).read();
+                low.add(at).write(low.add(last).read());
+                block
+            };
+            verdict::double_free("free", block, class, Found::AtTurn);
         }
     }
 

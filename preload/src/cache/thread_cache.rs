@@ -269,7 +269,8 @@ impl ThreadCache {
         }
     }
 
-    /// A magazine of `class` with so many `bytes` has been turned: sets how many blocks the next one takes.
+    /// A magazine of `class` with so many `bytes` has been turned where nothing is deferred, or filled from the
+    /// slabs: sets how many blocks the next one takes.
     ///
     /// A class's magazine is to hold `fill / 4` times the power 3/4 of the class's part of all bytes freed.
     /// Turns would be fewest, for a given sum of bytes in all magazines, with the square root; that gives

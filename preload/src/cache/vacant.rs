@@ -19,7 +19,6 @@
 //! removes holds it, so a cache that is on top cannot leave and come back under the hands of somebody who
 //! removes it. Those behind the top change for nobody else.
 
-use crate::cache::table::Slot;
 use crate::cache::thread_cache::ThreadCache;
 use crate::cache::{mode, retire};
 use crate::class::backlog;
@@ -229,14 +228,12 @@ impl ThreadCache {
     pub fn mark_in(&mut self) {
         for class in Class::all() {
             let filling = self.defer.slot(class);
-            if filling.len() > filling.marked_in() {
-                mark_in(class, filling, filling.marked_in());
-                filling.note_marked_in();
-            }
+            filling.take_in(class);
+            filling.note_marked_in();
         }
         if !mode::frees_defer() {
             for class in Class::all() {
-                mark_in(class, self.alloc.slot(class), 0);
+                self.alloc.slot(class).take_in(class);
                 if let Some(warm) = &mut self.class(class).warm {
                     retire::check_in(class, warm);
                 }
@@ -260,33 +257,12 @@ impl ThreadCache {
     }
 }
 
-/// Marks the blocks in `slot` in, past the first `marked`, which are.
-#[inline(always)]
-#[unsafe(link_section = ".text_rare")]
-fn mark_in(class: Class, slot: &mut Slot, marked: usize) {
-    let blocks = slot.blocks().get(marked..).unwrap_or_default();
-    // SAFETY: the slot holds blocks of slabs of this class, and the caller holds the slot.
-    if !blocks.is_empty() && !unsafe { Map::of(class).retire(blocks) } {
-        drop_offenders(class, slot);
-    }
-}
-
 #[inline(always)]
 #[unsafe(link_section = ".text_rare")]
 fn mark_out(class: Class, blocks: &[usize]) {
     if !blocks.is_empty() {
         // SAFETY: the blocks that `mark_in` marked, in a magazine that is the caller's.
         unsafe { Map::of(class).load(blocks) };
-    }
-}
-
-#[cold]
-#[inline(never)]
-fn drop_offenders(class: Class, slot: &mut Slot) {
-    if let Some(mut magazine) = slot.remove() {
-        retire::drop_offenders(class, &mut magazine);
-        let len = magazine.len();
-        slot.install(magazine, class, len, usize::MAX);
     }
 }
 

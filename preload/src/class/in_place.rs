@@ -6,11 +6,10 @@
 use rcu::{Batch, Cookie};
 
 /// What waits in a thread's filling magazines. Zero bytes: nothing.
-#[derive(Default)]
 #[repr(C)]
 pub struct Round {
-    /// Bits of the cookie.
-    pub cookie: u64,
+    /// Taken behind the last of them.
+    pub cookie: Cookie,
     /// Classes of which some wait; none, if nothing does.
     pub classes: u64,
     /// How many blocks wait.
@@ -19,16 +18,21 @@ pub struct Round {
     pub late: u8,
 }
 
+impl Round {
+    /// Without a block.
+    pub const NONE: Round = Round { cookie: Cookie::from_bits(0), classes: 0, blocks: 0, late: 0 };
+}
+
 impl Batch for Round {
     fn entries(&self) -> u32 {
         self.blocks
     }
 
     fn cookie(&self) -> Cookie {
-        Cookie::from_bits(self.cookie)
+        self.cookie
     }
 
     fn set_cookie(&mut self, cookie: Cookie) {
-        self.cookie = cookie.to_bits();
+        self.cookie = cookie;
     }
 }

@@ -32,6 +32,16 @@ impl Class {
         Class(index as u8)
     }
 
+    /// Those whose bits are set, by their numbers.
+    #[inline(always)]
+    pub fn of_bits(mut bits: u64) -> impl Iterator<Item = Class> {
+        core::iter::from_fn(move || {
+            let class = Class::new((bits != 0).then(|| bits.trailing_zeros() as usize)?);
+            bits &= bits - 1;
+            Some(class)
+        })
+    }
+
     /// The class that serves `size` bytes, `size <= SMALL_MAX` (checked in debug builds; nothing
     /// larger may get here). 0 is served as 1.
     #[inline(always)]

@@ -81,9 +81,7 @@ fn takes_more(word: Memdesc) -> bool {
 #[cold]
 #[inline(never)]
 unsafe extern "C" fn free_slower(block: *mut u8) {
-    let mut frame = Frame::new();
-    frame.begin();
-    free_begun(block as usize, "free", When::Usual);
+    free_block(block as usize, "free", When::Usual);
 }
 
 /// Frees what starts at `addr`, on behalf of `call`.

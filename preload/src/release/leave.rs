@@ -54,9 +54,7 @@ impl ThreadCache {
         let mut work = Work::of_a_call();
         depot::distribute_shared(&mut work);
         if let Some(mut shelf) = self.shelf.open() {
-            while left != 0 {
-                let class = Class::new(left.trailing_zeros() as usize);
-                left &= left - 1;
+            for class in Class::of_bits(left) {
                 while work.goes_on()
                     && let Some(full) = shelf.pop_full(class)
                 {
