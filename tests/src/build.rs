@@ -100,10 +100,15 @@ fn modified(path: &Path) -> SystemTime {
 /// Runs a tool that must succeed. What it was told by the test runner's cargo about another build
 /// is kept from it.
 fn run_tool(tool: &mut Command) {
-    let output = tool.env_remove("RUSTC_WORKSPACE_WRAPPER").output();
-    let output = output.unwrap_or_else(|error| panic!("{tool:?}: {error}; run scripts/setup"));
-    let text = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{tool:?} failed: {}\n{text}", output.status);
+    said_by(tool.env_remove("RUSTC_WORKSPACE_WRAPPER"));
+}
+
+/// What a tool that must succeed says.
+pub fn said_by(tool: &mut Command) -> String {
+    let output = tool.output().unwrap_or_else(|error| panic!("{tool:?}: {error}; run scripts/setup"));
+    let error = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{tool:?} failed: {}\n{error}", output.status);
+    String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
 /// The path of a program that scripts/setup installs. The system's own is preferred to what a

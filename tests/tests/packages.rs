@@ -1,6 +1,7 @@
 //! The library as others get it: built, installed, linked and depended on.
 
-use rcumalloc_tests::{build, command};
+use rcumalloc_tests::build::{self, said_by};
+use rcumalloc_tests::command;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -33,13 +34,6 @@ fn the_obvious_command_builds_the_library() {
 fn all_features_build() {
     let made = made_by_cargo(&["build", "--all-features"]);
     assert!(made.iter().any(|path| path.ends_with("debug/librcumalloc.so")), "{made:?}");
-}
-
-/// What `tool` says, or the test fails.
-fn said_by(tool: &mut Command) -> String {
-    let output = tool.output().unwrap_or_else(|error| panic!("{tool:?}: {error}; run scripts/setup"));
-    assert!(output.status.success(), "{tool:?}: {}", String::from_utf8_lossy(&output.stderr));
-    String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
 /// The names that the header declares as the library's.

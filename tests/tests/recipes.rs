@@ -2,7 +2,8 @@
 //! written there, on this system with the Debian packages laid over its /usr: in a name space of its own, so
 //! that nothing of it stays.
 
-use rcumalloc_tests::{build, skipped};
+use rcumalloc_tests::build::{self, said_by};
+use rcumalloc_tests::skipped;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -68,12 +69,6 @@ impl Drop for Installed {
 
 fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
-}
-
-fn said_by(command: &mut Command) -> String {
-    let output = command.output().unwrap_or_else(|error| panic!("{command:?}: {error}; run scripts/setup"));
-    assert!(output.status.success(), "{command:?}: {}", text(&output.stderr));
-    text(&output.stdout)
 }
 
 fn is_there(program: &str) -> bool {

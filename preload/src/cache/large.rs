@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   free, solo ------------------------------------+
-//!   free, deferring -> batch --closed--> queue ----+--> ready --malloc of the same size or a little less--> live
+//!   free, deferring -> batch --closed--> queue ----+--> ready --malloc of its size or a little less--> live
 //!                       (past its share: everybody's)      \--past its bound, or two sweeps unused--> zone
 //! ```
 //!

@@ -2,8 +2,8 @@
 //!
 //! Two ways, by which table free pushes to:
 //!
-//! - *deferring*, where its array is full and can grow no more (what is less waits in place, `round.rs`): every
-//!   block of the filling magazine is marked in (a block that was in already is a double free), and the
+//! - *deferring*, where its array is full and can grow no more (what is less waits in place, `round.rs`):
+//!   every block of the filling magazine is marked in (a block that was in already is a double free), and the
 //!   magazine joins the thread's open group. A group that is large enough is sealed:
 //!   the cookie is taken, behind the last block, and the group joins the thread's waiting queue. Past the
 //!   thread's share the oldest group goes to the queue for all threads.

@@ -19,9 +19,9 @@
 //! that is used up, the next round is due.
 //!
 //! Where the last one still waits by then, half the credit is given once more, and again; then who does not
-//! come by is parked, and at last everything joins a group, which is in the account of deferred bytes and which
-//! others may take. A magazine whose array is full joins a group by itself, so a class that is much of what a
-//! thread frees is served by whole magazines.
+//! come by is parked, and at last everything joins a group, which is in the account of deferred bytes and
+//! which others may take. A magazine whose array is full joins a group by itself, so a class that is much of
+//! what a thread frees is served by whole magazines.
 
 use crate::cache::shares;
 use crate::cache::thread_cache::ThreadCache;
@@ -82,8 +82,8 @@ impl ThreadCache {
         }
     }
 
-    /// A filling magazine of `len` blocks, `marked` of which waited for the round, joins a group: what it took of
-    /// the credit comes back.
+    /// A filling magazine of `len` blocks, `marked` of which waited for the round, joins a group: what it
+    /// took of the credit comes back.
     #[inline(always)]
     pub fn leave_round(&mut self, class: Class, len: usize, marked: usize) {
         let freed = charge(class, len.saturating_sub(marked));
@@ -180,8 +180,8 @@ impl ThreadCache {
             state.flow = flow as u16;
             let slot = self.defer.slot(class);
             slot.close_room();
-            // Not more than half of it in advance, and never what is not there: the class may have had more in
-            // a round that was late, or when there were fewer threads.
+            // Not more than half of it in advance, and never what is not there: the class may have had more
+            // in a round that was late, or when there were fewer threads.
             let cost = charge(class, flow);
             if credit > size / 2 && cost <= credit && slot.raise(flow) {
                 credit -= cost;
@@ -244,8 +244,8 @@ impl ThreadCache {
         self.credit = shares::fill_bytes();
     }
 
-    /// Moves what has waited in the filling magazine of `class` to where malloc pops; what is more than may lie
-    /// there, to the shelf.
+    /// Moves what has waited in the filling magazine of `class` to where malloc pops; what is more than may
+    /// lie there, to the shelf.
     #[inline(always)]
     fn take_waited(&mut self, class: Class, is_open: bool, stock: usize) {
         let waited = self.defer.slot(class).marked_in();
@@ -310,8 +310,8 @@ impl ThreadCache {
         Some(magazine)
     }
 
-    /// Puts a magazine whose blocks may be handed out, marked in, on the shelf while less than `most` bytes lie
-    /// there; else where others find it.
+    /// Puts a magazine whose blocks may be handed out, marked in, on the shelf while less than `most` bytes
+    /// lie there; else where others find it.
     #[inline(never)]
     pub fn put_ready(&mut self, magazine: Magazine, most: usize) {
         let is_full = self.shelf.held() >= most;

@@ -43,8 +43,8 @@ pub fn fill_bytes() -> usize {
     FILL.load(Ordering::Relaxed)
 }
 
-/// Bytes that a thread may keep ready, where malloc pops and on its shelf: its part of twice what all threads'
-/// filling magazines may hold, between twice and four times what its own may.
+/// Bytes that a thread may keep ready, where malloc pops and on its shelf: its part of twice what all
+/// threads' filling magazines may hold, between twice and four times what its own may.
 #[inline(always)]
 pub fn stock_bytes() -> usize {
     (2 * FILL_TOGETHER / backlog::threads()).clamp(2 * fill_bytes(), SHELF_FILLS * fill_bytes())

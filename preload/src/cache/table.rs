@@ -23,6 +23,7 @@ use crate::os::tls;
 use crate::page::bounds::{LINE, Line};
 use core::arch::asm;
 use core::mem::offset_of;
+use core::slice::from_raw_parts;
 use core::sync::atomic::{Ordering::SeqCst, compiler_fence};
 
 pub use crate::constants::{SLOT_BYTES, SLOTS};
@@ -82,8 +83,8 @@ impl Slot {
         (self.top as usize).wrapping_sub(self.low as usize) / 8
     }
 
-    /// Of a filling magazine's blocks, how many of the first are noted to be marked in: those that wait for the
-    /// thread's round, or that an earlier owner freed.
+    /// Of a filling magazine's blocks, how many of the first are noted to be marked in: those that wait for
+    /// the thread's round, or that an earlier owner freed.
     #[inline(always)]
     pub fn marked_in(&self) -> usize {
         self.noted as usize
@@ -102,7 +103,7 @@ impl Slot {
             return &[];
         }
         // SAFETY: `low` to `top` are the slot's blocks.
-        unsafe { core::slice::from_raw_parts(self.low, self.len()) }
+        unsafe { from_raw_parts(self.low, self.len()) }
     }
 
     /// So many of the first blocks are.
@@ -150,9 +151,11 @@ impl Slot {
     /// reported and, if the program goes on, taken out.
     #[inline(always)]
     pub fn take_in(&mut self, class: Class) {
-        let blocks = self.blocks().get(self.marked_in()..).unwrap_or_default();
-        // SAFETY: the slot's owner holds its blocks, which are of slabs of this class.
-        if !blocks.is_empty() && !unsafe { Map::of(class).retire(blocks) } {
+        let marked = self.marked_in();
+        let count = self.len() - marked;
+        // SAFETY: `low` to `top` are its blocks, of slabs of this class; the slot's owner holds them.
+        let retire = || unsafe { Map::of(class).retire(from_raw_parts(self.low.add(marked), count)) };
+        if count != 0 && !retire() {
             self.drop_offenders(class);
         }
     }

@@ -9,7 +9,7 @@
 //! ```text
 //!   loaded    alloc slot   malloc pops; solo: free pushes, too      marked out
 //!   warm      one magazine, full or empty, next to a local slot     marked out
-//!   filling   defer slot   free pushes                              marked out, but for what an earlier owner freed
+//!   filling   defer slot   free pushes                              marked out, but for what waits in place
 //!   open      the group that is being collected                     marked in
 //!   waiting   shelf, in groups behind a cookie each, oldest first   marked in
 //!   full      shelf, reusable                                       marked in
@@ -269,8 +269,8 @@ impl ThreadCache {
         }
     }
 
-    /// A magazine of `class` with so many `bytes` has been turned where nothing is deferred, or filled from the
-    /// slabs: sets how many blocks the next one takes.
+    /// A magazine of `class` with so many `bytes` has been turned where nothing is deferred, or filled from
+    /// the slabs: sets how many blocks the next one takes.
     ///
     /// A class's magazine is to hold `fill / 4` times the power 3/4 of the class's part of all bytes freed.
     /// Turns would be fewest, for a given sum of bytes in all magazines, with the square root; that gives
