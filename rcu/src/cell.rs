@@ -167,7 +167,7 @@ impl ReaderCell {
     #[cfg(any(miri, rcu_tsan))]
     pub(crate) fn light_barrier(&self) {
         if !self.domain().is_fenced() {
-            fence(SeqCst);
+            sync::fence(sync::Ordering::SeqCst);
         }
     }
 
