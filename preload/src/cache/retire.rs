@@ -258,7 +258,7 @@ pub fn check_in(class: Class, magazine: &mut Magazine) {
 
 #[cold]
 #[inline(never)]
-pub(crate) fn drop_offenders(class: Class, magazine: &mut Magazine) {
+fn drop_offenders(class: Class, magazine: &mut Magazine) {
     // SAFETY: as in `check_in`.
     while let Some(at) = unsafe { Map::of(class).offender(magazine.blocks()) } {
         let blocks = magazine.blocks();

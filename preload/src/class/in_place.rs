@@ -1,7 +1,7 @@
 //! What waits in place: the blocks in a thread's filling magazines behind one cookie (`cache/round.rs`).
 //!
-//! A batch as a group is one, but for where its blocks are: in the slots of its thread's table, marked in, the
-//! first ones of each.
+//! A batch as a group is one, but for where its blocks are: in the slots of its thread's table, the first
+//! ones of each, marked in.
 
 use rcu::{Batch, Cookie};
 
