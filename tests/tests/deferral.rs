@@ -63,7 +63,7 @@ fn expedite_storm() {
     // Two threads churn 1 GiB beside one that sleeps. It is parked: nobody is interrupted for it.
     let implicit = Victim::new("lagging_reader").args(["sleeping", "implicit"]).run().success();
     let periods = implicit.number("periods");
-    implicit.below("membarriers", 10).below("parked", periods / 20);
+    implicit.below("membarriers", 10).below("parked", periods / 4);
     // A reader is never parked: one barrier for an eighth of the budget, not one for each magazine.
     let explicit = Victim::new("lagging_reader").args(["sleeping", "explicit"]).run().success();
     let allowed = (1 << 30) / (explicit.number("budget") / 8);
