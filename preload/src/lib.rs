@@ -12,8 +12,8 @@
 //!
 //! The feature `override` defines `malloc`, `free` and the rest under their libc names in the program, so
 //! that C code in it uses the same heap. Variables of the environment (`RCUMALLOC_DEFER` and others) are
-//! described in the README of the repository, and the shared library of the same source, librcumalloc.so,
-//! serves programs in every language.
+//! described in the README of the repository, [`config!`] has the same options in code, and the shared library
+//! of the same source, librcumalloc.so, serves programs in every language.
 //!
 //! The heap is for x86-64 Linux with glibc. On every other target [`RcuMalloc`] is the system's allocator,
 //! nothing is deferred, and [`DEFERS`] says so: there a section protects what is retired only if the program
@@ -51,6 +51,8 @@ mod cache;
 pub mod class;
 #[cfg(all(rcumalloc_heap, not(any(feature = "inject", rcumalloc_shared))))]
 mod class;
+#[cfg(not(rcumalloc_shared))]
+mod config;
 #[cfg(all(rcumalloc_heap, any(feature = "inject", rcumalloc_shared)))]
 #[doc(hidden)]
 pub mod constants;

@@ -194,6 +194,10 @@ fn a_fresh_project_needs_one_dependency_and_two_lines() {
     // C code in the same program, too.
     let said = fresh_project_says("fresh", &["--features", "override"], "");
     assert_eq!(said, "defers true, rust's block is ours true, c's true\ndropped\ndone\n");
+    // And what it has in its code is in force.
+    let program = command(build::made().join("fresh/debug/fresh")).on_glibc().env("RCUMALLOC_VERBOSE", "1");
+    let outcome = program.run().success();
+    assert!(outcome.ours().iter().any(|line| line.contains(" stall=5000ms ")), "{outcome}");
 }
 
 #[test]

@@ -195,8 +195,10 @@ fn read<T>(name: &[u8], parse: impl Fn(&[u8]) -> Option<T>) -> Option<T> {
 fn complain(name: &[u8], value: &[u8], source: Source) {
     let mut line = Line::new();
     line.bytes(name).str("=").bytes(value);
-    if let Source::Line(number) = source {
-        line.str(" in line ").dec(number as u64).str(" of the configuration file");
-    }
+    match source {
+        Source::Environment => &mut line,
+        Source::Line(number) => line.str(" in line ").dec(number as u64).str(" of the configuration file"),
+        Source::Code => line.str(" in the program's code"),
+    };
     line.str(": not understood; the default is in force").emit();
 }

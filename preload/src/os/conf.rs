@@ -1,9 +1,10 @@
 //! The configuration file: options for programs whose environment nobody makes.
 //!
-//! `/etc/rcumalloc.conf`, or what `RCUMALLOC_CONF` names; the environment goes before it. Read once, as the
-//! process starts, by system calls alone, and kept as text in a page that is not touched where there is no
-//! file. No descriptor stays open. A line is `NAME=VALUE` with a name of the environment's, a comment (`#`),
-//! or nothing; what else it is, it is one line on stderr, and the rest is read.
+//! `/etc/rcumalloc.conf`, or what `RCUMALLOC_CONF` names; the environment goes before it, and it goes before
+//! what the program has in its code ([`in_code`]). Read once, as the process starts, by system calls alone, and
+//! kept as text in a page that is not touched where there is no file. No descriptor stays open. A line is
+//! `NAME=VALUE` with a name of the environment's, a comment (`#`), or nothing; what else it is, it is one line
+//! on stderr, and the rest is read.
 //!
 //! In a program with more rights than its caller the caller's environment is not obeyed, as glibc does not
 //! obey it for its tunables; the file in /etc is root's word, and is, if nobody but root can write to it.
@@ -11,9 +12,9 @@
 use core::cell::UnsafeCell;
 use core::sync::atomic::{AtomicUsize, Ordering};
 
-use super::env;
 use super::line::Line;
 use super::syscall::{Errno, close, open_quick, owner_alone, read};
+use super::{env, in_code};
 use crate::constants::{CONF_BYTES, CONF_PATH_BYTES};
 
 const USUAL: &[u8] = b"/etc/rcumalloc.conf\0";
@@ -52,17 +53,28 @@ pub enum Source {
     Environment,
     /// This line of the file.
     Line(usize),
+    /// The program's code.
+    Code,
 }
 
-/// Reads the file. Once, by whoever starts the process, before [`setting`].
+/// Reads the file. Once, by whoever starts the process, before [`setting`]. A line for each part of the
+/// program's code that says nothing we know.
 #[unsafe(link_section = ".text_start")]
 pub fn load() {
+    load_file();
+    if !in_code::is_empty() {
+        check_code();
+    }
+}
+
+#[unsafe(link_section = ".text_start")]
+fn load_file() {
     // The environment of a program with more rights is not seen here, nor is the name in it.
     let mut name = [0; CONF_PATH_BYTES];
     let named = match env::get(b"RCUMALLOC_CONF", &mut name[..CONF_PATH_BYTES - 1]) {
         Some(0) => return,
         Some(len) if len >= CONF_PATH_BYTES => {
-            return complain(&name[..CONF_PATH_BYTES - 1], ": too long a path");
+            return complain(&name[..CONF_PATH_BYTES - 1], b": too long a path");
         }
         named => named,
     };
@@ -73,7 +85,7 @@ pub fn load() {
             close(fd);
         }
         Err(_) if named.is_none() => {}
-        Err(_) => complain(&path[..path.len() - 1], ": cannot be read"),
+        Err(_) => complain(&path[..path.len() - 1], b": cannot be read"),
     }
 }
 
@@ -84,7 +96,7 @@ fn take(fd: i32, path: &[u8]) {
     if env::secure() && !owner_alone(fd) {
         return complain(
             path,
-            ": others than root may write to it; not obeyed in a program with more rights",
+            b": others than root may write to it; not obeyed in a program with more rights",
         );
     }
     // SAFETY: nobody else reads or writes it yet.
@@ -95,8 +107,8 @@ fn take(fd: i32, path: &[u8]) {
             LEN.store(len, Ordering::Release);
             check(path);
         }
-        Ok(_) => complain(path, ": too long; not obeyed"),
-        Err(_) => complain(path, ": cannot be read"),
+        Ok(_) => complain(path, b": too long; not obeyed"),
+        Err(_) => complain(path, b": cannot be read"),
     }
 }
 
@@ -111,8 +123,8 @@ fn read_all(fd: i32, text: &mut [u8]) -> Result<usize, Errno> {
     Ok(len)
 }
 
-fn complain(path: &[u8], what: &str) {
-    Line::new().bytes(path).str(what).emit();
+fn complain(of: &[u8], what: &[u8]) {
+    Line::new().bytes(of).bytes(what).emit();
 }
 
 fn text() -> &'static [u8] {
@@ -158,13 +170,14 @@ fn check(path: &[u8]) {
 }
 
 /// Copies the value of `name`, as much of it as fits, and says how long it is and where it comes from: the
-/// environment or, where that says nothing, the last line of the file that names it.
+/// environment or, where that says nothing, the last line of the file that names it, or else the program's
+/// code.
 #[unsafe(link_section = ".text_start")]
 pub fn setting(name: &[u8], out: &mut [u8]) -> Option<(usize, Source)> {
     match env::get(name, out) {
         Some(len) => Some((len, Source::Environment)),
-        None if LEN.load(Ordering::Relaxed) == 0 => None,
-        None => of_file(name, out),
+        None if LEN.load(Ordering::Relaxed) == 0 && in_code::is_empty() => None,
+        None => of_file(name, out).or_else(|| of_code(name, out)),
     }
 }
 
@@ -177,9 +190,43 @@ fn of_file(name: &[u8], out: &mut [u8]) -> Option<(usize, Source)> {
         _ => None,
     };
     let (number, value) = lines().filter_map(set).last()?;
+    Some((copy(value, out), Source::Line(number)))
+}
+
+/// Copies as much of `value` as fits; its length.
+fn copy(value: &[u8], out: &mut [u8]) -> usize {
     let fits = value.len().min(out.len());
     out[..fits].copy_from_slice(&value[..fits]);
-    Some((value.len(), Source::Line(number)))
+    value.len()
+}
+
+/// As a line of the file; the names may lack what they all begin with.
+fn parse_code(part: &'static [u8]) -> Says<'static> {
+    let Says::NoOption(text) = parse(part) else { return parse(part) };
+    let Some(at) = text.iter().position(|&byte| byte == b'=') else { return Says::NoOption(text) };
+    let short = text[..at].trim_ascii_end();
+    let full = NAMES.into_iter().find(|name| name.strip_prefix(b"RCUMALLOC_") == Some(short));
+    full.map_or(Says::NoOption(text), |name| Says::Set(name, text[at + 1..].trim_ascii_start()))
+}
+
+#[cold]
+#[inline(never)]
+fn of_code(name: &[u8], out: &mut [u8]) -> Option<(usize, Source)> {
+    let set = |part| match parse_code(part) {
+        Says::Set(of, value) if of == name => Some(value),
+        _ => None,
+    };
+    Some((copy(in_code::parts().filter_map(set).last()?, out), Source::Code))
+}
+
+#[cold]
+#[inline(never)]
+fn check_code() {
+    for part in in_code::parts() {
+        if let Says::NoOption(text) = parse_code(part) {
+            complain(b"the program's code: not an option: ", text);
+        }
+    }
 }
 
 #[cfg(test)]
@@ -200,5 +247,17 @@ mod tests {
         {
             assert_eq!(parse(bad), Says::NoOption(bad));
         }
+    }
+
+    #[test]
+    fn parts_of_the_code() {
+        for short_or_not in [&b" STALL_MS = 5"[..], b"RCUMALLOC_STALL_MS=5 "] {
+            assert_eq!(parse_code(short_or_not), Says::Set(b"RCUMALLOC_STALL_MS", b"5"));
+        }
+        for bad in [&b"RCUMALLOC_=5"[..], b"=", b"STALL_MS", b"MS=5", b"CONF=/x"] {
+            assert_eq!(parse_code(bad), Says::NoOption(bad));
+        }
+        assert_eq!(parse_code(b" "), Says::Nothing);
+        assert!(in_code::is_empty(), "the tests have none");
     }
 }

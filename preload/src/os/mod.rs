@@ -12,6 +12,7 @@ pub mod env;
 pub mod handler;
 pub mod helper;
 pub mod home;
+pub mod in_code;
 pub mod kept;
 pub mod limits;
 pub mod line;

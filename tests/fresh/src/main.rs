@@ -1,6 +1,8 @@
 #[global_allocator]
 static HEAP: rcumalloc::RcuMalloc = rcumalloc::RcuMalloc;
 
+rcumalloc::config!("STALL_MS=5000");
+
 unsafe extern "C" {
     fn strdup(text: *const std::ffi::c_char) -> *mut std::ffi::c_char;
 }
