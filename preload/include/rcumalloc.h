@@ -392,6 +392,21 @@ struct rcumalloc_block {
  * time, in a handler of SIGSEGV, too. Only where a freed block is, is searched for: among all that wait. */
 RCUMALLOC_WEAK bool rcumalloc_owner(const void *p, struct rcumalloc_block *block, size_t size_of_struct);
 
+/* What a block is to the section that asks. */
+enum {
+    RCUMALLOC_CHECK_UNKNOWN,     /* not of this heap, or never given out */
+    RCUMALLOC_CHECK_LIVE,        /* it is the program's, perhaps once more */
+    RCUMALLOC_CHECK_FREED,       /* freed, and the section may have begun before: using it is right */
+    RCUMALLOC_CHECK_FREED_BEFORE /* freed before the section began, or to be reused at once, or the thread is
+                                    in no section: using it is a bug */
+};
+
+/* Says that of any address, in the middle of a block, too, with regard to the calling thread's outermost
+ * section. FREED_BEFORE is proven, by grace periods that need not wait for the section; FREED means that there
+ * is no such proof, which may take a period to come. Any thread, any time, in a handler of SIGSEGV, too;
+ * searches as rcumalloc_owner does. */
+RCUMALLOC_WEAK int rcumalloc_check(const void *p);
+
 #ifdef __cplusplus
 }
 #endif

@@ -23,6 +23,7 @@
 //! What the owner does, but for the two fast paths, is in `owner.rs`; here is what others ask and do.
 
 use crate::block::ReaderBlock;
+use crate::cookie::Cookie;
 use crate::domain::Domain;
 use crate::sync::{
     self, AtomicBool, AtomicI32, AtomicPtr, AtomicU64,
@@ -236,6 +237,17 @@ impl ReaderCell {
         let began = NonZeroUsize::new(self.began.load(Relaxed))?;
         let is_same = self.began_turn.load(Relaxed) == self.turn.load(Relaxed);
         (is_same && self.depth() != 0).then_some(began)
+    }
+
+    /// Whether the section that the reader is in is known to have begun after `cookie` was taken: what was
+    /// unlinked before that it must not have found. False proves nothing. By the reader's thread.
+    ///
+    /// Whatever raises `announced` to a period does so because the reader was in no section at a moment since
+    /// that period began; the period that ends at the cookie began after it was taken.
+    #[must_use]
+    pub fn began_after(&self, cookie: Cookie) -> bool {
+        // A cookie is an even number, the end of its period.
+        self.has_announced(cookie.sequence().saturating_sub(1))
     }
 
     pub(crate) fn depth(&self) -> u32 {

@@ -64,6 +64,15 @@ fn whose_address_costs_little() {
     assert!(outcome.number("grown_kib") < 1024, "{outcome}");
 }
 
+/// Whether a block was freed before the section that asks began: never said of one that it may hold.
+#[test]
+fn freed_before_the_section() {
+    for mode in ["all", "strict"] {
+        let outcome = Victim::new("check").env("RCUMALLOC_DEFER", mode).run().success();
+        assert!(outcome.number("freed_in_sight") > 0, "{outcome}");
+    }
+}
+
 /// What is published for who looks from outside: off unless asked for, the figures of that moment on a
 /// signal, a copy that belongs together, a forked child's own, by slow paths and by the watcher where all
 /// sleep.

@@ -1,4 +1,4 @@
-//! `rcumalloc_owner`: what an address is.
+//! `rcumalloc_owner` and `rcumalloc_check`: what an address is.
 //!
 //! Any address, from any thread, at any time, in a handler of a crash, too: no lock is waited for, nothing is
 //! allocated, and nothing behind the address is touched. Whose block it is takes as long for the middle of a
@@ -9,6 +9,7 @@ use crate::class::size_class::Class;
 use crate::class::slab::Whereabouts;
 use crate::class::verdict::{self, Address};
 use crate::page::{bounds, memdesc};
+use crate::release::check;
 use crate::release::traces::{self, Place};
 use core::ffi::{c_int, c_void};
 
@@ -73,9 +74,10 @@ impl Block {
     /// Where it is, now that it is freed.
     fn find(&mut self) {
         self.state = 2;
-        let (at, thread, since_ms) = match traces::find(self.start as usize) {
+        let start = self.start as usize;
+        let (at, thread, since_ms) = match traces::find(start) {
             Some(Place::Open) => (AT_OPEN, None, None),
-            Some(Place::Waits(since_ms, thread)) => (AT_WAITS, thread, since_ms),
+            Some(Place::Waits(behind, thread)) => (AT_WAITS, thread, traces::since_ms(start, behind)),
             Some(Place::Ready(thread)) => (AT_READY, thread, None),
             None => (AT_UNKNOWN, None, None),
         };
@@ -131,4 +133,11 @@ pub unsafe extern "C" fn rcumalloc_owner(address: *const c_void, out: *mut Block
     // SAFETY: the caller's promise.
     unsafe { copy_out(&block, out, size) };
     is_block
+}
+
+/// `rcumalloc_check(p)`: an `RCUMALLOC_CHECK_` of the header.
+#[cfg_attr(feature = "override", unsafe(no_mangle))]
+#[unsafe(link_section = ".text_rare")]
+pub extern "C" fn rcumalloc_check(address: *const c_void) -> c_int {
+    check::check(address as usize) as c_int
 }

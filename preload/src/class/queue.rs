@@ -11,7 +11,7 @@
 use crate::class::{Torn, backlog, waiting};
 use crate::os::lock::Lock;
 use core::sync::atomic::{AtomicUsize, Ordering::Relaxed};
-use rcu::{Batch, Stamped};
+use rcu::{Batch, Cookie, Stamped};
 
 /// A batch that can lie in a queue. Zero bytes are none.
 pub trait Link: Batch + Sized + 'static {
@@ -33,6 +33,15 @@ pub trait Link: Batch + Sized + 'static {
     fn holds(&self, addr: usize) -> bool;
     /// The queue for all threads.
     fn shared() -> &'static Shared<Self>;
+}
+
+/// What a block that waits is behind.
+#[derive(Clone, Copy)]
+pub struct Behind {
+    /// Its batch's cookie.
+    pub cookie: Cookie,
+    /// When the batch was closed, in milliseconds of the coarse clock.
+    pub closed_ms: u32,
 }
 
 /// Closed batches, oldest first. Zero bytes are an empty queue.
@@ -135,9 +144,10 @@ impl<B: Link> Queue<B> {
         core::iter::successors(some(self.head.second()), move |batch| some(batch.behind()))
     }
 
-    /// When the batch was closed that holds the block at `addr`, if one does.
-    pub fn find(&self, addr: usize) -> Option<u32> {
-        self.batches().find(|batch| batch.holds(addr)).map(|batch| batch.closed_ms())
+    /// What the block at `addr` is behind, if a batch in it holds it.
+    pub fn find(&self, addr: usize) -> Option<Behind> {
+        let batch = self.batches().find(|batch| batch.holds(addr))?;
+        Some(Behind { cookie: batch.cookie(), closed_ms: batch.closed_ms() })
     }
 
     /// Calls `visit` with the time at which each of the oldest `most` batches was closed, and its bytes.

@@ -7,10 +7,12 @@
 //!   stats    figures                               census   figures of one class, ages
 //!   traces   where a freed block is, for messages  surplus  what is past the budget
 //!   leave    giving back the classes left behind   report   the figures as text
+//!   check    whether a block was freed before a section began
 //!   publish  the figures for who looks at the process from outside
 //! ```
 
 pub mod census;
+pub mod check;
 pub mod decay;
 pub mod leave;
 pub mod pressure;

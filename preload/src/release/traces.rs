@@ -9,7 +9,7 @@
 use crate::cache::registry;
 use crate::cache::thread_cache::ThreadCache;
 use crate::class::large::LargeRef;
-use crate::class::queue::Link;
+use crate::class::queue::{Behind, Link};
 use crate::class::size_class::Class;
 use crate::class::slab::Slab;
 use crate::class::{depot, group, large_batch};
@@ -23,9 +23,8 @@ use core::sync::atomic::Ordering;
 pub enum Place {
     /// With the calling thread, behind no cookie yet.
     Open,
-    /// Behind a cookie: since when, in milliseconds of the coarse clock, if that is known, and with which
-    /// thread, if with one.
-    Waits(Option<u32>, Option<u32>),
+    /// Behind a cookie, and with which thread, if with one.
+    Waits(Behind, Option<u32>),
     /// Where malloc finds it: of which thread, or of all.
     Ready(Option<u32>),
 }
@@ -39,13 +38,13 @@ pub fn tell(addr: usize, line: &mut Line) {
         Some(Place::Open) => {
             line.str(" [this thread freed it not long ago; it waits for a grace period]");
         }
-        Some(Place::Waits(since_ms, tid)) => {
+        Some(Place::Waits(behind, tid)) => {
             line.str(" [");
             match tid {
                 Some(tid) => line.str("thread ").dec(tid.into()).str(" freed it"),
                 None => line.str("it was freed"),
             };
-            if let Some(since_ms) = since_ms {
+            if let Some(since_ms) = since_ms(addr, behind) {
                 line.str(" at least ").dec(age_ms(since_ms)).str(" ms ago");
             }
             line.str("; it waits for a grace period]");
@@ -67,6 +66,12 @@ pub fn find(addr: usize) -> Option<Place> {
         Some(class) => find_small(addr, class),
         None => LargeRef::of(addr).and_then(|_| find_large(addr)),
     }
+}
+
+/// Since when it has waited, in milliseconds of the coarse clock. When a batch of large blocks was closed is
+/// known to its owner's last look at the clock only.
+pub fn since_ms(addr: usize, behind: Behind) -> Option<u32> {
+    Slab::class_of(memdesc::of(addr)).map(|_| behind.closed_ms)
 }
 
 /// How many milliseconds have passed since that time of the coarse clock.
@@ -95,17 +100,17 @@ fn find_small(addr: usize, class: Class) -> Option<Place> {
     for cache in registry::all() {
         // SAFETY: type-stable; a shelf may be opened by anybody.
         let Some(shelf) = (unsafe { (*cache).shelf.open_to_look() }) else { continue };
-        if let Some(since_ms) = shelf.waiting.find(addr) {
-            return Some(Place::Waits(Some(since_ms), tid(cache)));
+        if let Some(behind) = shelf.waiting.find(addr) {
+            return Some(Place::Waits(behind, tid(cache)));
         }
         if shelf.full(class).holds(addr) {
             return Some(Place::Ready(tid(cache)));
         }
     }
-    let mut since = None;
-    group::shared().look(|queue| since = queue.find(addr));
-    match since {
-        Some(since_ms) => Some(Place::Waits(Some(since_ms), None)),
+    let mut found = None;
+    group::shared().look(|queue| found = queue.find(addr));
+    match found {
+        Some(behind) => Some(Place::Waits(behind, None)),
         None => depot::of(class).holds(addr).then_some(Place::Ready(None)),
     }
 }
@@ -118,15 +123,14 @@ fn find_large(addr: usize) -> Option<Place> {
     for cache in registry::all() {
         // SAFETY: type-stable; a shelf may be opened by anybody.
         let Some(shelf) = (unsafe { (*cache).shelf.open_to_look() }) else { continue };
-        // When its batch was closed is known to the owner's last look at the clock only.
-        if shelf.large.find(addr).is_some() {
-            return Some(Place::Waits(None, tid(cache)));
+        if let Some(behind) = shelf.large.find(addr) {
+            return Some(Place::Waits(behind, tid(cache)));
         }
         if shelf.ready.holds(addr) {
             return Some(Place::Ready(tid(cache)));
         }
     }
-    let mut waits = false;
-    large_batch::shared().look(|queue| waits = queue.find(addr).is_some());
-    waits.then_some(Place::Waits(None, None))
+    let mut found = None;
+    large_batch::shared().look(|queue| found = queue.find(addr));
+    found.map(|behind| Place::Waits(behind, None))
 }
