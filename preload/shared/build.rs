@@ -10,7 +10,7 @@ fn main() {
         println!("cargo::error=allocator elsewhere, and its engine, quiescent, is for other processors, too");
         return;
     }
-    println!("cargo::rustc-check-cfg=cfg(feature, values(\"override\", \"inject\"))");
+    println!("cargo::rustc-check-cfg=cfg(feature, values(\"override\", \"inject\", \"allocator-api2\"))");
     // As the Rust crate's feature of this name: the functions carry libc's names.
     println!("cargo::rustc-cfg=feature=\"override\"");
     println!("cargo::rustc-check-cfg=cfg(rcumalloc_heap)");

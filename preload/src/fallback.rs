@@ -4,11 +4,11 @@
 //! calling thread, until no section is open. Deallocations are the system's and wait for nothing: [`DEFERS`]
 //! says so.
 
+use crate::types::{Owner, Stats};
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 use std::marker::PhantomData;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
 
 /// The system's allocator: on this target nothing is deferred.
 #[derive(Clone, Copy, Default, Debug)]
@@ -119,19 +119,6 @@ pub fn retire<T: Send + 'static>(value: Box<T>) {
     drop(value);
 }
 
-/// What the heap knows of the block around an address.
-#[derive(Clone, Copy, Debug)]
-pub struct Owner {
-    /// Where the block starts.
-    pub start: *const u8,
-    /// Its usable bytes.
-    pub size: usize,
-    /// Whether it has been given back.
-    pub is_freed: bool,
-    /// For how long it has been waiting for a grace period.
-    pub age: Option<Duration>,
-}
-
 /// The block around an address: unknown here.
 pub fn owner<T: ?Sized>(_: *const T) -> Option<Owner> {
     None
@@ -140,4 +127,9 @@ pub fn owner<T: ?Sized>(_: *const T) -> Option<Owner> {
 /// Whether an address lies in a block of this heap: here there is none.
 pub fn owns<T: ?Sized>(_address: *const T) -> bool {
     false
+}
+
+/// The figures of the heap: zeros, for here there is none of ours.
+pub fn stats() -> Stats {
+    Stats::default()
 }

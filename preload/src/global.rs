@@ -16,6 +16,8 @@
 use crate::abi::owner::{Block, rcumalloc_owner};
 use crate::abi::{libc_names, own};
 use crate::front::{malloc, readers, realloc};
+use crate::release;
+use crate::types::{Owner, Stats};
 use core::alloc::{GlobalAlloc, Layout};
 use core::marker::PhantomData;
 use core::mem::MaybeUninit;
@@ -113,19 +115,6 @@ pub fn owns<T: ?Sized>(address: *const T) -> bool {
     unsafe { rcumalloc_owner(address.cast(), core::ptr::null_mut(), 0) }
 }
 
-/// What the heap knows of the block around an address.
-#[derive(Clone, Copy, Debug)]
-pub struct Owner {
-    /// Where the block starts.
-    pub start: *const u8,
-    /// Its usable bytes.
-    pub size: usize,
-    /// Whether it has been given back. One just deallocated may still read as not.
-    pub is_freed: bool,
-    /// For how long it has been waiting for a grace period, if it is and that is known.
-    pub age: Option<Duration>,
-}
-
 /// The block around an address, which may be any: in the middle of a block, in none.
 pub fn owner<T: ?Sized>(address: *const T) -> Option<Owner> {
     let mut block = MaybeUninit::<Block>::uninit();
@@ -141,6 +130,37 @@ pub fn owner<T: ?Sized>(address: *const T) -> Option<Owner> {
         is_freed: block.state == 2,
         age: u64::try_from(block.age_ms).ok().map(Duration::from_millis),
     })
+}
+
+/// The figures of the heap as of now. Takes no lock and stops nobody; in a process at rest they are exact,
+/// and while threads run those that belong together may be some hundred blocks apart.
+pub fn stats() -> Stats {
+    let stats = release::stats::collect();
+    let duration = |ns| (ns != 0).then(|| Duration::from_nanos(ns));
+    Stats {
+        blocks_bytes: stats.blocks_bytes,
+        live_bytes: stats.live_bytes,
+        cached_bytes: stats.cached_bytes,
+        waiting_bytes: stats.waiting_bytes,
+        in_slabs_bytes: stats.in_slabs_bytes,
+        mapped_bytes: stats.mapped_bytes,
+        dirty_bytes: stats.dirty_bytes,
+        purged_bytes: stats.purged_bytes,
+        reclaimable_bytes: stats.reclaimable_bytes,
+        deferred_bytes: stats.deferred_bytes,
+        deferred_peak_bytes: stats.deferred_peak_bytes,
+        budget_bytes: stats.budget_bytes,
+        periods_completed: stats.periods_completed,
+        periods_expedited: stats.periods_expedited,
+        period_median: duration(stats.period_p50_ns),
+        period_p99: duration(stats.period_p99_ns),
+        scans: stats.scans.iter().sum(),
+        stalls: stats.stalls,
+        bad_calls: stats.bad_calls,
+        threads: stats.threads,
+        threads_peak: stats.threads_peak,
+        is_concurrent: stats.concurrent != 0,
+    }
 }
 
 /// Whether deallocations wait for sections: true on x86-64 Linux with glibc.

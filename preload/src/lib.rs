@@ -12,8 +12,12 @@
 //!
 //! The feature `override` defines `malloc`, `free` and the rest under their libc names in the program, so
 //! that C code in it uses the same heap. Variables of the environment (`RCUMALLOC_DEFER` and others) are
-//! described in the README of the repository, [`config!`] has the same options in code, and the shared library
-//! of the same source, librcumalloc.so, serves programs in every language.
+//! described in the README of the repository, [`config!`] has the same options in code, and the shared
+//! library of the same source, librcumalloc.so, serves programs in every language.
+//!
+//! What is not to change the whole program's allocator may have single collections in the heap: with the
+//! feature `allocator-api2` [`RcuMalloc`] is an `Allocator` of the crate of that name, as
+//! `Vec::new_in(RcuMalloc)` takes it. [`stats`] tells what the heap holds.
 //!
 //! The heap is for x86-64 Linux with glibc. On every other target [`RcuMalloc`] is the system's allocator,
 //! nothing is deferred, and [`DEFERS`] says so: there a section protects what is retired only if the program
@@ -21,10 +25,10 @@
 // # Inside
 //
 // A folder is a floor of the house and calls go down only: `abi` → `front` → `release` → `cache` → `class` →
-// `page` → `os`. The grace periods (`rcu`) stand beside them. Nothing here may allocate through the standard library, wait for a
-// lock of libc, or change `errno` on success; that librcumalloc.so is built without `std` and without `alloc`
-// makes the first of these a fact of the build. Rust's own tests link `std`; the Rust crate takes a `Box`
-// from its caller, in `retire.rs` alone.
+// `page` → `os`. The grace periods (`rcu`) stand beside them. Nothing here may allocate through the standard
+// library, wait for a lock of libc, or change `errno` on success; that librcumalloc.so is built without `std`
+// and without `alloc` makes the first of these a fact of the build. Rust's own tests link `std`; the Rust
+// crate takes a `Box` from its caller, in `retire.rs` alone.
 //
 // The kernel maps the pages of a file 64 KiB at a time around each fault. The functions that every process
 // runs as it starts therefore stand together, in `.text_start`, and those that hardly any short process runs
@@ -41,6 +45,8 @@ extern crate alloc;
 pub mod abi;
 #[cfg(all(rcumalloc_heap, not(any(feature = "inject", rcumalloc_shared))))]
 mod abi;
+#[cfg(feature = "allocator-api2")]
+mod allocator;
 #[cfg(all(rcumalloc_heap, any(feature = "inject", rcumalloc_shared)))]
 #[doc(hidden)]
 pub mod cache;
@@ -86,14 +92,16 @@ pub mod release;
 mod release;
 #[cfg(all(rcumalloc_heap, not(rcumalloc_shared)))]
 mod retire;
+mod types;
 
 // The linker puts `.text_start` where it first hears of it: between the rest and the rare part.
 #[cfg(rcumalloc_heap)]
 core::arch::global_asm!(".section .text_start,\"ax\",@progbits", ".balign 65536");
 
 #[cfg(not(rcumalloc_heap))]
-pub use fallback::{DEFERS, Guard, Owner, RcuMalloc, barrier, owner, owns, read, retire, synchronize};
+pub use fallback::{DEFERS, Guard, RcuMalloc, barrier, owner, owns, read, retire, stats, synchronize};
 #[cfg(rcumalloc_heap)]
-pub use global::{DEFERS, Guard, Owner, RcuMalloc, barrier, owner, owns, read, synchronize};
+pub use global::{DEFERS, Guard, RcuMalloc, barrier, owner, owns, read, stats, synchronize};
 #[cfg(all(rcumalloc_heap, not(rcumalloc_shared)))]
 pub use retire::retire;
+pub use types::{Owner, Stats};

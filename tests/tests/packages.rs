@@ -206,6 +206,76 @@ fn elsewhere_it_is_the_system_allocator() {
     assert_eq!(said, "defers false, rust's block is ours false, c's false\ndropped\ndone\n");
 }
 
+/// The text behind each `before`, up to the next `after`.
+fn between<'a>(text: &'a str, before: &'a str, after: char) -> impl Iterator<Item = &'a str> {
+    text.split(before).skip(1).filter_map(move |rest| rest.split(after).next())
+}
+
+/// What the documentation of the crate has, a line each: functions, types, their fields and traits.
+fn documented(flags: &str) -> BTreeSet<String> {
+    let target = build::made().join(if flags.is_empty() { "surface" } else { "surface-elsewhere" });
+    let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    cargo.current_dir(build::root()).args(["doc", "--quiet", "--no-deps", "-p", "rcumalloc"]);
+    cargo.args(["--features", "override,allocator-api2"]).env("CARGO_TARGET_DIR", &target);
+    cargo.env_remove("RUSTC_WORKSPACE_WRAPPER").env("RUSTFLAGS", flags).env("RUSTDOCFLAGS", flags);
+    said_by(&mut cargo);
+    let page = |name: &str| {
+        let path = target.join("doc/rcumalloc").join(name);
+        std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+    };
+    let mut found = BTreeSet::new();
+    for link in between(&page("all.html"), "<li><a href=\"", '"') {
+        let Some((kind, name)) = link.strip_suffix(".html").and_then(|link| link.split_once('.')) else {
+            continue;
+        };
+        found.insert(format!("{kind} {name}"));
+        if kind != "struct" {
+            continue;
+        }
+        let text = page(link);
+        found.extend(between(&text, "id=\"structfield.", '"').map(|field| format!("{kind} {name}.{field}")));
+        for block in text.split("<section id=\"impl-").skip(1) {
+            let (about, rest) = block.split_once('"').expect("a quoted name");
+            // What every type has is told of it only if another thread may have it.
+            let of_all = ["Freeze", "Unpin", "UnsafeUnpin", "RefUnwindSafe", "UnwindSafe"];
+            let of = about.split_once("-for-").filter(|(_, to)| *to == name).map(|(of, _)| of);
+            if let Some(of) = of.filter(|of| !of_all.contains(of)) {
+                let head = rest.split("</h3>").next().unwrap_or_default();
+                let no = if head.contains(">impl !<") { "no " } else { "" };
+                found.insert(format!("{kind} {name}: {no}{of}"));
+            } else if !about.contains("-for-") {
+                found.insert(format!("{kind} {name}: functions of its own"));
+            }
+        }
+    }
+    found
+}
+
+/// What a program may name of the crate is what `preload/surface.txt` lists, here and on targets that have no
+/// heap of ours; and all of it is documented.
+#[test]
+fn what_is_public_is_what_is_listed() {
+    let list = std::fs::read_to_string(build::root().join("preload/surface.txt")).expect("there is a list");
+    let lines = list.lines().filter(|line| !line.starts_with('#') && !line.is_empty());
+    let listed: BTreeSet<String> = lines.map(str::to_owned).collect();
+    for flags in ["", "--cfg rcumalloc_fallback"] {
+        let found = documented(flags);
+        let more: Vec<_> = found.difference(&listed).collect();
+        let missing: Vec<_> = listed.difference(&found).collect();
+        assert!(more.is_empty() && missing.is_empty(), "{flags} public: {more:?}; only listed: {missing:?}");
+    }
+    // What is public and hidden is for the tests and for librcumalloc.so.
+    let hidden = said_by(
+        Command::new("grep")
+            .args(["-rn", "-B1", "doc(hidden)", "--no-group-separator"])
+            .arg(build::root().join("preload/src")),
+    );
+    let lines: Vec<&str> = hidden.lines().collect();
+    for pair in lines.chunks(2) {
+        assert!(pair[0].contains("any(feature = \"inject\", rcumalloc_shared)"), "{pair:?}");
+    }
+}
+
 /// There the crates compile, as the engine alone and the system's allocator; a target that is not installed
 /// is left out.
 #[test]

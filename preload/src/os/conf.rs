@@ -1,10 +1,10 @@
 //! The configuration file: options for programs whose environment nobody makes.
 //!
 //! `/etc/rcumalloc.conf`, or what `RCUMALLOC_CONF` names; the environment goes before it, and it goes before
-//! what the program has in its code ([`in_code`]). Read once, as the process starts, by system calls alone, and
-//! kept as text in a page that is not touched where there is no file. No descriptor stays open. A line is
-//! `NAME=VALUE` with a name of the environment's, a comment (`#`), or nothing; what else it is, it is one line
-//! on stderr, and the rest is read.
+//! what the program has in its code ([`in_code`]). Read once, as the process starts, by system calls alone,
+//! and kept as text in a page that is not touched where there is no file. No descriptor stays open. A line
+//! is `NAME=VALUE` with a name of the environment's, a comment (`#`), or nothing; what else it is, it is one
+//! line on stderr, and the rest is read.
 //!
 //! In a program with more rights than its caller the caller's environment is not obeyed, as glibc does not
 //! obey it for its tunables; the file in /etc is root's word, and is, if nobody but root can write to it.
