@@ -34,7 +34,8 @@ fn layouts_of_every_kind() {
     for align in [1usize, 8, 16, 64, 4096, 1 << 16] {
         for size in [0usize, 1, 15, 4096, 100_000] {
             let layout = Layout::from_size_align(size, align).expect("a layout");
-            let larger = Layout::from_size_align(size + 5000, align * 2).expect("a layout");
+            // Hardly more, and much more strictly aligned: it does not lie so by chance.
+            let larger = Layout::from_size_align(size + 20, (align * 2).max(8192)).expect("a layout");
             let block = RcuMalloc.allocate_zeroed(layout).expect("there is memory");
             assert_eq!((block.len(), block.cast::<u8>().addr().get() % align), (size, 0));
             // SAFETY: the block is ours, and as long as it says.
@@ -49,7 +50,10 @@ fn layouts_of_every_kind() {
                 assert!(old.iter().all(|&byte| byte == 5) && new.iter().all(|&byte| byte == 0));
                 let block = RcuMalloc.shrink(block.cast(), larger, layout).expect("there is memory");
                 assert!((*block.as_ptr()).iter().all(|&byte| byte == 5));
-                RcuMalloc.deallocate(block.cast(), layout);
+                let block = RcuMalloc.grow(block.cast(), layout, larger).expect("there is memory");
+                assert_eq!(block.cast::<u8>().addr().get() % larger.align(), 0);
+                assert!((&*block.as_ptr())[..size].iter().all(|&byte| byte == 5));
+                RcuMalloc.deallocate(block.cast(), larger);
             }
         }
     }
@@ -79,6 +83,8 @@ fn what_a_collection_drops_waits_for_sections() {
 #[test]
 fn figures_add_up() {
     const BYTES: u64 = 64 << 20;
+    // From here on what is dropped waits.
+    drop(rcumalloc::read());
     let before = stats();
     let blocks: Vec<_> = (0..64).map(|_| VecIn::<u8, _>::with_capacity_in(1 << 20, RcuMalloc)).collect();
     let held = stats();
