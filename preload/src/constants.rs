@@ -315,6 +315,22 @@ pub const SLAB_PURGE_CALL: usize = 8;
 /// Small blocks that one call gives back (tune): 16 full magazines, 0.1 ms to 0.3 ms.
 pub const MOST_BLOCKS: usize = 2048;
 
+// ---- RCUMALLOC_STRESS --------------------------------------------------------------------
+
+/// Most bytes of a round, and of what is freed on the fast path: four small blocks.
+pub const STRESS_FILL: usize = 256;
+
+/// Most blocks that a magazine gets from the slabs.
+pub const STRESS_BLOCKS: usize = 4;
+
+/// One slow path in so many, and one end of a section, is delayed: half of them would leave a program little
+/// time for itself.
+pub const STRESS_ONE_IN: u64 = 4;
+
+/// A delay is of 1, 2, 4, ... pauses of the processor, as many as there are such powers: 2^11 take some 30
+/// to 100 microseconds, long against a free and a malloc, and short against a clock tick.
+pub const STRESS_PAUSES: u64 = 12;
+
 // ---- a thread's cache --------------------------------------------------------------------
 
 /// The part of the heap, as a shift, that the filling magazines of all threads may hold (tune).

@@ -84,6 +84,7 @@ pub(crate) struct Settings {
     tag: u8,
     pub(crate) misuse_handler: PlainPtr<()>,
     pub(crate) first_lock_hook: PlainPtr<()>,
+    pub(crate) unlock_hook: PlainPtr<()>,
 }
 
 const _: () = {
@@ -116,6 +117,7 @@ impl Domain {
                     tag,
                     misuse_handler: PlainPtr::new(core::ptr::null_mut()),
                     first_lock_hook: PlainPtr::new(core::ptr::null_mut()),
+                    unlock_hook: PlainPtr::new(core::ptr::null_mut()),
                 },
                 recorder: Recorder::new(),
             }

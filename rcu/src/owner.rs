@@ -89,6 +89,7 @@ impl ReaderCell {
                 } else if turn >= 0 {
                     self.take_turn();
                 }
+                self.domain().on_unlock();
             }
             1..=MAX_NESTING => {}
             _ => {

@@ -112,17 +112,25 @@ impl Domain {
     /// chance to leave a mode that knows no readers. Runs wherever `read_lock` does, in a signal
     /// handler too.
     pub fn set_first_lock_hook(&self, hook: fn()) {
-        // Release pairs with the acquire in `on_first_lock`.
+        // Release pairs with the acquire in `run`.
         self.settings.first_lock_hook.store(hook as *mut (), Release);
     }
 
+    /// Installs what runs behind each outermost `read_unlock` of a reader that executes a fence at each
+    /// outermost lock: of every reader where membarrier is not used
+    /// ([`init_without_membarrier`](Domain::init_without_membarrier)). For embedders that provoke what comes
+    /// of using a reference after its section. Runs wherever `read_unlock` does, in a signal handler too.
+    pub fn set_unlock_hook(&self, hook: fn()) {
+        // Release pairs with the acquire in `run`.
+        self.settings.unlock_hook.store(hook as *mut (), Release);
+    }
+
     pub(crate) fn on_first_lock(&self) {
-        let hook = self.settings.first_lock_hook.load(Acquire);
-        if !hook.is_null() {
-            // SAFETY: stored by `set_first_lock_hook` from a function pointer of this type.
-            let hook: fn() = unsafe { core::mem::transmute(hook) };
-            hook();
-        }
+        run(&self.settings.first_lock_hook);
+    }
+
+    pub(crate) fn on_unlock(&self) {
+        run(&self.settings.unlock_hook);
     }
 
     /// The readers that `period` has to wait for, from `from` on.
@@ -196,6 +204,16 @@ impl Domain {
             // Whoever was about to begin what somebody was promised is gone.
             self.start(sequence);
         }
+    }
+}
+
+/// Runs what was installed, if anything was.
+fn run(hook: &core::sync::atomic::AtomicPtr<()>) {
+    let hook = hook.load(Acquire);
+    if !hook.is_null() {
+        // SAFETY: stored by one of the functions above from a function pointer of this type.
+        let hook: fn() = unsafe { core::mem::transmute(hook) };
+        hook();
     }
 }
 

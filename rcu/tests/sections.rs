@@ -60,6 +60,20 @@ in_both_modes! {
         assert_eq!(CALLS.get(), 1);
     }
 
+    fn the_unlock_hook_runs_behind_each_outermost_section_that_begins_with_a_fence(domain) {
+        thread_local!(static CALLS: std::cell::Cell<u32> = const { std::cell::Cell::new(0) });
+        let reader = reader(domain);
+        drop(reader.read_lock());
+        domain.set_unlock_hook(|| CALLS.set(CALLS.get() + 1));
+        for sections in 1..=3 {
+            let section = reader.read_lock();
+            drop(reader.read_lock());
+            assert!(CALLS.get() < sections, "not within a section");
+            drop(section);
+            assert_eq!(CALLS.get(), if domain.is_fenced() { sections } else { 0 });
+        }
+    }
+
     fn a_section_opened_while_offline_is_waited_for_and_goes_back_offline(domain) {
         let reader = reader(domain);
         reader.offline();

@@ -90,3 +90,34 @@ fn type_stable_identity() {
     assert_eq!(outcome.number("wrong"), 0, "{outcome}");
     assert!(outcome.number("found") > 10_000, "{outcome}");
 }
+
+/// A program that forgets a section, or uses what one has found behind it, fails at once; one that keeps the
+/// rules does not.
+#[test]
+fn stress_missing_lock() {
+    let run = |how: &str, seed: &str, seconds: &str| {
+        Victim::new("stress_missing_lock").args([how, seconds]).env("RCUMALLOC_STRESS", seed).run()
+    };
+    for how in ["missing", "late"] {
+        for seed in ["1", "2"] {
+            run(how, seed, "10").exited(1).below("failed_after_ms", 10_000);
+        }
+    }
+    for seed in ["1", "2"] {
+        let outcome = run("locked", seed, "2").success();
+        assert!(outcome.number("versions") > 50 && outcome.number("looks") > 50, "{outcome}");
+    }
+    // Sections and frees by the million, of all sizes.
+    let outcome = Victim::new("guarantee").env("RCUMALLOC_STRESS", "3").run().success();
+    assert_eq!(outcome.number("violations"), 0, "{outcome}");
+}
+
+/// The same faults are not seen without it.
+#[test]
+fn stress_that_is_off() {
+    std::thread::scope(|threads| {
+        for how in ["missing", "late"] {
+            threads.spawn(move || Victim::new("stress_missing_lock").args([how, "20"]).run().success());
+        }
+    });
+}

@@ -65,6 +65,11 @@ pub fn look_at_heap() {
     FILL.store(part.clamp(least, FILL_MOST), Ordering::Relaxed);
 }
 
+/// Until the next look at the heap a thread's filling magazines may hold `bytes`.
+pub fn set_fill(bytes: usize) {
+    FILL.store(bytes, Ordering::Relaxed);
+}
+
 /// Bytes of small blocks that a thread may keep on its shelf: its part of the budget, and no more than a few
 /// groups hold.
 #[inline(always)]

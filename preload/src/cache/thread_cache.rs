@@ -41,7 +41,7 @@ use crate::page::cache::PageCache;
 use crate::page::quarter::Quarter;
 use crate::page::reserve;
 use core::marker::PhantomPinned;
-use core::sync::atomic::{AtomicPtr, AtomicU32, AtomicUsize, Ordering};
+use core::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use rcu::{Reader, ReaderCell};
 
 /// Empty magazines of one kind a thread keeps before it gives half of them to the store: a thread
@@ -147,6 +147,8 @@ pub struct ThreadCache {
     pub vacant_bytes: AtomicUsize,
     /// Vacant: since when, in milliseconds of the coarse clock.
     pub vacant_ms: AtomicU32,
+    /// What the thread's choices under `RCUMALLOC_STRESS` go on from; 0: it has made none.
+    pub random: AtomicU64,
     /// Blocks put aside for signal handlers, or null.
     pub stock: AtomicPtr<Stock>,
     /// What the thread is to run, from its creator.

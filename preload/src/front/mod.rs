@@ -23,6 +23,7 @@ pub mod queue;
 pub mod readers;
 pub mod realloc;
 pub mod start;
+pub mod stress;
 pub mod switch;
 pub mod tend;
 pub mod under_way;

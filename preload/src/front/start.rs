@@ -11,7 +11,7 @@ use crate::cache::thread_cache::ThreadCache;
 use crate::cache::{drain, registry, shares};
 use crate::class::backlog::DOMAIN;
 use crate::class::{backlog, verdict};
-use crate::front::{exit, switch};
+use crate::front::{exit, stress, switch};
 use crate::os::conf::{self, Source};
 use crate::os::env::{self, Size};
 use crate::os::limits;
@@ -110,6 +110,9 @@ fn configure() {
     if let Some(when) = read(b"RCUMALLOC_WATCH", publish::parse) {
         publish::set(when);
     }
+    if let Some(seed) = read(b"RCUMALLOC_STRESS", env::parse_u64) {
+        stress::begin(seed);
+    }
     if verbose {
         announce(defer);
     }
@@ -138,6 +141,9 @@ fn announce(defer: Defer) {
     };
     line.str(" backoff=").dec(u64::from(back_off::period_ms())).str("ms");
     pressure::describe(&mut line);
+    if let Some(seed) = stress::seed() {
+        line.str(" stress=").dec(seed);
+    }
     line.emit();
 }
 

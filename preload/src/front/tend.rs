@@ -11,7 +11,7 @@ use crate::class::backlog;
 use crate::class::cause::Cause;
 use crate::class::queue::Link;
 use crate::class::work::Work;
-use crate::front::{fork, switch};
+use crate::front::{fork, stress, switch};
 use crate::os::{bell, clock, home};
 use crate::page::reserve;
 use crate::release::{decay, pressure, publish, stall, watcher};
@@ -30,6 +30,19 @@ impl ThreadCache {
             self.tend();
         }
         if bell::wants() != 0 {
+            self.heed();
+        }
+    }
+
+    /// Somebody asks for something.
+    #[cold]
+    #[inline(never)]
+    #[unsafe(link_section = ".text_rare")]
+    fn heed(&mut self) {
+        if bell::wants() & bell::STRESS != 0 {
+            stress::slow_path(self);
+        }
+        if bell::is_wanted() {
             pressure::serve();
         }
     }

@@ -16,6 +16,8 @@ use super::syscall::{futex_wait_timeout, futex_wake};
 pub const LIMIT: u32 = 1;
 /// The configured signal has come.
 pub const SIGNAL: u32 = 2;
+/// Slow paths are to be disturbed, for as long as the process lives (`front/stress.rs`).
+pub const STRESS: u32 = 4;
 
 #[unsafe(link_section = ".data")]
 static WANTS: AtomicU32 = AtomicU32::new(0);
@@ -35,9 +37,14 @@ pub fn wants() -> u32 {
     WANTS.load(Relaxed)
 }
 
+/// Whether there is something to [`take`].
+pub fn is_wanted() -> bool {
+    wants() & !STRESS != 0
+}
+
 /// Takes what is asked for: the caller serves it.
 pub fn take() -> u32 {
-    WANTS.swap(0, Relaxed)
+    WANTS.fetch_and(STRESS, Relaxed) & !STRESS
 }
 
 /// Takes back what is asked for: it has just been served.

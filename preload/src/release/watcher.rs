@@ -252,7 +252,7 @@ impl Watch {
         if level != 0 {
             shrinker::pressure(level, reason);
         }
-        if bell::wants() != 0 {
+        if bell::is_wanted() {
             pressure::serve();
         }
         decay::tick(now_ns);
