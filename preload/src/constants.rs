@@ -44,8 +44,8 @@ pub const CONF_PATH_BYTES: usize = 256;
 /// Bytes of one slot of a thread's table: top, low, high, magic and rest.
 pub const SLOT_BYTES: usize = 32;
 
-/// Slots of a thread's table: 64 size classes and the dummy, slot 0.
-pub const SLOTS: usize = 65;
+/// Slots of a thread's table: 36 size classes and the dummy, slot 0.
+pub const SLOTS: usize = 37;
 
 /// 64-bit words of a thread's table.
 pub const TABLE_WORDS: usize = SLOTS * SLOT_BYTES / 8;
@@ -280,8 +280,7 @@ pub const LEAST_BUSY: usize = 12;
 /// Bytes of blocks in the first magazine of a class.
 pub const FIRST_BYTES: usize = 1024;
 
-/// Threads up to which first magazines are as large as they get: with 64 classes they hold up to 8 MiB then
-/// (tune).
+/// Threads up to which first magazines are as large as they get: with all classes they hold some MiB then (tune).
 pub const FEW_THREADS: usize = 128;
 
 /// Least budget, in bytes (G3). 2 MiB (tune): on a larson-like run 8 MiB were no faster and cost

@@ -10,8 +10,7 @@ use crate::class::large_batch::Freed;
 use crate::class::large_pages;
 use crate::constants::{PAGE, READY_MOST, READY_SHARE_MOST, READY_SOLO_SHARE};
 
-/// A block serves requests down to 1/9 less than its pages (as a shift of the request): the size
-/// classes' bound on waste, 12.5 %.
+/// A block serves requests down to 1/9 less than its pages (as a shift of the request).
 const WASTE: u32 = 3;
 /// Blocks that may be handed out, oldest first. Zero bytes are an empty one.
 #[repr(C)]

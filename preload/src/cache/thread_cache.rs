@@ -279,8 +279,8 @@ impl ThreadCache {
     /// more to classes that are seldom freed, whose blocks are cold when they come back, and less to a class
     /// that is alone. A turn knows the bytes it turned and the bytes that the thread has freed since the
     /// class's last turn; the class's part is the one by the other, so the rule is that `bytes * passed^3` is
-    /// the same for all classes. The magazines of 64 classes then hold at most `fill / 4 * 64^(1/4)`, which
-    /// is 0.71 of `fill`, together (by the inequality of Hölder). Doubling a magazine makes the product
+    /// the same for all classes. The magazines of 36 classes then hold at most `fill / 4 * 36^(1/4)`, which
+    /// is 0.61 of `fill`, together (by the inequality of Hölder). Doubling a magazine makes the product
     /// sixteen times as large, so the rule holds to a factor of two.
     #[inline]
     pub fn note_turn(&mut self, class: Class, bytes: usize) {

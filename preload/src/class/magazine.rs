@@ -122,7 +122,7 @@ impl Magazine {
     /// The class whose blocks it holds.
     #[inline(always)]
     pub fn class(&self) -> Class {
-        Class::new(self.head().class as usize % CLASSES)
+        Class::new(self.head().class as usize)
     }
 
     /// From now on it holds blocks of `class`.

@@ -1,6 +1,6 @@
 //! Size classes, magazines, depots, slabs and large blocks: what a block is and where it waits.
 //!
-//! [`size_class`] says which of 64 rounded sizes serves a request; [`slab`]s are cut into blocks
+//! [`size_class`] says which of 36 rounded sizes serves a request; [`slab`]s are cut into blocks
 //! of one class and gathered in a [`pool`]; blocks move in [`magazine`]s, which lie in [`lists`], wait in
 //! [`group`]s in [`queue`]s, change hands in the [`depot`] and are kept in [`empties`] while nothing is in them; [`marks`]
 //! knows of every block whether it is out; [`backlog`] keeps the account of what waits for a grace period,

@@ -51,7 +51,7 @@ struct Head {
 }
 
 /// Bits of a class's number.
-const CLASS_BITS: u32 = CLASSES.trailing_zeros();
+const CLASS_BITS: u32 = CLASSES.next_power_of_two().trailing_zeros();
 
 const _: () = assert!(Quarter::COUNT <= 1 << (8 - CLASS_BITS));
 
@@ -167,7 +167,7 @@ impl Slab {
     /// Its class.
     #[inline]
     pub fn class(self) -> Class {
-        Class::new(self.head().class_and_quarter as usize % CLASSES)
+        Class::new(self.head().class_and_quarter as usize % (1 << CLASS_BITS))
     }
 
     /// Whose blocks it holds, as far as that can be had.
