@@ -280,7 +280,8 @@ pub const LEAST_BUSY: usize = 12;
 /// Bytes of blocks in the first magazine of a class.
 pub const FIRST_BYTES: usize = 1024;
 
-/// Threads up to which first magazines are as large as they get: with all classes they hold some MiB then (tune).
+/// Threads up to which first magazines are as large as they get (tune): of all classes they hold up to 5 MiB
+/// then.
 pub const FEW_THREADS: usize = 128;
 
 /// Least budget, in bytes (G3). 2 MiB (tune): on a larson-like run 8 MiB were no faster and cost
