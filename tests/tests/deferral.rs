@@ -85,6 +85,38 @@ fn sleeping_waiter() {
 }
 
 #[test]
+fn excepted_sizes() {
+    const SIZES: [u64; 8] = [16, 250, 300, 2000, 4096, 8000, 100_000, 2_000_000];
+    let run = |defer: &str| {
+        let victim = Victim::new("excepted").args(SIZES.map(|size| size.to_string()));
+        victim.env("RCUMALLOC_DEFER", defer).run().success().said(&[])
+    };
+    // What is excepted, by what a block holds: 256 bytes for 250 asked for.
+    let cases: [(&str, &[u64]); 4] = [
+        ("all", &[]),
+        ("all,except=4096+", &SIZES[4..]),
+        ("all,except=1-256", &SIZES[..2]),
+        ("strict,except=2K,4096-8K,1M+", &[2000, 4096, 8000, 2_000_000]),
+    ];
+    for (defer, excepted) in cases {
+        let outcome = run(defer);
+        for size in SIZES {
+            let is_excepted = excepted.contains(&size);
+            let again = |how: &str| outcome.number(&format!("{how}_{size}"));
+            // A large block stays where it is as it shrinks.
+            for (how, comes) in [("free", is_excepted), ("realloc", is_excepted && size < 10_000)] {
+                let holds = if comes { again(how) > 50 } else { again(how) == 0 };
+                assert!(holds, "{defer}: {how} of {size}\n{outcome}");
+            }
+            assert_eq!(again("rcu"), 0, "{defer}: {size}: what is to wait is handed out\n{outcome}");
+        }
+        assert_eq!(outcome.number("deferred_after"), 0, "{outcome}");
+    }
+    let twice = Victim::new("excepted").arg("twice").env("RCUMALLOC_DEFER", "all,except=4096+").run();
+    assert!(twice.ours().iter().any(|line| line.contains("double free of a block of 5632 bytes")), "{twice}");
+}
+
+#[test]
 fn type_stable_identity() {
     let outcome = Victim::new("type_stable_identity").run().success();
     assert_eq!(outcome.number("wrong"), 0, "{outcome}");

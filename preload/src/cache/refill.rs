@@ -8,6 +8,7 @@
 //! Whole magazines first. Of the waiting groups the oldest are polled, up to the first that has to wait; what
 //! waits is never scanned. Blocks that come from where they were marked in are marked out here, all at once.
 
+use crate::cache::mode;
 use crate::cache::thread_cache::ThreadCache;
 use crate::class::group::{self, Group};
 use crate::class::magazine::{Magazine, kind_of};
@@ -26,6 +27,9 @@ impl ThreadCache {
         // A sweep may have moved things about; a handler may have refilled.
         if let Some(block) = self.alloc.slot(class).pop() {
             return Some(block);
+        }
+        if mode::is_excepted(class) && self.take_excepted(class) {
+            return self.alloc.slot(class).pop();
         }
         if self.end_round()
             && let Some(block) = self.alloc.slot(class).pop()
@@ -46,6 +50,29 @@ impl ThreadCache {
             return None;
         }
         self.alloc.slot(class).pop()
+    }
+
+    /// Loads what free has pushed of an excepted class. False if there is nothing.
+    #[cold]
+    #[inline(never)]
+    fn take_excepted(&mut self, class: Class) -> bool {
+        let quota = self.quota(class);
+        let slot = self.defer.slot(class);
+        let marked = slot.marked_in();
+        slot.take_in(class);
+        if slot.is_empty() {
+            return false;
+        }
+        let Some(mut magazine) = slot.remove() else { return false };
+        let len = magazine.len();
+        // SAFETY: marked in a moment ago; the magazine is the thread's alone.
+        unsafe { Map::of(class).load(magazine.blocks()) };
+        self.retired += (len - marked.min(len)) as u64;
+        self.loaded += len as u64;
+        if let Some(emptied) = self.load(class, magazine) {
+            self.defer.slot(class).install(emptied, class, 0, quota);
+        }
+        true
     }
 
     /// Puts `magazine` in the slot and returns the empty one that was there.

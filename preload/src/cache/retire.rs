@@ -11,12 +11,16 @@
 //!   so a program that goes to and fro at the edge of a magazine turns none. Only when both are
 //!   full is the older marked in and put on the full stack: no grace period is needed.
 //!
+//! A class that is excepted from deferring takes the first way up to where its magazine would join a group: it
+//! is for malloc then, as one that has waited, and malloc takes it out of free's slot, too (`refill.rs`).
+//!
 //! Free never needs memory it may not get (G4). If there is no empty magazine anywhere, the magazines of the
 //! oldest waiting group, if elapsed, are flushed to the slabs and used; else the block's bit is set in its
 //! slab's deferred bitmap.
 
 use crate::cache::ladder::{self, Step};
 use crate::cache::shares::share_bytes;
+use crate::cache::table::Slot;
 use crate::cache::thread_cache::ThreadCache;
 use crate::cache::{mode, shares};
 use crate::class::backlog::{self, Closed};
@@ -33,19 +37,27 @@ impl ThreadCache {
     /// [`turn_local`](Self::turn_local).
     #[inline]
     pub fn push_local(&mut self, class: Class, block: usize) {
-        let slot = self.alloc.slot(class);
-        if slot.is_full() {
-            // No array at all, not even this slot's own: straight to the slab.
-            ladder::note(Step::Slab);
-            // SAFETY: the caller frees the block: it is ours.
-            if unsafe { Map::of(class).take_in(block) } {
-                depot::give_blocks(class, &[block]);
-            } else {
-                verdict::double_free("free", block, class, verdict::Found::AtTurn);
-            }
-            return;
+        push_or_give(self.alloc.slot(class), class, block);
+    }
+
+    /// The same for a block of an excepted class, after [`turn_excepted`](Self::turn_excepted).
+    pub fn push_excepted(&mut self, class: Class, block: usize) {
+        push_or_give(self.defer.slot(class), class, block);
+    }
+
+    /// Makes room where free pushes blocks of an excepted class, if there is an array to be had.
+    #[cold]
+    #[inline(never)]
+    pub fn turn_excepted(&mut self, class: Class) {
+        let quota = self.quota(class);
+        let turned = self.defer.slot(class).len() * class.size();
+        if turned != 0 {
+            self.note_turn(class, turned);
         }
-        slot.push(block);
+        self.retire_filling(class);
+        if let Some(empty) = self.empty_for_free(kind_of(quota)) {
+            self.defer.slot(class).install(empty, class, 0, quota);
+        }
     }
 
     /// Turns the filling magazine. False if there is no empty one to put in its place.
@@ -70,7 +82,8 @@ impl ThreadCache {
         self.open_charge >= shares::seal_bytes()
     }
 
-    /// Takes the filling magazine of `class` out, marks its blocks in, and adds it to the open group.
+    /// Takes the filling magazine of `class` out, marks its blocks in, and adds it to the open group; of an
+    /// excepted class, to what is for malloc.
     #[inline]
     pub fn retire_filling(&mut self, class: Class) {
         let slot = self.defer.slot(class);
@@ -82,6 +95,9 @@ impl ThreadCache {
             return self.keep_spare(magazine);
         }
         self.retired += (len - marked.min(len)) as u64;
+        if mode::is_excepted(class) {
+            return self.put_ready(magazine, shares::stock_bytes() / 2);
+        }
         self.leave_round(class, len, marked);
         self.note_waiting(class, len);
         self.open_bytes += bytes;
@@ -231,6 +247,22 @@ impl ThreadCache {
         ladder::note(Step::Slab);
         defer_in_slab(class, block, "free");
     }
+}
+
+/// Pushes `block`; where the slot is full still there is no array at all, and it goes straight to the slab.
+#[inline]
+fn push_or_give(slot: &mut Slot, class: Class, block: usize) {
+    if slot.is_full() {
+        ladder::note(Step::Slab);
+        // SAFETY: the caller frees the block: it is ours.
+        if unsafe { Map::of(class).take_in(block) } {
+            depot::give_blocks(class, &[block]);
+        } else {
+            verdict::double_free("free", block, class, verdict::Found::AtTurn);
+        }
+        return;
+    }
+    slot.push(block);
 }
 
 /// Frees `block` without a cache: its bit in its slab's deferred bitmap.

@@ -53,7 +53,7 @@ pub unsafe extern "C" fn free_slow(block: *mut u8) {
         frame.begin();
         if word.kind() == Kind::Large {
             // As in `free_begun`, which has more registers to save.
-            free_large(block as usize, word, "free", mode::frees_defer(), false);
+            free_large(block as usize, word, "free", defers_large(word), false);
         } else {
             free_begun(block as usize, "free", When::Usual);
         }
@@ -71,7 +71,7 @@ fn takes_more(word: Memdesc) -> bool {
     }
     // SAFETY: the deferring table is the thread's, so the other is its cache.
     let cache = unsafe { &mut *cache };
-    cache.defer.slot(class).is_full() && cache.take_credit(class)
+    cache.defer.slot(class).is_full() && !mode::is_excepted(class) && cache.take_credit(class)
 }
 
 /// The same, where that was not so.
@@ -106,7 +106,7 @@ pub fn free_begun(addr: usize, call: &str, when: When) {
         }
         Kind::Large => {
             let defer = match when {
-                When::Usual => mode::frees_defer(),
+                When::Usual => defers_large(word),
                 When::Deferred => mode::is_concurrent(),
                 When::Now => false,
             };
@@ -133,6 +133,18 @@ pub fn free_large(addr: usize, word: Memdesc, call: &str, defer: bool, outgrown:
         }
     }
     decay::note_work();
+}
+
+/// Whether a plain free of the large block that `word` names is deferred.
+#[inline(always)]
+pub fn defers_large(word: Memdesc) -> bool {
+    mode::frees_defer() && !(mode::excepts_any() && is_excepted(word))
+}
+
+#[cold]
+#[inline(never)]
+fn is_excepted(word: Memdesc) -> bool {
+    LargeRef::named_by(word).is_some_and(|block| mode::excepts(block.bytes()))
 }
 
 /// Frees a claimed block behind a grace period. Only what closes a batch is a slow path.
@@ -172,7 +184,9 @@ fn free_small(class: Class, addr: usize, call: &str, when: When) {
     if slot.newest() == Some(addr) {
         return verdict::double_free(call, addr, class, Found::AtOnce);
     }
-    if deferred {
+    if deferred && mode::is_excepted(class) {
+        free_excepted(cache, class, addr, call, when);
+    } else if deferred {
         push_deferred(cache, class, addr);
     } else {
         push_local(cache, class, addr);
@@ -201,6 +215,21 @@ fn push_deferred(cache: &mut ThreadCache, class: Class, block: usize) {
         }
     }
     cache.defer.slot(class).push(block);
+}
+
+/// Frees a block of a class whose plain frees do not wait: where free pushes others that do, there it lies
+/// for malloc; so what is to wait all the same waits in its slab.
+#[cold]
+#[inline(never)]
+fn free_excepted(cache: &mut ThreadCache, class: Class, block: usize, call: &str, when: When) {
+    if when == When::Deferred {
+        return retire::defer_in_slab(class, block, call);
+    }
+    if cache.defer.slot(class).is_full() {
+        cache.slow_path();
+        cache.turn_excepted(class);
+    }
+    cache.push_excepted(class, block);
 }
 
 /// Frees `block` for reuse by this thread at once.

@@ -1,7 +1,7 @@
 //! realloc, and what a block holds.
 
+use crate::cache::table;
 use crate::cache::thread_cache::ThreadCache;
-use crate::cache::{mode, table};
 use crate::class::large::LargeRef;
 use crate::class::marks::Map;
 use crate::class::resize::{self, Resized};
@@ -19,7 +19,7 @@ use core::ptr::null_mut;
 /// Makes the live large block at `addr` hold `size` bytes where it is; what it gives up is freed. False if
 /// that cannot be.
 pub fn resize_large(addr: usize, size: usize) -> bool {
-    match resize::resize(addr, size, mode::frees_defer()) {
+    match resize::resize(addr, size, free::defers_large(memdesc::of(addr))) {
         Resized::Not => return false,
         Resized::Done => {}
         Resized::Shrunk(tail) => free::defer_tail(tail),
@@ -109,7 +109,7 @@ fn resize_or_move(addr: usize, size: usize) -> *mut u8 {
     // SAFETY: both are live blocks of at least so many bytes, and they are distinct.
     unsafe { core::ptr::copy_nonoverlapping(addr as *const u8, new, held.min(size)) };
     if is_large {
-        free::free_large(addr, word, CALL, mode::frees_defer(), outgrown);
+        free::free_large(addr, word, CALL, free::defers_large(word), outgrown);
     } else {
         // SAFETY: the old block is the caller's to free, the words are this thread's tables.
         unsafe { table::free(addr as *mut u8, free_moved) };

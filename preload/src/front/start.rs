@@ -6,7 +6,7 @@
 //! threads at once are let through one by one. What goes through libc and may allocate there
 //! (a key's destructor) waits until the calling thread has its tables.
 
-use crate::cache::mode::{self, Defer};
+use crate::cache::mode::{self, Defer, Except};
 use crate::cache::thread_cache::ThreadCache;
 use crate::cache::{drain, registry, shares};
 use crate::class::backlog::DOMAIN;
@@ -79,7 +79,7 @@ pub fn thread(cache: &mut ThreadCache) {
 
 fn configure() {
     conf::load();
-    let defer = match read(b"RCUMALLOC_DEFER", parse_defer) {
+    let defer = match read(b"RCUMALLOC_DEFER", take_defer) {
         Some(defer) => defer,
         None => Defer::All,
     };
@@ -129,6 +129,14 @@ fn announce(defer: Defer) {
         Defer::Api => "api",
         Defer::Strict => "strict",
     });
+    let mut sign = ",except=";
+    for (from, to) in mode::except() {
+        line.str(core::mem::replace(&mut sign, ",")).dec(from as u64);
+        match to {
+            usize::MAX => line.str("+"),
+            to => line.str("-").dec(to as u64),
+        };
+    }
     match backlog::configured_budget() {
         Size::Bytes(bytes) => line.str(" budget=").dec(bytes).str(" bytes"),
         Size::Percent(percent) => line.str(" budget=").dec(u64::from(percent)).str("% of the heap"),
@@ -166,13 +174,58 @@ fn parse_decay(text: &[u8]) -> Option<u32> {
     if text == b"off" { Some(decay::OFF) } else { parse_ms(text).filter(|&ms| ms != decay::OFF) }
 }
 
-fn parse_defer(text: &[u8]) -> Option<Defer> {
+/// What is deferred; sets what is excepted.
+fn take_defer(text: &[u8]) -> Option<Defer> {
     match text {
         b"all" => Some(Defer::All),
         b"api" => Some(Defer::Api),
         b"strict" => Some(Defer::Strict),
-        _ => None,
+        // By itself, for its part of the stack is not there for those that hardly ever come here.
+        _ => take_exceptions(text),
     }
+}
+
+#[cold]
+#[inline(never)]
+#[unsafe(link_section = ".text_rare")]
+fn take_exceptions(text: &[u8]) -> Option<Defer> {
+    let (defer, except) = parse_exceptions(text)?;
+    mode::set_except(&except);
+    Some(defer)
+}
+
+/// Where only `rcumalloc_free` is deferred there is nothing to except.
+fn parse_exceptions(text: &[u8]) -> Option<(Defer, Except)> {
+    let (defer, ranges) = match text.strip_prefix(b"all,except=") {
+        Some(ranges) => (Defer::All, ranges),
+        None => (Defer::Strict, text.strip_prefix(b"strict,except=")?),
+    };
+    Some((defer, parse_ranges(ranges)?))
+}
+
+/// Sizes in bytes, with units, separated by commas: `4096`, `1-256` or `64K+`.
+fn parse_ranges(text: &[u8]) -> Option<Except> {
+    let size = |text| match env::parse_size(text)? {
+        Size::Bytes(bytes) if bytes > 0 => usize::try_from(bytes).ok(),
+        _ => None,
+    };
+    let mut except = Except::default();
+    let mut places = except.0.iter_mut();
+    for range in text.split(|&byte| byte == b',') {
+        let mut ends = range.splitn(2, |&byte| byte == b'-');
+        let (first, last) = (ends.next()?, ends.next());
+        let range = match (first.strip_suffix(b"+"), last) {
+            (Some(from), None) => (size(from)?, usize::MAX),
+            (None, Some(last)) => (size(first)?, size(last)?),
+            (None, None) => (size(first)?, size(first)?),
+            (Some(_), Some(_)) => return None,
+        };
+        if range.0 > range.1 {
+            return None;
+        }
+        *places.next()? = range;
+    }
+    Some(except)
 }
 
 pub(crate) fn parse_on_error(text: &[u8]) -> Option<bool> {
@@ -207,4 +260,40 @@ fn complain(name: &[u8], value: &[u8], source: Source) {
         Source::Code => line.str(" in the program's code"),
     };
     line.str(": not understood; the default is in force").emit();
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_deferred_and_what_is_excepted() {
+        let ranges = |text: &[u8]| parse_exceptions(text).map(|(_, except)| except.0.to_vec());
+        let padded = |ranges: &[(usize, usize)]| {
+            let mut all = ranges.to_vec();
+            all.resize(mode::EXCEPTIONS, (0, 0));
+            Some(all)
+        };
+        assert_eq!(parse_exceptions(b"strict,except=1").map(|(defer, _)| defer), Some(Defer::Strict));
+        assert_eq!(ranges(b"all,except=4096+"), padded(&[(4096, usize::MAX)]));
+        assert_eq!(ranges(b"all,except=64,1-256,64K-1m"), padded(&[(64, 64), (1, 256), (64 << 10, 1 << 20)]));
+        for bad in [
+            "",
+            "al",
+            "all,",
+            "all,4096+",
+            "all,except=",
+            "all,except=0",
+            "all,except=5-4",
+            "all,except=4-",
+            "all,except=4-8+",
+            "all,except=+",
+            "all,except=1,,2",
+            "all,except=10%",
+            "all,except=1,2,3,4,5,6,7,8,9",
+            "api,except=4096+",
+        ] {
+            assert_eq!(take_defer(bad.as_bytes()), None, "{bad}");
+        }
+    }
 }
