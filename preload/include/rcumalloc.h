@@ -175,6 +175,35 @@ RCUMALLOC_WEAK void *rcumalloc_alloc_nowait(size_t size);
  * program's, and go back when the thread ends. Not async-signal-safe. */
 RCUMALLOC_WEAK size_t rcumalloc_prefill(size_t size, size_t n);
 
+/* ---- typed pools -------------------------------------------------------------------------- */
+
+typedef struct rcumalloc_pool rcumalloc_pool;
+
+/* A freed object may be handed out again at once, by this pool alone: the kernel's SLAB_TYPESAFE_BY_RCU.
+ * A reader that has found an object may find another one of the same type there; it asks the object itself,
+ * by a key or by a reference that it takes, whether it is the one it looked for. What it looks at stays an
+ * object of the pool, alive or freed, until its section ends. Without the flag an object waits, as blocks
+ * do. */
+#define RCUMALLOC_POOL_TYPESAFE 1u
+
+/* A pool of objects of so many bytes, up to 1 MiB, aligned to align, a power of two up to 4096, or 0: as
+ * malloc's. Of the name 31 bytes are kept, for messages. NULL: errno is EINVAL or ENOMEM. */
+RCUMALLOC_WEAK rcumalloc_pool *rcumalloc_pool_create(const char *name, size_t size, size_t align,
+                                                     unsigned flags);
+
+/* An object, or NULL with ENOMEM. It is zeros the first time its memory is handed out, and as it was freed
+ * after that: the library writes nothing into objects. Any thread; not in a signal handler, nor are the
+ * other calls. */
+RCUMALLOC_WEAK void *rcumalloc_pool_alloc(rcumalloc_pool *pool);
+
+/* Gives an object back to the pool it came from. Null is nothing. free() of an object is refused, and so is
+ * what is no object of this pool or was freed before. */
+RCUMALLOC_WEAK void rcumalloc_pool_free(rcumalloc_pool *pool, void *object);
+
+/* Ends the pool; its memory goes back after a grace period, for which the call does not wait. It is refused,
+ * as a bad call that returns false, while objects are with the program. */
+RCUMALLOC_WEAK bool rcumalloc_pool_destroy(rcumalloc_pool *pool);
+
 /* ---- options while the program runs --------------------------------------------------------- */
 
 /* Sets an option by the name and with a value of the environment: RCUMALLOC_BUDGET, RCUMALLOC_GP_AGE_MS,
@@ -297,6 +326,9 @@ struct rcumalloc_stats {
     uint64_t slab_flushes;        /* magazines flushed to slabs */
     uint64_t stalls;              /* stalled readers reported */
     uint64_t caches_vacant;       /* caches without a thread that wait for one */
+    uint64_t pool_bytes;          /* slabs of typed pools, */
+    uint64_t pool_live_bytes;     /* of their objects those with the program, */
+    uint64_t pool_waiting_bytes;  /* and those that wait; what is behind a cookie is in deferred_bytes, too */
 };
 
 /* Fills as much of *stats as size_of_struct says; false for a null pointer. As the functions below it takes
@@ -335,6 +367,7 @@ struct rcumalloc_page_stats {
     uint64_t meta;        /* descriptors */
     uint64_t free;
     uint64_t mapped;      /* all of them, as the page allocator knows */
+    uint64_t pool;        /* of typed pools */
 };
 
 /* The same for pages. Walks the heap. */
@@ -359,7 +392,8 @@ enum {
     RCUMALLOC_PAGE_LARGE,      /* of a large block */
     RCUMALLOC_PAGE_MAGAZINE,   /* of pointers */
     RCUMALLOC_PAGE_META,       /* of descriptors */
-    RCUMALLOC_PAGE_RESERVE     /* kept for free */
+    RCUMALLOC_PAGE_RESERVE,    /* kept for free */
+    RCUMALLOC_PAGE_POOL        /* of a typed pool */
 };
 
 /* Where a freed block is on its way back to malloc. */

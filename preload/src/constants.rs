@@ -407,3 +407,16 @@ pub const VACANT_MOST: usize = 64;
 
 /// What one may hold, as a part of the budget, a shift (tune): a thread that held more was no short one.
 pub const VACANT_PART: u32 = 1;
+
+/// Bytes of a typed pool's name, and a zero byte.
+pub const POOL_NAME: usize = 32;
+
+/// Most objects of one slab of a typed pool: three sets of them are in its descriptor.
+pub const POOL_OBJECTS: usize = 512;
+
+/// Bytes of a slab of a typed pool, as a slab of small blocks has, unless so many objects are less or one is
+/// more.
+pub const POOL_SLAB: usize = 64 * 1024;
+
+/// Largest object of a typed pool, in bytes: what is larger has pages of its own, and would better be a block.
+pub const POOL_SIZE_MAX: usize = 1 << 20;

@@ -8,7 +8,9 @@ use crate::types::{Owner, Stats};
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 use std::marker::PhantomData;
+use std::ptr::NonNull;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, MutexGuard};
 
 /// The system's allocator: on this target nothing is deferred.
 #[derive(Clone, Copy, Default, Debug)]
@@ -45,7 +47,7 @@ pub const DEFERS: bool = false;
 static OPEN: [AtomicUsize; 2] = [const { AtomicUsize::new(0) }; 2];
 static TURN: AtomicUsize = AtomicUsize::new(0);
 /// One waits at a time.
-static WAITING: std::sync::Mutex<()> = std::sync::Mutex::new(());
+static WAITING: Mutex<()> = Mutex::new(());
 
 thread_local! {
     /// How deep the thread's sections are nested, and in which half the outermost is counted.
@@ -132,4 +134,67 @@ pub fn owns<T: ?Sized>(_address: *const T) -> bool {
 /// The figures of the heap: zeros, for here there is none of ours.
 pub fn stats() -> Stats {
     Stats::default()
+}
+
+/// What a [`Pool`] has got from the system, as addresses.
+#[derive(Default)]
+struct Objects {
+    all: Vec<usize>,
+    free: Vec<usize>,
+}
+
+/// A pool of objects of one type: freed ones may be handed out again at once, and their memory is nothing
+/// else until the pool is dropped, which waits as [`synchronize`] does.
+///
+/// It neither creates nor drops a `T`: memory is zeros the first time and what it was freed as after that. A
+/// pool that is dropped before all its objects have been freed panics.
+pub struct Pool<T> {
+    objects: Mutex<Objects>,
+    of: PhantomData<fn() -> T>,
+}
+
+impl<T> Pool<T> {
+    /// An empty pool. `None`: `T` has no bytes, has more than 1 MiB of them, or wants to be aligned to more
+    /// than 4096.
+    pub fn new(_name: &str) -> Option<Pool<T>> {
+        let is_possible = (1..=1 << 20).contains(&size_of::<T>()) && align_of::<T>() <= 4096;
+        is_possible.then(|| Pool { objects: Mutex::default(), of: PhantomData })
+    }
+
+    fn objects(&self) -> MutexGuard<'_, Objects> {
+        self.objects.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+
+    /// Memory for an object. `None`: there is none.
+    pub fn alloc(&self) -> Option<NonNull<T>> {
+        let mut objects = self.objects();
+        if let Some(object) = objects.free.pop() {
+            return NonNull::new(object as *mut T);
+        }
+        // SAFETY: a `T` has bytes.
+        let object = NonNull::new(unsafe { System.alloc_zeroed(Layout::new::<T>()) })?;
+        objects.all.push(object.as_ptr() as usize);
+        Some(object.cast())
+    }
+
+    /// Gives an object back, which may be handed out again at once.
+    ///
+    /// # Safety
+    /// It came from this pool and nobody has it any more, but for sections that ask it what it is.
+    pub unsafe fn free(&self, object: NonNull<T>) {
+        self.objects().free.push(object.as_ptr() as usize);
+    }
+}
+
+impl<T> Drop for Pool<T> {
+    fn drop(&mut self) {
+        synchronize();
+        let objects = self.objects();
+        // What somebody has still is left to them.
+        assert!(objects.all.len() == objects.free.len(), "a pool is dropped before its objects are freed");
+        for &object in &objects.all {
+            // SAFETY: from `alloc`; nobody has it, and no section can find it any more.
+            unsafe { System.dealloc(object as *mut u8, Layout::new::<T>()) };
+        }
+    }
 }

@@ -85,6 +85,8 @@ mod own_process;
 pub mod page;
 #[cfg(all(rcumalloc_heap, not(any(feature = "inject", rcumalloc_shared))))]
 mod page;
+#[cfg(all(rcumalloc_heap, not(rcumalloc_shared)))]
+mod pool;
 #[cfg(all(rcumalloc_heap, any(feature = "inject", rcumalloc_shared)))]
 #[doc(hidden)]
 pub mod release;
@@ -99,9 +101,11 @@ mod types;
 core::arch::global_asm!(".section .text_start,\"ax\",@progbits", ".balign 65536");
 
 #[cfg(not(rcumalloc_heap))]
-pub use fallback::{DEFERS, Guard, RcuMalloc, barrier, owner, owns, read, retire, stats, synchronize};
+pub use fallback::{DEFERS, Guard, Pool, RcuMalloc, barrier, owner, owns, read, retire, stats, synchronize};
 #[cfg(rcumalloc_heap)]
 pub use global::{DEFERS, Guard, RcuMalloc, barrier, owner, owns, read, stats, synchronize};
+#[cfg(all(rcumalloc_heap, not(rcumalloc_shared)))]
+pub use pool::Pool;
 #[cfg(all(rcumalloc_heap, not(rcumalloc_shared)))]
 pub use retire::retire;
 pub use types::{Owner, Stats};

@@ -56,10 +56,11 @@ static void check_sums(void) {
     struct rcumalloc_page_stats p;
     CHECK(rcumalloc_page_stats(&p, sizeof p) && p.size == sizeof p);
     uint64_t blocks = p.slab + p.large_live + p.large_freed;
-    CHECK(blocks + p.magazine + p.page_cache + p.reserve + p.meta + p.free == p.mapped);
+    CHECK(blocks + p.magazine + p.page_cache + p.reserve + p.meta + p.pool + p.free == p.mapped);
     CHECK(p.slab == slabs * 16 && p.mapped * 4096 == s.window_bytes);
     CHECK(blocks * 4096 == s.blocks_bytes);
     CHECK(p.large_live * 4096 == s.live_large_bytes);
+    CHECK(p.pool * 4096 == s.pool_bytes && s.pool_live_bytes + s.pool_waiting_bytes <= s.pool_bytes);
 }
 
 /* Bytes of what we hold, by size: what the heap says is live has grown by that. */

@@ -12,13 +12,25 @@ fn c_example() {
     assert_eq!(outcome.stderr, b"run me with LD_PRELOAD=librcumalloc.so\n", "{outcome}");
 }
 
+/// Its torture is the row `pool_type_until_period`.
+#[test]
+fn c_pool_example() {
+    let outcome = Victim::new("pool_table").run().success();
+    assert_eq!(outcome.text(), "some were found\nwrong 0\nstrange 0\n");
+}
+
 #[test]
 fn rust_example() {
-    let cargo = command(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into())).on_glibc();
-    let cargo = cargo.args(["run", "--quiet", "--release", "-p", "rcumalloc", "--example", "config"]);
-    // It is built first.
-    let outcome = cargo.arg("--target-dir").arg(build::target()).dir(build::root()).patience(900).run();
-    assert_eq!(outcome.success().text(), "version 300000, every look was consistent\n");
+    for (example, says) in [
+        ("config", "version 300000, every look was consistent\n"),
+        ("pool", "every object was the one that was asked for\n"),
+    ] {
+        let cargo = command(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into())).on_glibc();
+        let cargo = cargo.args(["run", "--quiet", "--release", "-p", "rcumalloc", "--example", example]);
+        // It is built first.
+        let outcome = cargo.arg("--target-dir").arg(build::target()).dir(build::root()).patience(900).run();
+        assert_eq!(outcome.success().text(), says);
+    }
 }
 
 /// What sees to it that a block of code in the documents is true.
@@ -64,6 +76,7 @@ const BLOCKS: &[(&str, &str, Check)] = &[
     ("docs/shrinker.md", "", Drawing),
     ("docs/using.md", "scripts/install", Commands),
     ("docs/using.md", "#include \"rcumalloc.h\"", Quotes("tests/programs/example.c")),
+    ("docs/using.md", "rcumalloc_read_lock();", Quotes("tests/programs/pool_table.c")),
     ("docs/using.md", "struct config :", Quotes("tests/programs/example.cpp")),
     ("docs/using.md", "#[global_allocator]", Quotes("preload/examples/config.rs")),
 ];
@@ -74,6 +87,7 @@ const COMMENTS: &[(&str, &str)] = &[
     ("unit", "tests/tests/recipes.rs"),
     ("preload", "tests/tests/recipes.rs"),
     ("bad_calls", "tests/tests/figures.rs"),
+    ("pools", "tests/tests/figures.rs"),
     ("env", "tests/tests/figures.rs"),
     ("conf", "tests/tests/figures.rs"),
     ("stalls", "tests/tests/figures.rs"),

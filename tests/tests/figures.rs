@@ -134,6 +134,7 @@ fn messages() {
         let example = lines.next().expect("an example");
         let outcome = match how.split_once(' ') {
             Some(("bad_calls", kind)) => Victim::new("bad_calls").arg(kind).run(),
+            Some(("pools", kind)) => Victim::new("pools").arg(kind).run(),
             Some(("env", setting)) => {
                 let (name, value) = setting.split_once('=').expect("NAME=VALUE");
                 command(build::installed("true")).env(name, value).run().success()

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 /// From the top; what is in none of them stands in the first or the last list.
 const FLOORS: [&str; 7] = ["abi", "front", "release", "cache", "class", "page", "os"];
 /// Names for programs written in Rust: over all floors.
-const ROOF: [&str; 7] = ["", "allocator", "config", "global", "retire", "fallback", "types"];
+const ROOF: [&str; 8] = ["", "allocator", "config", "global", "pool", "retire", "fallback", "types"];
 /// What all floors stand on.
 const GROUND: [&str; 1] = ["constants"];
 

@@ -18,4 +18,5 @@ pub mod own;
 pub mod owner;
 #[cfg(rcumalloc_shared)]
 mod panic;
+pub mod pools;
 pub mod pthread;

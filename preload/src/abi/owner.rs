@@ -120,7 +120,7 @@ impl Block {
 #[unsafe(link_section = ".text_rare")]
 pub unsafe extern "C" fn rcumalloc_owner(address: *const c_void, out: *mut Block, size: usize) -> bool {
     let found = verdict::inspect(address as usize);
-    let is_block = matches!(found, Address::Small { .. } | Address::Large { .. });
+    let is_block = matches!(found, Address::Small { .. } | Address::Large { .. } | Address::Pooled(_));
     if out.is_null() {
         return is_block;
     }
@@ -128,6 +128,11 @@ pub unsafe extern "C" fn rcumalloc_owner(address: *const c_void, out: *mut Block
     match found {
         Address::Small { start, class, at } => block.small(start, class, at),
         Address::Large { start, bytes, live } => block.large(start, bytes, live),
+        Address::Pooled(member) => {
+            block.start = member.start as *const c_void;
+            block.size = member.size();
+            block.state = if member.is_live { 1 } else { 2 };
+        }
         Address::Foreign | Address::Internal(_) => {}
     }
     // SAFETY: the caller's promise.

@@ -36,13 +36,15 @@ pub struct PageStats {
     pub free: u64,
     /// Mapped, all of them together.
     pub mapped: u64,
+    /// Of typed pools.
+    pub pool: u64,
 }
 
 impl PageStats {
     /// Those that somebody has, by their words.
     pub fn in_use(&self) -> u64 {
         let large = self.large_live + self.large_freed;
-        self.slab + large + self.magazine + self.page_cache + self.reserve + self.meta
+        self.slab + large + self.pool + self.magazine + self.page_cache + self.reserve + self.meta
     }
 }
 
@@ -64,6 +66,7 @@ pub fn count() -> PageStats {
             Kind::PageCache => Some(&mut stats.page_cache),
             Kind::Reserve => Some(&mut stats.reserve),
             Kind::Meta => Some(&mut stats.meta),
+            Kind::Pool => Some(&mut stats.pool),
             // A stale word names what may describe something else by now.
             Kind::Large => LargeRef::named_by(word).filter(|large| large.base() == addr).map(|large| {
                 length = large.pages().clamp(1, pages - at);

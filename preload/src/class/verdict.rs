@@ -10,6 +10,7 @@
 use crate::class::large::{self, LargeRef};
 use crate::class::size_class::{Class, SLAB_BYTES};
 use crate::class::slab::{Slab, Whereabouts};
+use crate::class::typed::{self, Member, Pool, Wrong};
 use crate::os::line::Line;
 use crate::os::syscall;
 use crate::page::memdesc::{self, Kind, Memdesc};
@@ -80,6 +81,8 @@ pub enum Address {
         /// Whether the program has it.
         live: bool,
     },
+    /// In a typed pool: in this object of its.
+    Pooled(Member),
     /// In memory of the heap that holds no block.
     Internal(&'static str),
 }
@@ -118,6 +121,10 @@ fn look(addr: usize, word: Memdesc) -> Address {
         Kind::Large | Kind::Free | Kind::PageCache | Kind::Reserve => {
             Address::Internal("in a free page (freed before, or never given out)")
         }
+        Kind::Pool => match typed::member(word, addr) {
+            Some(member) => Address::Pooled(member),
+            None => Address::Internal(RECYCLED),
+        },
         Kind::Magazine => Address::Internal("in a page of pointers"),
         Kind::Meta => Address::Internal("in metadata"),
     }
@@ -160,8 +167,80 @@ pub fn bad_address(call: &str, addr: usize) {
                 trace(&mut line, addr);
             }
         }
+        Address::Pooled(member) => {
+            describe_member(&mut line, &member, addr);
+            line.str(": it is for rcumalloc_pool_free");
+        }
         Address::Internal(what) => {
             line.str("not a block: the address is ").str(what);
+        }
+    }
+    finish(&mut line);
+}
+
+#[cold]
+#[inline(never)]
+#[unsafe(link_section = ".text_rare")]
+fn describe_member(line: &mut Line, member: &Member, addr: usize) {
+    let into = addr - member.start;
+    if into != 0 {
+        line.str("points ").dec(into as u64).str(" bytes into ");
+    }
+    line.str(if member.is_live { "an object of " } else { "a freed object of " });
+    line.dec(member.size() as u64).str(" bytes of the pool ");
+    member.pool().tell(line);
+}
+
+/// `rcumalloc_pool_free(pool, addr)` was refused: `addr` is no object of the pool, or was freed before.
+#[cold]
+#[inline(never)]
+#[unsafe(link_section = ".text_rare")]
+pub fn bad_member(pool: &Pool, addr: usize, wrong: Wrong) {
+    let mut line = Line::new();
+    line.str("rcumalloc_pool_free(");
+    pool.tell(&mut line);
+    line.str(", ").hex(addr as u64);
+    if wrong == Wrong::Freed {
+        line.str("): double free of an object of this pool");
+        return finish(&mut line);
+    }
+    line.str("): not an object of this pool: ");
+    match inspect(addr) {
+        Address::Pooled(member) => describe_member(&mut line, &member, addr),
+        Address::Small { class, at, .. } => describe_small(&mut line, class, at),
+        Address::Large { bytes, .. } => {
+            line.str("a large block of ").dec(bytes as u64).str(" bytes");
+        }
+        Address::Foreign => {
+            line.str("not a pointer of this heap");
+        }
+        Address::Internal(what) => {
+            line.str("the address is ").str(what);
+        }
+    }
+    finish(&mut line);
+}
+
+/// `call(pool)` was refused: there is no such pool, or no more, or `left` objects of it are with the program.
+#[cold]
+#[inline(never)]
+#[unsafe(link_section = ".text_rare")]
+pub fn bad_pool(call: &str, handle: usize, pool: Option<&Pool>, left: usize) {
+    let mut line = Line::new();
+    line.str(call).str("(").hex(handle as u64).str("): ");
+    match pool {
+        None => {
+            line.str("not a pool");
+        }
+        Some(pool) if left == 0 => {
+            line.str("the pool ");
+            pool.tell(&mut line);
+            line.str(" was destroyed");
+        }
+        Some(pool) => {
+            line.str("objects of the pool ");
+            pool.tell(&mut line);
+            line.str(" are with the program: ").dec(left as u64);
         }
     }
     finish(&mut line);

@@ -27,7 +27,7 @@
 use crate::cache::{mode, own, registry};
 use crate::class::backlog::DOMAIN;
 use crate::class::size_class::{CLASSES, Class};
-use crate::class::{Torn, depot, empties, group, large_batch, pool};
+use crate::class::{Torn, depot, empties, group, large_batch, pool, typed};
 use crate::front::queue;
 use crate::os::lock::{self, Lock};
 use crate::os::{home, tls};
@@ -60,6 +60,8 @@ fn for_each_lock(mut visit: impl FnMut(&dyn Bolt)) {
     for index in 0..CLASSES {
         visit(pool::of(Class::new(index)).lock());
     }
+    visit(typed::lock());
+    typed::all().for_each(|pool| visit(pool.lock()));
     visit(empties::lock());
 }
 

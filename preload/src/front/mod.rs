@@ -8,6 +8,7 @@
 //!   calls    functions that run after a grace period, from their queue
 //!   options  what may be set while the program runs
 //!   nowait   blocks where nothing may wait, as in a signal handler
+//!   typed    pools of objects of one type
 //!   under_way what a handler may jump out of
 //! ```
 
@@ -26,6 +27,7 @@ pub mod start;
 pub mod stress;
 pub mod switch;
 pub mod tend;
+pub mod typed;
 pub mod under_way;
 
 #[cfg(test)]

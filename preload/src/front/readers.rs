@@ -9,7 +9,7 @@ use crate::cache::{drain, own, registry};
 use crate::class::backlog::DOMAIN;
 use crate::class::size_class::Class;
 use crate::class::work::Work;
-use crate::class::{depot, large_pages, pool, verdict};
+use crate::class::{depot, large_pages, pool, typed, verdict};
 use crate::front::{entry, start};
 use crate::os::signals::Quiet;
 use crate::os::tid;
@@ -138,6 +138,7 @@ fn reclaim_shared(work: &mut Work) {
     for class in Class::all() {
         pool::of(class).release_empty();
     }
+    typed::release_all();
     large_pages::reclaim(work);
 }
 

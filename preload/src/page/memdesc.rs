@@ -49,9 +49,11 @@ pub enum Kind {
     Meta = 6,
     /// Kept for `free`.
     Reserve = 7,
+    /// Cut into objects of a typed pool.
+    Pool = 8,
 }
 
-const KINDS: [Kind; 8] = [
+const KINDS: [Kind; 9] = [
     Kind::Unknown,
     Kind::Free,
     Kind::PageCache,
@@ -60,6 +62,7 @@ const KINDS: [Kind; 8] = [
     Kind::Magazine,
     Kind::Meta,
     Kind::Reserve,
+    Kind::Pool,
 ];
 
 const KIND_MASK: u64 = 0xf;

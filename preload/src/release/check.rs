@@ -40,7 +40,9 @@ const LOOKS: usize = 4;
 #[unsafe(link_section = ".text_rare")]
 pub fn check(addr: usize) -> Freed {
     match verdict::inspect(addr) {
-        Address::Small { at: Whereabouts::NeverGiven, .. } | Address::Foreign => Freed::Unknown,
+        Address::Small { at: Whereabouts::NeverGiven, .. } | Address::Foreign | Address::Pooled(_) => {
+            Freed::Unknown
+        }
         // What was a block there has waited before its page became another's.
         Address::Internal(_) => match memdesc::of(addr).kind() {
             Kind::Free | Kind::PageCache | Kind::Reserve | Kind::Magazine | Kind::Meta => Freed::Before,

@@ -22,7 +22,7 @@ use crate::class::backlog::{self, DOMAIN};
 use crate::class::cause::Cause;
 use crate::class::size_class::Class;
 use crate::class::work::Work;
-use crate::class::{depot, empties, large_pages, pool};
+use crate::class::{depot, empties, large_pages, pool, typed};
 use crate::constants::{DECAY_MS, DIRTY_HIGH, IDLE_TICKS, PAGE, VACANT_MOST, WORTH};
 use crate::os::{bell, clock};
 use crate::page::{idle, watermark, zone};
@@ -158,6 +158,7 @@ fn tick_at(now_ns: u64, next: u64, work: &mut Work, rides: bool) {
     for class in Class::all() {
         moved += pool::of(class).age(work);
     }
+    moved += typed::settle_all();
     if ticks.is_multiple_of(IDLE_TICKS) {
         if backlog::deferred_bytes() != 0 {
             backlog::expedite(DOMAIN.start_poll(), Cause::Age);
@@ -231,6 +232,7 @@ fn give_for_one() {
     depot::distribute_shared(&mut Work::asked_for());
     depot::drain_all(&mut Work::asked_for());
     pool::release_all();
+    typed::release_all();
     empties::release(usize::MAX, &mut Work::asked_for());
     let given = zone::purge_free(watermark::beyond());
     if given != 0 {

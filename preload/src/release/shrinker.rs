@@ -37,7 +37,7 @@ use crate::class::backlog::{self, DOMAIN};
 use crate::class::cause::Cause;
 use crate::class::size_class::Class;
 use crate::class::work::Work;
-use crate::class::{depot, empties, group, large_batch, large_pages, pool};
+use crate::class::{depot, empties, group, large_batch, large_pages, pool, typed};
 use crate::constants::PAGE;
 use crate::os::clock;
 use crate::page::{back_off, reserve, zone};
@@ -183,6 +183,7 @@ impl Scan<'_> {
     #[inline(never)]
     fn empty_slabs(&mut self) {
         pool::release_all();
+        typed::release_all();
     }
 
     #[inline(never)]

@@ -8,7 +8,7 @@ use crate::class::backlog::{self, DOMAIN};
 use crate::class::cause::{self, CAUSES};
 use crate::class::large_batch::Freed;
 use crate::class::size_class::{Class, SLAB_BYTES};
-use crate::class::{depot, group, large_pages, pool, verdict, work};
+use crate::class::{depot, group, large_pages, pool, typed, verdict, work};
 use crate::constants::PAGE;
 use crate::page::{back_off, meta, reserve, zone};
 use crate::release::scan_log::{self, REASONS};
@@ -141,6 +141,12 @@ pub struct Stats {
     pub stalls: u64,
     /// Caches without a thread that wait for one.
     pub caches_vacant: u64,
+    /// Slabs of typed pools, ...
+    pub pool_bytes: u64,
+    /// ... of their objects those with the program, ...
+    pub pool_live_bytes: u64,
+    /// ... and those that wait for a grace period.
+    pub pool_waiting_bytes: u64,
 }
 
 /// The figures as of now. No lock; in a signal handler, too.
@@ -170,6 +176,9 @@ pub fn collect_into(stats: &mut Stats) {
     add_scans(stats);
     (stats.threads, stats.threads_peak) = words(shares::census());
     stats.caches_vacant = vacant::count() as u64;
+    let pools = typed::census();
+    (stats.pool_bytes, stats.pool_live_bytes) = words((pools.bytes, pools.live));
+    stats.pool_waiting_bytes = pools.waiting as u64;
     stats.bad_calls = verdict::reported();
     stats.concurrent = u64::from(mode::is_concurrent());
     stats.free_steps = ladder::taken();

@@ -52,8 +52,8 @@ const FOR_NAMES: [&str; CAUSES + 2] = ["demand", "queue", "age", "budget", "pres
 
 const AGE_NAMES: [&str; AGES_MS.len() + 2] = ["10ms", "100ms", "1s", "10s", "more", "unknown"];
 
-const PAGE_NAMES: [&str; 8] =
-    ["slab", "large_live", "large_freed", "magazine", "page_cache", "reserve", "meta", "free"];
+const PAGE_NAMES: [&str; 9] =
+    ["slab", "large_live", "large_freed", "magazine", "page_cache", "reserve", "meta", "free", "pool"];
 
 /// Writes every family that is not one of classes.
 #[inline(never)]
@@ -149,6 +149,9 @@ fn of_work(s: &Stats, form: &mut dyn Form) {
     gauge("threads", "Threads with a cache.", s.threads);
     gauge("threads_peak", "The most there were.", s.threads_peak);
     gauge("caches_vacant", "Caches without a thread that wait for one.", s.caches_vacant);
+    gauge("pool_bytes", "Slabs of typed pools.", s.pool_bytes);
+    gauge("pool_live_bytes", "Their objects that the program has.", s.pool_live_bytes);
+    gauge("pool_waiting_bytes", "Those that wait.", s.pool_waiting_bytes);
     gauge("concurrent", "1 once the process has or had several threads.", s.concurrent);
     gauge("last_scan_ns", "When the last scan began, on the monotonic clock; 0: none.", s.last_scan_ns);
     gauge("last_scan_took_ns", "How long it took.", s.last_scan_took_ns);
@@ -169,9 +172,19 @@ fn of_work(s: &Stats, form: &mut dyn Form) {
 #[unsafe(link_section = ".text_rare")]
 fn of_pages(form: &mut dyn Form) {
     let PageStats {
-        slab, large_live, large_freed, magazine, page_cache, reserve, meta, free, mapped, ..
+        slab,
+        large_live,
+        large_freed,
+        magazine,
+        page_cache,
+        reserve,
+        meta,
+        free,
+        mapped,
+        pool,
+        ..
     } = page_kinds::count();
-    let pages = [slab, large_live, large_freed, magazine, page_cache, reserve, meta, free];
+    let pages = [slab, large_live, large_freed, magazine, page_cache, reserve, meta, free, pool];
     let family = Family::gauge("pages", "Pages of 4 KiB by what they are.");
     form.labelled(&family, "kind", &PAGE_NAMES, &pages);
     form.one(&Family::gauge("pages_mapped", "All of them, as the zone knows."), mapped);

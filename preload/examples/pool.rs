@@ -1,0 +1,109 @@
+//! A table of counted objects that readers search without a lock. A removed object may be another one, of
+//! another key, before a reader has looked at it: its memory is of a typed pool, so it is an object still,
+//! and the reader takes a reference and then asks for the key again.
+//!
+//!     cargo run --release -p rcumalloc --example pool
+
+use rcumalloc::Pool;
+use std::ptr::{NonNull, null_mut};
+use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, Ordering};
+
+const SLOTS: usize = 64;
+const KEYS: u64 = 256;
+
+/// Zeros are one that nobody has.
+struct Object {
+    refs: AtomicU64,
+    key: AtomicU64,
+    /// Always three times the key.
+    value: AtomicU64,
+}
+
+struct Table {
+    pool: Pool<Object>,
+    slots: [AtomicPtr<Object>; SLOTS],
+}
+
+/// A reference to an object.
+struct Held<'a>(&'a Table, NonNull<Object>);
+
+impl std::ops::Deref for Held<'_> {
+    type Target = Object;
+    fn deref(&self) -> &Object {
+        // SAFETY: its memory is an object's, and while it is counted it stays this one.
+        unsafe { self.1.as_ref() }
+    }
+}
+
+impl Drop for Held<'_> {
+    fn drop(&mut self) {
+        // AcqRel: whoever had it before has done with it.
+        if self.refs.fetch_sub(1, Ordering::AcqRel) == 1 {
+            // SAFETY: it came from this pool, and that was the last reference.
+            unsafe { self.0.pool.free(self.1) };
+        }
+    }
+}
+
+impl Table {
+    fn look_up(&self, key: u64) -> Option<Held<'_>> {
+        let section = rcumalloc::read();
+        let object = NonNull::new(self.slots[key as usize % SLOTS].load(Ordering::Acquire))?;
+        // SAFETY: found in a section: an object until that ends, though perhaps another one by now.
+        let seen = unsafe { object.as_ref() };
+        let more = |refs| if refs == 0 { None } else { Some(refs + 1) };
+        let held = seen
+            .refs
+            .fetch_update(Ordering::AcqRel, Ordering::Relaxed, more)
+            .ok()
+            .map(|_| Held(self, object));
+        drop(section);
+        held.filter(|held| held.key.load(Ordering::Relaxed) == key)
+    }
+
+    /// Whether there was memory for it.
+    fn insert(&self, key: u64) -> bool {
+        let Some(object) = self.pool.alloc() else { return false };
+        // SAFETY: as in `look_up`; readers who find it take no reference yet.
+        let fresh = unsafe { object.as_ref() };
+        fresh.key.store(key, Ordering::Relaxed);
+        fresh.value.store(3 * key, Ordering::Relaxed);
+        // Release: who takes a reference from here on sees the key.
+        fresh.refs.store(1, Ordering::Release);
+        self.put(key as usize % SLOTS, object.as_ptr());
+        true
+    }
+
+    /// Puts an object, or none, in a slot; drops the table's reference to the one that was there.
+    fn put(&self, slot: usize, object: *mut Object) {
+        let old = self.slots[slot].swap(object, Ordering::AcqRel);
+        drop(NonNull::new(old).map(|old| Held(self, old)));
+    }
+}
+
+fn main() {
+    let pool = Pool::new("table").expect("there is memory for a pool");
+    let table = Table { pool, slots: [const { AtomicPtr::new(null_mut()) }; SLOTS] };
+    let (stop, found) = (AtomicBool::new(false), AtomicU64::new(0));
+    std::thread::scope(|threads| {
+        for _ in 0..2 {
+            threads.spawn(|| {
+                for key in (0..KEYS).cycle().take_while(|_| !stop.load(Ordering::Relaxed)) {
+                    if let Some(held) = table.look_up(key) {
+                        assert_eq!(held.value.load(Ordering::Relaxed), 3 * key, "another object");
+                        found.fetch_add(1, Ordering::Relaxed);
+                    }
+                }
+            });
+        }
+        for round in 0.. {
+            assert!(table.insert(round * 2_654_435_761 % KEYS), "out of memory");
+            if round >= 300_000 && found.load(Ordering::Relaxed) > 1000 {
+                break;
+            }
+        }
+        stop.store(true, Ordering::Relaxed);
+    });
+    (0..SLOTS).for_each(|slot| table.put(slot, null_mut()));
+    println!("every object was the one that was asked for");
+}
