@@ -105,7 +105,8 @@ fn excepted_sizes() {
             let again = |how: &str| outcome.number(&format!("{how}_{size}"));
             // A large block stays where it is as it shrinks.
             for (how, comes) in [("free", is_excepted), ("realloc", is_excepted && size < 10_000)] {
-                let holds = if comes { again(how) > 50 } else { again(how) == 0 };
+                // Others that are free may come before them.
+                let holds = if comes { again(how) > 10 } else { again(how) == 0 };
                 assert!(holds, "{defer}: {how} of {size}\n{outcome}");
             }
             assert_eq!(again("rcu"), 0, "{defer}: {size}: what is to wait is handed out\n{outcome}");
