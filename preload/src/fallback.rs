@@ -122,12 +122,14 @@ pub fn retire<T: Send + 'static>(value: Box<T>) {
 }
 
 /// The block around an address: unknown here.
-pub fn owner<T: ?Sized>(_: *const T) -> Option<Owner> {
+pub fn owner<T: ?Sized>(address: *const T) -> Option<Owner> {
+    let _ = address;
     None
 }
 
 /// Whether an address lies in a block of this heap: here there is none.
-pub fn owns<T: ?Sized>(_address: *const T) -> bool {
+pub fn owns<T: ?Sized>(address: *const T) -> bool {
+    let _ = address;
     false
 }
 

@@ -211,6 +211,15 @@ fn between<'a>(text: &'a str, before: &'a str, after: char) -> impl Iterator<Ite
     text.split(before).skip(1).filter_map(move |rest| rest.split(after).next())
 }
 
+/// The text of a page up to the end of the code, in one line.
+fn plain(html: &str) -> String {
+    let code = html.split("</code>").next().unwrap_or_default();
+    let text: String =
+        code.split('<').map(|part| part.split_once('>').map_or(part, |(_, text)| text)).collect();
+    let text = text.replace("&lt;", "<").replace("&gt;", ">").replace("&amp;", "&");
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
 /// What the documentation of the crate has, a line each: functions, types, their fields and traits.
 fn documented(flags: &str) -> BTreeSet<String> {
     let target = build::made().join(if flags.is_empty() { "surface" } else { "surface-elsewhere" });
@@ -228,12 +237,19 @@ fn documented(flags: &str) -> BTreeSet<String> {
         let Some((kind, name)) = link.strip_suffix(".html").and_then(|link| link.split_once('.')) else {
             continue;
         };
-        found.insert(format!("{kind} {name}"));
+        let text = page(link);
         if kind != "struct" {
+            let declared = plain(text.split("item-decl\"><code>").nth(1).unwrap_or_default());
+            // The value of a constant, and what a macro becomes, are not the same everywhere.
+            let declared = declared.split(" = ").next().unwrap_or_default().split(" =>").next();
+            found.insert(declared.unwrap_or_default().to_owned());
             continue;
         }
-        let text = page(link);
-        found.extend(between(&text, "id=\"structfield.", '"').map(|field| format!("{kind} {name}.{field}")));
+        found.insert(format!("{kind} {name}"));
+        for field in text.split("id=\"structfield.").skip(1) {
+            let declared = plain(field.split("<code>").nth(1).unwrap_or_default());
+            found.insert(format!("{kind} {name}.{declared}"));
+        }
         for block in text.split("<section id=\"impl-").skip(1) {
             let (about, rest) = block.split_once('"').expect("a quoted name");
             // What every type has is told of it only if another thread may have it.
