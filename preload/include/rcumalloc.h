@@ -39,7 +39,8 @@ static inline bool rcumalloc_present(void) { return &rcumalloc_version != 0; }
 
 /* Opens a read-side section of the calling thread. Sections nest. No fence, no atomic
  * read-modify-write. Async-signal-safe, also as the thread's first call of the library and in a
- * handler that interrupted malloc. */
+ * handler that interrupted malloc. A section that is missing shows at once with RCUMALLOC_STRESS=1 in
+ * the environment. */
 RCUMALLOC_WEAK void rcumalloc_read_lock(void);
 
 /* Ends the innermost section. Async-signal-safe. One too many ends the process with a line. */
