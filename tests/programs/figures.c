@@ -31,6 +31,42 @@ static void one_call(uint64_t *seed) {
 
 /* ---- sums ---- */
 
+/* Objects of two pools, with what each takes, and how many we have. */
+static rcumalloc_pool *pool[2];
+static const size_t object_bytes[2] = {112, 3008};
+static void *object[2][HELD];
+static uint64_t objects[2];
+
+static void make_pools(void) {
+    pool[0] = rcumalloc_pool_create("small", 100, 0, 0);
+    pool[1] = rcumalloc_pool_create("typesafe", 3000, 64, RCUMALLOC_POOL_TYPESAFE);
+    CHECK(pool[0] != NULL && pool[1] != NULL);
+}
+
+static void one_pool_call(uint64_t *seed) {
+    int of = (int)(next_random(seed) % 2);
+    void **place = &object[of][next_random(seed) % HELD];
+    if (*place == NULL) {
+        *place = rcumalloc_pool_alloc(pool[of]);
+        CHECK(*place != NULL);
+        objects[of]++;
+    } else {
+        rcumalloc_pool_free(pool[of], *place);
+        *place = NULL;
+        objects[of]--;
+    }
+}
+
+static void drop_pools(void) {
+    for (int of = 0; of < 2; of++) {
+        for (int at = 0; at < HELD; at++) {
+            rcumalloc_pool_free(pool[of], object[of][at]);
+        }
+        objects[of] = 0;
+        CHECK(rcumalloc_pool_destroy(pool[of]));
+    }
+}
+
 static uint64_t check_classes(const struct rcumalloc_stats *s) {
     uint64_t live = 0, deferred = 0, slabs = 0;
     struct rcumalloc_class_stats c;
@@ -61,6 +97,7 @@ static void check_sums(void) {
     CHECK(blocks * 4096 == s.blocks_bytes);
     CHECK(p.large_live * 4096 == s.live_large_bytes);
     CHECK(p.pool * 4096 == s.pool_bytes && s.pool_live_bytes + s.pool_waiting_bytes <= s.pool_bytes);
+    CHECK(s.pool_live_bytes == objects[0] * object_bytes[0] + objects[1] * object_bytes[1]);
 }
 
 /* Bytes of what we hold, by size: what the heap says is live has grown by that. */
@@ -90,6 +127,7 @@ static void walk(int calls) {
     uint64_t before = stats().live_bytes - bytes_held();
     for (int call = 0; call < calls; call++) {
         one_call(&seed);
+        one_pool_call(&seed);
         check_sums();
         check_live(before);
     }
@@ -97,6 +135,7 @@ static void walk(int calls) {
 
 static void sums(void) {
     check_sums();
+    make_pools();
     walk(3000);
     CHECK(pthread_barrier_init(&step, NULL, 2) == 0);
     pthread_t thread = start(rest, NULL);
@@ -113,8 +152,11 @@ static void sums(void) {
     CHECK(!rcumalloc_class_stats(64, (void *)held, sizeof held));
     pthread_barrier_wait(&step);
     join(thread);
+    drop_pools();
+    check_sums();
     rcumalloc_barrier();
     check_sums();
+    CHECK(stats().pool_bytes == 0);
     /* A program that knows less gets what it knows, and one that knows more gets zeros. */
     unsigned char more[sizeof(struct rcumalloc_stats) + 16], less[16];
     memset(more, 0xa5, sizeof more);

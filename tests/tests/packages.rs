@@ -254,7 +254,11 @@ fn documented(flags: &str) -> BTreeSet<String> {
             let (about, rest) = block.split_once('"').expect("a quoted name");
             // What every type has is told of it only if another thread may have it.
             let of_all = ["Freeze", "Unpin", "UnsafeUnpin", "RefUnwindSafe", "UnwindSafe"];
-            let of = about.split_once("-for-").filter(|(_, to)| *to == name).map(|(of, _)| of);
+            // Of a generic one its parameters follow.
+            let is_name = |to: &str| {
+                to.strip_prefix(name).is_some_and(|rest| rest.is_empty() || rest.starts_with("%3C"))
+            };
+            let of = about.split_once("-for-").filter(|(_, to)| is_name(to)).map(|(of, _)| of);
             if let Some(of) = of.filter(|of| !of_all.contains(of)) {
                 let head = rest.split("</h3>").next().unwrap_or_default();
                 let no = if head.contains(">impl !<") { "no " } else { "" };
