@@ -26,6 +26,10 @@ pub const FORK_PATIENCE_NS: u64 = 10_000_000;
 /// with slabs of every class, so that every number may have all its digits. What is not written takes no memory.
 pub const WATCH_BYTES: usize = 256 * 1024;
 
+/// Blocks that can be trapped at a time under `RCUMALLOC_TRAP`: each is two pages of address space, one of
+/// memory and two mappings of the 65530 that a process may have.
+pub const TRAPS: usize = 256;
+
 /// Milliseconds between two times that the figures are published: to write them takes some tenths of a
 /// millisecond, so that all of it together is below a thousandth of one processor; people see no faster.
 pub const PUBLISH_MS: u32 = 200;

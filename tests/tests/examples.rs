@@ -91,6 +91,7 @@ const COMMENTS: &[(&str, &str)] = &[
     ("env", "tests/tests/figures.rs"),
     ("conf", "tests/tests/figures.rs"),
     ("stalls", "tests/tests/figures.rs"),
+    ("trap", "tests/tests/figures.rs"),
     ("code", "preload/tests/options_in_code.rs"),
 ];
 

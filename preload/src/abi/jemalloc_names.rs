@@ -84,7 +84,11 @@ fn alloc(size: usize, real: usize, flags: Flags) -> *mut u8 {
 fn size_of_live(addr: usize) -> Option<usize> {
     match verdict::inspect(addr) {
         Address::Small { start, class, at: Whereabouts::Out } if start == addr => Some(class.size()),
-        Address::Large { start, bytes, live: true } if start == addr => Some(bytes),
+        Address::Large { start, bytes, live: true } | Address::Trapped { start, bytes, live: true }
+            if start == addr =>
+        {
+            Some(bytes)
+        }
         _ => None,
     }
 }

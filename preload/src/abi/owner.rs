@@ -7,6 +7,7 @@
 use crate::abi::own::copy_out;
 use crate::class::size_class::Class;
 use crate::class::slab::Whereabouts;
+use crate::class::trap;
 use crate::class::verdict::{self, Address};
 use crate::page::{bounds, memdesc};
 use crate::release::check;
@@ -99,6 +100,17 @@ impl Block {
         }
     }
 
+    fn trapped(&mut self, start: usize, bytes: usize, is_live: bool) {
+        self.start = start as *const c_void;
+        self.size = bytes;
+        self.state = if is_live { 1 } else { 2 };
+        if let Some(slot) = trap::around(start).filter(|_| !is_live) {
+            self.at = if slot.waits_for().is_some() { AT_WAITS } else { AT_READY };
+            self.thread = slot.freed.thread();
+            self.age_ms = slot.freed.age_ms() as i64;
+        }
+    }
+
     fn large(&mut self, start: usize, bytes: usize, is_live: bool) {
         self.start = start as *const c_void;
         self.size = bytes;
@@ -120,7 +132,10 @@ impl Block {
 #[unsafe(link_section = ".text_rare")]
 pub unsafe extern "C" fn rcumalloc_owner(address: *const c_void, out: *mut Block, size: usize) -> bool {
     let found = verdict::inspect(address as usize);
-    let is_block = matches!(found, Address::Small { .. } | Address::Large { .. } | Address::Pooled(_));
+    let is_block = matches!(
+        found,
+        Address::Small { .. } | Address::Large { .. } | Address::Trapped { .. } | Address::Pooled(_)
+    );
     if out.is_null() {
         return is_block;
     }
@@ -133,6 +148,7 @@ pub unsafe extern "C" fn rcumalloc_owner(address: *const c_void, out: *mut Block
             block.size = member.size();
             block.state = if member.is_live { 1 } else { 2 };
         }
+        Address::Trapped { start, bytes, live } => block.trapped(start, bytes, live),
         Address::Foreign | Address::Internal(_) => {}
     }
     // SAFETY: the caller's promise.

@@ -10,6 +10,7 @@
 //!   shelf    magazines that others may take        shares   how much a thread may hold
 //!   mode     solo, concurrent, api, strict         ladder   what free came to without memory
 //!   stock    blocks put aside for signal handlers    round    what is filling waits in place
+//!   sample   which blocks are trapped
 //! ```
 
 pub mod drain;
@@ -22,6 +23,7 @@ pub mod refill;
 pub mod registry;
 pub mod retire;
 pub mod round;
+pub mod sample;
 pub mod seats;
 pub mod shares;
 pub mod shelf;

@@ -14,7 +14,7 @@ use crate::class::group::{self, Group};
 use crate::class::magazine::{Magazine, kind_of};
 use crate::class::marks::Map;
 use crate::class::size_class::Class;
-use crate::class::{backlog, depot, pool, waiting};
+use crate::class::{backlog, depot, pool, trap, waiting};
 use crate::constants::{AFTER_SCAN, SHARED_LOOKS};
 use crate::page::back_off;
 use crate::page::quarter::Quarter;
@@ -49,7 +49,17 @@ impl ThreadCache {
         } else {
             return None;
         }
-        self.alloc.slot(class).pop()
+        self.pop_loaded(class)
+    }
+
+    /// A block from a magazine that has just been loaded.
+    #[inline(always)]
+    fn pop_loaded(&mut self, class: Class) -> Option<usize> {
+        let block = self.alloc.slot(class).pop();
+        if trap::is_on() {
+            self.end_at_next_sample(class);
+        }
+        block
     }
 
     /// Loads what free has pushed of an excepted class. False if there is nothing.
@@ -180,7 +190,7 @@ impl ThreadCache {
         }
         let slot = self.alloc.slot(class);
         slot.install(magazine, class, taken, taken);
-        slot.pop()
+        self.pop_loaded(class)
     }
 }
 

@@ -74,6 +74,8 @@ pub struct ClassState {
     pub quota: u16,
     /// malloc has found its magazine empty since the classes were last looked through (`leave.rs`).
     pub is_used: bool,
+    /// The next block comes from where samples are trapped (`sample.rs`).
+    pub is_due: bool,
     /// Blocks that the thread freed in its last rounds (`round.rs`).
     pub flow: u16,
     /// The thread's `clock` when a magazine of the class was last turned.

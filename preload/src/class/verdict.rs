@@ -10,6 +10,7 @@
 use crate::class::large::{self, LargeRef};
 use crate::class::size_class::{Class, SLAB_BYTES};
 use crate::class::slab::{Slab, Whereabouts};
+use crate::class::trap;
 use crate::class::typed::{self, Member, Pool, Wrong};
 use crate::os::line::Line;
 use crate::os::syscall;
@@ -83,6 +84,15 @@ pub enum Address {
     },
     /// In a typed pool: in this object of its.
     Pooled(Member),
+    /// In a block that lies apart, trapped (`trap.rs`).
+    Trapped {
+        /// Where the block starts.
+        start: usize,
+        /// Its bytes.
+        bytes: usize,
+        /// Whether the program has it.
+        live: bool,
+    },
     /// In memory of the heap that holds no block.
     Internal(&'static str),
 }
@@ -116,7 +126,10 @@ fn look(addr: usize, word: Memdesc) -> Address {
             }
             _ => Address::Internal(RECYCLED),
         },
-        Kind::Unknown => Address::Foreign,
+        Kind::Unknown => match trap::around(addr) {
+            Some(slot) => Address::Trapped { start: slot.start(), bytes: slot.size(), live: slot.is_live() },
+            None => Address::Foreign,
+        },
         // Where there is a large block, `inspect` has found it: there was one.
         Kind::Large | Kind::Free | Kind::PageCache | Kind::Reserve => {
             Address::Internal("in a free page (freed before, or never given out)")
@@ -171,6 +184,15 @@ pub fn bad_address(call: &str, addr: usize) {
             describe_member(&mut line, &member, addr);
             line.str(": it is for rcumalloc_pool_free");
         }
+        Address::Trapped { start, bytes, live } => {
+            describe_trapped(&mut line, call, addr - start, bytes, live);
+            if start != addr {
+                line.str(" at ").hex(start as u64);
+            } else if let Some(slot) = trap::around(addr).filter(|_| !live) {
+                line.str(" [thread ").dec(slot.freed.thread().into()).str(" freed it ");
+                line.dec(slot.freed.age_ms()).str(" ms ago]");
+            }
+        }
         Address::Internal(what) => {
             line.str("not a block: the address is ").str(what);
         }
@@ -211,6 +233,9 @@ pub fn bad_member(pool: &Pool, addr: usize, wrong: Wrong) {
         Address::Large { bytes, .. } => {
             line.str("a large block of ").dec(bytes as u64).str(" bytes");
         }
+        Address::Trapped { bytes, .. } => {
+            line.str("a trapped block of ").dec(bytes as u64).str(" bytes");
+        }
         Address::Foreign => {
             line.str("not a pointer of this heap");
         }
@@ -243,6 +268,30 @@ pub fn bad_pool(call: &str, handle: usize, pool: Option<&Pool>, left: usize) {
             line.str(" are with the program: ").dec(left as u64);
         }
     }
+    finish(&mut line);
+}
+
+fn describe_trapped(line: &mut Line, call: &str, inside: usize, bytes: usize, live: bool) {
+    if inside != 0 {
+        line.str("points ").dec(inside as u64).str(" bytes into ");
+    }
+    line.str(match (inside, live) {
+        (0, true) => "not a block to free: ",
+        (0, false) => again(call),
+        (_, true) => "",
+        (_, false) => "freed memory: ",
+    });
+    line.str("a trapped block of ").dec(bytes as u64).str(" bytes");
+}
+
+/// A trapped block, which starts at `addr` and has been freed just now, was written past its end at `place`.
+#[cold]
+#[inline(never)]
+#[unsafe(link_section = ".text_rare")]
+pub fn written_past(call: &str, addr: usize, bytes: usize, place: usize) {
+    let mut line = Line::new();
+    line.str(call).str("(").hex(addr as u64).str("): a trapped block of ").dec(bytes as u64);
+    line.str(" bytes was written past its end, at byte ").dec((place - addr) as u64);
     finish(&mut line);
 }
 
@@ -310,6 +359,9 @@ fn wrong(call: &str, addr: usize, align: Option<usize>, size: Option<usize>) {
         Address::Small { class, at, .. } => describe_small(&mut line, class, at),
         Address::Large { bytes, .. } => {
             line.str("a large block of ").dec(bytes as u64).str(" bytes");
+        }
+        Address::Trapped { bytes, .. } => {
+            line.str("a trapped block of ").dec(bytes as u64).str(" bytes");
         }
         _ => {
             line.str("not a block of this heap");
@@ -414,6 +466,9 @@ pub fn size_fits(addr: usize, size: usize, align: usize) -> bool {
             let asked = LargeRef::of(addr).and_then(LargeRef::asked);
             asked.is_none_or(|asked| asked == size) && addr & (align - 1) == 0
         }
+        Address::Trapped { start, bytes, live: true } if start == addr => {
+            bytes == size.max(1) && addr & (align - 1) == 0
+        }
         _ => true,
     }
 }
@@ -431,6 +486,12 @@ pub fn size_may_be(addr: usize, size: usize, align: usize) -> bool {
                 .is_some_and(|pages| (least..=Some(large.pages())).contains(&Some(pages)));
             may_be && addr & (align - 1) == 0
         }
-        None => size_fits(addr, size, align),
+        None => match inspect(addr) {
+            Address::Trapped { start, bytes, live: true } if start == addr => {
+                let real = Class::of_aligned(bytes, align).map_or(bytes, Class::size);
+                (bytes..=real).contains(&size.max(1)) && addr & (align - 1) == 0
+            }
+            _ => size_fits(addr, size, align),
+        },
     }
 }

@@ -8,6 +8,7 @@
 //!                                 │              newest of its magazine ─> verdict
 //!                                 │              full ─> retire
 //!                                 ├─ large page: large::free ─> verdict if not live
+//!                                 ├─ trapped:    trapped::free
 //!                                 └─ any other:  verdict
 //! ```
 
@@ -16,9 +17,11 @@ use crate::cache::{mode, retire, table};
 use crate::class::large::{self, LargeRef};
 use crate::class::size_class::Class;
 use crate::class::slab::Slab;
+use crate::class::trap;
 use crate::class::verdict::{self, Found};
 use crate::class::{backlog, changed};
 use crate::front::entry;
+use crate::front::trapped;
 use crate::front::under_way::Frame;
 use crate::os::tls;
 use crate::page::memdesc::{self, Kind, Memdesc};
@@ -111,6 +114,14 @@ pub fn free_begun(addr: usize, call: &str, when: When) {
                 When::Now => false,
             };
             free_large(addr, word, call, defer, false);
+        }
+        _ if trap::holds(addr) => {
+            let defers = match when {
+                When::Usual => mode::frees_defer(),
+                When::Deferred => mode::is_concurrent(),
+                When::Now => false,
+            };
+            trapped::free(addr, call, defers);
         }
         _ => verdict::bad_address(call, addr),
     }

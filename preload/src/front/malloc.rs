@@ -12,8 +12,10 @@ use crate::class::large::{self};
 use crate::class::large_batch::Freed;
 use crate::class::large_pages;
 use crate::class::size_class::{Class, SMALL_MAX};
+use crate::class::trap;
 use crate::class::work::Work;
 use crate::constants::{PAGE, WINDOW};
+use crate::front::trapped;
 use crate::front::under_way::Frame;
 use crate::front::{entry, start};
 use crate::page::zone::{self, Holds, Place, Want};
@@ -84,6 +86,11 @@ fn alloc(size: usize) -> *mut u8 {
 /// A block of `class` for a request of `size` bytes aligned to `align`.
 #[inline(never)]
 fn alloc_small(class: Class, size: usize, align: usize) -> *mut u8 {
+    if trap::is_on()
+        && let Some(block) = trapped::alloc(class, size, align)
+    {
+        return block as *mut u8;
+    }
     match small_block(class) {
         Some(block) => block as *mut u8,
         None => alloc_pages(class, size, align),

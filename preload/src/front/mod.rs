@@ -27,6 +27,7 @@ pub mod start;
 pub mod stress;
 pub mod switch;
 pub mod tend;
+pub mod trapped;
 pub mod typed;
 pub mod under_way;
 

@@ -1,15 +1,17 @@
 //! realloc, and what a block holds.
 
-use crate::cache::table;
 use crate::cache::thread_cache::ThreadCache;
+use crate::cache::{mode, table};
 use crate::class::large::LargeRef;
 use crate::class::marks::Map;
 use crate::class::resize::{self, Resized};
 use crate::class::size_class::{Class, SMALL_MAX};
 use crate::class::slab::Slab;
+use crate::class::trap;
 use crate::class::verdict::{self};
 use crate::front::free::When;
 use crate::front::malloc::MALLOC_ALIGN;
+use crate::front::trapped;
 use crate::front::under_way::Frame;
 use crate::front::{free, malloc};
 use crate::page::memdesc::{self, Kind};
@@ -82,6 +84,7 @@ fn resize_or_move(addr: usize, size: usize) -> *mut u8 {
                 return null_mut();
             }
         },
+        _ if trap::holds(addr) => return resize_trapped(addr, size),
         _ => {
             verdict::bad_address(CALL, addr);
             return null_mut();
@@ -127,6 +130,34 @@ unsafe extern "C" fn free_moved(block: *mut u8) {
     free::free_begun(block as usize, "realloc", When::Usual);
 }
 
+/// realloc of the trapped block at `addr`: it moves, or stays if it has that size.
+#[cold]
+#[inline(never)]
+#[unsafe(link_section = ".text_rare")]
+fn resize_trapped(addr: usize, size: usize) -> *mut u8 {
+    const CALL: &str = "realloc";
+    let Some(slot) = live_trapped(addr) else {
+        verdict::bad_address(CALL, addr);
+        return null_mut();
+    };
+    let held = slot.size();
+    if size == held {
+        return addr as *mut u8;
+    }
+    let new = malloc::alloc_begun(size);
+    if !new.is_null() {
+        // SAFETY: both are live blocks of at least so many bytes, and they are distinct.
+        unsafe { core::ptr::copy_nonoverlapping(addr as *const u8, new, held.min(size)) };
+        trapped::free(addr, CALL, mode::frees_defer());
+    }
+    new
+}
+
+/// The trapped block that starts at `addr`, if the program has it.
+fn live_trapped(addr: usize) -> Option<&'static trap::Slot> {
+    trap::around(addr).filter(|slot| slot.start() == addr && slot.is_live())
+}
+
 fn is_out(class: Class, addr: usize) -> bool {
     // SAFETY: the page is a slab's of this class, whose marks are committed.
     unsafe { Map::of(class).is_out(addr) }
@@ -158,6 +189,9 @@ fn usable_size_slow(addr: usize, call: &str) -> usize {
         && let Some(block) = LargeRef::of(addr).filter(|block| block.base() == addr)
     {
         return block.bytes();
+    }
+    if let Some(slot) = live_trapped(addr) {
+        return slot.size();
     }
     verdict::bad_address(call, addr);
     0

@@ -10,7 +10,7 @@ use crate::cache::mode::{self, Defer, Except};
 use crate::cache::thread_cache::ThreadCache;
 use crate::cache::{drain, registry, shares};
 use crate::class::backlog::DOMAIN;
-use crate::class::{backlog, verdict};
+use crate::class::{backlog, trap, verdict};
 use crate::front::{exit, stress, switch};
 use crate::os::conf::{self, Source};
 use crate::os::env::{self, Size};
@@ -19,7 +19,7 @@ use crate::os::line::Line;
 use crate::os::lock::Lock;
 use crate::os::signals::Quiet;
 use crate::page::{self, back_off};
-use crate::release::{decay, pressure, publish, stall, traces, watcher};
+use crate::release::{decay, pressure, publish, stall, traces, trapped, watcher};
 use core::sync::atomic::{AtomicBool, Ordering};
 
 #[unsafe(link_section = ".data")]
@@ -69,7 +69,7 @@ pub fn acquire(quiet: &Quiet) -> Option<&'static mut ThreadCache> {
 /// The second half of a thread's first call: its tables are set and the heap works.
 #[unsafe(link_section = ".text_start")]
 pub fn thread(cache: &mut ThreadCache) {
-    if mode::defer() == Defer::Strict || shares::census().0 > 1 {
+    if mode::defer() == Defer::Strict || trap::is_on() || shares::census().0 > 1 {
         switch::go_concurrent();
     }
     if mode::is_concurrent() {
@@ -112,6 +112,9 @@ fn configure() {
     }
     if let Some(seed) = read(b"RCUMALLOC_STRESS", env::parse_u64) {
         stress::begin(seed);
+    }
+    if let Some(rate) = read(b"RCUMALLOC_TRAP", trapped::parse) {
+        trapped::configure(rate);
     }
     if verbose {
         announce(defer);

@@ -18,6 +18,8 @@ pub const LIMIT: u32 = 1;
 pub const SIGNAL: u32 = 2;
 /// Slow paths are to be disturbed, for as long as the process lives (`front/stress.rs`).
 pub const STRESS: u32 = 4;
+/// Traps wait for their time to spring.
+pub const TRAPS: u32 = 8;
 
 #[unsafe(link_section = ".data")]
 static WANTS: AtomicU32 = AtomicU32::new(0);

@@ -20,7 +20,7 @@ use crate::constants::{CONF_BYTES, CONF_PATH_BYTES};
 const USUAL: &[u8] = b"/etc/rcumalloc.conf\0";
 
 /// What a line may set.
-pub const NAMES: [&[u8]; 14] = [
+pub const NAMES: [&[u8]; 15] = [
     b"RCUMALLOC_DEFER",
     b"RCUMALLOC_BUDGET",
     b"RCUMALLOC_GP_AGE_MS",
@@ -34,6 +34,7 @@ pub const NAMES: [&[u8]; 14] = [
     b"RCUMALLOC_STATS",
     b"RCUMALLOC_STRESS",
     b"RCUMALLOC_WATCH",
+    b"RCUMALLOC_TRAP",
     b"RCUMALLOC_VERBOSE",
 ];
 

@@ -55,6 +55,26 @@ pub fn map(len: usize) -> Option<usize> {
     unsafe { syscall(libc::SYS_mmap, [0, len, RW, ANONYMOUS, NO_FD, 0]) }.ok()
 }
 
+/// Maps `len` zero bytes anywhere, which nobody may touch before [`set_access`].
+pub fn map_closed(len: usize) -> Option<usize> {
+    if inject::fails() {
+        return None;
+    }
+    let flags = ANONYMOUS | libc::MAP_NORESERVE as usize;
+    // SAFETY: as in `map`.
+    unsafe { syscall(libc::SYS_mmap, [0, len, libc::PROT_NONE as usize, flags, NO_FD, 0]) }.ok()
+}
+
+/// Says whether a range of ours may be touched; what it holds stays. False: it is as before.
+pub fn set_access(addr: usize, len: usize, may: bool) -> bool {
+    if inject::fails() {
+        return false;
+    }
+    let access = if may { RW } else { libc::PROT_NONE as usize };
+    // SAFETY: a range of ours that nobody relies on without having asked for it here.
+    unsafe { syscall(libc::SYS_mprotect, [addr, len, access, 0, 0, 0]) }.is_ok()
+}
+
 /// Maps `len` zero bytes that are called `name` in `/proc/PID/maps`, and are the process's own: a child of a
 /// fork gets a copy. The descriptor that this takes is closed again before anybody could use it.
 pub fn map_named(name: &CStr, len: usize) -> Result<usize, Errno> {

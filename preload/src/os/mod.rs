@@ -20,6 +20,7 @@ pub mod lines;
 pub mod lock;
 pub mod map;
 pub mod peers;
+pub mod places;
 pub mod psi;
 pub mod signals;
 pub mod sink;

@@ -28,13 +28,27 @@ pub fn barrier_everywhere() {
 /// word to
 /// another, if the first one has that value.
 pub fn differs(address: usize, value: u32) -> bool {
+    matches!(compare(address, value), Err(Errno::EAGAIN | Errno::EFAULT))
+}
+
+/// Whether there are 32 bits at `address`, a multiple of 4, that can be read: as far as the kernel says, in the
+/// same way.
+pub fn is_there(address: usize) -> bool {
+    matches!(compare(address, 0), Ok(_) | Err(Errno::EAGAIN))
+}
+
+/// Whether the 32 bits at `address`, a multiple of 4, are there and are `value`.
+pub fn is(address: usize, value: u32) -> bool {
+    compare(address, value).is_ok()
+}
+
+fn compare(address: usize, value: u32) -> Result<usize, Errno> {
     static NOWHERE: AtomicU32 = AtomicU32::new(0);
     let request = (libc::FUTEX_CMP_REQUEUE | libc::FUTEX_PRIVATE_FLAG) as usize;
     let (wakes, moves) = (0, 0);
     let args = [address, request, wakes, moves, NOWHERE.as_ptr() as usize, value as usize];
     // SAFETY: the kernel reads the word, if there is one, and changes nothing.
-    let answer = unsafe { syscall(libc::SYS_futex, args) };
-    matches!(answer, Err(Errno::EAGAIN | Errno::EFAULT))
+    unsafe { syscall(libc::SYS_futex, args) }
 }
 
 /// A page that the kernel replaces by zeros in a child that does not share our memory, whoever

@@ -12,6 +12,7 @@ use crate::class::backlog::DOMAIN;
 use crate::class::large::LargeRef;
 use crate::class::size_class::Class;
 use crate::class::slab::{Slab, Whereabouts};
+use crate::class::trap;
 use crate::class::verdict::{self, Address};
 use crate::constants::PAGE;
 use crate::page::memdesc::{self, Kind};
@@ -57,7 +58,11 @@ pub fn check(addr: usize) -> Freed {
             behind(Slab::of(start).and_then(Slab::deferred_cookie).map(Cookie::from_bits))
         }
         Address::Small { start, at: Whereabouts::Magazine, .. } => of_freed(start),
-        Address::Large { live: true, .. } => Freed::Not,
+        Address::Large { live: true, .. } | Address::Trapped { live: true, .. } => Freed::Not,
+        Address::Trapped { start, .. } => match trap::around(start).and_then(trap::Slot::waits_for) {
+            Some(cookie) => behind(Some(cookie)),
+            None => Freed::Before,
+        },
         Address::Large { start, .. } => match LargeRef::of(start) {
             Some(_) => of_freed(start),
             None => Freed::Unknown,

@@ -8,6 +8,7 @@
 //!   traces   where a freed block is, for messages  surplus  what is past the budget
 //!   leave    giving back the classes left behind   report   the figures as text
 //!   check    whether a block was freed before a section began
+//!   trapped  what is said of a use of a trapped block, and when traps spring
 //!   publish  the figures for who looks at the process from outside
 //! ```
 
@@ -24,4 +25,5 @@ pub mod stall;
 pub mod stats;
 pub mod surplus;
 pub mod traces;
+pub mod trapped;
 pub mod watcher;

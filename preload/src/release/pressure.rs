@@ -24,6 +24,7 @@ use crate::os::tls::thread_pointer;
 use crate::os::{bell, handler};
 use crate::page::{limit, zone};
 use crate::release::shrinker::{self, Reason};
+use crate::release::trapped;
 use core::sync::atomic::{
     AtomicBool, AtomicU32, AtomicUsize, Ordering::Acquire, Ordering::Relaxed, Ordering::Release,
 };
@@ -206,6 +207,9 @@ pub fn serve() {
     let wants = bell::take();
     if wants & bell::SIGNAL != 0 {
         shrinker::pressure(2, Reason::Signal);
+    }
+    if wants & bell::TRAPS != 0 {
+        trapped::serve();
     }
     if wants & bell::LIMIT != 0 {
         let excess = limit::excess(zone::held_bytes());

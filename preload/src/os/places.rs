@@ -1,0 +1,199 @@
+//! Where a call came from: return addresses, read from the calling thread's stack.
+//!
+//! The heap is compiled without frame pointers and a program may be, too. What is certain is where a slow path
+//! has its own frame, and that the return address of the call into the heap is the first one above it that does
+//! not lead back into the heap. Behind that, frames are followed as far as the program keeps frame pointers: a
+//! saved one that points further up the stack, and a return address beside it. Whatever is read may not be
+//! there; the kernel is asked first.
+
+use super::peers;
+use crate::constants::PAGE;
+use core::ops::Range;
+use core::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+
+/// Words above a slow path's frame in which its return address lies, at the most: what the heap has on the
+/// stack.
+const OURS: usize = 256;
+/// Words of one frame of the program that are looked through for the first saved frame pointer.
+const FRAME: usize = 128;
+/// Bytes around a place on a stack that are of the same for certain enough: the next library may be near.
+const STACK: usize = 32 << 10;
+/// How far apart two frames may be, in bytes.
+const APART: usize = 1 << 20;
+
+/// The word at `addr`, if there is one: in an object's code or headers, or on the calling thread's stack, none of
+/// which goes away meanwhile.
+#[inline(never)]
+#[unsafe(link_section = ".text_rare")]
+fn peek(addr: usize) -> Option<usize> {
+    const WORD: usize = size_of::<usize>();
+    let last = addr.wrapping_add(WORD - 1);
+    let is_there = |at: usize| peers::is_there(at & !3);
+    let is_whole = is_there(addr) && (addr / PAGE == last / PAGE || is_there(last));
+    // SAFETY: the kernel has just read of it.
+    is_whole.then(|| unsafe { (addr as *const usize).read_unaligned() })
+}
+
+/// What a search keeps away from.
+pub struct Around<'a> {
+    /// The heap's own code: no place of the program's.
+    pub heap: Range<usize>,
+    /// Memory that holds no code, and may go away.
+    pub data: &'a [Range<usize>],
+}
+
+impl Around<'_> {
+    fn is_data(&self, addr: usize) -> bool {
+        self.data.iter().any(|data| data.contains(&addr))
+    }
+
+    /// Whether `addr` is in an object's code, not the heap's, and follows a call instruction. `stack`: a place on
+    /// the calling thread's.
+    fn is_return(&self, addr: usize, stack: usize) -> bool {
+        let is_stack = addr.wrapping_sub(stack).wrapping_add(STACK) < 2 * STACK;
+        if addr < 16 * PAGE || addr >> 47 != 0 || is_stack || self.is_data(addr) || self.heap.contains(&addr)
+        {
+            return false;
+        }
+        if code_around(addr).is_none() {
+            return false;
+        }
+        let Some(code) = peek(addr - 8).map(usize::to_le_bytes) else { return false };
+        // call rel32; or call r/m, whose second byte says so, in 2 to 7 bytes.
+        let is_indirect = |len: usize| code[8 - len] == 0xff && code[9 - len] & 0x38 == 0x10;
+        code[3] == 0xe8 || [2, 3, 4, 6, 7].into_iter().any(is_indirect)
+    }
+}
+
+/// Objects whose code has been found, as pairs of from and to; 0: none yet. A word that is torn is looked for
+/// once more.
+static KNOWN: [[AtomicUsize; 2]; 8] = [const { [const { AtomicUsize::new(0) }; 2] }; 8];
+/// Pages that are no object's code, by their numbers.
+static NONE: [AtomicUsize; 256] = [const { AtomicUsize::new(0) }; 256];
+/// Whose turn it is to be forgotten.
+static NEXT: AtomicUsize = AtomicUsize::new(0);
+
+/// The code of the object, a program or a library, that `inside` may be a place of.
+#[inline(never)]
+#[unsafe(link_section = ".text_rare")]
+fn code_around(inside: usize) -> Option<Range<usize>> {
+    let known = |[from, to]: &[AtomicUsize; 2]| from.load(Relaxed)..to.load(Relaxed);
+    if let Some(code) = KNOWN.iter().map(known).find(|code| code.contains(&inside)) {
+        return Some(code);
+    }
+    // To find that out takes a while: the last pages that were none are remembered.
+    let page = inside / PAGE;
+    let none = &NONE[page % NONE.len()];
+    if none.load(Relaxed) == page {
+        return None;
+    }
+    let code = header(inside).and_then(code_of).filter(|code| code.contains(&inside));
+    let Some(code) = code else {
+        none.store(page, Relaxed);
+        return None;
+    };
+    let place = &KNOWN[NEXT.fetch_add(1, Relaxed) % KNOWN.len()];
+    place[0].store(code.start, Relaxed);
+    place[1].store(code.end, Relaxed);
+    Some(code)
+}
+
+/// Where the object begins that holds `inside`.
+fn header(inside: usize) -> Option<usize> {
+    /// Pages that it may have in front of that, at the most.
+    const MOST: usize = 1 << 13;
+    const MAGIC: u32 = u32::from_le_bytes(*b"\x7fELF");
+    let first = inside & !(PAGE - 1);
+    let mut pages = (0..MOST).map(|page| first.wrapping_sub(page * PAGE));
+    // The kernel compares: what is there may go away any time.
+    pages.find(|&at| peers::is(at, MAGIC))
+}
+
+/// Where the segments of the object that begins at `base` are described.
+fn segments(base: usize) -> Option<usize> {
+    Some(base + peek(base + 32)?)
+}
+
+/// The code of the object that begins at `base`.
+fn code_of(base: usize) -> Option<Range<usize>> {
+    const DYNAMIC: usize = libc::ET_DYN as usize;
+    let half = |at: usize| peek(at).map(|word| word & 0xffff);
+    let (first, size, count) = (segments(base)?, half(base + 54)?, half(base + 56)?);
+    let is_code =
+        |&at: &usize| peek(at).is_some_and(|word| word as u32 == libc::PT_LOAD && word >> 32 & 1 != 0);
+    let at = (0..count).map(|number| first + number * size).find(is_code)?;
+    // An object that is always at the same place says where it is.
+    let bias = if half(base + 16)? == DYNAMIC { base } else { 0 };
+    let start = bias + peek(at + 16)?;
+    Some(start..start + peek(at + 40)?)
+}
+
+/// Where the code of the shared object lies that `inside` is a place of; nowhere, if it is the program itself,
+/// whose own code that is, too.
+#[inline(never)]
+#[unsafe(link_section = ".text_rare")]
+pub fn own_code(inside: usize) -> Range<usize> {
+    // SAFETY: asks for a number.
+    let of_program = unsafe { libc::getauxval(libc::AT_PHDR) } as usize;
+    let is_program = header(inside).and_then(segments) == Some(of_program);
+    if is_program { 0..0 } else { code_around(inside).unwrap_or(0..0) }
+}
+
+/// A stack, read upwards.
+struct Stack {
+    at: usize,
+    /// What is below this can be read.
+    end: usize,
+}
+
+impl Stack {
+    /// The next word.
+    fn next(&mut self) -> Option<usize> {
+        if self.at >= self.end {
+            peek(self.at)?;
+            self.end = (self.at & !(PAGE - 1)) + PAGE;
+        }
+        // SAFETY: an aligned word of a page that can be read: the calling thread's stack, above what runs.
+        let word = unsafe { (self.at as *const usize).read_volatile() };
+        self.at += 8;
+        Some(word)
+    }
+}
+
+/// Notes in `places` who called the slow path that has its frame at `frame` and is the calling thread's, the
+/// innermost first. 0 where nothing more is known.
+#[inline(never)]
+#[unsafe(link_section = ".text_rare")]
+pub fn note(frame: usize, around: &Around, places: &[AtomicUsize]) {
+    places.iter().for_each(|place| place.store(0, Relaxed));
+    if frame == 0 || !frame.is_multiple_of(8) {
+        return;
+    }
+    let mut places = places.iter();
+    let mut stack = Stack { at: frame + 8, end: frame };
+    let is_return = |&word: &usize| around.is_return(word, frame);
+    let first = (0..OURS).find_map(|_| stack.next().filter(is_return));
+    let (Some(first), Some(place)) = (first, places.next()) else { return };
+    place.store(first, Relaxed);
+    let is_frame = |pointer: usize, at: usize| {
+        pointer > at && pointer - at < APART && pointer.is_multiple_of(8) && !around.is_data(pointer)
+    };
+    let mut saved = stack.next();
+    let found = (0..FRAME).find_map(|_| {
+        let (pointer, at) = (saved?, stack.at - 8);
+        saved = stack.next();
+        saved.filter(|word| is_frame(pointer, at) && is_return(word)).map(|word| (pointer, word))
+    });
+    let Some((mut pointer, mut word)) = found else { return };
+    for place in places {
+        place.store(word, Relaxed);
+        if pointer == 0 {
+            return;
+        }
+        let (Some(up), Some(next)) = (peek(pointer), peek(pointer + 8)) else { return };
+        if !(up == 0 || is_frame(up, pointer)) || !is_return(&next) {
+            return;
+        }
+        (pointer, word) = (up, next);
+    }
+}
