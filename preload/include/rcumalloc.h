@@ -330,6 +330,8 @@ struct rcumalloc_stats {
     uint64_t pool_bytes;          /* slabs of typed pools, */
     uint64_t pool_live_bytes;     /* of their objects those with the program, */
     uint64_t pool_waiting_bytes;  /* and those that wait; what is behind a cookie is in deferred_bytes, too */
+    uint64_t blocks_checked;      /* RCUMALLOC_LEDGER: freed blocks looked at again before their reuse, */
+    uint64_t blocks_changed;      /* and those of them that were written to meanwhile */
 };
 
 /* Fills as much of *stats as size_of_struct says; false for a null pointer. As the functions below it takes

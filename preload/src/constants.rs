@@ -26,6 +26,12 @@ pub const FORK_PATIENCE_NS: u64 = 10_000_000;
 /// with slabs of every class, so that every number may have all its digits. What is not written takes no memory.
 pub const WATCH_BYTES: usize = 256 * 1024;
 
+/// Groups whose blocks are hashed under `RCUMALLOC_LEDGER` at a time, ...
+pub const PRINTS: usize = 32;
+/// ... and blocks of one: a group that is sealed has 64 KiB, each block counting for 64 at least, and what the
+/// magazine had that was the last.
+pub const PRINTED: usize = 2040;
+
 /// Blocks that can be trapped at a time under `RCUMALLOC_TRAP`: each is two pages of address space, one of
 /// memory and two mappings of the 65530 that a process may have.
 pub const TRAPS: usize = 256;

@@ -92,6 +92,7 @@ const COMMENTS: &[(&str, &str)] = &[
     ("conf", "tests/tests/figures.rs"),
     ("stalls", "tests/tests/figures.rs"),
     ("trap", "tests/tests/figures.rs"),
+    ("ledger", "tests/tests/figures.rs"),
     ("code", "preload/tests/options_in_code.rs"),
 ];
 

@@ -136,6 +136,9 @@ fn messages() {
             Some(("bad_calls", kind)) => Victim::new("bad_calls").arg(kind).run(),
             Some(("pools", kind)) => Victim::new("pools").arg(kind).run(),
             Some(("trap", bug)) => Victim::new("trap_bugs").arg(bug).env("RCUMALLOC_TRAP", "1/1").run(),
+            _ if how == "ledger" => {
+                Victim::new("ledger").arg("wrong").env("RCUMALLOC_LEDGER", "1").run().success()
+            }
             Some(("env", setting)) => {
                 let (name, value) = setting.split_once('=').expect("NAME=VALUE");
                 command(build::installed("true")).env(name, value).run().success()
@@ -153,7 +156,7 @@ fn messages() {
             }
         };
         let ours = outcome.ours();
-        let has_more = how == "stalls" || how.starts_with("trap ");
+        let has_more = ["stalls", "ledger"].contains(&how) || how.starts_with("trap ");
         assert!(ours.len() == 1 || has_more, "{how}: one line\n{outcome}");
         let said = ours[0].replace(&conf.display().to_string(), "/tmp");
         assert_eq!(without_numbers(&said), without_numbers(example), "{how}");

@@ -141,3 +141,29 @@ fn trap_samples() {
         }
     }
 }
+
+/// What the wait for a grace period has absorbed is said and counted, by block; correct programs hear nothing.
+#[test]
+fn writes_that_the_wait_absorbed() {
+    let ledger = |what: &str, rate: &str| Victim::new("ledger").arg(what).env("RCUMALLOC_LEDGER", rate).run();
+    let outcome = ledger("wrong", "1").success();
+    assert_eq!(outcome.number("changed"), 3, "{outcome}");
+    assert!(outcome.number("looked_at") > 1000, "{outcome}");
+    let text = outcome.text().to_string();
+    let said = outcome.ours();
+    for address in text.lines().filter_map(|line| line.strip_prefix("wrote ")) {
+        let address = format!(" at 0x{:x} was written to", address.parse::<u64>().expect("a number"));
+        let is_of_it =
+            |line: &&String| line.contains("write after free: a block of ") && line.contains(&address);
+        assert_eq!(said.iter().filter(is_of_it).count(), 1, "{address}\n{outcome}");
+    }
+    for rate in ["1", "3", "0"] {
+        let outcome = ledger("right", rate).success();
+        assert_eq!(outcome.ours(), [""; 0], "{outcome}");
+        assert_eq!(
+            (outcome.number("looked_at") > 0, outcome.number("changed")),
+            (rate != "0", 0),
+            "{outcome}"
+        );
+    }
+}

@@ -27,7 +27,7 @@ use crate::class::backlog::{self, Closed};
 use crate::class::magazine::{KINDS, Magazine, kind_of, least};
 use crate::class::marks::Map;
 use crate::class::size_class::Class;
-use crate::class::{depot, group, pool, verdict, waiting};
+use crate::class::{depot, fingerprints, group, pool, verdict, waiting};
 use crate::constants::{HURRY, LEAST_CHARGE, LOCAL_BYTES};
 use crate::os::clock;
 use rcu::Stamped;
@@ -115,6 +115,9 @@ impl ThreadCache {
         self.open_charge = 0;
         // Not when the thread last looked: who is told how long a block has waited is to be told the truth.
         group.set_sealed_ms((clock::now_coarse_ns() / 1_000_000) as u32);
+        if fingerprints::is_on() {
+            group.print();
+        }
         let Closed { batch, over_budget } = self.ledger.stamp(group, bytes);
         let mut late = None;
         match self.shelf.open() {

@@ -9,9 +9,13 @@
 //! queue that the group is in, so a group needs no memory of its own (G4).
 //! Where groups wait is in `queue.rs`.
 
+use crate::class::backlog::DOMAIN;
+use crate::class::fingerprints;
 use crate::class::magazine::Magazine;
 use crate::class::queue::{Link, Shared};
 use crate::class::size_class::{CLASSES, Class};
+use crate::class::waiting::TakenUp;
+use crate::os::clock;
 use core::sync::atomic::{AtomicU32, Ordering::Relaxed, Ordering::SeqCst, compiler_fence};
 use rcu::{Batch, Cookie};
 
@@ -58,6 +62,39 @@ impl Group {
 
     fn magazines(&self) -> impl Iterator<Item = &Magazine> {
         core::iter::successors(self.first.as_ref(), |magazine| magazine.next())
+    }
+}
+
+impl Group {
+    /// What its fingerprints are known by: where its first magazine lies.
+    fn key(&self) -> usize {
+        self.first.as_ref().map_or(0, |first| first.low() as usize)
+    }
+
+    /// Where each of its blocks starts, and its bytes.
+    fn blocks(&self) -> impl Iterator<Item = (usize, usize)> {
+        self.magazines().flat_map(|magazine| {
+            let bytes = magazine.class().size();
+            magazine.peek_blocks().iter().map(move |&block| (block, bytes))
+        })
+    }
+
+    /// It is about to be sealed: takes its fingerprints, if it is its turn.
+    #[cold]
+    #[inline(never)]
+    #[unsafe(link_section = ".text_rare")]
+    pub fn print(&self) {
+        let readers = DOMAIN.stalled(clock::now_ns(), 0).filter(|stall| stall.nesting != 0);
+        fingerprints::take(self.key(), self.blocks(), readers.map(|stall| stall.tid));
+    }
+}
+
+impl TakenUp for Group {
+    #[inline(always)]
+    fn look(&self) {
+        if fingerprints::is_on() {
+            fingerprints::check(self.key(), self.blocks());
+        }
     }
 }
 

@@ -3,6 +3,7 @@
 //! A batch as a group is one, but for where its blocks are: in the slots of its thread's table, the first
 //! ones of each, marked in.
 
+use crate::class::waiting::TakenUp;
 use rcu::{Batch, Cookie};
 
 /// What waits in a thread's filling magazines. Zero bytes: nothing.
@@ -22,6 +23,8 @@ impl Round {
     /// Without a block.
     pub const NONE: Round = Round { cookie: Cookie::from_bits(0), classes: 0, blocks: 0, late: 0 };
 }
+
+impl TakenUp for Round {}
 
 impl Batch for Round {
     fn entries(&self) -> u32 {

@@ -11,6 +11,7 @@
 
 use crate::class::large::LargeRef;
 use crate::class::queue::{Link, Shared};
+use crate::class::waiting::TakenUp;
 use rcu::{Batch, Cookie};
 
 /// An open batch. Zero bytes are an empty one.
@@ -86,6 +87,8 @@ impl Batch for Freed {
         }
     }
 }
+
+impl TakenUp for Freed {}
 
 /// The first block stands for its batch.
 impl Link for Freed {

@@ -162,6 +162,12 @@ impl Magazine {
         unsafe { core::slice::from_raw_parts_mut(self.low(), self.len()) }
     }
 
+    /// The blocks inside, to look at.
+    pub fn peek_blocks(&self) -> &[usize] {
+        // SAFETY: as in `blocks`.
+        unsafe { core::slice::from_raw_parts(self.low(), self.len()) }
+    }
+
     /// Whether `block` is inside.
     pub fn holds(&self, block: usize) -> bool {
         // SAFETY: as in `blocks`.

@@ -5,7 +5,8 @@
 //! [`group`]s in [`queue`]s, change hands in the [`depot`] and are kept in [`empties`] while nothing is in them; [`marks`]
 //! knows of every block whether it is out; [`backlog`] keeps the account of what waits for a grace period,
 //! [`waiting`] takes it up again; [`large`] blocks are page runs of their own, freed in
-//! [batches](large_batch), with [pages](large_pages) of the zone, which [change their size](resize) in place; [`trap`] is
+//! [batches](large_batch), with [pages](large_pages) of the zone, which [change their size](resize) in place; [`fingerprints`]
+//! tells what was written to meanwhile; [`trap`] is
 //! a sample of blocks that lie apart; [`typed`] pools
 //! have slabs of their own; [`verdict`] speaks when a call is wrong.
 
@@ -14,6 +15,7 @@ pub mod cause;
 pub mod changed;
 pub mod depot;
 pub mod empties;
+pub mod fingerprints;
 pub mod group;
 pub mod in_place;
 pub mod large;

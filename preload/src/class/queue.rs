@@ -8,13 +8,14 @@
 //! Threads stamp before they queue, so in the queue for all threads cookies do not come quite in order; each
 //! batch is asked for when it gets to the head, which is early enough.
 
+use crate::class::waiting::TakenUp;
 use crate::class::{Torn, backlog, waiting};
 use crate::os::lock::Lock;
 use core::sync::atomic::{AtomicUsize, Ordering::Relaxed};
-use rcu::{Batch, Cookie, Stamped};
+use rcu::{Cookie, Stamped};
 
 /// A batch that can lie in a queue. Zero bytes are none.
-pub trait Link: Batch + Sized + 'static {
+pub trait Link: TakenUp + Sized + 'static {
     /// No batch.
     const NONE: Self;
     /// Whether it is none.

@@ -18,15 +18,25 @@ pub fn elapsed<B: Batch>(batch: &Stamped<B>) -> bool {
     IGNORES_COOKIES || batch.elapsed(&DOMAIN)
 }
 
+/// What is to be done as a batch is taken up.
+pub trait TakenUp: Batch {
+    /// Nobody has a block of it yet.
+    #[inline(always)]
+    fn look(&self) {}
+}
+
 /// Takes up a batch that has waited. Its bytes are settled by the caller, whatever comes of it.
 #[inline(always)]
-pub fn open<B: Batch>(batch: Stamped<B>) -> Option<B> {
+pub fn open<B: TakenUp>(batch: Stamped<B>) -> Option<B> {
     if IGNORES_COOKIES {
         // SAFETY: none: that is what the test is to see.
         return Some(unsafe { batch.into_unopened() });
     }
     match batch.open(&DOMAIN) {
-        Ok(batch) => Some(batch),
+        Ok(batch) => {
+            batch.look();
+            Some(batch)
+        }
         Err(leaked) => {
             say(leaked);
             None

@@ -113,6 +113,9 @@ fn configure() {
     if let Some(seed) = read(b"RCUMALLOC_STRESS", env::parse_u64) {
         stress::begin(seed);
     }
+    if let Some(rate) = read(b"RCUMALLOC_LEDGER", trapped::parse_groups) {
+        trapped::configure_groups(rate);
+    }
     if let Some(rate) = read(b"RCUMALLOC_TRAP", trapped::parse) {
         trapped::configure(rate);
     }

@@ -8,7 +8,7 @@ use crate::class::backlog::{self, DOMAIN};
 use crate::class::cause::{self, CAUSES};
 use crate::class::large_batch::Freed;
 use crate::class::size_class::{Class, SLAB_BYTES};
-use crate::class::{depot, group, large_pages, pool, typed, verdict, work};
+use crate::class::{depot, fingerprints, group, large_pages, pool, typed, verdict, work};
 use crate::constants::PAGE;
 use crate::page::{back_off, meta, reserve, zone};
 use crate::release::scan_log::{self, REASONS};
@@ -147,6 +147,10 @@ pub struct Stats {
     pub pool_live_bytes: u64,
     /// ... and those that wait for a grace period.
     pub pool_waiting_bytes: u64,
+    /// Freed blocks whose fingerprints were compared.
+    pub blocks_checked: u64,
+    /// Of those, written to while they waited.
+    pub blocks_changed: u64,
 }
 
 /// The figures as of now. No lock; in a signal handler, too.
@@ -179,6 +183,7 @@ pub fn collect_into(stats: &mut Stats) {
     let pools = typed::census();
     (stats.pool_bytes, stats.pool_live_bytes) = words((pools.bytes, pools.live));
     stats.pool_waiting_bytes = pools.waiting as u64;
+    (stats.blocks_checked, stats.blocks_changed) = fingerprints::figures();
     stats.bad_calls = verdict::reported();
     stats.concurrent = u64::from(mode::is_concurrent());
     stats.free_steps = ladder::taken();

@@ -1,9 +1,22 @@
 //! Trapped blocks: when traps spring, and what is said of who steps into one.
 
+use crate::class::fingerprints;
 use crate::class::trap::{self, Slot, Spot};
 use crate::class::verdict;
 use crate::os::line::Line;
 use crate::os::{bell, env, handler, tid};
+
+/// `RCUMALLOC_LEDGER`: one group in so many, or `0`.
+pub fn parse_groups(text: &[u8]) -> Option<u32> {
+    env::parse_u64(text).and_then(|rate| u32::try_from(rate).ok())
+}
+
+/// Looks for writes to freed blocks in one group in `rate`.
+pub fn configure_groups(rate: u32) {
+    if rate != 0 && !fingerprints::set(rate) {
+        Line::new().str("RCUMALLOC_LEDGER: no memory for it").emit();
+    }
+}
 
 /// `RCUMALLOC_TRAP`: `1/N`, or `0`.
 pub fn parse(text: &[u8]) -> Option<u32> {

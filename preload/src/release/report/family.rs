@@ -145,6 +145,8 @@ fn of_work(s: &Stats, form: &mut dyn Form) {
     counter("refills_suppressed", "Of those, made small by the back-off.", s.refills_suppressed);
     counter("slab_refills", "Magazines filled from slabs.", s.slab_refills);
     counter("slab_flushes", "Magazines flushed to slabs.", s.slab_flushes);
+    counter("blocks_checked", "Freed blocks whose fingerprints were compared.", s.blocks_checked);
+    counter("blocks_changed", "Of those, written to while they waited.", s.blocks_changed);
     let mut gauge = |name, help, value| form.one(&Family::gauge(name, help), value);
     gauge("threads", "Threads with a cache.", s.threads);
     gauge("threads_peak", "The most there were.", s.threads_peak);
