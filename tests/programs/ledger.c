@@ -1,5 +1,5 @@
-/* Writes to freed blocks that wait: `wrong` makes three, to which nobody else has the blocks yet; `right` none, while
- * threads allocate and free. */
+/* Writes to freed blocks that wait: `wrong` makes three, to which nobody else has the blocks yet; `right`
+ * none, while threads allocate and free. */
 #include "victim.h"
 
 enum { MANY = 4000, SIZE = 100 };

@@ -1,4 +1,5 @@
-/* Threads that allocate and free all sizes, with many blocks live; `wrong`: one of them uses what it has freed. */
+/* Threads that allocate and free all sizes, with many blocks live; `wrong`: one of them uses what it has
+ * freed. */
 #include "victim.h"
 
 static void *work(void *seed) {

@@ -110,8 +110,8 @@ fn trap_accuses_nobody() {
     }
 }
 
-/// The program's own handler of SIGSEGV, installed before or afterwards, of either form, runs behind the report
-/// and for faults of the program's own. In the child of a fork, and where reports end nothing.
+/// The program's own handler of SIGSEGV, installed before or afterwards, of either form, runs behind the
+/// report and for faults of the program's own. In the child of a fork, and where reports end nothing.
 #[test]
 fn trap_is_a_guest() {
     let outcome = run("trap_bugs", "handled").success();
@@ -142,7 +142,8 @@ fn trap_samples() {
     }
 }
 
-/// What the wait for a grace period has absorbed is said and counted, by block; correct programs hear nothing.
+/// What the wait for a grace period has absorbed is said and counted, by block; correct programs hear
+/// nothing.
 #[test]
 fn writes_that_the_wait_absorbed() {
     let ledger = |what: &str, rate: &str| Victim::new("ledger").arg(what).env("RCUMALLOC_LEDGER", rate).run();

@@ -1,9 +1,9 @@
 //! Which blocks are sampled, under `RCUMALLOC_TRAP`, without an instruction on malloc's fast path.
 //!
-//! Each block is one with the same chance. When a magazine is loaded the dice are thrown for its blocks, up to
-//! the first that is to be a sample: those before it are all that the magazine gets, and the rest stays behind
-//! as the thread's warm one. So malloc finds its magazine empty when it is the sample's turn, and its slow path
-//! knows.
+//! Each block is one with the same chance. When a magazine is loaded the dice are thrown for its blocks, up
+//! to the first that is to be a sample: those before it are all that the magazine gets, and the rest stays
+//! behind as the thread's warm one. So malloc finds its magazine empty when it is the sample's turn, and its
+//! slow path knows.
 
 use crate::cache::thread_cache::ThreadCache;
 use crate::class::magazine::kind_of;

@@ -1,10 +1,11 @@
-//! Fingerprints of what waits (`RCUMALLOC_LEDGER`): writes to freed memory that the wait for a grace period has
-//! absorbed.
+//! Fingerprints of what waits (`RCUMALLOC_LEDGER`): writes to freed memory that the wait for a grace period
+//! has absorbed.
 //!
 //! One group in N has each of its blocks hashed as it is sealed, behind its last free, and once more as it is
-//! taken up, before malloc may hand a block out. A block that has changed meanwhile was written after its free.
-//! Nobody else had it: that write, which would have gone into somebody else's block, is what the wait was for.
-//! Whose it was is not known; who was in a section when the group was sealed is, and may have been allowed to.
+//! taken up, before malloc may hand a block out. A block that has changed meanwhile was written after its
+//! free. Nobody else had it: that write, which would have gone into somebody else's block, is what the wait
+//! was for. Whose it was is not known; who was in a section when the group was sealed is, and may have been
+//! allowed to.
 
 use crate::constants::{PRINTED, PRINTS};
 use crate::os::line::Line;
@@ -79,8 +80,8 @@ fn print(block: usize, bytes: usize) -> u32 {
     (hash >> 32) as u32 ^ hash as u32
 }
 
-/// A group known by `key` is about to be sealed: takes it, if it is its turn. `blocks`: where each starts, and
-/// its bytes.
+/// A group known by `key` is about to be sealed: takes it, if it is its turn. `blocks`: where each starts,
+/// and its bytes.
 #[cold]
 #[inline(never)]
 #[unsafe(link_section = ".text_rare")]

@@ -1,5 +1,5 @@
-//! Trapped blocks: a sample of the small blocks, each alone at the end of a page between pages that nobody may
-//! touch (`RCUMALLOC_TRAP`).
+//! Trapped blocks: a sample of the small blocks, each alone at the end of a page between pages that nobody
+//! may touch (`RCUMALLOC_TRAP`).
 //!
 //! ```text
 //!   unused --take--> live --claim--> in hand --wait--> freed --its cookie has elapsed--> sprung
@@ -10,10 +10,10 @@
 //! So whoever uses a block after it was freed is found, and a reader whose section had begun before the free
 //! is not accused: for as long as there can be one, the page is as it was.
 //!
-//! The slots lie outside of the window, in one mapping: `free` and `realloc` find there what is in no slab and
-//! come by their slow paths, so the fast ones know nothing of this. There are few slots; where all are live, or
-//! wait, nothing more is sampled. A slot's words are atomic and stay for ever: anybody may look. Who changes
-//! them has the slot in hand, by a compare and exchange of its state.
+//! The slots lie outside of the window, in one mapping: `free` and `realloc` find there what is in no slab
+//! and come by their slow paths, so the fast ones know nothing of this. There are few slots; where all are
+//! live, or wait, nothing more is sampled. A slot's words are atomic and stay for ever: anybody may look.
+//! Who changes them has the slot in hand, by a compare and exchange of its state.
 
 use crate::class::backlog::{self, DOMAIN};
 use crate::class::cause::Cause;
@@ -312,8 +312,8 @@ fn find() -> Option<(&'static Slot, u32)> {
     oldest.take_in_hand(SPRUNG).then_some((oldest, SPRUNG))
 }
 
-/// A block for `size` bytes aligned to `align`. `frame`: of the slow path that asks. `None`: there is no slot,
-/// or it is too large.
+/// A block for `size` bytes aligned to `align`. `frame`: of the slow path that asks. `None`: there is no
+/// slot, or it is too large.
 #[cold]
 #[inline(never)]
 #[unsafe(link_section = ".text_rare")]

@@ -26,7 +26,8 @@ pub fn alloc(class: Class, size: usize, align: usize) -> Option<usize> {
     trap::take(size, align, frame())
 }
 
-/// Frees the trapped block at `addr`, on behalf of `call`, for readers that `defers` says are to be waited for.
+/// Frees the trapped block at `addr`, on behalf of `call`, for readers that `defers` says are to be waited
+/// for.
 #[cold]
 #[inline(never)]
 #[unsafe(link_section = ".text_rare")]

@@ -4,8 +4,9 @@
 //! handler later replaces ours, as it would replace the default. A handler may interrupt anything: the one
 //! here sets a bit and rings.
 //!
-//! SIGSEGV is *taken over*: whatever the program wants done on it is kept, and done behind ours. A program that
-//! installs a handler later replaces ours until it is taken over again, each time a trap is about to spring.
+//! SIGSEGV is *taken over*: whatever the program wants done on it is kept, and done behind ours. A program
+//! that installs a handler later replaces ours until it is taken over again, each time a trap is about to
+//! spring.
 
 use core::arch::global_asm;
 

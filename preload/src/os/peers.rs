@@ -31,8 +31,8 @@ pub fn differs(address: usize, value: u32) -> bool {
     matches!(compare(address, value), Err(Errno::EAGAIN | Errno::EFAULT))
 }
 
-/// Whether there are 32 bits at `address`, a multiple of 4, that can be read: as far as the kernel says, in the
-/// same way.
+/// Whether there are 32 bits at `address`, a multiple of 4, that can be read: as far as the kernel says, in
+/// the same way.
 pub fn is_there(address: usize) -> bool {
     matches!(compare(address, 0), Ok(_) | Err(Errno::EAGAIN))
 }

@@ -1,10 +1,10 @@
 //! Where a call came from: return addresses, read from the calling thread's stack.
 //!
-//! The heap is compiled without frame pointers and a program may be, too. What is certain is where a slow path
-//! has its own frame, and that the return address of the call into the heap is the first one above it that does
-//! not lead back into the heap. Behind that, frames are followed as far as the program keeps frame pointers: a
-//! saved one that points further up the stack, and a return address beside it. Whatever is read may not be
-//! there; the kernel is asked first.
+//! The heap is compiled without frame pointers and a program may be, too. What is certain is where a slow
+//! path has its own frame, and that the return address of the call into the heap is the first one above it
+//! that does not lead back into the heap. Behind that, frames are followed as far as the program keeps frame
+//! pointers: a saved one that points further up the stack, and a return address beside it. Whatever is read
+//! may not be there; the kernel is asked first.
 
 use super::peers;
 use crate::constants::PAGE;
@@ -21,8 +21,8 @@ const STACK: usize = 32 << 10;
 /// How far apart two frames may be, in bytes.
 const APART: usize = 1 << 20;
 
-/// The word at `addr`, if there is one: in an object's code or headers, or on the calling thread's stack, none of
-/// which goes away meanwhile.
+/// The word at `addr`, if there is one: in an object's code or headers, or on the calling thread's stack,
+/// none of which goes away meanwhile.
 #[inline(never)]
 #[unsafe(link_section = ".text_rare")]
 fn peek(addr: usize) -> Option<usize> {
@@ -47,8 +47,8 @@ impl Around<'_> {
         self.data.iter().any(|data| data.contains(&addr))
     }
 
-    /// Whether `addr` is in an object's code, not the heap's, and follows a call instruction. `stack`: a place on
-    /// the calling thread's.
+    /// Whether `addr` is in an object's code, not the heap's, and follows a call instruction. `stack`: a
+    /// place on the calling thread's.
     fn is_return(&self, addr: usize, stack: usize) -> bool {
         let is_stack = addr.wrapping_sub(stack).wrapping_add(STACK) < 2 * STACK;
         if addr < 16 * PAGE || addr >> 47 != 0 || is_stack || self.is_data(addr) || self.heap.contains(&addr)
@@ -128,8 +128,8 @@ fn code_of(base: usize) -> Option<Range<usize>> {
     Some(start..start + peek(at + 40)?)
 }
 
-/// Where the code of the shared object lies that `inside` is a place of; nowhere, if it is the program itself,
-/// whose own code that is, too.
+/// Where the code of the shared object lies that `inside` is a place of; nowhere, if it is the program
+/// itself, whose own code that is, too.
 #[inline(never)]
 #[unsafe(link_section = ".text_rare")]
 pub fn own_code(inside: usize) -> Range<usize> {
