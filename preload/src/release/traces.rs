@@ -6,8 +6,8 @@
 //! What other threads are filling cannot be: it is theirs alone. Where nothing is found nothing is said. As
 //! slow as there are freed blocks; whoever comes here has made a mistake.
 
-use crate::cache::registry;
 use crate::cache::thread_cache::ThreadCache;
+use crate::cache::{mode, registry};
 use crate::class::large::LargeRef;
 use crate::class::queue::{Behind, Link};
 use crate::class::size_class::Class;
@@ -36,7 +36,13 @@ pub fn tell(addr: usize, line: &mut Line) {
     match find(addr) {
         None => {}
         Some(Place::Open) => {
-            line.str(" [this thread freed it not long ago; it waits for a grace period]");
+            let is_excepted = Slab::class_of(memdesc::of(addr)).is_some_and(mode::is_excepted);
+            line.str(" [this thread freed it not long ago; ");
+            line.str(if is_excepted {
+                "this size is for reuse at once]"
+            } else {
+                "it waits for a grace period]"
+            });
         }
         Some(Place::Waits(behind, tid)) => {
             line.str(" [");
