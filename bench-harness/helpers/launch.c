@@ -3,13 +3,13 @@
  *   launch GO RESULT PROGRAM ARGS...
  *
  * Tiny and static on purpose. A process's ru_maxrss begins with the peak of the image that called exec:
- * started by the harness, every program would seem to need the harness's memory. Started by this, ru_maxrss is
- * the program's own VmHWM (or that of the largest process it started and waited for).
+ * started by the harness, every program would seem to need the harness's memory. Started by this,
+ * ru_maxrss is the program's own VmHWM (or that of the largest process it started and waited for).
  *
- * GO and RESULT are descriptors. The child's process id goes to RESULT at once; the child waits for a byte on
- * GO, so that the harness can attach counters before the program begins; at the end `struct result` follows. The
- * child leads a process group of its own, for the harness to kill at a timeout, and dies with the launcher.
- */
+ * GO and RESULT are descriptors. The child's process id goes to RESULT at once; the child waits for a byte
+ * on GO, so that the harness can attach counters before the program begins; at the end `struct result`
+ * follows. The child leads a process group of its own, for the harness to kill at a timeout, and dies with
+ * the launcher. */
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>

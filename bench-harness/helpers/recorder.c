@@ -1,18 +1,19 @@
 /* Records a program's calls of malloc and free: preloaded by `rcumalloc-bench record`.
  *
- * The calls themselves are served by glibc under its internal names, so nothing here needs dlsym and nothing can
- * recurse. Each thread writes 32-byte events into a chunk of the output file that is mapped into the process:
- * whatever way the process ends, what was written is in the file. Nothing is buffered, nothing runs at exit.
+ * The calls themselves are served by glibc under its internal names, so nothing here needs dlsym and
+ * nothing can recurse. Each thread writes 32-byte events into a chunk of the output file that is mapped
+ * into the process: whatever way the process ends, what was written is in the file. Nothing is buffered,
+ * nothing runs at exit.
  *
- * Order between threads comes from one counter. An event that gives up an address takes its number before the
- * call, one that obtains an address after it; so an address is never obtained before it has been given up. A
- * realloc does both and is two events.
+ * Order between threads comes from one counter. An event that gives up an address takes its number before
+ * the call, one that obtains an address after it; so an address is never obtained before it has been given
+ * up. A realloc does both and is two events.
  *
- * Only the process that was started is recorded: a forked child stops, and a program that a child executes finds that
- * the process is another and removes the variables. A program that the process itself executes begins the
- * file anew: whoever starts a script that executes the program meant the program. RCUMALLOC_BENCH_RECORD
- * names the output file, which src/trace/record.rs reads, RCUMALLOC_BENCH_RECORD_PID the process.
- */
+ * Only the process that was started is recorded: a forked child stops, and a program that a child executes
+ * finds that the process is another and removes the variables. A program that the process itself executes
+ * begins the file anew: whoever starts a script that executes the program meant the program.
+ * RCUMALLOC_BENCH_RECORD names the output file, which src/trace/record.rs reads,
+ * RCUMALLOC_BENCH_RECORD_PID the process. */
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
@@ -77,7 +78,8 @@ __attribute__((constructor)) static void begin(void) {
     recording = 1;
 }
 
-/* A new chunk of the file for this thread. The descriptor is closed at once: programs close what they do not know. */
+/* A new chunk of the file for this thread. The descriptor is closed at once: programs close what they do
+ * not know. */
 static int take_chunk(void) {
     unmap_chunk(0);
     int fd = open(path, O_RDWR | O_CLOEXEC);

@@ -49,15 +49,15 @@ RCUMALLOC_WEAK void rcumalloc_read_unlock(void);
 /* Whether the calling thread is in a section. Async-signal-safe. */
 RCUMALLOC_WEAK bool rcumalloc_read_held(void);
 
-/* The same sections without a call and without the search for the calling thread: six instructions a
- * pair. For code that opens a section every few nanoseconds and has a place of its own for each thread.
+/* The same sections without a call and without the search for the calling thread: six instructions a pair.
+ * For code that opens a section every few nanoseconds and has a place of its own for each thread.
  *
  * Ask once a thread for its reader: the first time takes a microsecond, and where there is no memory for
  * it the process ends with a line, as in rcumalloc_read_lock. It is valid until the thread ends, in the
- * child of its fork too, but not in destructors that run at the thread's end, and in no other thread: there the
- * process ends with a line, unless the place has a new thread already, whose sections it would upset. A signal
- * handler that switches fibres must not leave a section open across the switch.
- * Both kinds of sections nest in each other. Async-signal-safe. x86-64, GCC 6 or Clang. */
+ * child of its fork too, but not in destructors that run at the thread's end, and in no other thread:
+ * there the process ends with a line, unless the place has a new thread already, whose sections it would
+ * upset. A signal handler that switches fibres must not leave a section open across the switch. Both kinds
+ * of sections nest in each other. Async-signal-safe. x86-64, GCC 6 or Clang. */
 typedef struct rcumalloc_reader {
     int32_t nest, turn; /* the library's: for the two functions below only */
 } rcumalloc_reader;
@@ -125,21 +125,24 @@ RCUMALLOC_WEAK void rcumalloc_synchronize_expedited(void);
 
 /* ---- work that waits: the kernel's call_rcu ------------------------------------------------- */
 
-/* Has fn(p) called after a grace period that begins now or later: what had been unlinked before the call is seen by no
- * section any more. False: no memory for the 32 bytes that it waits in, and nothing will be called.
+/* Has fn(p) called after a grace period that begins now or later: what had been unlinked before the call
+ * is seen by no section any more. False: no memory for the 32 bytes that it waits in, and nothing will be
+ * called.
  *
- * fn runs in a thread of the library's, one at a time in the order of the calls, outside every lock and every section, with
- * signals blocked. It may do whatever a thread may: allocate, free, take locks, open sections (and close them), queue
- * more. It must return, by no exception and no longjmp, and must not call rcumalloc_barrier. What it blocks, it blocks for all.
+ * fn runs in a thread of the library's, one at a time in the order of the calls, outside every lock and
+ * every section, with signals blocked. It may do whatever a thread may: allocate, free, take locks, open
+ * sections (and close them), queue more. It must return, by no exception and no longjmp, and must not call
+ * rcumalloc_barrier. What it blocks, it blocks for all.
  *
- * Memory is bounded: while more than 65536 wait, a call outside sections waits for 10 ms, or until some have run. What
- * is still waiting when the process exits is not called; call rcumalloc_barrier first. In the child of a fork it is called
- * once somebody queues or calls rcumalloc_barrier there. Not async-signal-safe. */
+ * Memory is bounded: while more than 65536 wait, a call outside sections waits for 10 ms, or until some
+ * have run. What is still waiting when the process exits is not called; call rcumalloc_barrier first. In
+ * the child of a fork it is called once somebody queues or calls rcumalloc_barrier there. Not
+ * async-signal-safe. */
 RCUMALLOC_WEAK bool rcumalloc_call(void *p, void (*fn)(void *p));
 
-/* The same without memory of the library's, and so it cannot fail: head lies in the caller's object, and is the library's
- * until fn is called with it. If no thread can be made, what is queued waits until one can or for rcumalloc_barrier,
- * which then runs it itself. */
+/* The same without memory of the library's, and so it cannot fail: head lies in the caller's object, and
+ * is the library's until fn is called with it. If no thread can be made, what is queued waits until one
+ * can or for rcumalloc_barrier, which then runs it itself. */
 typedef struct rcumalloc_head {
     struct rcumalloc_head *next;
     void (*fn)(struct rcumalloc_head *head);
@@ -147,10 +150,10 @@ typedef struct rcumalloc_head {
 
 RCUMALLOC_WEAK void rcumalloc_call_head(rcumalloc_head *head, void (*fn)(rcumalloc_head *head));
 
-/* Waits until every function queued before the call by rcumalloc_call or rcumalloc_call_head has run, and then until every
- * block freed before the call may be reused. Those that other threads hold in
- * magazines they have not filled yet become available when those threads come to their next turn
- * or end. Blocks; not inside a section. */
+/* Waits until every function queued before the call by rcumalloc_call or rcumalloc_call_head has run, and
+ * then until every block freed before the call may be reused. Those that other threads hold in magazines
+ * they have not filled yet become available when those threads come to their next turn or end. Blocks; not
+ * inside a section. */
 RCUMALLOC_WEAK void rcumalloc_barrier(void);
 
 /* ---- frees: plain free() already defers; these say so, or say otherwise ------------------- */
@@ -209,12 +212,12 @@ RCUMALLOC_WEAK bool rcumalloc_pool_destroy(rcumalloc_pool *pool);
 
 /* Sets an option by the name and with a value of the environment: RCUMALLOC_BUDGET, RCUMALLOC_GP_AGE_MS,
  * RCUMALLOC_BACKOFF_MS, RCUMALLOC_STALL_MS, RCUMALLOC_ON_ERROR, RCUMALLOC_WATCH, and RCUMALLOC_LIMIT and
- * RCUMALLOC_HARD_LIMIT in bytes. False: no such option, one that is for the start alone, or a bad value; nothing has changed. It
- * steers what happens from now on. */
+ * RCUMALLOC_HARD_LIMIT in bytes. False: no such option, one that is for the start alone, or a bad value;
+ * nothing has changed. It steers what happens from now on. */
 RCUMALLOC_WEAK bool rcumalloc_set(const char *name, const char *value);
 
-/* Writes the value of an option as rcumalloc_set would take it, cut to size - 1 bytes and a zero byte, and says how long
- * it is, as snprintf does; 0: no such option, or it has no value. */
+/* Writes the value of an option as rcumalloc_set would take it, cut to size - 1 bytes and a zero byte, and
+ * says how long it is, as snprintf does; 0: no such option, or it has no value. */
 RCUMALLOC_WEAK size_t rcumalloc_get(const char *name, char *value, size_t size);
 
 /* ---- pressure and inspection -------------------------------------------------------------- */
@@ -334,8 +337,9 @@ struct rcumalloc_stats {
     uint64_t blocks_changed;      /* and those of them that were written to meanwhile */
 };
 
-/* Fills as much of *stats as size_of_struct says; false for a null pointer. As the functions below it takes
- * no lock and is async-signal-safe; while threads run, figures that belong together may be a magazine apart. */
+/* Fills as much of *stats as size_of_struct says; false for a null pointer. As the functions below it
+ * takes no lock and is async-signal-safe; while threads run, figures that belong together may be a
+ * magazine apart. */
 RCUMALLOC_WEAK bool rcumalloc_stats(struct rcumalloc_stats *stats, size_t size_of_struct);
 
 /* One size class. Blocks unless the name says otherwise; live + cached + deferred + in_slabs is what its
@@ -380,10 +384,11 @@ RCUMALLOC_WEAK bool rcumalloc_page_stats(struct rcumalloc_page_stats *stats, siz
  * "prometheus"; false for another format. */
 RCUMALLOC_WEAK bool rcumalloc_stats_write(int fd, const char *format);
 
-/* Who holds grace periods up: for each thread and each place where a read-side section of its began, how long it
- * was seen to, and the deferred bytes meanwhile times seconds. "text", "json", or "folded" for a flame graph
- * weighted by byte-seconds; false for another format. A thread says where its first section begins, and, once
- * it was found stalling, where the next ones do: until then the place is 0. Async-signal-safe. */
+/* Who holds grace periods up: for each thread and each place where a read-side section of its began, how
+ * long it was seen to, and the deferred bytes meanwhile times seconds. "text", "json", or "folded" for a
+ * flame graph weighted by byte-seconds; false for another format. A thread says where its first section
+ * begins, and, once it was found stalling, where the next ones do: until then the place is 0.
+ * Async-signal-safe. */
 RCUMALLOC_WEAK bool rcumalloc_stalls_write(int fd, const char *format);
 
 /* What a page of the heap is. */
@@ -425,8 +430,9 @@ struct rcumalloc_block {
 };
 
 /* Fills as much of *block as size_of_struct says, also where no block holds the address: then it is false.
- * Any address, in the middle of a block, too, for which it takes no longer; block may be null. Any thread, any
- * time, in a handler of SIGSEGV, too. Only where a freed block is, is searched for: among all that wait. */
+ * Any address, in the middle of a block, too, for which it takes no longer; block may be null. Any thread,
+ * any time, in a handler of SIGSEGV, too. Only where a freed block is, is searched for: among all that
+ * wait. */
 RCUMALLOC_WEAK bool rcumalloc_owner(const void *p, struct rcumalloc_block *block, size_t size_of_struct);
 
 /* What a block is to the section that asks. */
@@ -439,9 +445,9 @@ enum {
 };
 
 /* Says that of any address, in the middle of a block, too, with regard to the calling thread's outermost
- * section. FREED_BEFORE is proven, by grace periods that need not wait for the section; FREED means that there
- * is no such proof, which may take a period to come. Any thread, any time, in a handler of SIGSEGV, too;
- * searches as rcumalloc_owner does. */
+ * section. FREED_BEFORE is proven, by grace periods that need not wait for the section; FREED means that
+ * there is no such proof, which may take a period to come. Any thread, any time, in a handler of SIGSEGV,
+ * too; searches as rcumalloc_owner does. */
 RCUMALLOC_WEAK int rcumalloc_check(const void *p);
 
 #ifdef __cplusplus

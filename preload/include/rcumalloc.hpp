@@ -1,12 +1,14 @@
-/* rcumalloc.hpp: rcumalloc.h for C++: guards for sections, C++26's <rcu> in namespace rcumalloc, and a memory resource.
+/* rcumalloc.hpp: rcumalloc.h for C++: guards for sections, C++26's <rcu> in namespace rcumalloc, and a
+ * memory resource.
  *
- * The surface of <rcu> is that of P2545, [saferecl.rcu] of the standard: what is said there holds here. There is one
- * domain. Scheduled evaluations run in the thread that rcumalloc_call describes, so a deleter may take any lock, and must
- * not throw, nor call rcu_barrier. Programs that only free memory need none of this: delete defers by itself, though the
- * destructor runs at once, under the readers' eyes; retire() has it run after the grace period, too.
+ * The surface of <rcu> is that of P2545, [saferecl.rcu] of the standard: what is said there holds here.
+ * There is one domain. Scheduled evaluations run in the thread that rcumalloc_call describes, so a deleter
+ * may take any lock, and must not throw, nor call rcu_barrier. Programs that only free memory need none of
+ * this: delete defers by itself, though the destructor runs at once, under the readers' eyes; retire() has
+ * it run after the grace period, too.
  *
- * C++17 and later. As rcumalloc.h says, the library must be there, preloaded or linked: ask rcumalloc_present().
- */
+ * C++17 and later. As rcumalloc.h says, the library must be there, preloaded or linked: ask
+ * rcumalloc_present(). */
 #ifndef RCUMALLOC_HPP
 #define RCUMALLOC_HPP
 
@@ -47,7 +49,8 @@ private:
 };
 #endif
 
-/* Around what blocks for long: grace periods do not wait for the thread. Not inside a section, and not nested. */
+/* Around what blocks for long: grace periods do not wait for the thread. Not inside a section, and not
+ * nested. */
 class offline_guard {
 public:
     offline_guard() noexcept { rcumalloc_thread_offline(); }
@@ -90,8 +93,8 @@ inline void rcu_barrier(rcu_domain & = rcu_default_domain()) noexcept { rcumallo
 
 namespace detail {
 
-/* The place in the library's queue. It is no part of the object's value: a copy has a place of its own, and copying
- * does not look at one that the library may be writing to. */
+/* The place in the library's queue. It is no part of the object's value: a copy has a place of its own,
+ * and copying does not look at one that the library may be writing to. */
 struct place : rcumalloc_head {
     place() noexcept : rcumalloc_head{} {}
     place(const place &) noexcept : rcumalloc_head{} {}
@@ -142,8 +145,8 @@ private:
     D deleter;
 };
 
-/* Has d(p) called once every region that was open has been closed. Throws std::bad_alloc if there is no memory for the
- * place in the queue; nothing is scheduled then. */
+/* Has d(p) called once every region that was open has been closed. Throws std::bad_alloc if there is no
+ * memory for the place in the queue; nothing is scheduled then. */
 template <class T, class D = std::default_delete<T>>
 void rcu_retire(T *p, D d = D(), rcu_domain & = rcu_default_domain()) {
     rcumalloc_call_head(new detail::retired<T, D>(p, std::move(d)), detail::retired<T, D>::run);
@@ -153,8 +156,8 @@ void rcu_retire(T *p, D d = D(), rcu_domain & = rcu_default_domain()) {
 
 #if defined(__cpp_lib_memory_resource)
 
-/* Memory whose deallocation waits for a grace period whatever RCUMALLOC_DEFER says: readers may look at what a container
- * has given up until their sections end. */
+/* Memory whose deallocation waits for a grace period whatever RCUMALLOC_DEFER says: readers may look at
+ * what a container has given up until their sections end. */
 class rcu_memory_resource final : public std::pmr::memory_resource {
     void *do_allocate(std::size_t bytes, std::size_t alignment) override {
         /* aligned_alloc wants a multiple of the alignment. */

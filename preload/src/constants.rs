@@ -23,13 +23,14 @@ pub const LOCK_SPINS: u32 = 64;
 pub const FORK_PATIENCE_NS: u64 = 10_000_000;
 
 /// Bytes of the pages in which the figures are published under `RCUMALLOC_WATCH`: three times what they take
-/// with slabs of every class, so that every number may have all its digits. What is not written takes no memory.
+/// with slabs of every class, so that every number may have all its digits. What is not written takes no
+/// memory.
 pub const WATCH_BYTES: usize = 256 * 1024;
 
 /// Groups whose blocks are hashed under `RCUMALLOC_LEDGER` at a time, ...
 pub const PRINTS: usize = 32;
-/// ... and blocks of one: a group that is sealed has 64 KiB, each block counting for 64 at least, and what the
-/// magazine had that was the last.
+/// ... and blocks of one: a group that is sealed has 64 KiB, each block counting for 64 at least, and what
+/// the magazine had that was the last.
 pub const PRINTED: usize = 2040;
 
 /// Blocks that can be trapped at a time under `RCUMALLOC_TRAP`: each is two pages of address space, one of
@@ -369,8 +370,8 @@ pub const SEAL_MOST: usize = 64 << 10;
 /// that each reuse what they free in twenty classes gave some to the depot, and it flushed it to the slabs.
 pub const SHELF_MOST: usize = 2 << 20;
 
-/// ... and as a multiple of what it may have in filling magazines (tune): two or three groups wait, up to half
-/// of that each, and as much again lies ready.
+/// ... and as a multiple of what it may have in filling magazines (tune): two or three groups wait, up to
+/// half of that each, and as much again lies ready.
 pub const SHELF_FILLS: usize = 4;
 
 /// Least share, in bytes: two magazines of the larger kinds (tune).
@@ -428,5 +429,6 @@ pub const POOL_OBJECTS: usize = 512;
 /// more.
 pub const POOL_SLAB: usize = 64 * 1024;
 
-/// Largest object of a typed pool, in bytes: what is larger has pages of its own, and would better be a block.
+/// Largest object of a typed pool, in bytes: what is larger has pages of its own, and would better be a
+/// block.
 pub const POOL_SIZE_MAX: usize = 1 << 20;

@@ -149,8 +149,8 @@ impl Domain {
                 let resting = word.filter(|cell| cell.is_at_rest(everywhere));
                 self.park(&mut word, offered & resting, Parked::Offered);
             }
-            // Who is implicit and was not parked here has been parked by another, or has left: nobody is to be
-            // interrupted for that one.
+            // Who is implicit and was not parked here has been parked by another, or has left: nobody is to
+            // be interrupted for that one.
             for (_, cell) in word.cells().filter(|(_, cell)| cell.block().is_explicit(cell.index())) {
                 let everywhere = || *barrier.get_or_insert_with(|| self.barrier_of(period));
                 if cell.is_quiet(period, everywhere) {

@@ -79,9 +79,9 @@
 //!
 //! `cookie` (arithmetic), `cell` with `owner` and `arch` (one thread's side), `block` with `summary` (where
 //! cells lie, and who is waited for), `reader` (its handle), `domain` (periods) with `readers` (scans),
-//! `expedite` with `asleep`, `membarrier`; then, leaves all: `wait`, `batch`, `page`, `demand`, `stall`, `counters`, `misuse`, `clock` with `kernel`,
-//! `sync`. The [`range_map`] of large mappings stands beside them, and [`epoch`], with the feature `std`,
-//! above them.
+//! `expedite` with `asleep`, `membarrier`; then, leaves all: `wait`, `batch`, `page`, `demand`, `stall`,
+//! `counters`, `misuse`, `clock` with `kernel`, `sync`. The [`range_map`] of large mappings stands beside
+//! them, and [`epoch`], with the feature `std`, above them.
 //!
 //! Borrowed ideas: grace-period sequences and cookies from the kernel's RCU (`rcu_seq_snap`,
 //! `start_poll_synchronize_rcu`); quiescent-state-based readers and membarrier from liburcu; pages of

@@ -1,6 +1,7 @@
 //! How many readers of each block of a domain are waited for: the one cache line that a scan always reads.
 //!
-//! Why these are counts, and in which order they change with the bits below, is said at the head of `block.rs`.
+//! Why these are counts, and in which order they change with the bits below, is said at the head of
+//! `block.rs`.
 
 use crate::sync::{
     AtomicU64,

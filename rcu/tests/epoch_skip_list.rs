@@ -1,5 +1,5 @@
-//! A skip list over the types for programs: the structure that asks most of a reclamation, for a node hangs in
-//! several lists at once and may be taken out of one while it is put into another. It must behave as a
+//! A skip list over the types for programs: the structure that asks most of a reclamation, for a node hangs
+//! in several lists at once and may be taken out of one while it is put into another. It must behave as a
 //! `BTreeMap` does, and destroy what was in it once.
 //!
 //! A node counts the lists that lead to it, and whoever is still putting it in; who takes the last link away

@@ -32,8 +32,8 @@ static int mappings(void) {
     return lines;
 }
 
-/* Whether the kernel says `flag` (two letters) of the mapping that `p` lies in; "rw" stands for what a page of a heap should be.
- * 0 if nothing is mapped there. */
+/* Whether the kernel says `flag` (two letters) of the mapping that `p` lies in; "rw" stands for what a
+ * page of a heap should be. 0 if nothing is mapped there. */
 static bool has_flag(const void *p, const char *flag) {
     const char *at = read_all("/proc/self/smaps");
     while (at != NULL && *at != 0) {
@@ -68,8 +68,8 @@ static int set(void *p, size_t len, const char *flag) {
                                      : mprotect(p, len, PROT_NONE);
 }
 
-/* Frees `block`, of which `changed` was changed, uses the heap, and says whether the change is met by the next owner: writing to
- * what cannot be written ends the victim. */
+/* Frees `block`, of which `changed` was changed, uses the heap, and says whether the change is met by the
+ * next owner: writing to what cannot be written ends the victim. */
 static bool survives(char *block, size_t size, char *changed, const char *flag, bool at_once) {
     enum { OWNERS = 64 };
     free(block);
@@ -103,7 +103,8 @@ int main(int argc, char **argv) {
     static const size_t SIZES[] = {PAGE, 2 * PAGE, 4 * PAGE, 5 * PAGE, 64 * PAGE, 4 * MIB};
     int tried = 0, met = 0;
     for (size_t s = 0; s < sizeof SIZES / sizeof SIZES[0]; s++) {
-        /* Huge pages: no call takes the advice back from a page of a slab; a slab is smaller than a huge page. */
+        /* Huge pages: no call takes the advice back from a page of a slab; a slab is smaller than a huge
+         * page. */
         size_t flags = SIZES[s] <= 4 * PAGE ? 7 : 9, size = SIZES[s];
         for (size_t f = 0; f < flags; f++) {
             for (size_t part = 0; part < 3; part++) { /* all of it, its first page, its last one */

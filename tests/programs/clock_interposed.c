@@ -1,5 +1,6 @@
 /* Threads that allocate beside a library that stands in front of libc's clock (clock_interposer.c, or
- * libfaketime). The heap looks at the clock on its slow paths and in its own thread: neither may come by there. */
+ * libfaketime). The heap looks at the clock on its slow paths and in its own thread: neither may come by
+ * there. */
 #include "victim.h"
 
 enum { THREADS = 3, ROUNDS = 4, LEAST = 100 };

@@ -1,5 +1,5 @@
-/* Which blocks come back under a section: of each size named, how many in a hundred of those freed by free, by a
- * realloc that moves, and by rcumalloc_free are handed out again before the section ends. */
+/* Which blocks come back under a section: of each size named, how many in a hundred of those freed by
+ * free, by a realloc that moves, and by rcumalloc_free are handed out again before the section ends. */
 #include "victim.h"
 
 enum { MOST = 20000 };

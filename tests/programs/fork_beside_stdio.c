@@ -1,5 +1,6 @@
-/* Three kinds of threads that wait for each other in a circle, if fork holds the heap while it waits for the list of open
- * streams: fflush(NULL) holds the list and waits for a stream; getline holds the stream and needs memory. */
+/* Three kinds of threads that wait for each other in a circle, if fork holds the heap while it waits for
+ * the list of open streams: fflush(NULL) holds the list and waits for a stream; getline holds the stream
+ * and needs memory. */
 #include "victim.h"
 
 enum { READERS = 2, MS = 1500, LINE = 1 << 20 };

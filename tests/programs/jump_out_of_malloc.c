@@ -56,8 +56,8 @@ static int recurse(unsigned long depth) {
     return recurse(depth + 1) + pad[0];
 }
 
-/* Frees what is held. A jump may have come between a block's life and its place in the array: such blocks are lost to the
- * program, not to the heap. */
+/* Frees what is held. A jump may have come between a block's life and its place in the array: such blocks
+ * are lost to the program, not to the heap. */
 static void release(void) {
     while (count > 0) {
         count = count - 1;
@@ -110,7 +110,8 @@ int main(int argc, char **argv) {
     held = mmap(NULL, HELD * sizeof *held, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     CHECK(held != MAP_FAILED);
     if (argc > 3 && strcmp(argv[3], "thread") == 0) {
-        /* The handler is to run in this thread, whose frames it leaves, also while that one keeps signals out. */
+        /* The handler is to run in this thread, whose frames it leaves, also while that one keeps signals
+         * out. */
         sigset_t alarms;
         CHECK(sigemptyset(&alarms) == 0 && sigaddset(&alarms, SIGALRM) == 0);
         CHECK(pthread_sigmask(SIG_BLOCK, &alarms, NULL) == 0);

@@ -1,4 +1,5 @@
-/* glibc's second names, which programs call that wrap malloc, mixed with the first ones: each block is of one heap. */
+/* glibc's second names, which programs call that wrap malloc, mixed with the first ones: each block is of
+ * one heap. */
 #include "victim.h"
 
 extern void *__libc_malloc(size_t);

@@ -1,6 +1,6 @@
-/* Somebody maps right where the heap would grow next, and where it gave memory back: the heap steps around it and
- * touches nothing of it. Addresses of those places, and any others near the heap, are no blocks: to free them is
- * reported and does no harm. */
+/* Somebody maps right where the heap would grow next, and where it gave memory back: the heap steps around
+ * it and touches nothing of it. Addresses of those places, and any others near the heap, are no blocks: to
+ * free them is reported and does no harm. */
 #include "victim.h"
 
 enum { SIZE = 200000, MANY = 300 };

@@ -73,7 +73,8 @@ int main(int argc, char **argv) {
     if (strcmp(argv[1], "idle") == 0) {
         start(idle, NULL);
     }
-    /* Every second block goes: far more than the watermark is free then, in stretches of five pages; the others follow. */
+    /* Every second block goes: far more than the watermark is free then, in stretches of five pages; the
+     * others follow. */
     void **blocks = allocate(BLOCKS, SIZE);
     for (size_t first = 0; first < 2; first++) {
         for (size_t i = first; i < BLOCKS; i += 2) {

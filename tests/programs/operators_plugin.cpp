@@ -1,6 +1,6 @@
 // flags: -shared -fPIC
-/* Opened by a program in C, which has no C++ of its own (operators_host.c): `fails` tells whether every form of `new` fails as it
- * should. */
+/* Opened by a program in C, which has no C++ of its own (operators_host.c): `fails` tells whether every
+ * form of `new` fails as it should. */
 #include <new>
 #include <stdexcept>
 #include <string>

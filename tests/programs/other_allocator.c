@@ -1,6 +1,6 @@
 // flags: -shared -fPIC
-/* A malloc of its own with jemalloc's names, as a program may be linked with: every block lies behind a mark that tells
- * whose it is, and a block without the mark ends the process. Never freed, never reused. */
+/* A malloc of its own with jemalloc's names, as a program may be linked with: every block lies behind a
+ * mark that tells whose it is, and a block without the mark ends the process. Never freed, never reused. */
 #include <errno.h>
 #include <stddef.h>
 #include <stdint.h>

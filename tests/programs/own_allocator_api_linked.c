@@ -48,7 +48,8 @@ static void mixed(void) {
     }
 }
 
-/* nallocx tells what mallocx gives, for every alignment; and sdallocx takes any size from the one asked to the real one. */
+/* nallocx tells what mallocx gives, for every alignment; and sdallocx takes any size from the one asked to
+ * the real one. */
 static void sizes_and_alignments(void) {
     for (int round = 0; round < 3; round++) {
         for (int lg = 0; lg <= 22; lg++) {

@@ -45,7 +45,8 @@ int main(int argc, char **argv) {
         snprintf(name, sizeof name, "rss_%zu_kib", mib);
         PRINT(name, rss_kib());
     }
-    /* By steps of a page it would be a great many tails: a little too much is kept, and found again by what grows. */
+    /* By steps of a page it would be a great many tails: a little too much is kept, and found again by
+     * what grows. */
     for (int step = 0; step < 100; step++) {
         unsigned char *shrunk = realloc(block, 80 * MIB - (size_t)(step % 50) * 4096 - 5000);
         moved += shrunk != block;

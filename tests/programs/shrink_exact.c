@@ -5,7 +5,8 @@
 
 static const long MIB = 1024; /* in KiB */
 
-/* Anonymous memory alone: code that runs for the first time becomes resident, too, as much of it as the kernel likes. */
+/* Anonymous memory alone: code that runs for the first time becomes resident, too, as much of it as the
+ * kernel likes. */
 static long resident_kib(void) {
     char text[4096];
     int fd = open("/proc/self/smaps_rollup", O_RDONLY | O_CLOEXEC);

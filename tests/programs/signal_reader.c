@@ -1,6 +1,6 @@
-/* Sections in signal handlers: the handler interrupts a thread inside malloc, inside a section or in
- * the middle of opening one, and reads a block that a writer replaces and frees meanwhile. Every other
- * section is opened through the thread's handle, whose steps the handler interrupts in the thread's own code. */
+/* Sections in signal handlers: the handler interrupts a thread inside malloc, inside a section or in the
+ * middle of opening one, and reads a block that a writer replaces and frees meanwhile. Every other section
+ * is opened through the thread's handle, whose steps the handler interrupts in the thread's own code. */
 #include "victim.h"
 #include <sys/time.h>
 

@@ -1,6 +1,6 @@
 /* `soak_churn SECONDS`: threads that come and go, a shared structure read in sections and replaced by threads
- * that free the old one, forks, and now and then a peak of 200 MiB that is freed again. Every look at memory is
- * checked. Prints what was done. */
+ * that free the old one, forks, and now and then a peak of 200 MiB that is freed again. Every look at
+ * memory is checked. Prints what was done. */
 #include "victim.h"
 
 enum { THREADS = 6, SLOTS = 256, PEAK_BLOCKS = 200 };

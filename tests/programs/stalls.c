@@ -1,7 +1,7 @@
-/* A thread that stalls in sections which begin in three places, while another frees. The figures must name the
- * thread and the places: that of its first section, of which every thread tells; and, when it has been found
- * stalling in a section that began in the fast way and told nothing, those of the next ones, by either kind of
- * call. */
+/* A thread that stalls in sections which begin in three places, while another frees. The figures must name
+ * the thread and the places: that of its first section, of which every thread tells; and, when it has been
+ * found stalling in a section that began in the fast way and told nothing, those of the next ones, by
+ * either kind of call. */
 #include "victim.h"
 
 enum { STALL_MS = 700 };

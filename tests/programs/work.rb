@@ -1,4 +1,5 @@
-# What ruby does with memory: strings, hashes, objects, threads, fibers, the collector. Prints the same everywhere.
+# What ruby does with memory: strings, hashes, objects, threads, fibers, the collector. Prints the same
+# everywhere.
 require "digest"
 require "json"
 require "zlib"

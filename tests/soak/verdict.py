@@ -10,8 +10,8 @@ import statistics
 
 WARM_UP = 0.25
 GROWTH_SHARE, GROWTH_BYTES = 0.10, 8 << 20
-# An expediter that loses its processor lets some MiB more come in for each millisecond: the median is held to the
-# budget, the 99th percentile to this many times it and bytes on top.
+# An expediter that loses its processor lets some MiB more come in for each millisecond: the median is held to
+# the budget, the 99th percentile to this many times it and bytes on top.
 DEFERRED_TIMES, DEFERRED_BYTES = 4, 56 << 20
 # Milliseconds: ten times the age limit at which whoever frees expedites.
 AGE_MS = 10_000

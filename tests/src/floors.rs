@@ -1,10 +1,10 @@
 //! Which file of the heap names which: read from the source, as the compiler would, without running it.
 //!
-//! A name counts wherever it stands: in a `use` and its tree, as a full path, through `super`, through `$crate`
-//! in a macro, behind an imported module (`zone::free`), and as a method that one file adds to a type of
-//! another, since `self.tend()` calls that file as well. A name that a file only passes on (`pub use`) leads to
-//! the file that declares it. Comments, strings and what is compiled for tests alone do not count. Methods of
-//! traits are not followed.
+//! A name counts wherever it stands: in a `use` and its tree, as a full path, through `super`, through
+//! `$crate` in a macro, behind an imported module (`zone::free`), and as a method that one file adds to a
+//! type of another, since `self.tend()` calls that file as well. A name that a file only passes on (`pub
+//! use`) leads to the file that declares it. Comments, strings and what is compiled for tests alone do not
+//! count. Methods of traits are not followed.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;

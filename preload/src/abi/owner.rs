@@ -34,7 +34,8 @@ pub struct Block {
     pub at: c_int,
     /// The thread that has it there, 0 if none has or that is not known.
     pub thread: u32,
-    /// Milliseconds for which it has been behind its cookie; -1 if it is behind none, or if that is not known.
+    /// Milliseconds for which it has been behind its cookie; -1 if it is behind none, or if that is not
+    /// known.
     pub age_ms: i64,
     /// The range of the heap's addresses that the address lies in; null outside.
     pub mapping: *const c_void,

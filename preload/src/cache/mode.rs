@@ -41,8 +41,8 @@ static CONCURRENT: AtomicBool = AtomicBool::new(false);
 #[unsafe(link_section = ".data")]
 static SWITCHED: AtomicBool = AtomicBool::new(false);
 
-/// Sizes of blocks, in bytes, that are excepted from what is deferred: from the first of a pair to the second.
-/// A pair of zeros is no range.
+/// Sizes of blocks, in bytes, that are excepted from what is deferred: from the first of a pair to the
+/// second. A pair of zeros is no range.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Except(pub [(usize, usize); EXCEPTIONS]);
 

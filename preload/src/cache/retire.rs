@@ -11,8 +11,8 @@
 //!   so a program that goes to and fro at the edge of a magazine turns none. Only when both are
 //!   full is the older marked in and put on the full stack: no grace period is needed.
 //!
-//! A class that is excepted from deferring takes the first way up to where its magazine would join a group: it
-//! is for malloc then, as one that has waited, and malloc takes it out of free's slot, too (`refill.rs`).
+//! A class that is excepted from deferring takes the first way up to where its magazine would join a group:
+//! it is for malloc then, as one that has waited, and malloc takes it out of free's slot, too (`refill.rs`).
 //!
 //! Free never needs memory it may not get (G4). If there is no empty magazine anywhere, the magazines of the
 //! oldest waiting group, if elapsed, are flushed to the slabs and used; else the block's bit is set in its

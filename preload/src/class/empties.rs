@@ -2,9 +2,9 @@
 //!
 //! A page of pointers is cut into magazines of one kind. A page's own memdesc word counts those of its
 //! magazines that are in the store. When all are, the page is on a list of such pages, whose links lie in its
-//! first magazine, and can go ([`release`]): each of its magazines is taken out from between its neighbours. So
-//! no step, neither a put nor a take nor the release of a page, walks what others have put here. A thread that
-//! looks at another's magazine for statistics may find anything in it, and must bound what it reads.
+//! first magazine, and can go ([`release`]): each of its magazines is taken out from between its neighbours.
+//! So no step, neither a put nor a take nor the release of a page, walks what others have put here. A thread
+//! that looks at another's magazine for statistics may find anything in it, and must bound what it reads.
 //!
 //! One lock, taken last before the page floor's.
 
@@ -104,8 +104,8 @@ const fn pieces(kind: usize) -> usize {
 /// The links of a page that is on the list of whole ones: the page before it and the one behind, by address;
 /// 0 for none. They lie in its first magazine's array.
 fn links(page: Page) -> &'static mut [usize; 2] {
-    // SAFETY: a whole page, all of whose magazines are in the store, under the lock; an empty magazine's array
-    // is nobody else's, and any array has more than two words.
+    // SAFETY: a whole page, all of whose magazines are in the store, under the lock; an empty magazine's
+    // array is nobody else's, and any array has more than two words.
     unsafe { &mut *page.as_ptr().add(HEAD_BYTES).cast() }
 }
 

@@ -17,9 +17,9 @@
 //! ```
 //!
 //! Where pages come from and go to is in `large_pages.rs`, batches are in `large_batch.rs`, and blocks that
-//! change their size in `resize.rs`. The ready ones are each thread's (`cache/ready.rs`): whole, with descriptor and memdesc
-//! word, so that they become live by one store. What goes back to the zone loses both; the zone's excess of
-//! dirty pages goes back to the system.
+//! change their size in `resize.rs`. The ready ones are each thread's (`cache/ready.rs`): whole, with
+//! descriptor and memdesc word, so that they become live by one store. What goes back to the zone loses both;
+//! the zone's excess of dirty pages goes back to the system.
 
 use crate::constants::PAGE;
 use crate::page::memdesc::{self, Kind, Memdesc};
@@ -85,8 +85,8 @@ impl LargeRef {
     /// diagnosis: stale, and then wrong, if that changes meanwhile.
     ///
     /// Let q be the page's number with its lowest bits cleared for as long as it lies in the block, so that
-    /// with one more cleared, 2^k, it would lie in front of it. Then q - 2^k is in front of the block: q is the
-    /// first multiple of 2^k in it, whose word names it.
+    /// with one more cleared, 2^k, it would lie in front of it. Then q - 2^k is in front of the block: q is
+    /// the first multiple of 2^k in it, whose word names it.
     pub fn around(addr: usize) -> Option<LargeRef> {
         let holds = |block: &LargeRef| block.has_pages() && addr.wrapping_sub(block.base()) < block.bytes();
         let first = addr & !(PAGE - 1);
@@ -100,7 +100,8 @@ impl LargeRef {
         self.get().state.load(Ordering::Relaxed) != NOTHING
     }
 
-    /// Has the words of those pages name it that are to ([`ascent`]), from page number `from` of the block on.
+    /// Has the words of those pages name it that are to ([`ascent`]), from page number `from` of the block
+    /// on.
     ///
     /// # Safety
     /// The pages are the block's, whose owner is in this call.
@@ -345,8 +346,8 @@ mod tests {
         assert!(resize(start, PAGES * PAGE, true) == Resized::Done, "room to grow into");
     }
 
-    /// Whatever the place and the length: of each page, some word on the way down from it names the block, and
-    /// few words do.
+    /// Whatever the place and the length: of each page, some word on the way down from it names the block,
+    /// and few words do.
     #[test]
     fn few_words_name_a_block_and_each_page_finds_one() {
         let mut dice = 0x9e37_79b9_7f4a_7c15_u64;

@@ -43,8 +43,8 @@ impl Stack {
         Some(magazine)
     }
 
-    /// Puts `magazine` on top, whose blocks may be handed out. One with few blocks is poured into the top one,
-    /// of the same class; then it comes back, empty.
+    /// Puts `magazine` on top, whose blocks may be handed out. One with few blocks is poured into the top
+    /// one, of the same class; then it comes back, empty.
     #[inline]
     pub fn pour(&mut self, mut magazine: Magazine) -> Option<Magazine> {
         let more = magazine.len() as u32;

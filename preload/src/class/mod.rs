@@ -1,14 +1,13 @@
 //! Size classes, magazines, depots, slabs and large blocks: what a block is and where it waits.
 //!
-//! [`size_class`] says which of 36 rounded sizes serves a request; [`slab`]s are cut into blocks
-//! of one class and gathered in a [`pool`]; blocks move in [`magazine`]s, which lie in [`lists`], wait in
-//! [`group`]s in [`queue`]s, change hands in the [`depot`] and are kept in [`empties`] while nothing is in them; [`marks`]
+//! [`size_class`] says which of 36 rounded sizes serves a request; [`slab`]s are cut into blocks of one class
+//! and gathered in a [`pool`]; blocks move in [`magazine`]s, which lie in [`lists`], wait in [`group`]s in
+//! [`queue`]s, change hands in the [`depot`] and are kept in [`empties`] while nothing is in them; [`marks`]
 //! knows of every block whether it is out; [`backlog`] keeps the account of what waits for a grace period,
 //! [`waiting`] takes it up again; [`large`] blocks are page runs of their own, freed in
-//! [batches](large_batch), with [pages](large_pages) of the zone, which [change their size](resize) in place; [`fingerprints`]
-//! tells what was written to meanwhile; [`trap`] is
-//! a sample of blocks that lie apart; [`typed`] pools
-//! have slabs of their own; [`verdict`] speaks when a call is wrong.
+//! [batches](large_batch), with [pages](large_pages) of the zone, which [change their size](resize) in place;
+//! [`fingerprints`] tells what was written to meanwhile; [`trap`] is a sample of blocks that lie apart;
+//! [`typed`] pools have slabs of their own; [`verdict`] speaks when a call is wrong.
 
 pub mod backlog;
 pub mod cause;

@@ -1,9 +1,9 @@
 //! Size classes: which of 36 rounded sizes serves a request.
 //!
-//! Sizes up to 128 bytes go in steps of 16; above, every doubling has four, at 9, 11, 13 and 16 eighths of the
-//! power of two below it, so no block is more than 24 % larger than asked for, and what is a power of two with
-//! a header before it loses an eighth at most. Why there are not more: what a thread holds ready, and what
-//! holding back costs, goes with the number of classes (docs/decisions/classes.md).
+//! Sizes up to 128 bytes go in steps of 16; above, every doubling has four, at 9, 11, 13 and 16 eighths of
+//! the power of two below it, so no block is more than 24 % larger than asked for, and what is a power of two
+//! with a header before it loses an eighth at most. Why there are not more: what a thread holds ready, and
+//! what holding back costs, goes with the number of classes (docs/decisions/classes.md).
 //!
 //! All slabs are 64 KiB and 64 KiB-aligned, so the low 16 bits of an address are its offset in the slab and
 //! "is this the start of a block?" is one multiplication (Lemire): with `M = ceil(2^32 / size)` and
@@ -88,9 +88,9 @@ impl Class {
     }
 
     /// The class for a block that held `held` bytes and is to hold `size`, which is more, at most
-    /// `SMALL_MAX`: what grows by less than a quarter grows in small steps, and gets 3/8 more than it asks for
-    /// (tune), as rpmalloc gives. With each step a block of its own, a string that grows by 16 bytes to 4 KiB
-    /// would move 26 times, not 15.
+    /// `SMALL_MAX`: what grows by less than a quarter grows in small steps, and gets 3/8 more than it asks
+    /// for (tune), as rpmalloc gives. With each step a block of its own, a string that grows by 16 bytes to 4
+    /// KiB would move 26 times, not 15.
     #[inline(always)]
     pub const fn to_grow(size: usize, held: usize) -> Class {
         let more = size * 11 / 8;

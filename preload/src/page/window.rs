@@ -19,8 +19,9 @@
 //! ```
 //! Each side table is mapped from its start to its own high-water mark; marks when a slab needs them.
 //!
-//! How everybody reads it is in `bounds.rs`; `Window` itself is part of the zone and protected by its lock. Any mapping call may fail: then the state
-//! is as before, but for side tables that may have grown, and the call can be made again.
+//! How everybody reads it is in `bounds.rs`; `Window` itself is part of the zone and protected by its lock.
+//! Any mapping call may fail: then the state is as before, but for side tables that may have grown, and the
+//! call can be made again.
 
 use core::sync::atomic::Ordering::{Relaxed, Release};
 use core::sync::atomic::{AtomicU64, AtomicUsize};

@@ -3,8 +3,8 @@
 //! When a section began nobody writes down: it would cost the fast path. But the engine knows of each reader
 //! the last grace period that need not wait for it, so a section under way began behind the beginning of that
 //! period; and what was freed was freed before its cookie was taken, which is older than any period that
-//! counts for it. So "before" is a proof, never a guess, and the other answer for a freed block says only that
-//! there is none: a correct reader is never accused.
+//! counts for it. So "before" is a proof, never a guess, and the other answer for a freed block says only
+//! that there is none: a correct reader is never accused.
 
 use crate::cache::thread_cache::ThreadCache;
 use crate::cache::{own, registry};

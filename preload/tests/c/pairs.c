@@ -3,8 +3,8 @@
  *   pairs pair|order|large|huge|stay|call|handle solo|deferring BLOCKS
  *
  * pair: each block is freed before the next is allocated. order: 1000 are allocated, then freed in order.
- * large, huge: as pair, with 50,000 bytes and with a million. stay: a realloc that leaves its block. call, handle: a read-side section each.
- */
+ * large, huge: as pair, with 50,000 bytes and with a million. stay: a realloc that leaves its block. call,
+ * handle: a read-side section each. */
 #include "../../include/rcumalloc.h"
 #include <pthread.h>
 #include <stdlib.h>

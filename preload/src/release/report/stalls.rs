@@ -1,5 +1,5 @@
-//! Who stalls (`release::stall`), as text, JSON, or folded for a flame graph: a line for each thread and place
-//! where its sections began. Addresses are as the process has them: who reads them has its maps.
+//! Who stalls (`release::stall`), as text, JSON, or folded for a flame graph: a line for each thread and
+//! place where its sections began. Addresses are as the process has them: who reads them has its maps.
 
 use crate::os::line::Line;
 use crate::os::sink::Sink;
