@@ -1,5 +1,6 @@
-/* `bursts SECONDS EVERY_MS MIB`: a server in small: something little all the time, and every so often so many MiB of
- * blocks of many sizes for one request. Prints CPU ms, mean MiB resident (looked at every 20 ms), minor faults. */
+/* `bursts SECONDS EVERY_MS MIB`: a server in small: something little all the time, and every so often so
+ * many MiB of blocks of many sizes for one request. Prints CPU ms, mean MiB resident (looked at every 20
+ * ms), minor faults. */
 #define _GNU_SOURCE
 #include <fcntl.h>
 #include <stdio.h>

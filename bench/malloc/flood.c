@@ -1,7 +1,7 @@
-/* `flood THREADS FLOODERS ROUNDS LIMIT_MIB`: threads that make and free batches of blocks of many sizes, some of
- * them as fast as they can, the others with pauses, while one more watches resident memory every 5 ms and
- * reports full pressure while it is over the limit: a control group's limit in small, that needs no rights. Prints
- * wall ms, CPU ms, scans, MiB given by them, refills, refills suppressed, peak MiB. */
+/* `flood THREADS FLOODERS ROUNDS LIMIT_MIB`: threads that make and free batches of blocks of many sizes,
+ * some of them as fast as they can, the others with pauses, while one more watches resident memory every 5
+ * ms and reports full pressure while it is over the limit: a control group's limit in small, that needs no
+ * rights. Prints wall ms, CPU ms, scans, MiB given by them, refills, refills suppressed, peak MiB. */
 #define _GNU_SOURCE
 #include <fcntl.h>
 #include <pthread.h>

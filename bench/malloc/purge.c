@@ -1,6 +1,6 @@
-/* `purge`: what giving a page back and touching it again costs, by MADV_DONTNEED and by MADV_FREE, in stretches of
- * several lengths: CPU ns a page for the call and for touching it again, and how much of it was still
- * resident after the call (percent). */
+/* `purge`: what giving a page back and touching it again costs, by MADV_DONTNEED and by MADV_FREE, in
+ * stretches of several lengths: CPU ns a page for the call and for touching it again, and how much of it
+ * was still resident after the call (percent). */
 #define _GNU_SOURCE
 #include <stdio.h>
 #include <string.h>

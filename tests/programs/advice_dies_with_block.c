@@ -1,5 +1,6 @@
-/* `advice_dies_with_block solo|idle`. What the program did to a block beside writing to it (protection, advice, locks) is not met by
- * the block's next owner, whatever size it has, and leaves no mappings behind; while a reader may be at the block, its contents stay. */
+/* `advice_dies_with_block solo|idle`. What the program did to a block beside writing to it (protection,
+ * advice, locks) is not met by the block's next owner, whatever size it has, and leaves no mappings
+ * behind; while a reader may be at the block, its contents stay. */
 #include "victim.h"
 
 enum { PAGE = 4096, MIB = 1 << 20 };

@@ -1,5 +1,6 @@
-/* `calloc_partly_dirty solo|idle`. What calloc gives is zero, and of its pages only those that held something else are written: a
- * large block of which a part was used before becomes no more resident than that part was. */
+/* `calloc_partly_dirty solo|idle`. What calloc gives is zero, and of its pages only those that held
+ * something else are written: a large block of which a part was used before becomes no more resident than
+ * that part was. */
 #include "victim.h"
 
 enum { MIB = 1 << 20, USED = 8 * MIB };

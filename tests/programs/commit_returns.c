@@ -1,6 +1,7 @@
-/* `commit_returns [thread]`: a heap that grew and shrank is charged for what it has, not for what it had: by VmData, which
- * is what RLIMIT_DATA and strict overcommit count, and by VmSize. All freed, some kept all over, and without a
- * word from the program; then under a limit that only lets it and a mapping of its own take turns. */
+/* `commit_returns [thread]`: a heap that grew and shrank is charged for what it has, not for what it had:
+ * by VmData, which is what RLIMIT_DATA and strict overcommit count, and by VmSize. All freed, some kept
+ * all over, and without a word from the program; then under a limit that only lets it and a mapping of its
+ * own take turns. */
 #include "victim.h"
 
 enum { MIB = 1 << 20, HEAP = 256 * MIB, KEPT_EACH = 24 * MIB };

@@ -1,5 +1,5 @@
-/* `core_small [MIB]`: holds a megabyte, after it had so many more in large and small blocks, freed and trimmed, and comes to
- * `halt`, where a debugger writes a core. */
+/* `core_small [MIB]`: holds a megabyte, after it had so many more in large and small blocks, freed and
+ * trimmed, and comes to `halt`, where a debugger writes a core. */
 #include "victim.h"
 
 __attribute__((noinline)) void halt(const char *block) { CHECK(block != NULL); }

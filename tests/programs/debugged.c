@@ -1,4 +1,5 @@
-/* `debugged [thread]`: allocates a little and comes to `halt`, where a debugger stops it; beside an idle thread. */
+/* `debugged [thread]`: allocates a little and comes to `halt`, where a debugger stops it; beside an idle
+ * thread. */
 #include "victim.h"
 
 static void *idle(void *nothing) {

@@ -1,5 +1,5 @@
-/* `deepbind PLUGIN MODE ACTION`: a plug-in opened plainly, with RTLD_DEEPBIND, or with it by libc's own dlopen, past the
- * library's, hands us its block to free, or gets ours. */
+/* `deepbind PLUGIN MODE ACTION`: a plug-in opened plainly, with RTLD_DEEPBIND, or with it by libc's own
+ * dlopen, past the library's, hands us its block to free, or gets ours. */
 #include "victim.h"
 
 typedef void *open_function(const char *, int);

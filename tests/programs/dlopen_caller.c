@@ -1,5 +1,6 @@
-/* `dlopen_caller OPENER`: who calls dlopen decides what is found. The library OPENER has a RUNPATH, on which libinner.so
- * lies; nobody else finds that by its name. Before main, too; and errors are as without the library. */
+/* `dlopen_caller OPENER`: who calls dlopen decides what is found. The library OPENER has a RUNPATH, on
+ * which libinner.so lies; nobody else finds that by its name. Before main, too; and errors are as without
+ * the library. */
 #include "victim.h"
 
 static void *early;

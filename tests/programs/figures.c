@@ -1,6 +1,7 @@
-/* `figures sums`: after each of some thousand calls the figures add up, solo and with another thread at rest.
- * `figures forms DIR`: writes the figures in each of their forms into DIR, of a heap with something of everything.
- * `figures handler`: the same from a signal handler that interrupts malloc and free wherever they are. */
+/* `figures sums`: after each of some thousand calls the figures add up, solo and with another thread at
+ * rest. `figures forms DIR`: writes the figures in each of their forms into DIR, of a heap with something
+ * of everything. `figures handler`: the same from a signal handler that interrupts malloc and free
+ * wherever they are. */
 #include "victim.h"
 #include <sys/time.h>
 

@@ -1,6 +1,6 @@
-/* `fork_in_signal_handler [section]`: a program with one thread, which has been in a read-side section if told
- * so, whose timer's handler interrupts malloc and forks. The child returns from the handler, into the call that was
- * interrupted, checks everything it has and ends well. */
+/* `fork_in_signal_handler [section]`: a program with one thread, which has been in a read-side section if
+ * told so, whose timer's handler interrupts malloc and forks. The child returns from the handler, into the
+ * call that was interrupted, checks everything it has and ends well. */
 #include "victim.h"
 #include <sys/time.h>
 

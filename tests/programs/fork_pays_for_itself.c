@@ -1,5 +1,6 @@
-/* `fork_pays_for_itself THREADS`: children of a process with THREADS idle threads, each of which has allocated. Says how many
- * pages a child brings in that ends at once, and that one which goes on comes to use what those threads held. */
+/* `fork_pays_for_itself THREADS`: children of a process with THREADS idle threads, each of which has
+ * allocated. Says how many pages a child brings in that ends at once, and that one which goes on comes to
+ * use what those threads held. */
 #include "victim.h"
 
 enum { FORKS = 10, BLOCKS = 400, ROUNDS = 5 };

@@ -1,7 +1,8 @@
-/* `idle_returns_memory HOW SECONDS [LEVEL]`: 300 MiB, all freed, and nothing is called afterwards: how much is
- * resident, at once and after so many seconds. HOW is `solo` (small blocks), `large` (large ones, solo), `threads`
- * (four of them make and free it, and go on living, asleep), or `stirring` (the same, but main goes on making and
- * freeing a few blocks). LEVEL: a memory pressure that is reported once all is freed. */
+/* `idle_returns_memory HOW SECONDS [LEVEL]`: 300 MiB, all freed, and nothing is called afterwards: how
+ * much is resident, at once and after so many seconds. HOW is `solo` (small blocks), `large` (large ones,
+ * solo), `threads` (four of them make and free it, and go on living, asleep), or `stirring` (the same, but
+ * main goes on making and freeing a few blocks). LEVEL: a memory pressure that is reported once all is
+ * freed. */
 #include "victim.h"
 
 enum { THREADS = 4, STIRRED = 300 };

@@ -1,7 +1,8 @@
-/* `jump_out_of_malloc overflow KIND`: recursion that allocates until the stack is full; the handler of SIGSEGV, on a stack
- * of its own, jumps out of whatever was under way, twenty times. KIND: sizes, small, mixed or large.
- * `jump_out_of_malloc timer KIND`: a timer's handler jumps out of a loop that allocates, many times.
- * With `thread` behind it: beside an idle thread. At the end the heap must serve and hold what it is asked to. */
+/* `jump_out_of_malloc overflow KIND`: recursion that allocates until the stack is full; the handler of
+ * SIGSEGV, on a stack of its own, jumps out of whatever was under way, twenty times. KIND: sizes, small,
+ * mixed or large. `jump_out_of_malloc timer KIND`: a timer's handler jumps out of a loop that allocates,
+ * many times. With `thread` behind it: beside an idle thread. At the end the heap must serve and hold what
+ * it is asked to. */
 #include "victim.h"
 #include <setjmp.h>
 #include <sys/time.h>

@@ -1,5 +1,6 @@
-/* `large_blocks solo|threads`. Large blocks that a thread keeps ready: reused at once or after a grace period, bounded, and given back
- * by trim, by other threads' trim, and at the thread's end. Figures are bytes the zone has handed out. */
+/* `large_blocks solo|threads`. Large blocks that a thread keeps ready: reused at once or after a grace
+ * period, bounded, and given back by trim, by other threads' trim, and at the thread's end. Figures are
+ * bytes the zone has handed out. */
 #include "victim.h"
 #include <stdatomic.h>
 

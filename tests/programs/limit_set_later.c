@@ -1,7 +1,7 @@
-/* `limit_set_later self|outside|worker as|data [thread]`: a limit on address space or data comes after the heap has
- * started: the program's own call, prlimit from another process, or in the child of a fork. Threads and libraries still
- * find room; the heap gets what the limit allows and no more, gets it again after it was freed, in any
- * size, and leaves it to others when it is trimmed. */
+/* `limit_set_later self|outside|worker as|data [thread]`: a limit on address space or data comes after the
+ * heap has started: the program's own call, prlimit from another process, or in the child of a fork.
+ * Threads and libraries still find room; the heap gets what the limit allows and no more, gets it again
+ * after it was freed, in any size, and leaves it to others when it is trimmed. */
 #include "victim.h"
 
 enum { ROOM_KIB = 96 << 10, KEPT = 8 << 20, SMALL = 1000, LARGE = 1 << 20 };

@@ -1,6 +1,6 @@
-/* `many_threads THREADS`: so many threads that each allocate and free blocks of many sizes and then wait: what is resident
- * while they wait, and once all of them have ended and nothing has been called since. Then again, to see what of the
- * first ones is used by the second. */
+/* `many_threads THREADS`: so many threads that each allocate and free blocks of many sizes and then wait:
+ * what is resident while they wait, and once all of them have ended and nothing has been called since.
+ * Then again, to see what of the first ones is used by the second. */
 #include "victim.h"
 
 enum { BLOCKS = 200, STEP = 37, WIDEST = 2000, STACK_BYTES = 64 << 10 };

@@ -1,5 +1,6 @@
-/* `memlock_small [thread]`: locks all its memory, present and future, without privilege, under a limit of 8 MiB on locked
- * memory. What it has then is locked, the limit binds, and what is given back can be had again. */
+/* `memlock_small [thread]`: locks all its memory, present and future, without privilege, under a limit of
+ * 8 MiB on locked memory. What it has then is locked, the limit binds, and what is given back can be had
+ * again. */
 #include "victim.h"
 
 static void *idle(void *unused) {

@@ -1,5 +1,6 @@
-/* `one_free_bounded solo|idle|threads MODE`. No call of malloc's family does work that grows with the heap: what it gives to the system, and
- * how many blocks of what others have left it gives back, is counted by the library itself. */
+/* `one_free_bounded solo|idle|threads MODE`. No call of malloc's family does work that grows with the
+ * heap: what it gives to the system, and how many blocks of what others have left it gives back, is
+ * counted by the library itself. */
 #include "victim.h"
 
 enum { BLOCKS = 100000, SIZE = 20000, SMALL = 1000000, LAST = 20000, THREADS = 600, KEPT = 3000, CLASSES = 30 };

@@ -1,8 +1,10 @@
-/* `own_allocator_api_linked CASE`, linked with another allocator (other_allocator.c, or jemalloc itself), whose functions the
- * program finds as weak symbols: they are this heap's, as malloc is, and mean what jemalloc's manual says.
+/* `own_allocator_api_linked CASE`, linked with another allocator (other_allocator.c, or jemalloc itself),
+ * whose functions the program finds as weak symbols: they are this heap's, as malloc is, and mean what
+ * jemalloc's manual says.
  *
- * CASE: mixed, sizes, zeros, rallocx, xallocx, failure: what must hold, under jemalloc, too. foreign CALL: a bad address.
- * wrong_size, wrong_size_large, wrong_align: for sdallocx. With a second word `threads` beside a second thread. */
+ * CASE: mixed, sizes, zeros, rallocx, xallocx, failure: what must hold, under jemalloc, too. foreign CALL:
+ * a bad address. wrong_size, wrong_size_large, wrong_align: for sdallocx. With a second word `threads`
+ * beside a second thread. */
 #include "victim.h"
 
 __attribute__((weak)) void *mallocx(size_t, int);

@@ -1,5 +1,5 @@
-/* `realloc_gives_back solo|idle`. A large block that shrinks stays where it is, nothing is copied, and its tail goes back: at once
- * where frees are not deferred, else when no section can see it any more. */
+/* `realloc_gives_back solo|idle`. A large block that shrinks stays where it is, nothing is copied, and its
+ * tail goes back: at once where frees are not deferred, else when no section can see it any more. */
 #include "victim.h"
 
 static const size_t MIB = 1 << 20;

@@ -1,6 +1,7 @@
-/* `scan_stress SECONDS [refused]`: four threads make, check and free patterned blocks, each other's too, a fifth
- * reads under sections what a sixth replaces, and one more does nothing but shrink, in every way there is,
- * and forks now and then; its child shrinks and exercises, too. `refused`: the kernel refuses every madvise. */
+/* `scan_stress SECONDS [refused]`: four threads make, check and free patterned blocks, each other's too, a
+ * fifth reads under sections what a sixth replaces, and one more does nothing but shrink, in every way
+ * there is, and forks now and then; its child shrinks and exercises, too. `refused`: the kernel refuses
+ * every madvise. */
 #include "victim.h"
 #include "filter.h"
 #include <stdatomic.h>

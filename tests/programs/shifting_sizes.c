@@ -1,6 +1,6 @@
-/* `shifting_sizes THREADS`: programs whose sizes shift. In each of twice eight phases a tenth of the last phase's blocks
- * survives at random for a while, and the new ones are twice as large. What all threads have live at the most, and the
- * most that was resident. */
+/* `shifting_sizes THREADS`: programs whose sizes shift. In each of twice eight phases a tenth of the last
+ * phase's blocks survives at random for a while, and the new ones are twice as large. What all threads
+ * have live at the most, and the most that was resident. */
 #include "victim.h"
 
 enum { BLOCKS = 8000, PHASES = 16, SIZES = 8, REPLACED = 60000 };

@@ -1,6 +1,6 @@
-/* `shrink_exact`: what rcumalloc_shrink_scan says it gave is what the kernel says is no longer resident, for large
- * blocks, small blocks, and blocks that were never touched; and no mapping is split. With decay off:
- * nothing goes by itself. */
+/* `shrink_exact`: what rcumalloc_shrink_scan says it gave is what the kernel says is no longer resident,
+ * for large blocks, small blocks, and blocks that were never touched; and no mapping is split. With decay
+ * off: nothing goes by itself. */
 #include "victim.h"
 
 static const long MIB = 1024; /* in KiB */

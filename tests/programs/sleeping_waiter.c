@@ -1,5 +1,5 @@
-/* `sleeping_waiter`: a thread takes and frees blocks of 24 bytes, 128 MiB of them, while main waits for it: main has
- * used the heap and does not come by. What waits must stay far below the budget. */
+/* `sleeping_waiter`: a thread takes and frees blocks of 24 bytes, 128 MiB of them, while main waits for
+ * it: main has used the heap and does not come by. What waits must stay far below the budget. */
 #include "victim.h"
 
 static void *churn(void *unused) {

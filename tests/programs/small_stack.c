@@ -1,6 +1,6 @@
 // flags: -Wl,-z,now
-/* `small_stack depth`: how far below its caller's frame each kind of call reaches: it runs on a painted stack.
- * `small_stack coroutines`: coroutines with stacks of 4 KiB, which threads pass among themselves.
+/* `small_stack depth`: how far below its caller's frame each kind of call reaches: it runs on a painted
+ * stack. `small_stack coroutines`: coroutines with stacks of 4 KiB, which threads pass among themselves.
  * With `thread` behind it: beside an idle thread. */
 #include "victim.h"
 #include <sys/resource.h>

@@ -1,9 +1,10 @@
-/* `vfork_scan HOW`: a child that shares its parent's memory (HOW: vfork, clone, namespace, own_tls) has another process
- * number, or lives where its parent's threads have none. It allocates, as such children do, and the heap, asked to give
- * back there, must take none of the parent's threads for gone: their caches stay theirs, and a read-side section that
- * one of them is in goes on. With own_tls the child has thread-local storage of its own and runs beside its parent,
- * which must not take it for gone either. `deserted`: what a thread leaves that ends without libc is found. `growing`: a
- * child whose heap grows gets no thread of the library's, which would end with it. */
+/* `vfork_scan HOW`: a child that shares its parent's memory (HOW: vfork, clone, namespace, own_tls) has
+ * another process number, or lives where its parent's threads have none. It allocates, as such children
+ * do, and the heap, asked to give back there, must take none of the parent's threads for gone: their
+ * caches stay theirs, and a read-side section that one of them is in goes on. With own_tls the child has
+ * thread-local storage of its own and runs beside its parent, which must not take it for gone either.
+ * `deserted`: what a thread leaves that ends without libc is found. `growing`: a child whose heap grows
+ * gets no thread of the library's, which would end with it. */
 #include "victim.h"
 
 #include "filter.h"
