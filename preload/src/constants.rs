@@ -380,10 +380,6 @@ pub const SHARE_LEAST: usize = 64 * 1024;
 /// Looks at the clock in a decay period that make a thread busy (tune): some 128 turns.
 pub const BUSY_LOOKS: u32 = 4;
 
-/// Waiting groups after which a thread parks whoever does not come by, and at as many more again (tune): with
-/// threads that run, two or three wait.
-pub const HURRY: usize = 4;
-
 /// What the smallest blocks count for on the way to a sealed group, in bytes each (tune): 1024 of them are
 /// worth a period's cost, and less memory is on its way than if only bytes counted.
 pub const LEAST_CHARGE: usize = 64;

@@ -61,7 +61,12 @@ fn drain_in_section() {
 #[test]
 fn expedite_storm() {
     // Two threads churn 1 GiB beside one that sleeps. It is parked: nobody is interrupted for it.
-    let implicit = Victim::new("lagging_reader").args(["sleeping", "implicit"]).run().success();
+    let run = |_| Victim::new("lagging_reader").args(["sleeping", "implicit"]).run().success();
+    // Long before the budget. The least of three: a churner that loses its processor lets more come in.
+    let runs: Vec<_> = (0..3).map(run).collect();
+    let least = runs.iter().map(|run| run.number("deferred_peak")).min().unwrap_or_default();
+    assert!(least < 1 << 20, "{least} bytes waited\n{}", runs[0]);
+    let implicit = runs.into_iter().next().expect("there are three");
     let periods = implicit.number("periods");
     implicit.below("membarriers", 10).below("parked", periods / 4);
     // A reader is never parked: one barrier for an eighth of the budget, not one for each magazine.

@@ -23,14 +23,13 @@ use crate::cache::shares::share_bytes;
 use crate::cache::table::Slot;
 use crate::cache::thread_cache::ThreadCache;
 use crate::cache::{mode, shares};
-use crate::class::backlog::{self, Closed};
+use crate::class::backlog::Closed;
 use crate::class::magazine::{KINDS, Magazine, kind_of, least};
 use crate::class::marks::Map;
 use crate::class::size_class::Class;
 use crate::class::{depot, fingerprints, group, pool, verdict, waiting};
-use crate::constants::{HURRY, LEAST_CHARGE, LOCAL_BYTES};
+use crate::constants::{LEAST_CHARGE, LOCAL_BYTES};
 use crate::os::clock;
-use rcu::Stamped;
 
 impl ThreadCache {
     /// Frees `block` for reuse by this thread at once; where the slot is full, after
@@ -119,19 +118,9 @@ impl ThreadCache {
             group.print();
         }
         let Closed { batch, over_budget } = self.ledger.stamp(group, bytes);
-        let mut late = None;
         match self.shelf.open() {
-            Some(mut shelf) => {
-                shelf.waiting.push(batch, bytes);
-                if shelf.waiting.len().is_multiple_of(HURRY) {
-                    late = shelf.waiting.front().map(Stamped::cookie);
-                }
-            }
+            Some(mut shelf) => shelf.waiting.push(batch, bytes),
             None => group::shared().put(batch, bytes),
-        }
-        if let Some(oldest) = late {
-            // Long before the budget: all that is missing may be a thread that sleeps or lost its processor.
-            backlog::park(oldest);
         }
         self.shed();
         over_budget
