@@ -74,6 +74,8 @@ pub struct ClassState {
     pub quota: u16,
     /// malloc has found its magazine empty since the classes were last looked through (`leave.rs`).
     pub is_used: bool,
+    /// Looks through the classes that have found it left, one after the other.
+    pub looks: u8,
     /// The next block comes from where samples are trapped (`sample.rs`).
     pub is_due: bool,
     /// Blocks that the thread freed in its last rounds (`round.rs`).
