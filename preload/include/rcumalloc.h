@@ -247,7 +247,7 @@ enum {
 
 /* Why a grace period was wanted at once. */
 enum {
-    RCUMALLOC_CAUSE_QUEUE,    /* several groups of one thread waited */
+    RCUMALLOC_CAUSE_QUEUE,    /* a thread's next round was due several times */
     RCUMALLOC_CAUSE_AGE,      /* something had waited longer than the age limit */
     RCUMALLOC_CAUSE_BUDGET,   /* more waited than the budget allows */
     RCUMALLOC_CAUSE_PRESSURE, /* memory was to be given back */

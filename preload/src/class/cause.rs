@@ -10,7 +10,7 @@ use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[repr(u8)]
 pub enum Cause {
-    /// Several groups of one thread wait.
+    /// A thread's last round waits still, though the next has been due several times.
     Queue = 0,
     /// Something has waited longer than the age limit.
     Age = 1,
