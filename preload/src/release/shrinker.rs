@@ -209,7 +209,11 @@ impl Scan<'_> {
         if let Some(own) = &mut self.own {
             own.retire_partial();
         }
-        backlog::expedite(DOMAIN.start_poll(), Cause::Pressure);
+        let cookie = DOMAIN.start_poll();
+        match self.reason {
+            Reason::MapFailed => backlog::expedite_or_fail(cookie),
+            _ => backlog::expedite(cookie, Cause::Pressure),
+        };
         self.shelves();
         self.depots();
     }
