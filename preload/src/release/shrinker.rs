@@ -210,9 +210,10 @@ impl Scan<'_> {
             own.retire_partial();
         }
         let cookie = DOMAIN.start_poll();
+        use Reason::*;
         match self.reason {
-            Reason::MapFailed => backlog::expedite_or_fail(cookie),
-            _ => backlog::expedite(cookie, Cause::Pressure),
+            MapFailed | Trim | Api | Pressure | Signal => backlog::expedite_for_memory(cookie),
+            Limit | Psi | Cgroup | Age => backlog::expedite(cookie, Cause::Pressure),
         };
         self.shelves();
         self.depots();
