@@ -391,6 +391,20 @@ RCUMALLOC_WEAK bool rcumalloc_stats_write(int fd, const char *format);
  * Async-signal-safe. */
 RCUMALLOC_WEAK bool rcumalloc_stalls_write(int fd, const char *format);
 
+/* A profile: a sample of the blocks that are allocated from now on, and of where, with `rate` bytes from one
+ * to the next on average; 0: 512 KiB. What an earlier profile knows is forgotten. False: one is under way, or
+ * there is no memory for its tables. The process defers its frees from here on, as if it had several threads.
+ * Not in a signal handler. */
+RCUMALLOC_WEAK bool rcumalloc_profile_start(size_t rate);
+
+/* Samples no further blocks. What becomes of those that were sampled is still known. False: no profile is
+ * under way. Async-signal-safe, as the next. */
+RCUMALLOC_WEAK bool rcumalloc_profile_stop(void);
+
+/* Writes what is known now, for `rcumalloc-bench profile`: stacks, with what was allocated from each, and the
+ * sampled blocks that are live, or freed and waiting for a grace period. False: there was no profile. */
+RCUMALLOC_WEAK bool rcumalloc_profile_write(int fd);
+
 /* What a page of the heap is. */
 enum {
     RCUMALLOC_PAGE_UNKNOWN,    /* never used, inside of a large block, or somebody else's */

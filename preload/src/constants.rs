@@ -37,6 +37,16 @@ pub const PRINTED: usize = 2040;
 /// memory and two mappings of the 65530 that a process may have.
 pub const TRAPS: usize = 256;
 
+/// Bytes between two samples of a profile, on average, where nobody says more: at a gigabyte a second that is
+/// 2000 samples, which take some 10 us each.
+pub const PROFILE_BYTES: usize = 512 << 10;
+/// Stacks that a profile tells apart.
+pub const PROFILE_STACKS: usize = 4096;
+/// Blocks that it knows at a time, live or waiting: 32 GiB at the usual rate.
+pub const PROFILE_BLOCKS: usize = 1 << 16;
+/// Return addresses that it keeps of a stack.
+pub const PROFILE_DEPTH: usize = 32;
+
 /// Milliseconds between two times that the figures are published: to write them takes some tenths of a
 /// millisecond, so that all of it together is below a thousandth of one processor; people see no faster.
 pub const PUBLISH_MS: u32 = 200;

@@ -93,10 +93,11 @@ fn a_large_pair() {
     at_most("large", "deferring", 510.0);
 }
 
-/// One larger than what a thread keeps beside others is kept alone once its size comes again.
+/// One larger than what a thread keeps beside others is kept alone once its size comes again. One instruction
+/// is the question whether there is a profile.
 #[test]
 fn a_huge_pair_solo() {
-    at_most("huge", "solo", 430.0);
+    at_most("huge", "solo", 431.0);
 }
 
 /// A realloc that leaves a small block where it is.

@@ -93,6 +93,7 @@ const COMMENTS: &[(&str, &str)] = &[
     ("stalls", "tests/tests/figures.rs"),
     ("trap", "tests/tests/figures.rs"),
     ("ledger", "tests/tests/figures.rs"),
+    ("profile", "tests/tests/profile.rs"),
     ("code", "preload/tests/options_in_code.rs"),
 ];
 

@@ -2,10 +2,12 @@
 //!
 //! The constructor only does early what would otherwise be done late: the unusual system calls. If
 //! malloc is called before it, nothing is missing. The destructor looks for double frees that no turn has
-//! found and writes the figures if `RCUMALLOC_STATS` asks for them; the heap goes on working.
+//! found and writes the figures and the profile if `RCUMALLOC_STATS` and `RCUMALLOC_PROFILE_FILE` ask for
+//! them; the heap goes on working.
 
 #[cfg(feature = "override")]
 use crate::abi::operators;
+use crate::class::sampled;
 use crate::front::{entry, exit, start};
 use crate::os::line::{Line, Number};
 use crate::os::sink::Sink;
@@ -43,36 +45,55 @@ pub extern "C" fn destructor() {
     if start::is_started() {
         exit::verify_own();
         write_stats();
+        if sampled::is(sampled::PROFILED) {
+            write_profile();
+        }
     }
 }
 
-fn write_stats() {
+/// Calls `write` with what the option `name` says, if it says anything.
+fn with_path(name: &[u8], write: impl Fn(&[u8])) {
     let mut value = [0; PATH_BYTES];
-    let Some((len, _)) = conf::setting(b"RCUMALLOC_STATS", &mut value) else { return };
+    let Some((len, _)) = conf::setting(name, &mut value) else { return };
     // What somebody has put where a program with more rights writes is not to be overwritten for them.
     if env::secure() {
         return;
     }
-    let Some(path) = value.get(..len) else { return complain(&value) };
-    match path {
+    match value.get(..len) {
+        Some(path) => write(path),
+        None => complain(name, &value),
+    }
+}
+
+fn write_stats() {
+    const NAME: &[u8] = b"RCUMALLOC_STATS";
+    with_path(NAME, |path| match path {
         b"exit" => {
             report::write(Sink::STDERR, b"text");
         }
         b"exit:json" => {
             report::write(Sink::STDERR, b"json");
         }
-        path => write_to(path),
-    }
+        path => write_to(NAME, path, |to| report::write(to, b"json")),
+    });
 }
 
-/// Writes the figures, as JSON, to the file `path` names; `%p` is the process id.
-fn write_to(path: &[u8]) {
+#[cold]
+#[inline(never)]
+#[unsafe(link_section = ".text_rare")]
+fn write_profile() {
+    const NAME: &[u8] = b"RCUMALLOC_PROFILE_FILE";
+    with_path(NAME, |path| write_to(NAME, path, report::write_profile));
+}
+
+/// Writes to the file that `path` names; `%p` is the process id.
+fn write_to(name: &[u8], path: &[u8], write: impl Fn(Sink<'_>) -> bool) {
     match create(path) {
         Ok(fd) => {
-            report::write(Sink::File(fd), b"json");
+            write(Sink::File(fd));
             syscall::close(fd);
         }
-        Err(_) => complain(path),
+        Err(_) => complain(name, path),
     }
 }
 
@@ -106,6 +127,6 @@ fn create(path: &[u8]) -> Result<i32, syscall::Errno> {
 #[cold]
 #[inline(never)]
 #[unsafe(link_section = ".text_rare")]
-fn complain(path: &[u8]) {
-    Line::new().str("RCUMALLOC_STATS=").bytes(path).str(": cannot be written").emit();
+fn complain(name: &[u8], path: &[u8]) {
+    Line::new().bytes(name).str("=").bytes(path).str(": cannot be written").emit();
 }

@@ -6,6 +6,7 @@
 
 use crate::cache::thread_cache::ThreadCache;
 use crate::cache::{registry, retire, stock, vacant};
+use crate::class::check_in::check_in;
 use crate::class::lists::Stack;
 use crate::class::magazine::{KINDS, Magazine};
 use crate::class::marks::Map;
@@ -54,7 +55,7 @@ pub fn empty(cache: &mut ThreadCache, rest: Rest, work: &mut Work) -> bool {
         let loaded = cache.alloc.slot(class).remove();
         let warm = cache.class(class).warm.take();
         for mut magazine in [loaded, warm].into_iter().flatten() {
-            retire::check_in(class, &mut magazine);
+            check_in(class, &mut magazine);
             work.did(magazine.len());
             if rest == Rest::ToDepot && !magazine.is_empty() {
                 depot::of(class).put(quarter, magazine);

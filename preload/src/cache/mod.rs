@@ -10,7 +10,7 @@
 //!   shelf    magazines that others may take        shares   how much a thread may hold
 //!   mode     solo, concurrent, api, strict         ladder   what free came to without memory
 //!   stock    blocks put aside for signal handlers    round    what is filling waits in place
-//!   sample   which blocks are trapped
+//!   sample   which blocks are trapped, and which make the profile
 //! ```
 
 pub mod drain;

@@ -14,7 +14,7 @@ use crate::class::group::{self, Group};
 use crate::class::magazine::{Magazine, kind_of};
 use crate::class::marks::Map;
 use crate::class::size_class::Class;
-use crate::class::{backlog, depot, pool, trap, waiting};
+use crate::class::{backlog, depot, pool, sampled, waiting};
 use crate::constants::{AFTER_SCAN, SHARED_LOOKS};
 use crate::page::back_off;
 use crate::page::quarter::Quarter;
@@ -29,7 +29,7 @@ impl ThreadCache {
             return Some(block);
         }
         if mode::is_excepted(class) && self.take_excepted(class) {
-            return self.alloc.slot(class).pop();
+            return self.pop_loaded(class);
         }
         if self.end_round()
             && let Some(block) = self.alloc.slot(class).pop()
@@ -56,8 +56,8 @@ impl ThreadCache {
     #[inline(always)]
     fn pop_loaded(&mut self, class: Class) -> Option<usize> {
         let block = self.alloc.slot(class).pop();
-        if trap::is_on() {
-            self.end_at_next_sample(class);
+        if sampled::any() {
+            self.end_at_next_sample(class, usize::MAX);
         }
         block
     }

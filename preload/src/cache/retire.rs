@@ -24,6 +24,7 @@ use crate::cache::table::Slot;
 use crate::cache::thread_cache::ThreadCache;
 use crate::cache::{mode, shares};
 use crate::class::backlog::Closed;
+use crate::class::check_in::check_in;
 use crate::class::magazine::{KINDS, Magazine, kind_of, least};
 use crate::class::marks::Map;
 use crate::class::size_class::Class;
@@ -267,28 +268,5 @@ pub fn defer_in_slab(class: Class, block: usize, call: &str) {
         pool::of(class).defer(class, block);
     } else {
         verdict::double_free(call, block, class, verdict::Found::AtTurn);
-    }
-}
-
-/// Marks every block of `magazine` in. Those that were in already are double frees: reported and,
-/// if the program goes on, taken out of the magazine.
-#[inline]
-pub fn check_in(class: Class, magazine: &mut Magazine) {
-    // SAFETY: the magazine is ours and holds blocks of slabs of this class only.
-    if !unsafe { Map::of(class).retire(magazine.blocks()) } {
-        drop_offenders(class, magazine);
-    }
-}
-
-#[cold]
-#[inline(never)]
-fn drop_offenders(class: Class, magazine: &mut Magazine) {
-    // SAFETY: as in `check_in`.
-    while let Some(at) = unsafe { Map::of(class).offender(magazine.blocks()) } {
-        let blocks = magazine.blocks();
-        let last = blocks.len() - 1;
-        verdict::double_free("free", blocks[at], class, verdict::Found::AtTurn);
-        blocks.swap(at, last);
-        magazine.set_len(last);
     }
 }

@@ -31,7 +31,7 @@ use crate::class::in_place::Round;
 use crate::class::magazine::{Magazine, kind_of, most};
 use crate::class::marks::Map;
 use crate::class::size_class::Class;
-use crate::class::waiting;
+use crate::class::{sampled, waiting};
 use crate::constants::LEAST_CHARGE;
 use core::sync::atomic::{Ordering::SeqCst, compiler_fence};
 use rcu::{Batch, Cookie, Stamped};
@@ -278,6 +278,9 @@ impl ThreadCache {
         self.loaded += kept as u64;
         if let Some(magazine) = spilled {
             self.put_ready(magazine, shares::stock_bytes() / 2);
+        }
+        if sampled::any() {
+            self.end_at_next_sample(class, kept);
         }
     }
 

@@ -76,8 +76,8 @@ pub struct ClassState {
     pub is_used: bool,
     /// Looks through the classes that have found it left, one after the other.
     pub looks: u8,
-    /// The next block comes from where samples are trapped (`sample.rs`).
-    pub is_due: bool,
+    /// What the next block is a sample for (`sample.rs`).
+    pub due: u8,
     /// Blocks that the thread freed in its last rounds (`round.rs`).
     pub flow: u16,
     /// The thread's `clock` when a magazine of the class was last turned.

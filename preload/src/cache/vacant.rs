@@ -19,9 +19,10 @@
 //! removes holds it, so a cache that is on top cannot leave and come back under the hands of somebody who
 //! removes it. Those behind the top change for nobody else.
 
+use crate::cache::mode;
 use crate::cache::thread_cache::ThreadCache;
-use crate::cache::{mode, retire};
 use crate::class::backlog;
+use crate::class::check_in::check_in;
 use crate::class::magazine::{KINDS, Magazine, kind_bytes};
 use crate::class::marks::Map;
 use crate::class::size_class::{CLASSES, Class};
@@ -235,7 +236,7 @@ impl ThreadCache {
             for class in Class::all() {
                 self.alloc.slot(class).take_in(class);
                 if let Some(warm) = &mut self.class(class).warm {
-                    retire::check_in(class, warm);
+                    check_in(class, warm);
                 }
             }
         }

@@ -30,10 +30,13 @@ use core::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use rcu::Cookie;
 
 const NOTHING: u32 = 0;
+/// With the program: of every such state this bit is set.
 const LIVE: u32 = 1;
 const FREED: u32 = 2;
+/// Live, and in the profile.
+const SAMPLED: u32 = LIVE | 2;
 /// Freed by a realloc that moved, or the tail of one that shrank.
-const OUTGROWN: u32 = 3;
+const OUTGROWN: u32 = 4;
 
 /// Descriptor of a large block. Type-stable.
 #[repr(C, align(64))]
@@ -168,7 +171,12 @@ impl LargeRef {
 
     /// Whether the program has it.
     pub fn is_live(self) -> bool {
-        self.get().state.load(Ordering::Relaxed) == LIVE
+        self.get().state.load(Ordering::Relaxed) & LIVE != 0
+    }
+
+    /// The live block, of which the caller is the owner, is in the profile, or is not any more.
+    pub fn set_sampled(self, is_sampled: bool) {
+        self.get().state.store(if is_sampled { SAMPLED } else { LIVE }, Ordering::Relaxed);
     }
 
     /// Whether it was freed by a realloc that moved: whoever outgrew this size will not soon ask for it
@@ -303,9 +311,22 @@ pub fn pages_for(size: usize) -> Option<usize> {
 }
 
 /// Takes the live block at `addr` from the program: it is freed from here on, and the caller's. `None`:
-/// `addr` is not where a live large block starts. `word` is its page's.
+/// `addr` is not where a live large block starts, or it is in the profile. `word` is its page's.
 #[inline]
 pub fn claim(addr: usize, word: Memdesc, outgrown: bool) -> Option<LargeRef> {
+    claim_from(LIVE, addr, word, outgrown)
+}
+
+/// The same of a block that is in the profile.
+#[cold]
+#[inline(never)]
+#[unsafe(link_section = ".text_rare")]
+pub fn claim_sampled(addr: usize, word: Memdesc, outgrown: bool) -> Option<LargeRef> {
+    claim_from(SAMPLED, addr, word, outgrown)
+}
+
+#[inline(always)]
+fn claim_from(live: u32, addr: usize, word: Memdesc, outgrown: bool) -> Option<LargeRef> {
     let large = LargeRef::named_by(word)?;
     if large.base() != addr {
         return None;
@@ -313,7 +334,7 @@ pub fn claim(addr: usize, word: Memdesc, outgrown: bool) -> Option<LargeRef> {
     // Two threads that free the same block meet here; one of them loses.
     let state = &large.get().state;
     let freed = if outgrown { OUTGROWN } else { FREED };
-    state.compare_exchange(LIVE, freed, Ordering::AcqRel, Ordering::Relaxed).is_ok().then_some(large)
+    state.compare_exchange(live, freed, Ordering::AcqRel, Ordering::Relaxed).is_ok().then_some(large)
 }
 
 #[cfg(test)]

@@ -6,12 +6,13 @@
 //! knows of every block whether it is out; [`backlog`] keeps the account of what waits for a grace period,
 //! [`waiting`] takes it up again; [`large`] blocks are page runs of their own, freed in
 //! [batches](large_batch), with [pages](large_pages) of the zone, which [change their size](resize) in place;
-//! [`fingerprints`] tells what was written to meanwhile; [`trap`] is a sample of blocks that lie apart;
-//! [`typed`] pools have slabs of their own; [`verdict`] speaks when a call is wrong.
+//! [`fingerprints`] tells what was written to meanwhile; [`trap`] is a sample of blocks that lie apart,
+//! [`profile`] one of who asks for them, [`sampled`] says whether there are any; [`typed`] pools have slabs of their own; [`verdict`] speaks when a call is wrong.
 
 pub mod backlog;
 pub mod cause;
 pub mod changed;
+pub mod check_in;
 pub mod depot;
 pub mod empties;
 pub mod fingerprints;
@@ -25,8 +26,10 @@ pub mod magazine;
 pub mod marks;
 pub mod page_kinds;
 pub mod pool;
+pub mod profile;
 pub mod queue;
 pub mod resize;
+pub mod sampled;
 pub mod size_class;
 pub mod slab;
 pub mod trap;

@@ -17,10 +17,10 @@
 
 use crate::class::backlog::{self, DOMAIN};
 use crate::class::cause::Cause;
+use crate::class::sampled;
 use crate::constants::{PAGE, TRAPS};
 use crate::os::line::Line;
-use crate::os::places::{self, Around};
-use crate::os::{clock, handler, map, tid};
+use crate::os::{clock, handler, map, places, tid};
 use crate::page::bounds;
 use core::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 use core::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize};
@@ -52,11 +52,11 @@ impl Trace {
         self.thread.store(tid::tid() as u32, Relaxed);
         self.ms.store(now_ms(), Relaxed);
         let (arena, window) = (ARENA_AT.load(Relaxed), bounds::base());
-        let around = Around {
-            heap: HEAP[0].load(Relaxed)..HEAP[1].load(Relaxed),
-            data: &[arena..arena + ARENA, window..window + bounds::horizon()],
-        };
-        places::note(frame, &around, &self.places);
+        let mut places = [0; DEPTH];
+        places::trace(frame, &[arena..arena + ARENA, window..window + bounds::horizon()], &mut places);
+        for (place, found) in self.places.iter().zip(places) {
+            place.store(found, Relaxed);
+        }
     }
 
     fn forget(&self) {
@@ -106,8 +106,6 @@ pub struct Slot {
 static RATE: AtomicU32 = AtomicU32::new(0);
 static ARENA_AT: AtomicUsize = AtomicUsize::new(0);
 static SLOTS_AT: AtomicUsize = AtomicUsize::new(0);
-/// Where the heap's own code lies, from and to.
-static HEAP: [AtomicUsize; 2] = [const { AtomicUsize::new(0) }; 2];
 /// Blocks freed so far.
 static TURNS: AtomicU64 = AtomicU64::new(0);
 /// Those that have not sprung yet.
@@ -129,18 +127,10 @@ pub fn set(rate: u32) -> bool {
     let (Some(arena), Some(slots)) = (map::map_closed(ARENA), map::map(table)) else { return false };
     ARENA_AT.store(arena, Relaxed);
     SLOTS_AT.store(slots, Relaxed);
-    let code = places::own_code(set as *const () as usize);
-    HEAP[0].store(code.start, Relaxed);
-    HEAP[1].store(code.end, Relaxed);
+    places::prepare();
     // Release: who sees the rate sees the rest. The process is about to start, in one thread.
     RATE.store(rate, Release);
-    true
-}
-
-/// Whether blocks are sampled.
-#[inline(always)]
-pub fn is_on() -> bool {
-    RATE.load(Relaxed) != 0
+    sampled::begin(sampled::TRAP)
 }
 
 /// One block in how many; 0: none.
@@ -170,7 +160,7 @@ fn slots() -> &'static [Slot] {
 
 /// Whether `addr` lies among the slots.
 pub fn holds(addr: usize) -> bool {
-    is_on() && addr.wrapping_sub(ARENA_AT.load(Relaxed)) < ARENA
+    sampled::is(sampled::TRAP) && addr.wrapping_sub(ARENA_AT.load(Relaxed)) < ARENA
 }
 
 /// Where an address lies.

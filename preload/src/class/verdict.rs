@@ -8,7 +8,7 @@
 //! call has no effect and the program goes on.
 
 use crate::class::large::{self, LargeRef};
-use crate::class::size_class::{Class, SLAB_BYTES};
+use crate::class::size_class::{Class, SLAB_BYTES, SMALL_MAX};
 use crate::class::slab::{Slab, Whereabouts};
 use crate::class::trap;
 use crate::class::typed::{self, Member, Pool, Wrong};
@@ -464,13 +464,19 @@ pub fn size_fits(addr: usize, size: usize, align: usize) -> bool {
         Address::Large { start, .. } if start == addr => {
             // What is freed already is for `free` to judge.
             let asked = LargeRef::of(addr).and_then(LargeRef::asked);
-            asked.is_none_or(|asked| asked == size) && addr & (align - 1) == 0
+            asked.is_none_or(|asked| is_as_good_as(asked, size)) && addr & (align - 1) == 0
         }
         Address::Trapped { start, bytes, live: true } if start == addr => {
             bytes == size.max(1) && addr & (align - 1) == 0
         }
         _ => true,
     }
+}
+
+/// Whether a block that was asked with `asked` bytes may be freed with `size`: small ones as those that lie in
+/// slabs may be.
+fn is_as_good_as(asked: usize, size: usize) -> bool {
+    asked == size || asked <= SMALL_MAX && Class::of_size(asked).serves(size)
 }
 
 /// As [`size_fits`], for a caller that may name the size the block was asked with, its real size, or any

@@ -15,14 +15,14 @@
 use crate::cache::thread_cache::ThreadCache;
 use crate::cache::{mode, retire, table};
 use crate::class::large::{self, LargeRef};
-use crate::class::size_class::Class;
+use crate::class::size_class::{Class, SMALL_MAX};
 use crate::class::slab::Slab;
 use crate::class::trap;
 use crate::class::verdict::{self, Found};
 use crate::class::{backlog, changed};
 use crate::front::entry;
-use crate::front::trapped;
 use crate::front::under_way::Frame;
+use crate::front::{profiled, trapped};
 use crate::os::tls;
 use crate::page::memdesc::{self, Kind, Memdesc};
 use crate::release::decay;
@@ -131,7 +131,9 @@ pub fn free_begun(addr: usize, call: &str, when: When) {
 #[inline(always)]
 pub fn free_large(addr: usize, word: Memdesc, call: &str, defer: bool, outgrown: bool) {
     let cache = entry::current();
-    let Some(block) = large::claim(addr, word, outgrown) else { return verdict::bad_address(call, addr) };
+    // What is in the profile is claimed by another way, so that the others need not ask.
+    let claimed = large::claim(addr, word, outgrown).or_else(|| profiled::claim(addr, word, outgrown, defer));
+    let Some(block) = claimed else { return verdict::bad_address(call, addr) };
     match cache {
         Some(cache) if defer => defer_large(cache, block),
         Some(cache) => {
@@ -155,7 +157,11 @@ pub fn defers_large(word: Memdesc) -> bool {
 #[cold]
 #[inline(never)]
 fn is_excepted(word: Memdesc) -> bool {
-    LargeRef::named_by(word).is_some_and(|block| mode::excepts(block.bytes()))
+    // What was asked for decides: a small block may have pages of its own.
+    LargeRef::named_by(word).is_some_and(|block| {
+        let asked = block.asked().filter(|&asked| asked <= SMALL_MAX);
+        asked.map_or_else(|| mode::excepts(block.bytes()), |asked| mode::is_excepted(Class::of_size(asked)))
+    })
 }
 
 /// Frees a claimed block behind a grace period. Only what closes a batch is a slow path.

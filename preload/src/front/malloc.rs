@@ -7,17 +7,17 @@
 //! ```
 
 use crate::cache::thread_cache::ThreadCache;
-use crate::cache::{drain, refill, table};
+use crate::cache::{drain, refill, sample, table};
 use crate::class::large::{self};
 use crate::class::large_batch::Freed;
 use crate::class::large_pages;
+use crate::class::sampled;
 use crate::class::size_class::{Class, SMALL_MAX};
-use crate::class::trap;
 use crate::class::work::Work;
 use crate::constants::{PAGE, WINDOW};
-use crate::front::trapped;
 use crate::front::under_way::Frame;
 use crate::front::{entry, start};
+use crate::front::{profiled, trapped};
 use crate::page::zone::{self, Holds, Place, Want};
 use crate::page::{Page, limit};
 use crate::release::scan_log::Reason;
@@ -86,15 +86,39 @@ fn alloc(size: usize) -> *mut u8 {
 /// A block of `class` for a request of `size` bytes aligned to `align`.
 #[inline(never)]
 fn alloc_small(class: Class, size: usize, align: usize) -> *mut u8 {
-    if trap::is_on()
-        && let Some(block) = trapped::alloc(class, size, align)
+    if sampled::any()
+        && let Some(block) = alloc_sample(class, size, align)
     {
-        return block as *mut u8;
+        return block;
     }
     match small_block(class) {
         Some(block) => block as *mut u8,
         None => alloc_pages(class, size, align),
     }
+}
+
+/// A block that lies apart, if it is a sample.
+#[cold]
+#[inline(never)]
+#[unsafe(link_section = ".text_rare")]
+fn alloc_sample(class: Class, size: usize, align: usize) -> Option<*mut u8> {
+    let cache = entry::current()?;
+    let due = cache.take_due(class);
+    if due == sample::NOTHING {
+        return None;
+    }
+    cache.slow_path();
+    let trapped = if sample::is_trapped(due) { trapped::alloc(size, align) } else { None };
+    if !sample::is_profiled(due) {
+        return trapped.map(|block| block as *mut u8);
+    }
+    // Pages, as a large block has them.
+    let block = match trapped {
+        Some(block) => block,
+        None => cache.alloc_large(size, align, Place::Tight)?.0,
+    };
+    profiled::small(block, size, class.size());
+    Some(block as *mut u8)
 }
 
 /// By itself, for its part of the stack is not there while there is a look for pages.
@@ -152,12 +176,27 @@ fn alloc_large(size: usize, align: usize) -> (*mut u8, Holds) {
     alloc_large_from(size, align, |cache, size, align| cache.alloc_large(size, align, Place::Tight))
 }
 
+#[cold]
+#[inline(never)]
+#[unsafe(link_section = ".text_rare")]
+fn sample_large(block: usize, size: usize) {
+    if sampled::is(sampled::PROFILE) {
+        profiled::large(block, size);
+    }
+}
+
+/// The same, `from` where the caller says.
 #[inline(always)]
 pub fn alloc_large_from(
     size: usize,
     align: usize,
     from: impl FnOnce(&mut ThreadCache, usize, usize) -> Option<(usize, Holds)>,
 ) -> (*mut u8, Holds) {
+    let look = |block| {
+        if sampled::any() {
+            sample_large(block, size);
+        }
+    };
     // No window is so large: nothing that could be given back would help.
     if size.max(align) > isize::MAX as usize {
         return (out_of_memory(), Holds::Anything);
@@ -167,7 +206,11 @@ pub fn alloc_large_from(
         Some(cache) => {
             cache.slow_path();
             pressure::throttle();
-            from(cache, size, align).or_else(|| retry_large(size, align))
+            if let Some((block, contents)) = from(cache, size, align) {
+                look(block);
+                return (block as *mut u8, contents);
+            }
+            retry_large(size, align)
         }
         None if start::process() => {
             let _quiet = entry::without_cache();
@@ -177,7 +220,10 @@ pub fn alloc_large_from(
         None => None,
     };
     match block {
-        Some((block, contents)) => (block as *mut u8, contents),
+        Some((block, contents)) => {
+            look(block);
+            (block as *mut u8, contents)
+        }
         None => (out_of_memory(), Holds::Anything),
     }
 }

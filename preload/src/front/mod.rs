@@ -10,6 +10,7 @@
 //!   nowait   blocks where nothing may wait, as in a signal handler
 //!   typed    pools of objects of one type
 //!   under_way what a handler may jump out of
+//!   trapped, profiled  blocks that are samples
 //! ```
 
 pub mod calls;
@@ -20,6 +21,7 @@ pub mod free;
 pub mod malloc;
 pub mod nowait;
 pub mod options;
+pub mod profiled;
 pub mod queue;
 pub mod readers;
 pub mod realloc;

@@ -11,9 +11,9 @@ use crate::class::trap;
 use crate::class::verdict::{self};
 use crate::front::free::When;
 use crate::front::malloc::MALLOC_ALIGN;
-use crate::front::trapped;
 use crate::front::under_way::Frame;
 use crate::front::{free, malloc};
+use crate::front::{profiled, trapped};
 use crate::page::memdesc::{self, Kind};
 use crate::page::zone::Place;
 use core::ptr::null_mut;
@@ -26,6 +26,7 @@ pub fn resize_large(addr: usize, size: usize) -> bool {
         Resized::Done => {}
         Resized::Shrunk(tail) => free::defer_tail(tail),
     }
+    profiled::resized(addr, size);
     true
 }
 

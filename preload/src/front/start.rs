@@ -10,7 +10,7 @@ use crate::cache::mode::{self, Defer, Except};
 use crate::cache::thread_cache::ThreadCache;
 use crate::cache::{drain, registry, shares};
 use crate::class::backlog::DOMAIN;
-use crate::class::{backlog, trap, verdict};
+use crate::class::{backlog, profile, sampled, verdict};
 use crate::front::{exit, stress, switch};
 use crate::os::conf::{self, Source};
 use crate::os::env::{self, Size};
@@ -69,7 +69,7 @@ pub fn acquire(quiet: &Quiet) -> Option<&'static mut ThreadCache> {
 /// The second half of a thread's first call: its tables are set and the heap works.
 #[unsafe(link_section = ".text_start")]
 pub fn thread(cache: &mut ThreadCache) {
-    if mode::defer() == Defer::Strict || trap::is_on() || shares::census().0 > 1 {
+    if mode::defer() == Defer::Strict || sampled::any() || shares::census().0 > 1 {
         switch::go_concurrent();
     }
     if mode::is_concurrent() {
@@ -118,6 +118,11 @@ fn configure() {
     }
     if let Some(rate) = read(b"RCUMALLOC_TRAP", trapped::parse) {
         trapped::configure(rate);
+    }
+    if let Some(rate) = read(b"RCUMALLOC_PROFILE", parse_rate).filter(|&rate| rate != 0)
+        && !profile::begin(rate)
+    {
+        Line::new().str("RCUMALLOC_PROFILE: no memory for it").emit();
     }
     if verbose {
         announce(defer);
@@ -174,6 +179,14 @@ pub(crate) fn is_sensible(size: &Size) -> bool {
 
 pub(crate) fn parse_ms(text: &[u8]) -> Option<u32> {
     env::parse_u64(text).and_then(|ms| u32::try_from(ms).ok())
+}
+
+/// Bytes between two samples; 0: none.
+fn parse_rate(text: &[u8]) -> Option<usize> {
+    match env::parse_size(text)? {
+        Size::Bytes(bytes) => usize::try_from(bytes).ok(),
+        Size::Percent(_) => None,
+    }
 }
 
 fn parse_decay(text: &[u8]) -> Option<u32> {

@@ -2,9 +2,8 @@
 
 use crate::cache::own;
 use crate::class::cause::Cause;
-use crate::class::size_class::Class;
 use crate::class::{backlog, trap, verdict};
-use crate::front::entry;
+use crate::front::{entry, profiled};
 use crate::release::trapped;
 use core::sync::atomic::Ordering::Relaxed;
 
@@ -13,16 +12,8 @@ fn frame() -> usize {
     own::existing().map_or(0, |cache| cache.under_way.load(Relaxed))
 }
 
-/// A trapped block for a request of `class`, if it is to be a sample and there is a slot.
-#[cold]
-#[inline(never)]
-#[unsafe(link_section = ".text_rare")]
-pub fn alloc(class: Class, size: usize, align: usize) -> Option<usize> {
-    let cache = entry::current()?;
-    if !cache.is_sample(class) {
-        return None;
-    }
-    cache.slow_path();
+/// A trapped block, if there is a slot.
+pub fn alloc(size: usize, align: usize) -> Option<usize> {
     trap::take(size, align, frame())
 }
 
@@ -39,6 +30,7 @@ pub fn free(addr: usize, call: &str, defers: bool) {
     if let Some(place) = slot.written_past() {
         verdict::written_past(call, addr, slot.size(), place);
     }
+    profiled::freed(addr, defers);
     slot.wait(defers, frame());
     if let Some(cookie) = slot.waits_for().filter(|_| !own::is_held()) {
         backlog::expedite(cookie, Cause::Age);

@@ -20,7 +20,7 @@ use crate::constants::{CONF_BYTES, CONF_PATH_BYTES};
 const USUAL: &[u8] = b"/etc/rcumalloc.conf\0";
 
 /// What a line may set.
-pub const NAMES: [&[u8]; 16] = [
+pub const NAMES: [&[u8]; 18] = [
     b"RCUMALLOC_DEFER",
     b"RCUMALLOC_BUDGET",
     b"RCUMALLOC_GP_AGE_MS",
@@ -36,6 +36,8 @@ pub const NAMES: [&[u8]; 16] = [
     b"RCUMALLOC_WATCH",
     b"RCUMALLOC_TRAP",
     b"RCUMALLOC_LEDGER",
+    b"RCUMALLOC_PROFILE",
+    b"RCUMALLOC_PROFILE_FILE",
     b"RCUMALLOC_VERBOSE",
 ];
 

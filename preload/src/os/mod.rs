@@ -7,6 +7,7 @@
 pub mod bell;
 pub mod cgroup;
 pub mod clock;
+pub mod code;
 pub mod conf;
 pub mod env;
 pub mod handler;

@@ -6,7 +6,7 @@
 //! pointers: a saved one that points further up the stack, and a return address beside it. Whatever is read
 //! may not be there; the kernel is asked first.
 
-use super::peers;
+use super::{code, peers};
 use crate::constants::PAGE;
 use core::ops::Range;
 use core::sync::atomic::{AtomicUsize, Ordering::Relaxed};
@@ -35,12 +35,27 @@ fn peek(addr: usize) -> Option<usize> {
 }
 
 /// What a search keeps away from.
-pub struct Around<'a> {
+struct Around<'a> {
     /// The heap's own code: no place of the program's.
-    pub heap: Range<usize>,
+    heap: Range<usize>,
     /// Memory that holds no code, and may go away.
-    pub data: &'a [Range<usize>],
+    data: &'a [Range<usize>],
 }
+
+/// Where the heap's own code lies, from and to.
+static HEAP: [AtomicUsize; 2] = [const { AtomicUsize::new(0) }; 2];
+
+/// What [`trace`] wants to be done before.
+#[inline(never)]
+#[unsafe(link_section = ".text_rare")]
+pub fn prepare() {
+    let code = own_code(prepare as *const () as usize);
+    HEAP[0].store(code.start, Relaxed);
+    HEAP[1].store(code.end, Relaxed);
+}
+
+/// Return addresses that were found to be some, by a hash: to ask the kernel takes a while.
+static SEEN: [AtomicUsize; 1024] = [const { AtomicUsize::new(0) }; 1024];
 
 impl Around<'_> {
     fn is_data(&self, addr: usize) -> bool {
@@ -55,13 +70,21 @@ impl Around<'_> {
         {
             return false;
         }
-        if code_around(addr).is_none() {
+        let seen = &SEEN[addr.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 54];
+        if seen.load(Relaxed) == addr {
+            return true;
+        }
+        if !code::is_at(addr).unwrap_or_else(|| code_around(addr).is_some()) {
             return false;
         }
         let Some(code) = peek(addr - 8).map(usize::to_le_bytes) else { return false };
         // call rel32; or call r/m, whose second byte says so, in 2 to 7 bytes.
         let is_indirect = |len: usize| code[8 - len] == 0xff && code[9 - len] & 0x38 == 0x10;
-        code[3] == 0xe8 || [2, 3, 4, 6, 7].into_iter().any(is_indirect)
+        let is_return = code[3] == 0xe8 || [2, 3, 4, 6, 7].into_iter().any(is_indirect);
+        if is_return {
+            seen.store(addr, Relaxed);
+        }
+        is_return
     }
 }
 
@@ -104,7 +127,7 @@ fn header(inside: usize) -> Option<usize> {
     const MOST: usize = 1 << 13;
     const MAGIC: u32 = u32::from_le_bytes(*b"\x7fELF");
     let first = inside & !(PAGE - 1);
-    let mut pages = (0..MOST).map(|page| first.wrapping_sub(page * PAGE));
+    let mut pages = (0..MOST).map_while(|page| first.checked_sub(page * PAGE));
     // The kernel compares: what is there may go away any time.
     pages.find(|&at| peers::is(at, MAGIC))
 }
@@ -132,7 +155,7 @@ fn code_of(base: usize) -> Option<Range<usize>> {
 /// itself, whose own code that is, too.
 #[inline(never)]
 #[unsafe(link_section = ".text_rare")]
-pub fn own_code(inside: usize) -> Range<usize> {
+fn own_code(inside: usize) -> Range<usize> {
     // SAFETY: asks for a number.
     let of_program = unsafe { libc::getauxval(libc::AT_PHDR) } as usize;
     let is_program = header(inside).and_then(segments) == Some(of_program);
@@ -160,21 +183,21 @@ impl Stack {
     }
 }
 
-/// Notes in `places` who called the slow path that has its frame at `frame` and is the calling thread's, the
-/// innermost first. 0 where nothing more is known.
+/// Writes to `places` who called the slow path that has its frame at `frame` and is the calling thread's, the
+/// innermost first; how many are known. `data`: memory that holds no code, and may go away.
 #[inline(never)]
 #[unsafe(link_section = ".text_rare")]
-pub fn note(frame: usize, around: &Around, places: &[AtomicUsize]) {
-    places.iter().for_each(|place| place.store(0, Relaxed));
+pub fn trace(frame: usize, data: &[Range<usize>], places: &mut [usize]) -> usize {
     if frame == 0 || !frame.is_multiple_of(8) {
-        return;
+        return 0;
     }
-    let mut places = places.iter();
+    code::refresh();
+    let around = Around { heap: HEAP[0].load(Relaxed)..HEAP[1].load(Relaxed), data };
     let mut stack = Stack { at: frame + 8, end: frame };
     let is_return = |&word: &usize| around.is_return(word, frame);
     let first = (0..OURS).find_map(|_| stack.next().filter(is_return));
-    let (Some(first), Some(place)) = (first, places.next()) else { return };
-    place.store(first, Relaxed);
+    let (Some(first), Some(place)) = (first, places.first_mut()) else { return 0 };
+    *place = first;
     let is_frame = |pointer: usize, at: usize| {
         pointer > at && pointer - at < APART && pointer.is_multiple_of(8) && !around.is_data(pointer)
     };
@@ -184,16 +207,19 @@ pub fn note(frame: usize, around: &Around, places: &[AtomicUsize]) {
         saved = stack.next();
         saved.filter(|word| is_frame(pointer, at) && is_return(word)).map(|word| (pointer, word))
     });
-    let Some((mut pointer, mut word)) = found else { return };
-    for place in places {
-        place.store(word, Relaxed);
+    let Some((mut pointer, mut word)) = found else { return 1 };
+    for (count, place) in places.iter_mut().enumerate().skip(1) {
+        *place = word;
         if pointer == 0 {
-            return;
+            return count + 1;
         }
-        let (Some(up), Some(next)) = (peek(pointer), peek(pointer + 8)) else { return };
+        let mut frame = Stack { at: pointer, end: stack.end.max(pointer & !(PAGE - 1)) };
+        let (Some(up), Some(next)) = (frame.next(), frame.next()) else { return count + 1 };
+        stack.end = stack.end.max(frame.end);
         if !(up == 0 || is_frame(up, pointer)) || !is_return(&next) {
-            return;
+            return count + 1;
         }
         (pointer, word) = (up, next);
     }
+    places.len()
 }

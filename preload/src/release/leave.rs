@@ -17,8 +17,8 @@
 //!
 //! The calling thread's own cache only, from its refill.
 
-use crate::cache::retire;
 use crate::cache::thread_cache::ThreadCache;
+use crate::class::check_in::check_in;
 use crate::class::magazine::Magazine;
 use crate::class::size_class::Class;
 use crate::class::work::Work;
@@ -88,7 +88,7 @@ impl ThreadCache {
 
     fn give_to_slabs(&mut self, class: Class, mut magazine: Magazine) {
         if !magazine.is_empty() {
-            retire::check_in(class, &mut magazine);
+            check_in(class, &mut magazine);
             self.retired += magazine.len() as u64;
             depot::give_blocks(class, magazine.blocks());
             magazine.set_len(0);

@@ -5,6 +5,7 @@
 
 mod family;
 mod json;
+mod profile;
 mod prometheus;
 mod stalls;
 mod text;
@@ -12,6 +13,7 @@ mod xml;
 
 use crate::os::sink::Sink;
 
+pub use profile::write as write_profile;
 pub use stalls::write as write_stalls;
 pub use xml::write as write_xml;
 
