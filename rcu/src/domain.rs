@@ -199,13 +199,18 @@ impl Domain {
     #[inline]
     #[must_use]
     pub fn poll(&self, cookie: Cookie) -> bool {
+        self.has_passed(cookie) || {
+            self.check(cookie);
+            false
+        }
+    }
+
+    /// As [`poll`](Domain::poll), of a cookie that is known to be this domain's.
+    #[inline]
+    pub(crate) fn has_passed(&self, cookie: Cookie) -> bool {
         // Acquire pairs with the release in `complete`: every section that the period waited for
         // happened before the caller reuses the memory.
-        if cookie.tag() == self.settings.tag && self.sequence(Acquire) >= cookie.sequence() {
-            return true;
-        }
-        self.check(cookie);
-        false
+        cookie.tag() == self.settings.tag && self.sequence(Acquire) >= cookie.sequence()
     }
 
     /// True if this domain may have handed `cookie` out.
@@ -275,6 +280,14 @@ impl Domain {
                 return ended;
             }
             period += 2;
+        }
+    }
+
+    /// Ends the period in flight, if there is one and every reader is settled.
+    pub(crate) fn end_if_settled(&self) {
+        let sequence = self.sequence(Acquire);
+        if in_flight(sequence) {
+            self.try_complete(sequence);
         }
     }
 

@@ -198,6 +198,25 @@ impl ReaderCell {
         self.go_offline();
     }
 
+    /// Opens the one section of a cell that was just claimed: in the cold mode, and explicit from its first
+    /// moment. See [`Domain::glance`](crate::Domain::glance).
+    pub(crate) fn begin_glance(&self) {
+        // Before the bit: who sees it sees a section.
+        self.nest.store(BIAS + 1, Relaxed);
+        self.come_online(true);
+        // As in `lock_slow`, behind its `come_online`.
+        fence(SeqCst);
+    }
+
+    /// Ends it, and gives the cell back.
+    pub(crate) fn end_glance(&self) {
+        // Release as a section's end.
+        self.nest.store(BIAS, Release);
+        // No scan behind it: whoever waits for the period looks for itself.
+        self.block().depart(self.index());
+        self.block().free(self.index());
+    }
+
     /// See [`Reader::online`](crate::Reader::online).
     pub(crate) fn online(&self) {
         // First, and also inside a section that was opened while offline: it stays online then.

@@ -98,12 +98,20 @@ impl Domain {
     /// # Errors
     /// [`NoRoom`] if every cell of every block has a reader.
     pub fn register(&'static self, tid: u32) -> Result<Reader, NoRoom> {
+        let reader = self.register_offline(tid)?;
+        // The fence of the reader's first section also stands between its bit and what it reads.
+        reader.cell().come_online(false);
+        Ok(reader)
+    }
+
+    /// As `register`; nobody waits for it yet.
+    // Where its callers are: a short process runs it as it starts.
+    #[inline(always)]
+    pub(crate) fn register_offline(&'static self, tid: u32) -> Result<Reader, NoRoom> {
         let taken = self.blocks().find_map(|block| block.take().map(|index| (block, index)));
         let (block, index) = taken.ok_or(NoRoom)?;
         let cell = block.cell(index);
         cell.claim(self, block, index, tid);
-        // The fence of the reader's first section also stands between its bit and what it reads.
-        cell.come_online(false);
         // SAFETY: just registered, and the caller is its owner until it hands it on.
         Ok(unsafe { Reader::new(cell) })
     }

@@ -20,6 +20,26 @@ in_both_modes! {
         assert!(!held_up(domain));
     }
 
+    fn a_glance_is_a_section_while_it_lasts(domain) {
+        drop(reader(domain));
+        for _ in 0..50 {
+            let cookie = domain.glance(|section| {
+                assert!(held_up(domain));
+                let _ = section;
+                domain.start_poll()
+            });
+            let cookie = cookie.expect("room");
+            assert!(expedites_to_end(domain, cookie) && !held_up(domain));
+        }
+        // Beside another, and as many as there are cells at most.
+        let within = domain.glance(|_| domain.glance(|_| held_up(domain)));
+        assert_eq!(within, Ok(Ok(true)));
+        let readers: Vec<_> = std::iter::from_fn(|| domain.register(0).ok()).collect();
+        assert!(domain.glance(|_| ()).is_err());
+        drop(readers);
+        assert!(domain.glance(|_| ()).is_ok());
+    }
+
     fn guards_and_raw_calls_mix(domain) {
         let reader = reader(domain);
         let guard = reader.read_lock();

@@ -57,8 +57,13 @@ pub(crate) struct Items {
 }
 
 impl Items {
-    pub(crate) fn new() -> Items {
+    pub(crate) const fn new() -> Items {
         Items { items: [Item { end: 0, what: What::Value(0) }; MOST], len: 0 }
+    }
+
+    /// Takes all out.
+    pub(crate) fn clear(&mut self) {
+        self.len = 0;
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -94,13 +99,14 @@ impl Items {
     /// # Safety
     /// As `add`.
     pub(crate) unsafe fn add_before<M: Measure>(&mut self, step: Step, level: usize) {
-        let mut all = Items::new();
         // SAFETY: the caller's promise.
-        unsafe { all.add::<M>(step, level, 0, len::<M>(step.node, level)) };
-        for item in &self.items[..self.len] {
-            all.push(item.end, item.what);
-        }
-        *self = all;
+        let more = unsafe { len::<M>(step.node, level) };
+        let behind = self.len;
+        self.items.copy_within(..behind, more);
+        self.len = 0;
+        // SAFETY: as above.
+        unsafe { self.add::<M>(step, level, 0, more) };
+        self.len += behind;
     }
 
     /// How many nodes they fill.

@@ -83,11 +83,16 @@ use crate::domain::Domain;
 use crate::reader::Guard;
 use crate::sync::const_unless_loom;
 use root::Root;
+use splice::Bench;
 use stock::Stock;
 
 /// Where a map's nodes come from. Asked under the map's lock, before a change begins and only if replaced
 /// nodes do not suffice; what it gave is the map's for ever.
 pub trait NodeSource {
+    /// Whether a grace period that many nodes wait for is ended by force. Not where sections are short and
+    /// writers have little stack.
+    const EXPEDITES: bool = true;
+
     /// Memory for one node; None if there is no more now.
     fn node(&mut self) -> Option<&'static mut Node>;
 }
@@ -105,10 +110,12 @@ pub struct RangeMap<V, N: NodeSource, M: Measure = Unmeasured, S: Sleep = Futex>
     lock: SequenceLock<S>,
     /// Under the lock.
     stock: UnsafeCell<Stock<N>>,
+    /// Under the lock, too.
+    bench: UnsafeCell<Bench>,
     of: PhantomData<fn() -> (V, M)>,
 }
 
-// SAFETY: values are given to and from any thread; the stock is the lock holder's.
+// SAFETY: values are given to and from any thread; stock and bench are the lock holder's.
 unsafe impl<V: Send + Sync, N: NodeSource + Send, M: Measure, S: Sleep> Sync for RangeMap<V, N, M, S> {}
 
 impl<V: Value, N: NodeSource, M: Measure, S: Sleep> RangeMap<V, N, M, S> {
@@ -120,6 +127,7 @@ impl<V: Value, N: NodeSource, M: Measure, S: Sleep> RangeMap<V, N, M, S> {
                 root: Root::new(),
                 lock: SequenceLock::new(),
                 stock: UnsafeCell::new(Stock::new(source)),
+                bench: UnsafeCell::new(Bench::new()),
                 of: PhantomData,
             }
         }
@@ -165,5 +173,18 @@ impl<V: Value, N: NodeSource, M: Measure, S: Sleep> RangeMap<V, N, M, S> {
     pub unsafe fn force_unlock(&self) {
         // SAFETY: the caller's promise.
         unsafe { self.lock.unlock() }
+    }
+
+    /// As [`force_unlock`](RangeMap::force_unlock), where the writer was interrupted in the middle of a change
+    /// and will not finish it: the change was made or was not, and the nodes that were in hand, free or
+    /// waiting are lost.
+    ///
+    /// # Safety
+    /// As there, and nobody but that writer holds the lock.
+    pub unsafe fn abandon_writer(&self) {
+        // SAFETY: the lock is held for somebody who does not look at the stock any more.
+        unsafe { (*self.stock.get()).abandon() };
+        // SAFETY: the caller's promise.
+        unsafe { self.force_unlock() };
     }
 }

@@ -19,7 +19,6 @@ pub(crate) struct Step {
 }
 
 /// The steps from a leaf (0) up to the root, of which those from some level on are known.
-#[derive(Clone, Copy)]
 pub(crate) struct Path {
     steps: [Option<Step>; LEVELS],
     /// The root's level.
@@ -27,27 +26,32 @@ pub(crate) struct Path {
 }
 
 impl Path {
-    /// The path to the node of this level that `address` lies under. None: the map has no node yet.
+    /// One that leads nowhere.
+    pub(crate) const fn new() -> Path {
+        Path { steps: [None; LEVELS], top: 0 }
+    }
+
+    /// Becomes the path to the node of this level that `address` lies under. False: the map has no node yet.
     ///
     /// # Safety
     /// The caller holds the lock; `M` is the map's measure.
-    pub(crate) unsafe fn to<M: Measure>(root: &Root, address: usize, level: usize) -> Option<Path> {
-        let (node, top) = root.load();
-        let mut path = Path { steps: [None; LEVELS], top };
-        let (mut node, mut interval) = (node?, (0, usize::MAX));
+    pub(crate) unsafe fn lead<M: Measure>(&mut self, root: &Root, address: usize, level: usize) -> bool {
+        let (Some(mut node), top) = root.load() else { return false };
+        let mut interval = (0, usize::MAX);
+        self.top = top;
         for at in (level..=top).rev() {
             // SAFETY: the levels tell the kinds; the lock keeps everything as it is.
             unsafe {
                 let ends = ends::<M>(node, at);
                 let index = slot_of(ends, address);
-                path.steps[at] = Some(Step { node, interval, index });
+                self.steps[at] = Some(Step { node, interval, index });
                 if at > level {
                     interval = bounds(ends, index, interval);
                     node = &*node.children::<M>()[index].load(Relaxed);
                 }
             }
         }
-        Some(path)
+        true
     }
 
     pub(crate) fn step(&self, level: usize) -> Step {

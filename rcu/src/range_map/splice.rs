@@ -13,8 +13,9 @@
 //! So everything that is new is written before the one store that shows it to readers, and what is replaced
 //! stays as it was. Afterwards the old nodes are marked dead and retired. Where nobody can be reading, step 3
 //! writes one node for one old one into the old one itself, and what is left over is free at once.
+//!
+//! Paths and items lie on the map's [`Bench`] and not on the stack, of which some callers have little: 4 KiB.
 
-use crate::domain::Domain;
 use crate::range_map::NodeSource;
 use crate::range_map::items::{Items, PIECES, What, least};
 use crate::range_map::measure::Measure;
@@ -24,11 +25,26 @@ use crate::range_map::root::Root;
 use crate::range_map::stock::{Chain, Stock};
 use crate::sync::Ordering::{Relaxed, Release};
 
+/// Where a change is prepared. Under the map's lock; what it holds between two changes means nothing.
+pub(crate) struct Bench {
+    left: Path,
+    right: Path,
+    /// To whatever lies between the two.
+    between: Path,
+    items: Items,
+}
+
+impl Bench {
+    pub(crate) const fn new() -> Bench {
+        Bench { left: Path::new(), right: Path::new(), between: Path::new(), items: Items::new() }
+    }
+}
+
 /// The whole of what a splice works on. Its maker holds the lock.
 pub(crate) struct Splice<'a, N> {
     pub(crate) root: &'a Root,
     pub(crate) stock: &'a mut Stock<N>,
-    pub(crate) domain: &'a Domain,
+    pub(crate) bench: &'a mut Bench,
     /// Nobody can be reading.
     pub(crate) alone: bool,
 }
@@ -51,61 +67,69 @@ impl<N: NodeSource> Splice<'_, N> {
         PIECES * (root.load().1 + 1) + 1
     }
 
-    /// Puts `value` (0: a gap) from `start` to `end`.
+    /// Puts `value` (0: a gap) from `start` to `end`, and gives the nodes that were replaced.
     ///
     /// # Safety
     /// `M` is the map's measure; `start < end`; what is put as a gap ends where ranges begin or the space
     /// ends, so that no two gaps meet; [`worst`](Self::worst) nodes are free; `alone` is true.
-    pub(crate) unsafe fn put<M: Measure>(&mut self, start: usize, end: usize, value: u64) {
+    #[inline(never)]
+    pub(crate) unsafe fn put<M: Measure>(&mut self, start: usize, end: usize, value: u64) -> Chain {
         // SAFETY: the lock is held.
-        let paths = unsafe { (Path::to::<M>(self.root, start, 0), Path::to::<M>(self.root, end - 1, 0)) };
-        let (Some(mut left), Some(mut right)) = paths else {
-            return self.plant::<M>(start, end, value);
+        let any = unsafe {
+            self.bench.left.lead::<M>(self.root, start, 0)
+                && self.bench.right.lead::<M>(self.root, end - 1, 0)
         };
+        if !any {
+            self.plant::<M>(start, end, value);
+            return Chain::new();
+        }
         // SAFETY: as above, for the whole of this.
         unsafe {
-            let mut items = Self::changed::<M>(&left, &right, start, end, value);
+            self.change::<M>(start, end, value);
             let mut old = Chain::new();
-            for level in 0..=left.top {
-                if items.len() < least::<M>(level) {
-                    self.take_in::<M>(&mut items, &mut left, &mut right, level);
+            let top = self.bench.left.top;
+            for level in 0..=top {
+                if self.bench.items.len() < least::<M>(level) {
+                    self.take_in::<M>(level);
                 }
-                let built = self.build::<M>(&items, &left, &right, level);
+                let built = self.build::<M>(level);
                 if !built.in_place {
-                    self.collect::<M>(&mut old, &left, &right, level);
+                    self.collect::<M>(&mut old, level);
                 }
+                let (left, right) = (&self.bench.left, &self.bench.right);
                 let all = left.step(level).interval.0 == 0 && right.step(level).interval.1 == usize::MAX;
                 if all {
-                    for above in level + 1..=left.top {
-                        self.collect::<M>(&mut old, &left, &right, above);
+                    for above in level + 1..=top {
+                        self.collect::<M>(&mut old, above);
                     }
                     self.crown::<M>(&built, level);
                     break;
                 }
                 let (one, two) = (left.step(level + 1), right.step(level + 1));
                 if built.count == 1 && core::ptr::eq(left.step(level).node, right.step(level).node) {
-                    self.replace::<M>(&left, level + 1, &built);
+                    self.replace::<M>(level + 1, &built);
                     break;
                 }
-                items = Items::new();
+                let items = &mut self.bench.items;
+                items.clear();
                 items.add::<M>(one, level + 1, 0, one.index);
                 for &(node, end, largest) in built.pieces.iter().flatten() {
                     items.push(end, What::Child(node, largest));
                 }
                 items.add::<M>(two, level + 1, two.index + 1, len::<M>(two.node, level + 1));
             }
-            if self.alone {
-                self.stock.free(old);
-            } else {
+            if !self.alone {
                 old.die();
-                self.stock.retire(old, self.domain);
             }
+            old
         }
     }
 
     /// The first leaf of a map.
+    #[inline(never)]
     fn plant<M: Measure>(&mut self, start: usize, end: usize, value: u64) {
-        let mut items = Items::new();
+        let items = &mut self.bench.items;
+        items.clear();
         for (end, value) in [(start, 0), (end, value), (usize::MAX, 0)] {
             if end > items.end() {
                 items.push(end, What::Value(value));
@@ -117,13 +141,15 @@ impl<N: NodeSource> Splice<'_, N> {
         self.root.store(leaf, 0);
     }
 
-    /// The items of the leaves from `left` to `right`, with the change in them.
+    /// Lays out the items of the run's leaves, with the change in them.
     ///
     /// # Safety
     /// As `put`.
-    unsafe fn changed<M: Measure>(left: &Path, right: &Path, start: usize, end: usize, value: u64) -> Items {
+    #[inline(never)]
+    unsafe fn change<M: Measure>(&mut self, start: usize, end: usize, value: u64) {
+        let Bench { left, right, items, .. } = &mut *self.bench;
         let (one, two) = (left.step(0), right.step(0));
-        let mut items = Items::new();
+        items.clear();
         // SAFETY: the lock is held.
         unsafe {
             items.add::<M>(one, 0, 0, one.index);
@@ -137,14 +163,15 @@ impl<N: NodeSource> Splice<'_, N> {
             }
             items.add::<M>(two, 0, two.index + 1, len::<M>(two.node, 0));
         }
-        items
     }
 
     /// Takes a neighbour of the run into it, if there is any.
     ///
     /// # Safety
     /// As `put`.
-    unsafe fn take_in<M: Measure>(&self, items: &mut Items, left: &mut Path, right: &mut Path, level: usize) {
+    #[inline(never)]
+    unsafe fn take_in<M: Measure>(&mut self, level: usize) {
+        let Bench { left, right, items, .. } = &mut *self.bench;
         let (min, max) = (left.step(level).interval.0, right.step(level).interval.1);
         // SAFETY: the lock is held. A path to an address inside the space exists, for the map has nodes.
         unsafe {
@@ -153,11 +180,11 @@ impl<N: NodeSource> Splice<'_, N> {
             let sibling_right = level < right.top && has_right(right.step(level + 1).index);
             let sibling_left = level < left.top && left.step(level + 1).index > 0;
             if max < usize::MAX && (sibling_right || !sibling_left) {
-                *right = Path::to::<M>(self.root, max, level).expect("the map has nodes");
+                right.lead::<M>(self.root, max, level);
                 let step = right.step(level);
                 items.add::<M>(step, level, 0, len::<M>(step.node, level));
             } else if min > 0 {
-                *left = Path::to::<M>(self.root, min - 1, level).expect("the map has nodes");
+                left.lead::<M>(self.root, min - 1, level);
                 items.add_before::<M>(left.step(level), level);
             }
         }
@@ -167,7 +194,9 @@ impl<N: NodeSource> Splice<'_, N> {
     ///
     /// # Safety
     /// As `put`.
-    unsafe fn build<M: Measure>(&mut self, items: &Items, left: &Path, right: &Path, level: usize) -> Built {
+    #[inline(never)]
+    unsafe fn build<M: Measure>(&mut self, level: usize) -> Built {
+        let Bench { left, right, items, .. } = &*self.bench;
         let count = items.pieces::<M>(level);
         let (one, two) = (left.step(level), right.step(level));
         let in_place = self.alone && count == 1 && core::ptr::eq(one.node, two.node);
@@ -185,13 +214,14 @@ impl<N: NodeSource> Splice<'_, N> {
     ///
     /// # Safety
     /// As `put`.
-    unsafe fn collect<M: Measure>(&self, old: &mut Chain, left: &Path, right: &Path, level: usize) {
+    unsafe fn collect<M: Measure>(&mut self, old: &mut Chain, level: usize) {
+        let Bench { left, right, between, .. } = &mut *self.bench;
         let (mut step, last) = (left.step(level), right.step(level).node);
         old.push(step.node);
         while !core::ptr::eq(step.node, last) {
             // SAFETY: the lock is held, and nothing was published yet.
-            let next = unsafe { Path::to::<M>(self.root, step.interval.1, level) };
-            step = next.expect("the map has nodes").step(level);
+            unsafe { between.lead::<M>(self.root, step.interval.1, level) };
+            step = between.step(level);
             old.push(step.node);
         }
     }
@@ -200,11 +230,13 @@ impl<N: NodeSource> Splice<'_, N> {
     ///
     /// # Safety
     /// As `put`.
+    #[inline(never)]
     unsafe fn crown<M: Measure>(&mut self, built: &Built, level: usize) {
         if let [Some((node, ..)), None, None] = built.pieces {
             return self.root.store(node, level);
         }
-        let mut items = Items::new();
+        let items = &mut self.bench.items;
+        items.clear();
         for &(node, end, largest) in built.pieces.iter().flatten() {
             items.push(end, What::Child(node, largest));
         }
@@ -218,7 +250,8 @@ impl<N: NodeSource> Splice<'_, N> {
     ///
     /// # Safety
     /// As `put`.
-    unsafe fn replace<M: Measure>(&mut self, path: &Path, level: usize, built: &Built) {
+    unsafe fn replace<M: Measure>(&mut self, level: usize, built: &Built) {
+        let path = &self.bench.left;
         let Some((node, _, mut largest)) = built.pieces[0] else { return };
         let above = path.step(level);
         // Release: pairs with the readers' acquire in `walk.rs`: the new node's content is whole. Nothing to

@@ -136,7 +136,9 @@ impl<N: NodeSource> Stock<N> {
         self.free.append(chain);
     }
 
+    // By itself, as what puts a change together is: the stack of either is not there in the other.
     /// Closes the open batch, if one of the two places is free, and hurries if many nodes wait.
+    #[inline(never)]
     fn close(&mut self, domain: &Domain) {
         self.settle(domain);
         if self.open.len > 0
@@ -146,18 +148,26 @@ impl<N: NodeSource> Stock<N> {
             *place = Some(Stamped::close_and_start(batch, domain));
         }
         let waiting: usize = self.waiting.iter().flatten().map(Stamped::len).sum();
-        if waiting + self.open.len as usize >= MANY as usize {
+        if !N::EXPEDITES {
+            domain.end_if_settled();
+        } else if waiting + self.open.len as usize >= MANY as usize {
             domain.advance(Demand::Expedite);
         }
+    }
+
+    /// Forgets every node that is not in the tree: whoever was changing the chains will not finish.
+    pub(crate) fn abandon(&mut self) {
+        (self.free, self.open) = (Chain::new(), Chain::new());
+        self.waiting = [const { None }; ACTIVE_COOKIES];
     }
 
     /// Takes back what has waited long enough.
     fn settle(&mut self, domain: &Domain) {
         for place in &mut self.waiting {
-            if let Some(batch) = place.take_if(|batch| batch.elapsed(domain))
-                && let Ok(chain) = batch.open(domain)
-            {
-                self.free.append(chain);
+            match place.take().map(|batch| batch.open_if_passed(domain)) {
+                Some(Ok(chain)) => self.free.append(chain),
+                Some(Err(batch)) => *place = Some(batch),
+                None => {}
             }
         }
     }

@@ -108,11 +108,17 @@ impl<'a, V: Value, N: NodeSource, M: Measure, S: Sleep> Writer<'a, V, N, M, S> {
             root: &self.map.root,
             // SAFETY: the lock is held, and nothing else borrows the stock.
             stock: unsafe { &mut *self.map.stock.get() },
-            domain: self.domain,
+            // SAFETY: as above.
+            bench: unsafe { &mut *self.map.bench.get() },
             alone: self.alone,
         };
         // SAFETY: we hold the lock, and all that is asked for was done above.
-        unsafe { splice.put::<M>(start, end, value.map_or(0, |value| value.into_bits().get())) };
+        let old = unsafe { splice.put::<M>(start, end, value.map_or(0, |value| value.into_bits().get())) };
+        if self.alone {
+            splice.stock.free(old);
+        } else {
+            splice.stock.retire(old, self.domain);
+        }
         #[cfg(debug_assertions)]
         self.check();
         Ok(())
