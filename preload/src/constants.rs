@@ -100,6 +100,26 @@ pub const WINDOW: usize = 4 << 40;
 /// Units of the window.
 pub const MAX_UNITS: usize = WINDOW / UNIT;
 
+/// Pages from which on a run has a mapping of its own outside of the window: 32 MiB (tune).
+pub const APART_LEAST: usize = (32 << 20) / PAGE;
+
+/// Bytes of addresses behind the window in which these lie.
+pub const APART_SPAN: usize = 8 << 40;
+
+/// Bytes from the end of one to the beginning of the next, while there are addresses: so much may each grow
+/// where it is (tune).
+pub const APART_ROOM: usize = 16 << 30;
+
+/// Most of them that stay when they are free.
+pub const APART_FREE: usize = 32;
+
+/// Most places looked at for one.
+pub const APART_LOOKS: usize = 64;
+
+/// Look-ups of addresses outside of the window that take no lock at the same time, a multiple of 32: a thread
+/// loses its processor in the middle of one in a million.
+pub const APART_READERS: usize = 64;
+
 /// First stretch of ground in bytes: small programs never need a second (tune).
 pub const FIRST_STEP: usize = 256 << 10;
 

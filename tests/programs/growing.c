@@ -11,7 +11,7 @@ static void *grow_and_go(void *unused) {
 }
 
 static void grow_the_topmost(void) {
-    enum { ROOM = 64 << 20, SHORT = 6 << 20, TALL = 32 << 20, STEP = 1 << 20 };
+    enum { ROOM = 31 << 20, SHORT = 6 << 20, TALL = 16 << 20, STEP = 1 << 20 };
     void *room = malloc(ROOM);
     char *top = malloc(SHORT);
     CHECK(room != NULL && top > (char *)room);

@@ -110,6 +110,37 @@ fn commit_returns() {
     });
 }
 
+/// Very large blocks lie outside of the window, each in a mapping of its own.
+#[test]
+fn own_mappings() {
+    each("ranges", &["life"], |outcome| {
+        assert_eq!(outcome.number("moved"), 0, "each grows where it is\n{outcome}");
+        assert!(outcome.number("shrunk_kib") >= 120 * MIB, "the tail was kept\n{outcome}");
+        outcome.below("calloc_kib", 4 * MIB).below("data_kib", 8 * MIB).below("after_many_kib", 8 * MIB);
+    });
+    for case in ["changed", "fork"] {
+        each("ranges", &[case], |_| {});
+    }
+    for mode in ["all", "strict"] {
+        Victim::new("ranges").arg("readers").env("RCUMALLOC_DEFER", mode).run().success();
+    }
+    Victim::new("ranges").arg("torture").run().success();
+}
+
+/// Calls with such a block that are wrong, each refused with what is known of the address.
+#[test]
+fn own_mapping_misused() {
+    for mode in ["all", "api", "strict"] {
+        let victim = Victim::new("ranges").arg("bad").env("RCUMALLOC_DEFER", mode);
+        let outcome = victim.env("RCUMALLOC_ON_ERROR", "report").run().success();
+        let said = outcome.ours();
+        assert_eq!(said.len(), 5, "{outcome}");
+        let says = |at: usize, what: &str| assert!(said[at].contains(what), "{at}: {what}\n{outcome}");
+        (0..3).for_each(|at| says(at, "bytes into a large block of 67108864 bytes"));
+        (3..5).for_each(|at| says(at, "free"));
+    }
+}
+
 #[test]
 fn mapping_in_the_way() {
     for mode in ["all", "api", "strict"] {

@@ -9,7 +9,7 @@ use crate::class::size_class::Class;
 use crate::class::slab::Whereabouts;
 use crate::class::trap;
 use crate::class::verdict::{self, Address};
-use crate::page::{bounds, memdesc};
+use crate::page::{bounds, ranges};
 use crate::release::check;
 use crate::release::traces::{self, Place};
 use core::ffi::{c_int, c_void};
@@ -57,19 +57,24 @@ const AT_SLAB: c_int = 4;
 impl Block {
     /// What the block is not, at `addr`.
     fn none(addr: usize) -> Block {
-        let is_inside = bounds::contains(addr);
+        let is_inside = bounds::contains(addr) || ranges::holds(addr);
+        let (mapping, mapping_bytes) = match ranges::find(addr) {
+            Some((start, bytes, _)) => (start, bytes),
+            None if bounds::contains(addr) => (bounds::base(), bounds::horizon()),
+            None => (0, 0),
+        };
         Block {
             start: core::ptr::null(),
             size: 0,
             state: 0,
             large: 0,
-            page_kind: if is_inside { memdesc::of(addr).kind() as c_int } else { -1 },
+            page_kind: if is_inside { ranges::of(addr).kind() as c_int } else { -1 },
             class_index: -1,
             at: AT_UNKNOWN,
             thread: 0,
             age_ms: -1,
-            mapping: if is_inside { bounds::base() as *const c_void } else { core::ptr::null() },
-            mapping_bytes: if is_inside { bounds::horizon() } else { 0 },
+            mapping: mapping as *const c_void,
+            mapping_bytes,
         }
     }
 

@@ -11,16 +11,18 @@
 //! as does one with advice for huge pages, which no call undoes. What is marked still is mapped anew when the
 //! slab goes back to the zone.
 
+use crate::class::large::LargeRef;
 use crate::class::size_class::Class;
 use crate::class::slab::Slab;
 use crate::constants::PAGE;
 use crate::os::map::{self, Attribute};
 use crate::page::memdesc::{self, Kind};
-use crate::page::{Page, changed};
+use crate::page::{Page, changed, ranges};
 use core::sync::atomic::{Ordering::SeqCst, fence};
 
 /// The program is about to change pages of [addr, addr + len). Any thread, signal handlers too.
 pub fn note(addr: usize, len: usize, kind: Attribute) {
+    note_ranges(addr, addr.saturating_add(len), kind);
     changed::mark(addr, len, kind, |page| {
         if memdesc::of(page.addr()).kind() == Kind::Slab {
             // Pairs with the fence in `show`: whoever shows a slot sees the mark, or we hide the slot again.
@@ -28,6 +30,20 @@ pub fn note(addr: usize, len: usize, kind: Attribute) {
             hide(page);
         }
     });
+}
+
+/// Ranges outside of the window are marked whole.
+fn note_ranges(mut addr: usize, end: usize, kind: Attribute) {
+    if !ranges::holds(addr) && !ranges::holds(end.wrapping_sub(1)) {
+        return;
+    }
+    while let Some((start, bytes, word)) = ranges::next_from(addr).filter(|range| range.0 < end) {
+        if let Some(block) = LargeRef::named_by(word).filter(|block| block.base() == start) {
+            changed::note(kind);
+            block.note_changed();
+        }
+        addr = start + bytes;
+    }
 }
 
 /// Frees of blocks that reach into `page` take the slow path from now on.

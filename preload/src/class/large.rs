@@ -20,23 +20,31 @@
 //! change their size in `resize.rs`. The ready ones are each thread's (`cache/ready.rs`): whole, with
 //! descriptor and memdesc word, so that they become live by one store. What goes back to the zone loses both;
 //! the zone's excess of dirty pages goes back to the system.
+//!
+//! A block that is very long is a range of addresses outside of the window (`page/ranges.rs`), all of which is
+//! named at once, so each of its pages says whose it is.
 
 use crate::constants::PAGE;
 use crate::page::memdesc::{self, Kind, Memdesc};
 use crate::page::meta::MetaObject;
-use crate::page::{Page, bounds, changed};
+use crate::page::{Page, bounds, changed, ranges};
 use core::ptr::NonNull;
-use core::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use core::sync::atomic::{AtomicU16, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use rcu::Cookie;
 
-const NOTHING: u32 = 0;
+const NOTHING: u16 = 0;
 /// With the program: of every such state this bit is set.
-const LIVE: u32 = 1;
-const FREED: u32 = 2;
+const LIVE: u16 = 1;
+const FREED: u16 = 2;
 /// Live, and in the profile.
-const SAMPLED: u32 = LIVE | 2;
+const SAMPLED: u16 = LIVE | 2;
 /// Freed by a realloc that moved, or the tail of one that shrank.
-const OUTGROWN: u32 = 4;
+const OUTGROWN: u16 = 4;
+
+/// The block is a range outside of the window.
+const APART: u16 = 1;
+/// The program has changed what some pages of that are. In the window each page is marked.
+const CHANGED: u16 = 2;
 
 /// Descriptor of a large block. Type-stable.
 #[repr(C, align(64))]
@@ -50,13 +58,15 @@ pub(super) struct Descriptor {
     asked: AtomicUsize,
     /// Of the batch that begins here: what it waits for, ...
     cookie: AtomicU64,
-    /// ... its bytes, ...
+    /// ... its bytes, ... Of a range that was given out anew: its first pages that may hold anything.
     batch_bytes: AtomicUsize,
     /// ... the batch queued behind it, ...
     next_batch: AtomicUsize,
     /// ... and its blocks.
     batch_count: AtomicU32,
-    state: AtomicU32,
+    state: AtomicU16,
+    /// [`APART`] and [`CHANGED`].
+    flags: AtomicU16,
 }
 
 const _: () = assert!(core::mem::size_of::<Descriptor>() == 64);
@@ -81,7 +91,7 @@ impl LargeRef {
     /// The large block whose first page holds `addr`.
     #[inline]
     pub fn of(addr: usize) -> Option<LargeRef> {
-        LargeRef::named_by(memdesc::of(addr)).filter(|block| block.base() == addr & !(PAGE - 1))
+        LargeRef::named_by(ranges::of(addr)).filter(|block| block.base() == addr & !(PAGE - 1))
     }
 
     /// The large block any of whose pages holds `addr`, in as many steps as a page's number has bits. For
@@ -92,6 +102,9 @@ impl LargeRef {
     /// the first multiple of 2^k in it, whose word names it.
     pub fn around(addr: usize) -> Option<LargeRef> {
         let holds = |block: &LargeRef| block.has_pages() && addr.wrapping_sub(block.base()) < block.bytes();
+        if ranges::holds(addr) {
+            return LargeRef::named_by(ranges::of(addr)).filter(holds);
+        }
         let first = addr & !(PAGE - 1);
         core::iter::successors(Some(first), |&page| Some(page & page.wrapping_sub(PAGE)))
             .take_while(|&page| bounds::contains(page))
@@ -109,12 +122,33 @@ impl LargeRef {
     /// # Safety
     /// The pages are the block's, whose owner is in this call.
     pub(super) unsafe fn name_pages(self, from: usize) {
-        let (base, word) = (self.base(), Memdesc::new(Kind::Large, self.0.as_ptr() as usize, 0));
+        let (base, word) = (self.base(), LargeRef::word(self.0));
         let pages = ascent(base, self.bytes()).filter(|&page| page - base >= from * PAGE);
         for page in pages.filter_map(Page::new) {
             // SAFETY: promised by the caller. The descriptor is published with Release.
             unsafe { memdesc::set_in_block(page, word) };
         }
+    }
+
+    /// The word that names the block that `descriptor` describes.
+    pub(super) fn word(descriptor: NonNull<Descriptor>) -> Memdesc {
+        Memdesc::new(Kind::Large, descriptor.as_ptr() as usize, 0)
+    }
+
+    /// Whether it lies outside of the window, in a range.
+    #[inline]
+    pub fn is_apart(self) -> bool {
+        self.get().flags.load(Ordering::Relaxed) & APART != 0
+    }
+
+    /// The program changes what some of the pages of this range are.
+    pub fn note_changed(self) {
+        self.get().flags.fetch_or(CHANGED, Ordering::Relaxed);
+    }
+
+    /// How many of the first pages of a range that has just been given out may hold anything.
+    pub(super) fn soiled(self) -> usize {
+        self.get().batch_bytes.load(Ordering::Relaxed)
     }
 
     /// The large block that a page's word names.
@@ -190,7 +224,16 @@ impl LargeRef {
     /// the zone.
     #[inline]
     pub fn is_changed(self) -> bool {
-        changed::kinds() != 0 && Page::new(self.base()).is_some_and(|page| changed::any(page, self.pages()))
+        changed::kinds() != 0 && self.has_changes()
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn has_changes(self) -> bool {
+        if self.is_apart() {
+            return self.get().flags.load(Ordering::Relaxed) & CHANGED != 0;
+        }
+        Page::new(self.base()).is_some_and(|page| changed::any(page, self.pages()))
     }
 
     /// Gives a freed block out again, for `size` bytes. The caller took it from a thread's ready ones.
@@ -210,9 +253,29 @@ impl LargeRef {
         let d = block.get();
         d.base.store(page.addr(), Ordering::Relaxed);
         d.pages.store(pages, Ordering::Relaxed);
+        d.flags.store(0, Ordering::Relaxed);
         block.revive(size);
         // SAFETY: promised by the caller.
         unsafe { block.name_pages(0) };
+    }
+
+    /// The same, of a run that is a range, which names it. Its first `soiled` pages may hold anything.
+    ///
+    /// # Safety
+    /// As [`begin`](Self::begin).
+    pub(super) unsafe fn begin_apart(
+        descriptor: NonNull<Descriptor>,
+        page: Page,
+        pages: [usize; 2],
+        size: usize,
+    ) {
+        let (block, [pages, soiled]) = (LargeRef(descriptor), pages);
+        let d = block.get();
+        d.base.store(page.addr(), Ordering::Relaxed);
+        d.pages.store(pages, Ordering::Relaxed);
+        d.batch_bytes.store(soiled, Ordering::Relaxed);
+        d.flags.store(APART, Ordering::Relaxed);
+        block.revive(size);
     }
 
     /// The pages of a live block past its first `keep` become a block of their own, described by
@@ -224,13 +287,18 @@ impl LargeRef {
         let start = Page::new(self.base() + keep * PAGE)?;
         let (tail, pages) = (LargeRef(descriptor), self.pages() - keep);
         let d = tail.get();
+        d.flags.store(self.get().flags.load(Ordering::Relaxed), Ordering::Relaxed);
         d.base.store(start.addr(), Ordering::Relaxed);
         d.pages.store(pages, Ordering::Relaxed);
         d.asked.store(pages * PAGE, Ordering::Relaxed);
+        if !self.is_apart() {
+            // SAFETY: pages of the block's.
+            unsafe { tail.name_pages(0) };
+        } else if !ranges::split(start, pages, LargeRef::word(descriptor)) {
+            return None;
+        }
         d.state.store(OUTGROWN, Ordering::Relaxed);
         self.get().pages.store(keep, Ordering::Relaxed);
-        // SAFETY: pages of the block's.
-        unsafe { tail.name_pages(0) };
         Some(tail)
     }
 
@@ -326,7 +394,7 @@ pub fn claim_sampled(addr: usize, word: Memdesc, outgrown: bool) -> Option<Large
 }
 
 #[inline(always)]
-fn claim_from(live: u32, addr: usize, word: Memdesc, outgrown: bool) -> Option<LargeRef> {
+fn claim_from(live: u16, addr: usize, word: Memdesc, outgrown: bool) -> Option<LargeRef> {
     let large = LargeRef::named_by(word)?;
     if large.base() != addr {
         return None;

@@ -14,7 +14,7 @@ use crate::constants::PAGE;
 use crate::os::tls;
 use crate::page::meta::MetaPool;
 use crate::page::zone::{self, Holds, Want};
-use crate::page::{Page, watermark};
+use crate::page::{Page, ranges, watermark};
 use core::ptr::NonNull;
 use core::sync::atomic::{AtomicPtr, AtomicU64, AtomicUsize, Ordering};
 
@@ -86,7 +86,7 @@ impl Shard {
     }
 
     /// What was given has gone.
-    fn settle(&self, mut given: Given) {
+    fn settle(&self, given: &mut Given) {
         self.count(-given.blocks, -given.pages);
         while let Some(spare) = given.spare.pop() {
             // SAFETY: no memdesc names it any more; stale readers find a descriptor of nothing.
@@ -101,24 +101,55 @@ struct Given {
     pages: isize,
     /// Their descriptors, of nothing.
     spare: Freed,
+    /// Blocks that are ranges, which have not given theirs yet.
+    apart: Freed,
 }
 
 impl Given {
     /// Takes its run from a freed block, which ends here. A list that a fork tore may name a block twice: the
     /// second time there is none.
     fn take_run(&mut self, block: LargeRef) -> Option<(Page, usize)> {
+        if block.is_apart() {
+            self.apart.push(block);
+            return None;
+        }
+        self.end(block)
+    }
+
+    fn end(&mut self, block: LargeRef) -> Option<(Page, usize)> {
         let run = block.end()?;
         self.blocks += 1;
         self.pages += run.1 as isize;
         self.spare.push(block);
         Some(run)
     }
+
+    /// Gives the ranges, if there are any.
+    #[inline(always)]
+    fn give_apart(&mut self) {
+        if !self.apart.is_empty() {
+            self.give_ranges();
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn give_ranges(&mut self) {
+        while let Some(block) = self.apart.pop() {
+            let is_changed = block.is_changed();
+            if let Some((page, pages)) = self.end(block) {
+                // SAFETY: the block was freed and has ended, once.
+                unsafe { ranges::give(page, pages, is_changed) };
+            }
+        }
+    }
 }
 
 /// Gives the runs of `freed`, whose grace periods, if they needed any, have passed, to the zone, and takes
 /// the one that is wanted.
+#[inline(never)]
 fn exchange(mut freed: Freed, want: Option<Want>) -> (Option<(Page, Holds)>, Given) {
-    let mut given = Given { blocks: 0, pages: 0, spare: Freed::EMPTY };
+    let mut given = Given { blocks: 0, pages: 0, spare: Freed::EMPTY, apart: Freed::EMPTY };
     loop {
         let is_last = freed.count() <= AT_ONCE;
         let runs = core::iter::from_fn(|| freed.pop()).take(AT_ONCE as usize);
@@ -137,7 +168,9 @@ pub fn release(freed: Freed) {
     if freed.is_empty() {
         return;
     }
-    Shard::own().settle(exchange(freed, None).1);
+    let mut given = exchange(freed, None).1;
+    given.give_apart();
+    Shard::own().settle(&mut given);
 }
 
 /// Gives the batches that have waited for all threads to the zone, as far as there is `work` to be had.
@@ -159,12 +192,50 @@ pub fn reclaim(work: &mut Work) -> usize {
 }
 
 /// A new block of `size` bytes in the pages that are wanted, from the zone, which gets the pages of `freed`
-/// first, as [`release`] gives them, and what they hold. `None`: out of memory.
+/// first, as [`release`] gives them, and what they hold; or, if it is very long, a range. `None`: out of memory.
+#[inline(always)]
+pub fn create(freed: Freed, size: usize, want: Want) -> Option<(usize, Holds)> {
+    if ranges::is_apart(want.pages) {
+        return create_long(freed, size, want);
+    }
+    create_in_window(freed, size, want)
+}
+
 #[cold]
 #[inline(never)]
-pub fn create(freed: Freed, size: usize, want: Want) -> Option<(usize, Holds)> {
+fn create_long(freed: Freed, size: usize, want: Want) -> Option<(usize, Holds)> {
+    release(freed);
+    create_apart(size, &want).or_else(|| create_in_window(Freed::EMPTY, size, want))
+}
+
+/// The same, a range.
+#[cold]
+#[inline(never)]
+fn create_apart(size: usize, want: &Want) -> Option<(usize, Holds)> {
+    let shard = Shard::own();
+    let descriptor = shard.take_descriptor()?;
+    match ranges::take(want.pages, want.align, LargeRef::word(descriptor)) {
+        Some((page, soiled)) => {
+            // SAFETY: a descriptor of nothing, and ours, as the run is, which is a range named by it.
+            unsafe { LargeRef::begin_apart(descriptor, page, [want.pages, soiled], size) };
+            shard.count(1, want.pages as isize);
+            shard.created.fetch_add(1, Ordering::Relaxed);
+            Some((page.addr(), if soiled == 0 { Holds::Zeros } else { Holds::Mixed }))
+        }
+        None => {
+            // SAFETY: of nothing, and ours; nothing names it.
+            unsafe { shard.give_descriptor(descriptor) };
+            None
+        }
+    }
+}
+
+#[cold]
+#[inline(never)]
+fn create_in_window(freed: Freed, size: usize, want: Want) -> Option<(usize, Holds)> {
     let pages = want.pages;
     let (run, mut given) = exchange(freed, Some(want));
+    given.give_apart();
     let shard = Shard::own();
     let block = run.and_then(|(page, holds)| {
         let spare = given.spare.pop().map(LargeRef::descriptor).or_else(|| shard.take_descriptor());
@@ -181,8 +252,17 @@ pub fn create(freed: Freed, size: usize, want: Want) -> Option<(usize, Holds)> {
         given.pages -= pages as isize;
         shard.created.fetch_add(1, Ordering::Relaxed);
     }
-    shard.settle(given);
+    shard.settle(&mut given);
     block
+}
+
+/// Calls `visit` with the stretches of a fresh block's first `pages` pages that may hold anything, if it was
+/// given out as [`Holds::Mixed`].
+pub fn for_each_soiled(page: Page, pages: usize, mut visit: impl FnMut(Page, usize)) {
+    match LargeRef::of(page.addr()).filter(|block| block.is_apart()) {
+        Some(block) => visit(page, block.soiled().min(pages)),
+        None => zone::for_each_soiled(page, pages, visit),
+    }
 }
 
 /// The tail of a live block past its first `keep` pages, freed: see [`LargeRef::split`]. `None`: there is no
@@ -192,9 +272,13 @@ pub fn split(block: LargeRef, keep: usize) -> Option<LargeRef> {
     let shard = Shard::own();
     let descriptor = shard.take_descriptor()?;
     // SAFETY: a descriptor of nothing, and ours; the caller resizes a block that it owns, to fewer pages.
-    let tail = unsafe { block.split(descriptor, keep) }?;
-    shard.count(1, 0);
-    Some(tail)
+    let tail = unsafe { block.split(descriptor, keep) };
+    match tail {
+        Some(_) => shard.count(1, 0),
+        // SAFETY: of nothing, and ours.
+        None => unsafe { shard.give_descriptor(descriptor) },
+    }
+    tail
 }
 
 /// A block grew in place by so many pages, or shrank.

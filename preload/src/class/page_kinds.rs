@@ -10,7 +10,7 @@
 use crate::class::large::LargeRef;
 use crate::constants::{PAGE, PAGE_SHIFT};
 use crate::page::memdesc::{Kind, Words};
-use crate::page::{bounds, zone};
+use crate::page::{bounds, ranges, zone};
 
 /// Pages of each kind; `struct rcumalloc_page_stats` of the header. In pages of 4 KiB.
 #[repr(C)]
@@ -49,10 +49,26 @@ impl PageStats {
 }
 
 /// The pages as of now: one look at each page of small blocks, one at each large block.
-#[inline(never)]
-#[unsafe(link_section = ".text_rare")]
+#[inline]
 pub fn count() -> PageStats {
     let mut stats = PageStats { size: size_of::<PageStats>() as u64, ..PageStats::default() };
+    add_window(&mut stats);
+    add_ranges(&mut stats);
+    add_zone(&mut stats);
+    stats
+}
+
+#[inline(never)]
+#[unsafe(link_section = ".text_rare")]
+fn add_zone(stats: &mut PageStats) {
+    let zone = zone::stats();
+    stats.free = (zone.free_bytes / PAGE) as u64;
+    stats.mapped = (zone.ground_bytes / PAGE) as u64;
+}
+
+#[inline(never)]
+#[unsafe(link_section = ".text_rare")]
+fn add_window(stats: &mut PageStats) {
     let words = Words::now();
     let (base, pages) = (bounds::base(), bounds::horizon() >> PAGE_SHIFT);
     let mut at = 0;
@@ -79,8 +95,19 @@ pub fn count() -> PageStats {
         }
         at += length;
     }
-    let zone = zone::stats();
-    stats.free = (zone.free_bytes / PAGE) as u64;
-    stats.mapped = (zone.ground_bytes / PAGE) as u64;
-    stats
+}
+
+/// Each range is one block, or free.
+#[inline(never)]
+#[unsafe(link_section = ".text_rare")]
+fn add_ranges(stats: &mut PageStats) {
+    let mut at = 0;
+    while let Some((start, bytes, word)) = ranges::next_from(at) {
+        let large = LargeRef::named_by(word).filter(|large| large.base() == start);
+        if let Some(large) = large {
+            let kind = if large.is_live() { &mut stats.large_live } else { &mut stats.large_freed };
+            *kind += large.pages() as u64;
+        }
+        at = start + bytes;
+    }
 }

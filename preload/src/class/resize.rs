@@ -5,7 +5,7 @@ use crate::class::large_pages;
 use crate::class::size_class::SMALL_MAX;
 use crate::constants::{PAGE, WORTH};
 use crate::page::memdesc::{self, Kind, Memdesc};
-use crate::page::{Page, watermark, zone};
+use crate::page::{Page, ranges, watermark, zone};
 
 /// What came of resizing a block where it is.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -43,6 +43,13 @@ fn resize_in_place(addr: usize, size: usize, defers: bool) -> Option<Resized> {
             let start = Page::new(page.addr() + new * PAGE)?;
             large.set_pages(new);
             large_pages::resized(-(tail as isize));
+            if large.is_apart() {
+                // SAFETY: the tail belongs to the live block, whose owner gives it up here.
+                unsafe { ranges::give(start, tail, large.is_changed()) };
+                watermark::purge_excess(tail * PAGE);
+                large.set_asked(size);
+                return Some(resized);
+            }
             // It may have named the block: then the zone would write to every word of the tail.
             // SAFETY: a page of the live block's, whose owner gives it up here.
             unsafe { memdesc::set_in_block(start, Memdesc::of_kind(Kind::Unknown)) };
@@ -55,13 +62,20 @@ fn resize_in_place(addr: usize, size: usize, defers: bool) -> Option<Resized> {
             resized = Resized::Shrunk(tail);
         }
     } else if new > old {
-        // SAFETY: the run is the live block's, whose owner is in this call.
-        if !unsafe { zone::extend_run(page, old, new - old) } {
-            return None;
+        if large.is_apart() {
+            if !ranges::extend_run(page, old, new - old, LargeRef::word(large.descriptor())) {
+                return None;
+            }
+            large.set_pages(new);
+        } else {
+            // SAFETY: the run is the live block's, whose owner is in this call.
+            if !unsafe { zone::extend_run(page, old, new - old) } {
+                return None;
+            }
+            large.set_pages(new);
+            // SAFETY: the block's, and its owner is in this call.
+            unsafe { large.name_pages(old) };
         }
-        large.set_pages(new);
-        // SAFETY: the block's, and its owner is in this call.
-        unsafe { large.name_pages(old) };
         large_pages::resized((new - old) as isize);
     }
     large.set_asked(size);

@@ -14,7 +14,8 @@ use crate::class::trap;
 use crate::class::typed::{self, Member, Pool, Wrong};
 use crate::os::line::Line;
 use crate::os::syscall;
-use crate::page::memdesc::{self, Kind, Memdesc};
+use crate::page::memdesc::{Kind, Memdesc};
+use crate::page::ranges;
 use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, Ordering::Acquire, Ordering::Relaxed, fence};
 use rcu::Misuse;
 
@@ -101,7 +102,7 @@ pub enum Address {
 /// may change meanwhile, in other threads' hands: what a descriptor says counts only if the page's word
 /// still names it afterwards (hazard `type_stable_identity`).
 pub fn inspect(addr: usize) -> Address {
-    let word = memdesc::of(addr);
+    let word = ranges::of(addr);
     let large = LargeRef::around(addr);
     let found = match large {
         Some(large) => Address::Large { start: large.base(), bytes: large.bytes(), live: large.is_live() },
@@ -109,7 +110,7 @@ pub fn inspect(addr: usize) -> Address {
     };
     // Behind the loads from the descriptor; pairs with the Release of `memdesc::set`.
     fence(Acquire);
-    let is_same = memdesc::of(addr) == word && LargeRef::around(addr) == large;
+    let is_same = ranges::of(addr) == word && LargeRef::around(addr) == large;
     if is_same { found } else { Address::Internal(RECYCLED) }
 }
 

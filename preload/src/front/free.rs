@@ -25,6 +25,7 @@ use crate::front::under_way::Frame;
 use crate::front::{profiled, trapped};
 use crate::os::tls;
 use crate::page::memdesc::{self, Kind, Memdesc};
+use crate::page::ranges;
 use crate::release::decay;
 
 /// When a freed block may be handed out again.
@@ -95,7 +96,7 @@ pub fn free_block(addr: usize, call: &str, when: When) {
 }
 
 pub fn free_begun(addr: usize, call: &str, when: When) {
-    let word = memdesc::of(addr);
+    let word = ranges::of(addr);
     match word.kind() {
         Kind::Slab => {
             let Some(class) = Slab::class_of(word) else { return };

@@ -18,7 +18,7 @@ use crate::constants::{PAGE, WINDOW};
 use crate::front::under_way::Frame;
 use crate::front::{entry, start};
 use crate::front::{profiled, trapped};
-use crate::page::zone::{self, Holds, Place, Want};
+use crate::page::zone::{Holds, Place, Want};
 use crate::page::{Page, limit};
 use crate::release::scan_log::Reason;
 use crate::release::{pressure, shrinker};
@@ -269,7 +269,7 @@ pub fn alloc_zeroed(size: usize) -> *mut u8 {
 fn clear(block: *mut u8, size: usize, contents: Holds) {
     match (contents, Page::new(block as usize)) {
         (Holds::Mixed, Some(page)) => {
-            zone::for_each_soiled(page, size.div_ceil(PAGE), |soiled, pages| {
+            large_pages::for_each_soiled(page, size.div_ceil(PAGE), |soiled, pages| {
                 // SAFETY: pages of the fresh block, which is page runs.
                 unsafe { soiled.as_ptr().write_bytes(0, pages * PAGE) };
             })

@@ -15,13 +15,14 @@ use crate::front::under_way::Frame;
 use crate::front::{free, malloc};
 use crate::front::{profiled, trapped};
 use crate::page::memdesc::{self, Kind};
+use crate::page::ranges;
 use crate::page::zone::Place;
 use core::ptr::null_mut;
 
 /// Makes the live large block at `addr` hold `size` bytes where it is; what it gives up is freed. False if
 /// that cannot be.
 pub fn resize_large(addr: usize, size: usize) -> bool {
-    match resize::resize(addr, size, free::defers_large(memdesc::of(addr))) {
+    match resize::resize(addr, size, free::defers_large(ranges::of(addr))) {
         Resized::Not => return false,
         Resized::Done => {}
         Resized::Shrunk(tail) => free::defer_tail(tail),
@@ -60,7 +61,7 @@ fn resize_or_move(addr: usize, size: usize) -> *mut u8 {
         free::free_begun(addr, CALL, When::Usual);
         return null_mut();
     }
-    let word = memdesc::of(addr);
+    let word = ranges::of(addr);
     let held = match word.kind() {
         Kind::Slab => {
             let Some(class) = Slab::class_of(word) else { return null_mut() };
@@ -182,7 +183,7 @@ pub fn usable_size_for(addr: usize, call: &str) -> usize {
 #[cold]
 #[inline(never)]
 fn usable_size_slow(addr: usize, call: &str) -> usize {
-    let word = memdesc::of(addr);
+    let word = ranges::of(addr);
     if let Some(class) = Slab::class_of(word).filter(|class| class.starts_at(addr as u16)) {
         return class.size();
     }

@@ -38,13 +38,18 @@ pub fn kinds() -> u32 {
     KINDS.load(Relaxed)
 }
 
+/// There was a change of this kind, of pages that have no words.
+pub fn note(kind: map::Attribute) {
+    KINDS.fetch_or(kind.bit(), Relaxed);
+}
+
 /// Marks the pages of the window that [addr, addr + len) has a part of, before they are changed, and calls
 /// `visit` with each.
 pub fn mark(addr: usize, len: usize, kind: map::Attribute, mut visit: impl FnMut(Page)) {
     let (low, high) = (bounds::base(), bounds::base().saturating_add(bounds::horizon()));
     let (mut at, end) = (addr.max(low) & !(PAGE - 1), addr.saturating_add(len).min(high));
     while at < end {
-        KINDS.fetch_or(kind.bit(), Relaxed);
+        note(kind);
         if let Some(page) = Page::new(at) {
             let (units, bit) = bit_of(at);
             units.fetch_or(bit, Relaxed);

@@ -6,6 +6,8 @@
 //!   zone     the buddy allocator and its lock; runs of pages; purging
 //!   buddy    its bookkeeping, out of line: a free page is never touched
 //!   watermark how much dirty free memory may stay
+//!   purge    giving free pages back
+//!   ranges   runs in mappings of their own, and whose an address outside of the window is
 //!   most     the most of something there ever was
 //!   idle     what of a stock nobody has used      back_off  the time after a scan
 //!   changed  pages that the program has made something else of
@@ -17,7 +19,7 @@
 //!   side     a table beside the window, which grows as it does
 //! ```
 //!
-//! Calls go down this list. Locks are taken in the order meta, reserve, watermark, zone. Nothing here
+//! Calls go down this list. Locks are taken in the order watermark, ranges, meta, reserve, zone. Nothing here
 //! knows of blocks, classes, threads or grace periods: a page given back is given back.
 
 mod address;
@@ -32,7 +34,9 @@ pub mod limit;
 pub mod memdesc;
 pub mod meta;
 pub mod most;
+pub mod purge;
 pub mod quarter;
+pub mod ranges;
 pub mod reserve;
 mod side;
 pub mod watermark;
@@ -49,18 +53,20 @@ pub fn init() -> bool {
 
 /// Holds the floor's locks for a fork, so that the child finds every list whole.
 pub fn fork_prepare() {
+    watermark::lock().hold_for_fork();
+    ranges::lock().hold_for_fork();
     meta::lock().hold_for_fork();
     reserve::lock().hold_for_fork();
-    watermark::lock().hold_for_fork();
     zone::hold_for_fork();
 }
 
 /// Lets go of them in the parent.
 pub fn fork_parent() {
     zone::let_go_after_fork();
-    watermark::lock().let_go_after_fork();
     reserve::lock().let_go_after_fork();
     meta::lock().let_go_after_fork();
+    ranges::lock().let_go_after_fork();
+    watermark::lock().let_go_after_fork();
 }
 
 /// In the only thread of a child, however it was made: the locks are free. What another thread was changing
@@ -72,6 +78,7 @@ pub fn settle_in_child() {
     watermark::lock().settle_in_child(|_| {});
     reserve::settle_in_child();
     meta::settle_in_child();
+    ranges::settle_in_child();
 }
 
 /// The same for what the calling thread holds in frames that are gone, beside other threads or alone.
@@ -80,6 +87,7 @@ pub fn let_go_of_own() {
     watermark::lock().let_go_of_own(|_| {});
     reserve::let_go_of_own();
     meta::let_go_of_own();
+    ranges::let_go_of_own();
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 //! Whoever frees looks at two words now and then ([`excess`]); past the high watermark, the larger of
 //! [`DIRTY_HIGH`] and a share of what is in use, what lies above half of it goes to the system. That
 //! is all that a process gives back which frees and then falls asleep with nobody to watch it. It goes in
-//! steps ([`zone::purge_step`]), one with each call that frees, until half of the mark is reached: a call
+//! steps ([`purge::step`]), one with each call that frees, until half of the mark is reached: a call
 //! that met all of it at once would take a tenth of a second in a heap of 20 GB.
 //!
 //! A heap that *breathes*, shrinking and growing again within [`BREATH_MS`], would pay a fault for
@@ -22,7 +22,7 @@
 //! The words are relaxed: they steer. The memory of breaths is under a lock that nobody waits for
 //! but a fork; taken before the zone's.
 
-use super::{limit, zone};
+use super::{limit, purge, zone};
 use crate::constants::{
     BREATH_MS, BREATHS, DIRTY_HIGH, DIRTY_SHARE, GIVE_MOST, LATER_MOST, LENIENCE_SHARE, PAGE, PURGE_PAGES,
 };
@@ -148,7 +148,7 @@ fn purge_past_mark(excess: usize, own: usize) -> usize {
         MARK.fetch_max(zone::dirty_bytes() + PURGE_PAGES * PAGE, Relaxed);
         return 0;
     }
-    let purged = zone::purge_step(excess, own);
+    let purged = purge::step(excess, own);
     let given = purged.bytes;
     breath.gave += given;
     breath.at_ns = now_ns;

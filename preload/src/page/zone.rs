@@ -79,6 +79,13 @@ impl Bounds {
     }
 }
 
+/// Pages in mappings outside of the window.
+#[derive(Clone, Copy)]
+struct Apart {
+    mapped: usize,
+    free: usize,
+}
+
 /// What came of purging.
 #[derive(Clone, Copy, Debug)]
 pub struct Purged {
@@ -117,6 +124,9 @@ struct State {
     purged: usize,
     /// Free pages that whoever purges has taken out; one thread at a time does.
     away: usize,
+    /// Pages mapped outside of the window, and those of them that are free (`ranges.rs`): in this account, for
+    /// limits and the watermark count all that the heap has.
+    apart: Apart,
     pass: Pass,
     buddy: Buddy,
 }
@@ -137,7 +147,7 @@ static MOST_STRETCHES: AtomicUsize = AtomicUsize::new(0);
 pub struct ZoneStats {
     /// Bytes of the window up to the end of the ground.
     pub frontier_bytes: usize,
-    /// The same without holes and what is somebody else's.
+    /// The same without holes and what is somebody else's, and with mappings outside of the window.
     pub ground_bytes: usize,
     /// Bytes in free blocks.
     pub free_bytes: usize,
@@ -206,13 +216,19 @@ impl State {
     /// Bytes that may be in memory.
     fn held(&self) -> usize {
         let without = self.buddy.free_pages() - self.buddy.dirty_pages();
-        self.window.ground() - without * PAGE
+        self.window.ground() + self.apart.mapped * PAGE - without * PAGE
+    }
+
+    /// Bytes in dirty free pages.
+    fn dirty(&self) -> usize {
+        (self.buddy.dirty_pages() + self.apart.free) * PAGE
     }
 
     /// Whether the hard limit lets `pages` more be given out.
     #[inline]
     fn admits(&self, pages: usize) -> bool {
-        let used = self.window.ground() - (self.buddy.free_pages() + self.away) * PAGE;
+        let ground = self.window.ground() - (self.buddy.free_pages() + self.away) * PAGE;
+        let used = ground + (self.apart.mapped - self.apart.free) * PAGE;
         limit::admits(used, pages.saturating_mul(PAGE))
     }
 
@@ -323,6 +339,7 @@ impl Zone {
                 grow_failures: 0,
                 purged: 0,
                 away: 0,
+                apart: Apart { mapped: 0, free: 0 },
                 pass: Pass::LONG,
                 buddy: Buddy::new(),
             }),
@@ -334,8 +351,9 @@ impl Zone {
     fn close(&self, state: Guard<'_, State>) {
         if core::ptr::eq(self, &ZONE) {
             // Relaxed: a figure to steer by.
-            DIRTY.store(state.buddy.dirty_pages() * PAGE, Relaxed);
-            limit::note(state.held(), state.buddy.dirty_pages() * PAGE);
+            let dirty = state.dirty();
+            DIRTY.store(dirty, Relaxed);
+            limit::note(state.held(), dirty);
         }
     }
 
@@ -629,11 +647,13 @@ impl Zone {
         unsafe {
             let window = Window::peek(&raw const (*state).window);
             let (free, dirty) = Buddy::peek(&raw const (*state).buddy);
+            let apart = (&raw const (*state).apart).read_volatile();
+            let ground = window.frontier.saturating_sub(window.foreign + window.hole_bytes);
             ZoneStats {
                 frontier_bytes: window.frontier,
-                ground_bytes: window.frontier.saturating_sub(window.foreign + window.hole_bytes),
-                free_bytes: free * PAGE,
-                dirty_bytes: dirty * PAGE,
+                ground_bytes: ground + apart.mapped * PAGE,
+                free_bytes: (free + apart.free) * PAGE,
+                dirty_bytes: (dirty + apart.free) * PAGE,
                 foreign_bytes: window.foreign,
                 grow_calls: (&raw const (*state).grow_calls).read_volatile(),
                 grow_failures: (&raw const (*state).grow_failures).read_volatile(),
@@ -712,7 +732,7 @@ pub unsafe fn extend_run(page: Page, pages: usize, more: usize) -> bool {
 /// stretches first. Returns the bytes given, of which pages that were never touched may be a part.
 #[inline(never)]
 #[unsafe(link_section = ".text_rare")]
-pub fn purge_free(max_bytes: usize) -> usize {
+pub(super) fn purge_free(max_bytes: usize) -> usize {
     ZONE.purge_free(max_bytes)
 }
 
@@ -720,22 +740,30 @@ pub fn purge_free(max_bytes: usize) -> usize {
 /// `mincore` a stretch, which a strict filter may not know from a malloc: for explicit requests.
 #[inline(never)]
 #[unsafe(link_section = ".text_rare")]
-pub fn purge_resident(max_bytes: usize) -> usize {
+pub(super) fn purge_resident(max_bytes: usize) -> usize {
     let resident = |addr, pages, dirty| map::resident_pages(addr, pages).unwrap_or(dirty);
     ZONE.purge(&ZONE.purging.lock(), Bounds::all(max_bytes), resident).bytes
 }
 
-/// The same as [`purge_free`], but no more than one call of the program's may do on the way: [`PURGE_PAGES`]
-/// pages in [`PURGE_CALLS`] stretches, and twice the `own` bytes that this very call has freed, so that what
-/// is freed can always be paid for. The next step goes on from there.
+/// The same as [`purge_free`], but no more than one call of the program's may do on the way
+/// ([`step_bytes`], in as many stretches). The next step goes on from there.
 #[inline(never)]
 #[unsafe(link_section = ".text_rare")]
-pub fn purge_step(max_bytes: usize, own: usize) -> Purged {
-    let purged = ZONE.purge_step(max_bytes, own);
+pub(super) fn purge_step(max_bytes: usize, own: usize) -> Purged {
+    ZONE.purge_step(max_bytes, own)
+}
+
+/// What a step of purging may give at most: [`PURGE_PAGES`] pages, in [`PURGE_CALLS`] stretches, and twice the
+/// `own` bytes that this very call has freed, so that what is freed can always be paid for.
+pub(super) fn step_bytes(own: usize) -> usize {
+    Bounds::of_step(own).bytes
+}
+
+/// What a step has purged, in a call that freed `own` bytes.
+pub(super) fn note_step(purged: Purged, own: usize) {
     let own = Bounds::of_step(own);
     most::note(&MOST_BYTES, (purged.bytes + PURGE_PAGES * PAGE).saturating_sub(own.bytes));
     most::note(&MOST_STRETCHES, (purged.stretches + PURGE_CALLS).saturating_sub(own.stretches));
-    purged
 }
 
 /// The most that a step has purged beyond what its call had freed: bytes, and stretches.
@@ -745,7 +773,7 @@ pub fn most_purged() -> (usize, usize) {
 
 /// Unmaps whatever is free in stretches worth a call: a mapping was refused, and what one mapping of the heap
 /// leaves another may have.
-pub fn unmap_free() {
+pub(super) fn unmap_free() {
     ZONE.unmap(&ZONE.purging.lock(), PURGE_ORDER, &Bounds::all(usize::MAX), |_, _, dirty| dirty);
 }
 
@@ -773,11 +801,54 @@ pub fn held_bytes() -> usize {
 
 /// Bytes in free pages, exactly.
 pub fn free_bytes() -> usize {
-    ZONE.state.lock().buddy.free_pages() * PAGE
+    let state = ZONE.state.lock();
+    (state.buddy.free_pages() + state.apart.free) * PAGE
+}
+
+/// `pages` pages outside of the window are about to be given out, `free` of which were free; the others are
+/// to be mapped. False: the hard limit does not let them.
+pub(super) fn take_apart(pages: usize, free: usize) -> bool {
+    let mut state = ZONE.state.lock();
+    if !state.admits(pages) {
+        return false;
+    }
+    state.apart.mapped += pages - free;
+    state.apart.free -= free;
+    state.buddy.fetched_clean += pages - free;
+    let stays = ZONE.close_given(state);
+    if !stays {
+        put_apart(pages, free);
+    }
+    stays
+}
+
+/// Takes the last [`take_apart`] back, or gives pages up: `free` of them are free from now on, the others are
+/// not mapped any more.
+pub(super) fn put_apart(pages: usize, free: usize) {
+    let mut state = ZONE.state.lock();
+    state.apart.mapped -= pages - free;
+    state.apart.free += free;
+    ZONE.close(state);
+}
+
+/// Of the free pages outside of the window so many were unmapped.
+pub(super) fn drop_apart(pages: usize) {
+    let mut state = ZONE.state.lock();
+    state.apart.mapped -= pages;
+    state.apart.free -= pages;
+    state.purged += pages * PAGE;
+    ZONE.close(state);
+}
+
+/// Free pages outside of the window that nobody knows any more.
+pub(super) fn forget_apart() {
+    let mut state = ZONE.state.lock();
+    state.apart.free = 0;
+    ZONE.close(state);
 }
 
 /// A tick of the decay has passed: how many bytes have been idle for a whole period.
-pub fn tick() -> usize {
+pub(super) fn tick() -> usize {
     let mut state = ZONE.state.lock();
     let dirty = state.buddy.dirty_pages();
     state.buddy.idle.tick(dirty) * PAGE

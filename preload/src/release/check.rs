@@ -15,7 +15,8 @@ use crate::class::slab::{Slab, Whereabouts};
 use crate::class::trap;
 use crate::class::verdict::{self, Address};
 use crate::constants::PAGE;
-use crate::page::memdesc::{self, Kind};
+use crate::page::memdesc::Kind;
+use crate::page::ranges;
 use crate::release::traces::{self, Place};
 use rcu::Cookie;
 
@@ -45,7 +46,7 @@ pub fn check(addr: usize) -> Freed {
             Freed::Unknown
         }
         // What was a block there has waited before its page became another's.
-        Address::Internal(_) => match memdesc::of(addr).kind() {
+        Address::Internal(_) => match ranges::of(addr).kind() {
             Kind::Free | Kind::PageCache | Kind::Reserve | Kind::Magazine | Kind::Meta => Freed::Before,
             _ => Freed::Unknown,
         },

@@ -25,7 +25,7 @@ use crate::class::work::Work;
 use crate::class::{depot, empties, large_pages, pool, typed};
 use crate::constants::{DECAY_MS, DIRTY_HIGH, IDLE_TICKS, PAGE, VACANT_MOST, WORTH};
 use crate::os::{bell, clock};
-use crate::page::{idle, watermark, zone};
+use crate::page::{idle, purge, watermark, zone};
 use crate::release::scan_log::{self, Reason};
 use core::sync::atomic::{
     AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering::Relaxed, Ordering::SeqCst,
@@ -170,13 +170,13 @@ fn tick_at(now_ns: u64, next: u64, work: &mut Work, rides: bool) {
         age_others(work);
     }
     let aged = zone::dirty_bytes().saturating_sub(dirty);
-    let idle = if period_ms() == 0 { zone::dirty_bytes() } else { zone::tick() };
+    let idle = if period_ms() == 0 { zone::dirty_bytes() } else { purge::tick() };
     let share = idle::share(idle, LEAST_PAGES * PAGE).max(if period_ms() == 0 { idle } else { 0 });
     watermark::forget_breaths(idle);
     let given = match share + aged {
         0 => 0,
         due if rides => pay(due),
-        due => zone::purge_free(due),
+        due => purge::free(due),
     };
     if given != 0 {
         scan_log::count(Reason::Age, given);
@@ -201,7 +201,7 @@ fn age_others(work: &mut Work) {
 /// bytes.
 fn pay(more: usize) -> usize {
     let owed = (OWED.load(Relaxed) + more).min(zone::dirty_bytes());
-    let purged = zone::purge_step(owed, 0);
+    let purged = purge::step(owed, 0);
     let left = if purged.refused == 0 { owed - purged.bytes.min(owed) } else { 0 };
     OWED.store(left, Relaxed);
     purged.bytes
@@ -234,7 +234,7 @@ fn give_for_one() {
     pool::release_all();
     typed::release_all();
     empties::release(usize::MAX, &mut Work::asked_for());
-    let given = zone::purge_free(watermark::beyond());
+    let given = purge::free(watermark::beyond());
     if given != 0 {
         scan_log::count(Reason::Age, given);
     }

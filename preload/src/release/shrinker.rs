@@ -40,7 +40,7 @@ use crate::class::work::Work;
 use crate::class::{depot, empties, group, large_batch, large_pages, pool, typed};
 use crate::constants::PAGE;
 use crate::os::clock;
-use crate::page::{back_off, reserve, zone};
+use crate::page::{back_off, purge, reserve, zone};
 use crate::release::scan_log::{self, Record};
 
 pub use crate::release::scan_log::Reason;
@@ -131,7 +131,7 @@ impl Scan<'_> {
         }
         if self.reason == Reason::MapFailed {
             self.given = zone::free_bytes().saturating_sub(free);
-            zone::unmap_free();
+            purge::unmap_free();
         }
         self.start_small();
         let took_ns = clock::now_ns() - started;
@@ -161,9 +161,9 @@ impl Scan<'_> {
         let left = self.target - self.given;
         self.given += match self.reason {
             Reason::MapFailed => 0,
-            Reason::Api | Reason::Pressure => zone::purge_resident(left),
+            Reason::Api | Reason::Pressure => purge::resident(left),
             // Programs that filter system calls know malloc_trim: no call that glibc does not make.
-            _ => zone::purge_free(left),
+            _ => purge::free(left),
         };
         self.given >= self.target
     }

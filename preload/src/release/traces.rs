@@ -8,7 +8,6 @@
 
 use crate::cache::thread_cache::ThreadCache;
 use crate::cache::{mode, registry};
-use crate::class::large::LargeRef;
 use crate::class::queue::{Behind, Link};
 use crate::class::size_class::Class;
 use crate::class::slab::Slab;
@@ -70,7 +69,7 @@ pub fn tell(addr: usize, line: &mut Line) {
 pub fn find(addr: usize) -> Option<Place> {
     match Slab::class_of(memdesc::of(addr)) {
         Some(class) => find_small(addr, class),
-        None => LargeRef::of(addr).and_then(|_| find_large(addr)),
+        None => find_large(addr),
     }
 }
 

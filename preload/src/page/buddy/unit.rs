@@ -79,7 +79,7 @@ pub(super) fn bits(word: usize, from: usize, to: usize) -> u64 {
 pub enum Holds {
     /// Zeros.
     Zeros,
-    /// Some hold anything, the others zeros: `Buddy::came_dirty` tells them apart.
+    /// Some hold anything, the others zeros: whose run it is can tell them apart.
     Mixed,
     /// Anything.
     Anything,
