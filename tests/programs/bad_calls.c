@@ -204,13 +204,13 @@ static void bad(const char *kind) {
     }
     KIND("used_before_it_waits") {
         join(start(nothing, NULL));
-        char *block = announce(malloc(3000)), *other[30];
-        for (int i = 0; i < 30; i++) {
+        char *block = announce(malloc(3000)), *other[60];
+        for (int i = 0; i < 60; i++) {
             other[i] = malloc(3000);
         }
         free(block);
-        for (int i = 0; i < 14; i++) {
-            free(other[i]); /* its magazine is full: there is no longer array for such blocks */
+        for (int i = 0; i < 50; i++) {
+            free(other[i]); /* so many bytes that what was freed is to wait now */
         }
         CHECK(realloc(block, 5000) == NULL);
     }

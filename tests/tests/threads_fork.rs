@@ -173,6 +173,15 @@ fn lagging(how: &str) {
     }
 }
 
+/// What a thread may fill, and so how often it needs a grace period, does not follow from who sleeps.
+#[test]
+fn busy_among_sleepers() {
+    let run = |args: &[&str]| Victim::new("busy_among_sleepers").args(args.iter().copied()).run().success();
+    let (beside, alone) = (run(&["sleepers"]), run(&[]));
+    let least = alone.number("bytes_a_period") * 2 / 3;
+    assert!(beside.number("bytes_a_period") > least, "{beside}\nalone:\n{alone}");
+}
+
 #[test]
 fn sleeping_reader() {
     lagging("sleeping");

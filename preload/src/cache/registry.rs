@@ -223,6 +223,7 @@ pub fn begin_to_leave(cache: &ThreadCache) {
 /// gone from it already.
 pub fn give_back(cache: &mut ThreadCache, quiet: &Quiet) {
     cache.ledger.post();
+    cache.loan.end();
     // In the child of a fork the thread's reader was forgotten with it; else it has left.
     cache.reader.store(core::ptr::null_mut(), Ordering::Relaxed);
     cache.free_word.store(0, Ordering::Relaxed);
@@ -267,6 +268,7 @@ pub fn gone() -> [u64; 3] {
 /// already. No lock: a handler that comes in may need the registry's.
 pub fn vacate(cache: &mut ThreadCache, room: Room) {
     cache.ledger.post();
+    cache.loan.end();
     cache.free_word.store(0, Ordering::Relaxed);
     room.note_in(cache);
     // The child of a fork that sees it vacant sees it whole.
@@ -301,7 +303,7 @@ pub fn put_off(cache: &ThreadCache, quiet: &Quiet) {
 /// written to: each page that is would be one more of the child's own.
 pub fn settle_in_child(own: usize) {
     vacant::forget_all();
-    let (mut live, mut orphans) = (0, 0);
+    let (mut live, mut orphans, mut lent) = (0, 0, 0);
     for seat in seats::taken() {
         // SAFETY: type-stable; no other thread exists.
         let seen = unsafe { &*ThreadCache::at(seat) };
@@ -310,18 +312,20 @@ pub fn settle_in_child(own: usize) {
             VACANT => vacant::put_back(seen),
             _ if ThreadCache::at(seat) as usize == own => {
                 seen.shelf.close_after_taker();
+                lent += seen.loan.bytes();
                 live = 1;
             }
             // With a thread, being emptied, or left behind by an earlier fork.
             _ => {
                 seen.shelf.leave_behind();
+                lent += seen.loan.bytes();
                 set_state(seat, ORPHAN);
                 orphans += 1;
             }
         }
     }
     ORPHANS.store(orphans, Ordering::Relaxed);
-    shares::set_live(live);
+    shares::set_live(live, lent);
     shares::adjust(live);
 }
 

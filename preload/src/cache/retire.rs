@@ -19,10 +19,9 @@
 //! slab's deferred bitmap.
 
 use crate::cache::ladder::{self, Step};
-use crate::cache::shares::share_bytes;
+use crate::cache::mode;
 use crate::cache::table::Slot;
 use crate::cache::thread_cache::ThreadCache;
-use crate::cache::{mode, shares};
 use crate::class::backlog::Closed;
 use crate::class::check_in::check_in;
 use crate::class::magazine::{KINDS, Magazine, kind_of, least};
@@ -79,7 +78,7 @@ impl ThreadCache {
     /// Whether the open group is large enough to be sealed.
     #[inline]
     pub fn is_group_full(&self) -> bool {
-        self.open_charge >= shares::seal_bytes()
+        self.open_charge >= self.loan.seal_bytes()
     }
 
     /// Takes the filling magazine of `class` out, marks its blocks in, and adds it to the open group; of an
@@ -96,9 +95,9 @@ impl ThreadCache {
         }
         self.retired += (len - marked.min(len)) as u64;
         if mode::is_excepted(class) {
-            return self.put_ready(magazine, shares::stock_bytes() / 2);
+            return self.put_ready(magazine, self.loan.stock_bytes() / 2);
         }
-        self.leave_round(class, len, marked);
+        self.leave_round(class, len);
         self.note_waiting(class, len);
         self.open_bytes += bytes;
         self.open_charge += bytes.max(len * LEAST_CHARGE);
@@ -131,7 +130,7 @@ impl ThreadCache {
     /// What waits is of no use to anybody yet, and comes back by itself as long as it stays here.
     #[inline]
     pub fn shed(&mut self) {
-        if self.shelf.held() > share_bytes() {
+        if self.shelf.held() > self.loan.share_bytes() {
             self.shed_excess();
         }
     }
@@ -143,13 +142,13 @@ impl ThreadCache {
         let quarter = self.quarter();
         let Some(mut shelf) = self.shelf.open() else { return };
         for class in Class::all() {
-            while shelf.held() > share_bytes()
+            while shelf.held() > self.loan.share_bytes()
                 && let Some(magazine) = shelf.pop_full(class)
             {
                 depot::of(class).put(quarter, magazine);
             }
         }
-        while shelf.held() > share_bytes()
+        while shelf.held() > self.loan.share_bytes()
             && let Some((group, bytes)) = shelf.waiting.pop()
         {
             group::shared().put(group, bytes);
@@ -199,7 +198,7 @@ impl ThreadCache {
         let bytes = magazine.bytes();
         if let Some(mut shelf) = self.shelf.open()
             && shelf.full(class).len() * bytes < LOCAL_BYTES
-            && shelf.held() + bytes <= share_bytes()
+            && shelf.held() + bytes <= self.loan.share_bytes()
         {
             shelf.push_full_whole(magazine);
             return;

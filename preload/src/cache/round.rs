@@ -21,14 +21,14 @@
 //! Where the last one still waits by then, half the credit is given once more, and again; then who does not
 //! come by is parked, and at last everything joins a group, which is in the account of deferred bytes and
 //! which others may take. A magazine whose array is full joins a group by itself, so a class that is much of
-//! what a thread frees is served by whole magazines.
+//! what a thread frees is served by whole magazines. These bytes count, too: a round that has elapsed says
+//! that the groups before it have.
 
-use crate::cache::shares;
 use crate::cache::thread_cache::ThreadCache;
 use crate::class::backlog::{self, DOMAIN};
 use crate::class::depot;
 use crate::class::in_place::Round;
-use crate::class::magazine::{Magazine, kind_of, most};
+use crate::class::magazine::{Magazine, kind_of, most, most_filling};
 use crate::class::marks::Map;
 use crate::class::size_class::Class;
 use crate::class::{sampled, waiting};
@@ -47,13 +47,13 @@ fn charge(class: Class, blocks: usize) -> usize {
     blocks * class.size().max(LEAST_CHARGE)
 }
 
-/// What one takes that is freed by itself: no more than there may be, so that a round has one at least.
-#[inline(always)]
-fn charge_of_one(class: Class) -> usize {
-    charge(class, 1).min(shares::fill_bytes())
-}
-
 impl ThreadCache {
+    /// What one takes that is freed by itself: no more than there may be, so that a round has one at least.
+    #[inline(always)]
+    fn charge_of_one(&self, class: Class) -> usize {
+        charge(class, 1).min(self.loan.fill_bytes())
+    }
+
     /// free has found the filling magazine of `class` full: it may take more, if there is credit and room in
     /// its array. Nothing else is touched, so a handler may come in between.
     #[inline(always)]
@@ -61,7 +61,10 @@ impl ThreadCache {
         let flow = self.flow(class);
         let (more, cost) = match charge(class, flow) {
             cost if cost <= self.credit => (flow, cost),
-            _ => (1, charge_of_one(class)),
+            cost => match self.credit / (cost / flow) {
+                0 => (1, self.charge_of_one(class)),
+                left => (left, charge(class, left)),
+            },
         };
         if cost > self.credit || !self.defer.slot(class).raise(more) {
             return false;
@@ -82,12 +85,11 @@ impl ThreadCache {
         }
     }
 
-    /// A filling magazine of `len` blocks, `marked` of which waited for the round, joins a group: what it
-    /// took of the credit comes back.
+    /// A filling magazine of `len` blocks joins a group. What it took of the credit stays taken: it has been
+    /// freed, and has not come back.
     #[inline(always)]
-    pub fn leave_round(&mut self, class: Class, len: usize, marked: usize) {
-        let freed = charge(class, len.saturating_sub(marked));
-        self.credit = (self.credit + freed).min(shares::fill_bytes());
+    pub fn leave_round(&mut self, class: Class, len: usize) {
+        self.joined |= 1 << class.index();
         let state = self.class(class);
         state.flow = state.flow.max(len as u16);
     }
@@ -101,7 +103,7 @@ impl ThreadCache {
     /// Whether free has found the filling magazine of `class` full because the thread's credit is used up.
     #[inline]
     pub fn is_round_due(&self, class: Class) -> bool {
-        self.defer.peek(class).magic != 0 && self.credit < charge_of_one(class)
+        self.defer.peek(class).magic != 0 && self.credit < self.charge_of_one(class)
     }
 
     /// Sees to it that the filling magazine of `class` has room. False if it has to be taken out.
@@ -119,8 +121,8 @@ impl ThreadCache {
             return true;
         }
         // No credit, or no room in the array.
-        self.credit >= charge_of_one(class)
-            && wanted <= most(class)
+        self.credit >= self.charge_of_one(class)
+            && wanted <= most_filling(class)
             && self.widen_filling(class, wanted)
             && self.take_credit(class)
     }
@@ -152,14 +154,16 @@ impl ThreadCache {
                 return false;
             }
             if late < PARK || !backlog::park(self.round.cookie()) || !self.end_round() {
-                self.credit += shares::fill_bytes() / 2;
+                self.credit += self.loan.fill_bytes() / 2;
                 return true;
             }
         }
-        let size = shares::fill_bytes();
+        let size = self.loan.fill_bytes();
         let mut credit = size;
-        let (mut blocks, mut waiting) = (0, 0);
-        for class in Class::of_bits(self.filling) {
+        // Magazines of these have joined groups as a whole, and so will those that are filling.
+        let joined = core::mem::take(&mut self.joined);
+        let (mut blocks, mut waiting) = (0, if joined == 0 { 0 } else { Round::GROUPS });
+        for class in Class::of_bits(self.filling & !joined) {
             let slot = self.defer.slot(class);
             let len = slot.len();
             if len == 0 {
@@ -192,8 +196,13 @@ impl ThreadCache {
         if waiting != 0 {
             let round =
                 Round { cookie: Cookie::from_bits(0), classes: waiting, blocks: blocks as u32, late: 0 };
+            // What has joined groups alone has its period started by these.
+            let stamped = match waiting {
+                Round::GROUPS => Stamped::close(round, &DOMAIN),
+                _ => Stamped::close_and_start(round, &DOMAIN),
+            };
             // SAFETY: what waits stays where it is until `end_round` makes a stamped one of it again.
-            self.round = unsafe { Stamped::close_and_start(round, &DOMAIN).into_unopened() };
+            self.round = unsafe { stamped.into_unopened() };
         }
         true
     }
@@ -217,13 +226,16 @@ impl ThreadCache {
     fn take_round_up(&mut self) {
         // SAFETY: it came from `begin_round`.
         let round = unsafe { Stamped::from_unopened(core::mem::replace(&mut self.round, Round::NONE)) };
-        let waiting = round.peek().classes;
+        let waiting = round.peek().classes & !Round::GROUPS;
         let is_open = waiting::open(round).is_some();
+        if waiting == 0 {
+            return;
+        }
         // What malloc pops and what lies on the shelf may be so much together.
         let stock = |class: Class| self.alloc.peek(class).len() * class.size();
         let held = self.shelf.held() + Class::of_bits(self.filling).map(stock).sum::<usize>();
-        let mut left = shares::stock_bytes().saturating_sub(held);
-        let most = shares::fill_bytes() / 4;
+        let mut left = self.loan.stock_bytes().saturating_sub(held);
+        let most = self.loan.fill_bytes() / 4;
         for class in Class::of_bits(waiting) {
             if self.defer.slot(class).marked_in() != 0 {
                 let had = self.alloc.slot(class).len();
@@ -241,7 +253,7 @@ impl ThreadCache {
     /// What waits in filling magazines has no cookie of its own any more: it gets the next.
     pub fn forget_round(&mut self) {
         self.round = Round::NONE;
-        self.credit = shares::fill_bytes();
+        self.credit = self.loan.fill_bytes();
     }
 
     /// Moves what has waited in the filling magazine of `class` to where malloc pops; what is more than may
@@ -277,7 +289,7 @@ impl ThreadCache {
         self.alloc.slot(class).add(kept);
         self.loaded += kept as u64;
         if let Some(magazine) = spilled {
-            self.put_ready(magazine, shares::stock_bytes() / 2);
+            self.put_ready(magazine, self.loan.stock_bytes() / 2);
         }
         if sampled::any() {
             self.end_at_next_sample(class, kept);
@@ -377,7 +389,9 @@ mod tests {
         in_own_process!();
         go_concurrent();
         let cache = entry::current().expect("a cache");
-        let bound = shares::fill_bytes();
+        let round = cache.loan.fill_bytes();
+        // A late one is given half as much again each time that it is due.
+        let bound = round + usize::from(PARK) * round / 2;
         // As if there had been fewer threads, and so larger rounds.
         Class::all().for_each(|class| cache.class(class).flow = 500);
         let mut most = 0;
@@ -392,6 +406,27 @@ mod tests {
         }
         // One block of each class at most is there on top: who installs a magazine pushes one.
         let beside: usize = Class::all().map(Class::size).sum();
-        assert!(bound / 4 < most && most <= bound + beside, "{most} bytes, {bound} are a round's");
+        assert!(round / 4 < most && most <= bound + beside, "{most} bytes, {round} are a round's");
+    }
+
+    #[test]
+    fn what_joins_a_group_counts_on_the_way_to_a_round() {
+        in_own_process!();
+        go_concurrent();
+        let cache = entry::current().expect("a cache");
+        let round = cache.loan.fill_bytes();
+        let (mut rounds, mut last, mut groups) = (0, cache.round.cookie(), 0);
+        // Of one class, and so many that its magazines are taken out.
+        let blocks: Vec<usize> = (0..8 * round / LEAST_CHARGE).map(|_| take(LEAST_CHARGE)).collect();
+        for block in blocks {
+            give(block);
+            if cache.round.classes != 0 && cache.round.cookie() != last {
+                last = cache.round.cookie();
+                rounds += 1;
+            }
+            groups = groups.max(cache.open_bytes);
+        }
+        assert!(groups != 0, "none joined a group");
+        assert!((4..=8).contains(&rounds), "{rounds} rounds");
     }
 }

@@ -11,7 +11,7 @@ use crate::constants::{
     SHARE_LEAST, SHELF_FILLS, SHELF_MOST,
 };
 use crate::page::{back_off, reserve, zone};
-use core::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
+use core::sync::atomic::{AtomicIsize, AtomicU32, AtomicUsize, Ordering};
 
 /// Pages the reserve for `free` holds per live thread, up to [`RESERVE_MOST`] in all.
 const RESERVE_PER_THREAD: usize = 1;
@@ -33,48 +33,123 @@ static SHARE: AtomicUsize = AtomicUsize::new(SHELF_MOST);
 #[unsafe(link_section = ".data")]
 static SHARERS: AtomicUsize = AtomicUsize::new(1);
 
-/// Bytes that a thread's filling magazines may hold together (`round.rs`), as of now.
+/// Bytes that the filling magazines of each thread may hold together (`round.rs`), as of now, without a loan.
 #[unsafe(link_section = ".data")]
 static FILL: AtomicUsize = AtomicUsize::new(FILL_ENOUGH);
+/// Bytes that are [lent](Loan), to all threads together; for moments, or for good where a fork came in between, a
+/// little less than nothing. Relaxed: a bound, kept by the sums that come back.
+#[unsafe(link_section = ".data")]
+static LENT: AtomicIsize = AtomicIsize::new(0);
 
-/// Bytes that a thread's filling magazines may hold together, beside what waits in them: those of a round.
-#[inline(always)]
-pub fn fill_bytes() -> usize {
-    FILL.load(Ordering::Relaxed)
+/// What the filling magazines of a thread may hold beyond what those of every thread may.
+///
+/// Most threads of a server sleep. What every thread may fill is its part among all threads, so that those
+/// that sleep hold little; a busy one gets the part that it has among the busy ones. The difference is lent,
+/// to all threads together no more than all filling magazines may hold: those that fall asleep keep what
+/// they were lent, and the sum is bounded all the same.
+#[repr(transparent)]
+pub struct Loan(usize);
+
+impl Loan {
+    /// Bytes of a round of the thread: what its filling magazines may hold together, beside what waits in
+    /// them.
+    #[inline(always)]
+    pub fn fill_bytes(&self) -> usize {
+        FILL.load(Ordering::Relaxed) + self.0
+    }
+
+    /// Bytes that the thread may keep ready, where malloc pops and on its shelf: its part of twice what all
+    /// threads' filling magazines may hold, between twice and four times what its own may.
+    #[inline(always)]
+    pub fn stock_bytes(&self) -> usize {
+        let fill = self.fill_bytes();
+        let sharers = if self.0 == 0 { backlog::threads() } else { borrowers() };
+        (2 * FILL_TOGETHER / sharers).clamp(2 * fill, SHELF_FILLS * fill)
+    }
+
+    /// Bytes that make the thread's open group one to be sealed.
+    #[inline(always)]
+    pub fn seal_bytes(&self) -> usize {
+        (self.fill_bytes() >> SEAL_SHARE).min(SEAL_MOST)
+    }
+
+    /// Bytes of small blocks that the thread may keep on its shelf: its part of the budget, and no more than
+    /// a few groups hold.
+    #[inline(always)]
+    pub fn share_bytes(&self) -> usize {
+        budget_share().min(self.fill_bytes() * SHELF_FILLS)
+    }
+
+    /// The thread is busy: it gets what busy ones get, as far as there is some left, or gives back what is
+    /// more.
+    #[inline]
+    pub fn renew(&mut self) {
+        let borrowers = borrowers();
+        if borrowers < backlog::threads() || self.0 != 0 {
+            self.renew_among(borrowers);
+        }
+    }
+
+    #[inline(never)]
+    #[unsafe(link_section = ".text_rare")]
+    fn renew_among(&mut self, borrowers: usize) {
+        let fill = FILL.load(Ordering::Relaxed);
+        let wanted = fill_of_one(borrowers).saturating_sub(fill);
+        if wanted <= self.0 {
+            return self.give_back(self.0 - wanted);
+        }
+        let more = wanted - self.0;
+        let lent = LENT.fetch_add(more as isize, Ordering::Relaxed) + more as isize;
+        self.0 += more;
+        let most = share_of_heap().max(FILL_TOGETHER) as isize;
+        self.give_back((lent - most).clamp(0, more as isize) as usize);
+    }
+
+    /// The thread has ended, or is to have no more than all have.
+    pub fn end(&mut self) {
+        self.give_back(self.0);
+    }
+
+    /// Bytes of it.
+    pub fn bytes(&self) -> usize {
+        self.0
+    }
+
+    #[inline]
+    fn give_back(&mut self, bytes: usize) {
+        if bytes != 0 {
+            self.0 -= bytes;
+            LENT.fetch_sub(bytes as isize, Ordering::Relaxed);
+        }
+    }
 }
 
-/// Bytes that a thread may keep ready, where malloc pops and on its shelf: its part of twice what all
-/// threads' filling magazines may hold, between twice and four times what its own may.
-#[inline(always)]
-pub fn stock_bytes() -> usize {
-    (2 * FILL_TOGETHER / backlog::threads()).clamp(2 * fill_bytes(), SHELF_FILLS * fill_bytes())
+/// Bytes of the heap in use that filling magazines may hold.
+fn share_of_heap() -> usize {
+    zone::used_bytes() >> FILL_SHARE
 }
 
-/// Bytes that make a thread's open group one to be sealed.
-#[inline(always)]
-pub fn seal_bytes() -> usize {
-    (fill_bytes() >> SEAL_SHARE).min(SEAL_MOST)
+/// What those of one of `threads` may hold: its part of that, or of what all may hold however small the heap
+/// is.
+fn fill_of_one(threads: usize) -> usize {
+    let together = share_of_heap().max(FILL_TOGETHER.min(threads * FILL_ENOUGH));
+    (together / threads).clamp(FILL_LEAST, FILL_MOST)
 }
 
-/// Sets what each thread's filling magazines may hold: its part of a share of the heap, or of what all
-/// threads may hold however small the heap is.
-pub fn look_at_heap() {
+/// Threads that share what is lent: those that are busy, after a scan all.
+fn borrowers() -> usize {
     let threads = backlog::threads();
-    let least = (FILL_TOGETHER / threads).clamp(FILL_LEAST, FILL_ENOUGH);
-    let part = (zone::used_bytes() >> FILL_SHARE) / threads;
-    FILL.store(part.clamp(least, FILL_MOST), Ordering::Relaxed);
+    if back_off::is_on() { threads } else { busy().clamp(1, threads) }
+}
+
+/// Sets what the filling magazines of each thread may hold.
+pub fn look_at_heap() {
+    FILL.store(fill_of_one(backlog::threads()), Ordering::Relaxed);
 }
 
 /// Until the next look at the heap a thread's filling magazines may hold `bytes`.
 pub fn set_fill(bytes: usize) {
     FILL.store(bytes, Ordering::Relaxed);
-}
-
-/// Bytes of small blocks that a thread may keep on its shelf: its part of the budget, and no more than a few
-/// groups hold.
-#[inline(always)]
-pub fn share_bytes() -> usize {
-    budget_share().min(fill_bytes() * SHELF_FILLS)
 }
 
 /// A thread's part of the budget, in bytes.
@@ -104,16 +179,16 @@ pub fn set_threads(live: usize) {
     backlog::set_threads(live);
     magazine::set_threads(live);
     look_at_heap();
-    let [now, last] = BUSY.each_ref().map(|busy| busy.load(Ordering::Relaxed));
-    let busy = now.max(last).min(live).max(1);
+    let busy = busy().clamp(1, live.max(1));
     SHARERS.store(if back_off::is_on() { usize::MAX } else { busy }, Ordering::Relaxed);
     SHARE.store(large_share_bytes().clamp(SHARE_LEAST, SHELF_MOST), Ordering::Relaxed);
 }
 
 /// A thread looks at the clock, as it does every 32 slow paths. `looks` is its own: how often in this period.
 /// From some number on it is one busy thread more: what a thread carves to begin with does not make it one.
+/// Whether it is.
 #[inline]
-pub fn note_busy(looks: &mut (u32, u32)) {
+pub fn note_busy(looks: &mut (u32, u32)) -> bool {
     let period = PERIOD.load(Ordering::Relaxed);
     if looks.0 != period {
         *looks = (period, 0);
@@ -122,6 +197,13 @@ pub fn note_busy(looks: &mut (u32, u32)) {
     if looks.1 == BUSY_LOOKS {
         count_busy();
     }
+    looks.1 >= BUSY_LOOKS
+}
+
+/// Threads that were busy in this decay period or in the last one.
+fn busy() -> usize {
+    let [now, last] = BUSY.each_ref().map(|busy| busy.load(Ordering::Relaxed));
+    now.max(last)
 }
 
 #[cold]
@@ -172,7 +254,55 @@ pub fn recent_most() -> &'static AtomicUsize {
     &RECENT_MOST
 }
 
-/// In the child of a fork: so many caches are live, one or none.
-pub fn set_live(live: usize) {
+/// In the child of a fork: so many caches are live, one or none, and so many bytes are lent.
+pub fn set_live(live: usize, lent: usize) {
     LIVE_NOW.store(live, Ordering::Relaxed);
+    LENT.store(lent as isize, Ordering::Relaxed);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::own_process::in_own_process;
+
+    /// Of `threads` threads so many are busy.
+    fn are_busy(threads: usize, count: usize) {
+        BUSY[0].store(count, Ordering::Relaxed);
+        BUSY[1].store(0, Ordering::Relaxed);
+        set_threads(threads);
+    }
+
+    #[test]
+    fn a_busy_thread_among_sleepers_has_a_round_as_if_it_were_alone() {
+        in_own_process!();
+        let (mut asleep, mut busy) = (Loan(0), Loan(0));
+        are_busy(62, 0);
+        let part = asleep.fill_bytes();
+        assert_eq!(part, FILL_TOGETHER / 62);
+        are_busy(62, 2);
+        busy.renew();
+        assert_eq!((asleep.fill_bytes(), busy.fill_bytes()), (part, FILL_ENOUGH));
+        assert!(busy.stock_bytes() > asleep.stock_bytes());
+        // All of them: each has its part, and what was lent comes back.
+        are_busy(62, 62);
+        asleep.renew();
+        busy.renew();
+        assert_eq!((asleep.fill_bytes(), busy.fill_bytes()), (part, part));
+        assert_eq!(LENT.load(Ordering::Relaxed), 0);
+    }
+
+    #[test]
+    fn what_is_lent_is_bounded_whoever_falls_asleep() {
+        in_own_process!();
+        are_busy(500, 2);
+        let part = Loan(0).fill_bytes();
+        // One after the other is busy, and keeps what it got.
+        let mut loans: Vec<Loan> = (0..500).map(|_| Loan(0)).collect();
+        loans.iter_mut().for_each(Loan::renew);
+        let all: usize = loans.iter().map(Loan::fill_bytes).sum();
+        assert!((FILL_TOGETHER + 499 * part..=FILL_TOGETHER + 500 * part).contains(&all), "{all}");
+        loans.iter_mut().for_each(Loan::end);
+        assert!(loans.iter().all(|loan| loan.0 == 0));
+        assert_eq!(LENT.load(Ordering::Relaxed), 0);
+    }
 }

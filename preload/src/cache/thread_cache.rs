@@ -22,11 +22,12 @@
 //! threads are gone.
 
 use crate::cache::ladder::{self, Step};
+use crate::cache::mode;
 use crate::cache::seats::{CACHE_BYTES, Seat};
+use crate::cache::shares::Loan;
 use crate::cache::shelf::Shelf;
 use crate::cache::stock::{self, Stock};
 use crate::cache::table::Table;
-use crate::cache::{mode, shares};
 use crate::class::backlog::{self, Ledger};
 use crate::class::empties;
 use crate::class::group::Group;
@@ -108,8 +109,12 @@ pub struct ThreadCache {
     pub round: Round,
     /// ... and what may still be freed, in bytes, until the next round is due.
     pub credit: usize,
+    /// What a round has beyond what every thread's has.
+    pub loan: Loan,
     /// Classes whose filling magazines have got some since they were last empty when a round began.
     pub filling: u64,
+    /// Classes of which a magazine has joined a group since then.
+    pub joined: u64,
     /// Large blocks freed since the last batch of them was closed.
     pub freed: Freed,
     /// This thread's part of the account of deferred bytes.
@@ -290,11 +295,10 @@ impl ThreadCache {
     pub fn note_turn(&mut self, class: Class, bytes: usize) {
         let clock = self.clock.wrapping_add(bytes as u32);
         self.clock = clock;
-        let quota = self.quota(class);
+        let (quota, fill) = (self.quota(class), self.loan.fill_bytes());
         let state = self.class(class);
         let passed = clock.wrapping_sub(core::mem::replace(&mut state.seen, clock));
-        let (product, wanted) =
-            (u128::from(passed).pow(3) * bytes as u128, (shares::fill_bytes() as u128 / 4).pow(4));
+        let (product, wanted) = (u128::from(passed).pow(3) * bytes as u128, (fill as u128 / 4).pow(4));
         if product < wanted / 4 {
             state.quota = (quota * 2).min(most(class)) as u16;
         } else if product > wanted * 4 {
@@ -454,7 +458,7 @@ impl ThreadCache {
         self.pace = TICKS;
         self.asked.store(0, Ordering::Relaxed);
         self.rounds = 0;
-        self.credit = shares::fill_bytes();
+        self.credit = self.loan.fill_bytes();
         self.under_way.store(0, Ordering::Relaxed);
         self.now_ms = NEVER;
         self.swept_ms = NEVER;

@@ -11,7 +11,7 @@ use rcu::{Batch, Cookie};
 pub struct Round {
     /// Taken behind the last of them.
     pub cookie: Cookie,
-    /// Classes of which some wait; none, if nothing does.
+    /// Classes of which some wait, and perhaps [`GROUPS`](Round::GROUPS); none, if nothing does.
     pub classes: u64,
     /// How many blocks wait.
     pub blocks: u32,
@@ -20,6 +20,9 @@ pub struct Round {
 }
 
 impl Round {
+    /// Among `classes`: magazines joined groups before it, which have waited long enough when it has.
+    pub const GROUPS: u64 = 1 << 63;
+
     /// Without a block.
     pub const NONE: Round = Round { cookie: Cookie::from_bits(0), classes: 0, blocks: 0, late: 0 };
 }

@@ -24,6 +24,8 @@ pub const KINDS: usize = 6;
 pub const HEAD_BYTES: usize = core::mem::size_of::<Head>();
 /// Words of a magazine of each kind, head included: page-cut, so powers of two.
 const KIND_WORDS: [usize; KINDS] = [16, 32, 64, 128, 256, 512];
+/// Filling magazines of any class may have arrays of this kind: 124 blocks.
+const FILLING_KIND: usize = 3;
 const HEAD_WORDS: usize = HEAD_BYTES / 8;
 /// Largest block, in bytes, for which each kind is used (tune): each doubling halves what a turn costs each
 /// block, as long as what circulates stays near. With 508 blocks of 64 bytes in place of 252 a tight pair is
@@ -299,6 +301,13 @@ static FEWER: AtomicU32 = AtomicU32::new(0);
 pub fn set_threads(threads: usize) {
     let times = threads.div_ceil(FEW_THREADS).max(1);
     FEWER.store(times.next_power_of_two().ilog2().min(u16::BITS - 1), Relaxed);
+}
+
+/// Blocks of `class` that wait in place, in a filling magazine, before the magazine is taken out: bytes are
+/// bounded over all classes together (`cache/round.rs`), so the array may be long where blocks are large.
+#[inline(always)]
+pub fn most_filling(class: Class) -> usize {
+    most(class).max(if cfg!(fuzzing) { 0 } else { array_len(FILLING_KIND) })
 }
 
 static MOST: [u16; CLASSES] = {

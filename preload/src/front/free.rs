@@ -216,17 +216,15 @@ fn free_small(class: Class, addr: usize, call: &str, when: When) {
 fn push_deferred(cache: &mut ThreadCache, class: Class, block: usize) {
     if cache.defer.slot(class).is_full() {
         cache.enter();
-        if cache.is_round_due(class) {
+        let is_round_due = cache.is_round_due(class);
+        if is_round_due || cache.is_group_full() {
             cache.slow_path();
-            if !cache.begin_round() {
+            if is_round_due && !cache.begin_round() {
                 cache.retire_partial();
-            } else if !cache.open_group.is_empty() {
+            }
+            if cache.is_group_full() {
                 cache.seal();
             }
-        }
-        if cache.is_group_full() {
-            cache.slow_path();
-            cache.seal();
         }
         if !cache.makes_room(class) && !cache.turn_deferred(class) {
             return cache.defer_at_last(class, block);

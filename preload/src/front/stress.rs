@@ -92,6 +92,7 @@ pub fn slow_path(cache: &mut ThreadCache) {
     let number = cache.number;
     delay(next(&cache.random, number));
     shares::set_fill(STRESS_FILL);
+    cache.loan.end();
     if mode::is_concurrent() {
         // What waits has two ways: by a group, now, or in place, by the round that the next free begins.
         if next(&cache.random, number).is_multiple_of(2) {

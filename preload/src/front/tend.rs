@@ -64,8 +64,10 @@ impl ThreadCache {
         let mut work = Work::of_a_call();
         reserve::top_up();
         drain::take_over_one();
-        shares::note_busy(&mut self.looks);
         shares::look_at_heap();
+        if shares::note_busy(&mut self.looks) {
+            self.loan.renew();
+        }
         if self.is_asked() {
             self.answer(&mut work);
         }

@@ -209,12 +209,7 @@ impl Scan<'_> {
         if let Some(own) = &mut self.own {
             own.retire_partial();
         }
-        let cookie = DOMAIN.start_poll();
-        use Reason::*;
-        match self.reason {
-            MapFailed | Trim | Api | Pressure | Signal => backlog::expedite_for_memory(cookie),
-            Limit | Psi | Cgroup | Age => backlog::expedite(cookie, Cause::Pressure),
-        };
+        backlog::expedite(DOMAIN.start_poll(), Cause::Pressure);
         self.shelves();
         self.depots();
     }

@@ -221,7 +221,7 @@ fn after_a_scan_refills_are_small_until_it_is_quiet() {
     assert_eq!(entry::current().unwrap().class(class).quota, 0, "magazines start small");
     let (all, suppressed, most) = refills(5000);
     assert!(all == suppressed && all as usize >= 5000 / (AFTER_SCAN / SIZE + 4), "{suppressed} of {all}");
-    assert_eq!(crate::cache::shares::share_bytes(), crate::constants::SHARE_LEAST);
+    assert_eq!(entry::current().unwrap().loan.share_bytes(), crate::constants::SHARE_LEAST);
     back_off::end();
     let (all, suppressed, last) = refills(5000);
     assert_eq!(suppressed, 0);
