@@ -6,13 +6,14 @@ use std::path::Path;
 
 const MIB: u64 = 1024; // in KiB
 
-/// Runs the victim in each mode, alone and beside an idle thread. Not beside one where every thread is waited
-/// for, however long it sleeps: there nothing that was freed can be had again.
+/// Runs the victim in each mode, alone and beside an idle thread. Beside one every thread is waited for in
+/// `strict`, however long it sleeps, but where memory is asked for or out.
 fn each(victim: &str, args: &[&str], look: impl Fn(Outcome)) {
-    let alone = ["all", "api", "strict"].map(|mode| (mode, None));
-    for (mode, beside) in alone.into_iter().chain(["all", "api"].map(|mode| (mode, Some("thread")))) {
-        let victim = Victim::new(victim).args(args).args(beside).env("RCUMALLOC_DEFER", mode);
-        look(victim.run().success());
+    for mode in ["all", "api", "strict"] {
+        for beside in [None, Some("thread")] {
+            let victim = Victim::new(victim).args(args).args(beside).env("RCUMALLOC_DEFER", mode);
+            look(victim.run().success());
+        }
     }
 }
 

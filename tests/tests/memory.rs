@@ -361,7 +361,7 @@ fn large_blocks_are_kept_ready() {
 fn hard_limit() {
     const LIMIT_MIB: u64 = 64;
     let limit_kib = LIMIT_MIB * 1024;
-    for mode in ["all", "api"] {
+    for mode in MODES {
         let victim = Victim::new("hard_limit").arg(LIMIT_MIB.to_string()).env("RCUMALLOC_DEFER", mode);
         let victim = victim.env("RCUMALLOC_BUDGET", "50%");
         let outcome = victim.env("RCUMALLOC_HARD_LIMIT", format!("{LIMIT_MIB}M")).run().success().said(&[]);

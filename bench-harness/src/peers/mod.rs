@@ -54,7 +54,11 @@ pub static REGISTRY: &[Entry] = &[
         source: Source::Ours("all"),
     },
     Entry { name: "rcumalloc-api", about: "only rcumalloc_free deferred", source: Source::Ours("api") },
-    Entry { name: "rcumalloc-strict", about: "never expedites: for study", source: Source::Ours("strict") },
+    Entry {
+        name: "rcumalloc-strict",
+        about: "expedites for memory alone: for study",
+        source: Source::Ours("strict"),
+    },
     Entry {
         name: "mimalloc",
         about: "mimalloc v3, crate libmimalloc-sys, defaults",

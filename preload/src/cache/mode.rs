@@ -29,7 +29,7 @@ pub enum Defer {
     All = 0,
     /// Only `rcumalloc_free`.
     Api = 1,
-    /// Every free from the first, and nobody expedites.
+    /// Every free from the first, and the heap expedites for memory alone.
     Strict = 2,
 }
 

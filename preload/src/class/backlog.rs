@@ -59,7 +59,7 @@ static ACCOUNT: Account = Account {
 static BUDGET_BYTES: AtomicUsize = AtomicUsize::new(0);
 static PERCENT: AtomicU32 = AtomicU32::new(BUDGET_PERCENT);
 static AGE_LIMIT_MS: AtomicU32 = AtomicU32::new(AGE_MS);
-/// Whether anybody may expedite: not under `RCUMALLOC_DEFER=strict`.
+/// Whether the heap expedites of its own accord: not under `RCUMALLOC_DEFER=strict`.
 static EXPEDITES: AtomicBool = AtomicBool::new(true);
 
 /// A backlog over its budget was expedited, and what has elapsed has not all been given back yet.
@@ -316,19 +316,25 @@ fn lower_mark() {
     }
 }
 
-/// Tries to make `cookie` elapse now, because of `cause`. Never blocks. True if it has elapsed.
+/// Tries to make `cookie` elapse now, because of `cause`; not under `RCUMALLOC_DEFER=strict`. Never blocks.
+/// True if it has elapsed.
 pub fn expedite(cookie: Cookie, cause: Cause) -> bool {
-    hasten(cookie, Demand::Expedite, cause)
+    EXPEDITES.load(Relaxed) && hasten(cookie, Demand::Expedite, cause) || DOMAIN.poll(cookie)
+}
+
+/// The same in every mode: the program asks for memory back, or a call would fail for want of it.
+pub fn expedite_for_memory(cookie: Cookie) -> bool {
+    hasten(cookie, Demand::Expedite, Cause::Pressure)
 }
 
 /// The same at next to no cost, where all that is missing is threads without sections that do not come by.
 pub fn park(cookie: Cookie) -> bool {
-    hasten(cookie, Demand::Park, Cause::Queue)
+    EXPEDITES.load(Relaxed) && hasten(cookie, Demand::Park, Cause::Queue) || DOMAIN.poll(cookie)
 }
 
 fn hasten(cookie: Cookie, demand: Demand, cause: Cause) -> bool {
-    if DOMAIN.poll(cookie) || !EXPEDITES.load(Relaxed) {
-        return DOMAIN.poll(cookie);
+    if DOMAIN.poll(cookie) {
+        return true;
     }
     let mut ended = 0;
     // A cookie taken while a period is in flight needs that one and one more.

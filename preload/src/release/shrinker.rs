@@ -209,7 +209,12 @@ impl Scan<'_> {
         if let Some(own) = &mut self.own {
             own.retire_partial();
         }
-        backlog::expedite(DOMAIN.start_poll(), Cause::Pressure);
+        let cookie = DOMAIN.start_poll();
+        use Reason::*;
+        match self.reason {
+            MapFailed | Trim | Api | Pressure | Signal => backlog::expedite_for_memory(cookie),
+            Limit | Psi | Cgroup | Age => backlog::expedite(cookie, Cause::Pressure),
+        };
         self.shelves();
         self.depots();
     }
