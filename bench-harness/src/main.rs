@@ -18,6 +18,7 @@ mod outcome;
 mod output;
 mod peers;
 mod pressure;
+mod profile;
 mod programs;
 mod ranges;
 mod rcuscale;
@@ -76,6 +77,8 @@ enum Command {
     Report(report::Arguments),
     /// Compare one allocator with itself: the ratio must be 1.00 within the printed spread
     SelfTest(self_test::Arguments),
+    /// A profile of the heap that the library has written: stacks, leaks, for pprof, as a flame graph
+    Profile(profile::Arguments),
     #[command(flatten)]
     Watch(watch::Watch),
     /// Write the manual pages of docs/man
@@ -115,6 +118,7 @@ fn dispatch(cli: &Cli) -> Result<Outcome, Refusal> {
         Command::Inner(arguments) => inner::run(arguments),
         // They write for themselves: there is nothing for a report.
         Command::Watch(command) => watch::run(command, common).map(|()| Outcome::default()),
+        Command::Profile(arguments) => profile::run(arguments).map(|()| Outcome::default()),
         Command::Man(arguments) => man::run(arguments, Cli::command()).map(|()| Outcome::default()),
     }
 }
@@ -138,7 +142,7 @@ fn main() -> ExitCode {
             Err(refusal) => refuse(&refusal),
         };
     }
-    if matches!(cli.command, Command::Watch(_) | Command::Man(_)) {
+    if matches!(cli.command, Command::Watch(_) | Command::Profile(_) | Command::Man(_)) {
         return match dispatch(&cli) {
             Ok(_) => ExitCode::SUCCESS,
             Err(refusal) => refuse(&refusal),

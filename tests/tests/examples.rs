@@ -72,6 +72,7 @@ const BLOCKS: &[(&str, &str, Check)] = &[
     ("docs/performance.md", "scripts/bench-harness setup", Commands),
     ("docs/programs.md", "scripts/programs", Commands),
     ("docs/seeing.md", "rcumalloc-bench top PID", Commands),
+    ("docs/seeing.md", "rcumalloc-bench profile DUMP", Commands),
     ("docs/seeing.md", "rcumalloc: stalled thread=", Line),
     ("docs/shrinker.md", "", Drawing),
     ("docs/using.md", "scripts/install", Commands),
