@@ -246,11 +246,6 @@ pub const META_ALIGN: usize = LINE;
 /// and what it finds; the pages of so many bytes, touched for the first time, 200 us and more.
 pub const LEAVE_STEP: usize = 2 << 20;
 
-/// Looks after a class was left at which the pages of its slabs are given back (tune). At every look,
-/// `fragmentation` ran at 0.35 of glibc's speed, with two at 0.75, with one at 1.2; one leaves
-/// `shifting_sizes` 3 % more memory than two.
-pub const LEFT_LOOKS: u8 = 2;
-
 /// Functions that may wait for a grace period before those who queue more wait, too: a head and what it
 /// stands for are some 64 bytes, so 4 MiB of them. A grace period that nobody delays takes 10 us, one with
 /// idle threads some ms (tune).

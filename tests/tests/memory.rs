@@ -329,6 +329,13 @@ fn shifting_sizes() {
     assert!(least < live * 4 / 3, "{least} KiB with {live} live\n{}", runs[0]);
 }
 
+/// What comes back is not given away in between: a heap that does not grow has no use for it.
+#[test]
+fn sizes_that_come_back() {
+    let outcome = Victim::new("sizes_that_come_back").run().success();
+    outcome.below("faults_a_round", 1000);
+}
+
 #[test]
 fn impossible_requests_scan_nothing() {
     let outcome = Victim::new("impossible_requests").run().success();

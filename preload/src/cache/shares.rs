@@ -36,8 +36,8 @@ static SHARERS: AtomicUsize = AtomicUsize::new(1);
 /// Bytes that the filling magazines of each thread may hold together (`round.rs`), as of now, without a loan.
 #[unsafe(link_section = ".data")]
 static FILL: AtomicUsize = AtomicUsize::new(FILL_ENOUGH);
-/// Bytes that are [lent](Loan), to all threads together; for moments, or for good where a fork came in between, a
-/// little less than nothing. Relaxed: a bound, kept by the sums that come back.
+/// Bytes that are [lent](Loan), to all threads together; for moments, or for good where a fork came in
+/// between, a little less than nothing. Relaxed: a bound, kept by the sums that come back.
 #[unsafe(link_section = ".data")]
 static LENT: AtomicIsize = AtomicIsize::new(0);
 

@@ -75,8 +75,6 @@ pub struct ClassState {
     pub quota: u16,
     /// malloc has found its magazine empty since the classes were last looked through (`leave.rs`).
     pub is_used: bool,
-    /// Looks through the classes that have found it left, one after the other.
-    pub looks: u8,
     /// What the next block is a sample for (`sample.rs`).
     pub due: u8,
     /// Blocks that the thread freed in its last rounds (`round.rs`).

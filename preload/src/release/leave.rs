@@ -8,8 +8,8 @@
 //! classes and gives back what it has of those whose magazine malloc has not found empty since its last look;
 //! a class that is used all the same pays a refill for each look. Then the pages of its slabs all of whose
 //! blocks are in go to the system: of blocks of 1 KiB one in ten that survives keeps a third of the pages,
-//! but every slab. That is done at the first looks after the class was left, which find most of it: a program
-//! that comes back to a class pays for each page with a fault.
+//! but every slab. A program that comes back to a class pays for each page with a fault. So no more of them
+//! goes than the heap has grown by since the last look: where what was left serves what comes, nothing does.
 //!
 //! What such a class is filling joins the open group and waits; what has waited by the next look goes to the
 //! slabs. The depot of a class is everybody's: it is drained when nobody has taken from it for so long that
@@ -23,7 +23,13 @@ use crate::class::magazine::Magazine;
 use crate::class::size_class::Class;
 use crate::class::work::Work;
 use crate::class::{depot, pool};
-use crate::constants::{LEAVE_STEP, LEFT_LOOKS};
+use crate::constants::LEAVE_STEP;
+use crate::page::zone;
+use core::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+
+/// Bytes of the heap that were in use or dirty when somebody last looked. Relaxed: it steers.
+#[unsafe(link_section = ".data")]
+static TOUCHED: AtomicUsize = AtomicUsize::new(0);
 
 impl ThreadCache {
     /// Looks through the classes if enough has been carved. Now it is `present` whose slabs are to be asked.
@@ -42,15 +48,14 @@ impl ThreadCache {
     #[unsafe(link_section = ".text_rare")]
     fn leave_classes(&mut self, present: Class) {
         depot::look();
-        let (mut left, mut purged) = (0u64, 0u64);
+        let mut left = 0u64;
+        let touched = zone::used_bytes() + zone::dirty_bytes();
+        let mut grown = touched.saturating_sub(TOUCHED.swap(touched, Relaxed));
         for class in Class::all() {
             let state = self.class(class);
             if core::mem::take(&mut state.is_used) || class == present {
-                state.looks = 0;
                 continue;
             }
-            state.looks = state.looks.saturating_add(1);
-            purged |= u64::from(state.looks <= LEFT_LOOKS) << class.index();
             left |= 1 << class.index();
             self.empty_slots(class);
         }
@@ -67,8 +72,8 @@ impl ThreadCache {
                     depot::flush(full);
                 }
                 depot::of(class).drain_if_left(&mut work);
-                if purged >> class.index() & 1 != 0 {
-                    pool::of(class).purge_pages(&mut work);
+                if grown != 0 {
+                    grown = grown.saturating_sub(pool::of(class).purge_pages(&mut work));
                 }
             }
         }
