@@ -3,7 +3,7 @@
 //! What a thread may keep on its shelf is its part of twice the budget: the more threads are busy, the less
 //! ([`note_busy`]). Those that sleep do not count: what they have is taken when somebody is over the budget,
 //! and by age. What its filling magazines may hold together is its part of a share of the heap
-//! ([`look_at_heap`]).
+//! ([`look_at_heap`]), and while it is busy what it is lent beside ([`Loan`]).
 
 use crate::class::{backlog, magazine};
 use crate::constants::{
