@@ -137,7 +137,7 @@ fn names_are_those_of_the_source() {
                 void *volatile sink;\nint main() { app::Pool<long> pool;\n\
                 for (int i = 0; i < 1000; i++) sink = pool.take(5000); std::exit(0); }\n";
     std::fs::write(&cpp, text).expect("it can be written");
-    let text = "mod app { #[inline(never)] pub fn take(n: usize) -> Vec<u8> { let mut v = Vec::with_capacity(n);\n\
+    let text = "mod app { #[inline(never)]\npub fn take(n: usize) -> Vec<u8> { let mut v = Vec::with_capacity(n);\n\
                 v.push(1); v } }\nfn main() { for _ in 0..1000 { std::mem::forget(app::take(5000)); } }\n";
     std::fs::write(&rust, text).expect("it can be written");
     let [one, other] = ["one", "other"].map(|name| scratch.file(name));
@@ -156,6 +156,26 @@ fn names_are_those_of_the_source() {
         let bytes = numbers(largest)[0];
         assert!((4_000_000..6_000_000).contains(&bytes), "{text}");
     }
+}
+
+/// What an earlier call to give memory back has left on the stack is no caller of the one that asks for some.
+#[test]
+fn what_was_there_before_is_no_caller() {
+    let scratch = Scratch::new("before");
+    let (source, program, dump) = (scratch.file("q.cpp"), scratch.file("q"), scratch.file("dump"));
+    let text = "#include <string>\n#include <vector>\nstruct Thing { std::string name; };\n\
+                struct Holder { std::vector<Thing> all; __attribute__((noinline)) void add(int i) {\n\
+                all.push_back(Thing{std::string(100 + i % 50, 'x')}); } };\n\
+                int main() { Holder h; for (int i = 0; i < 100000; i++) h.add(i); return h.all.size() == 1; }\n";
+    std::fs::write(&source, text).expect("it can be written");
+    run(Command::new("c++").args(WITH_FRAMES).args(["-O2", "-o", &program, &source]));
+    let mut command = Command::new(&program);
+    command.env("LD_PRELOAD", library()).env("RCUMALLOC_PROFILE", "64K");
+    run(command.env("RCUMALLOC_PROFILE_FILE", &dump));
+    let text = shown(&[&dump, "--kind", "allocated", "--top", "100"]);
+    let first = |stack: &str| stack.lines().nth(1).unwrap_or_default().to_owned();
+    let firsts: Vec<String> = text.split("\n\n").skip(1).map(first).collect();
+    assert!(firsts.len() >= 2 && !firsts.iter().any(|name| name.contains("deallocate")), "{text}");
 }
 
 #[test]

@@ -82,6 +82,38 @@ impl Watched {
     }
 }
 
+/// The reader that takes its time is the one that is drawn, by the name of its function.
+#[test]
+fn who_stalls_is_drawn() {
+    let scratch = Scratch::new("stalls");
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let (program, picture) = (scratch.file("exchange"), scratch.file("stalls.svg"));
+    let mut cc = Command::new("cc");
+    cc.args(["-O1", "-g", "-pthread", "-D_GNU_SOURCE", "-o", &program, "-I"])
+        .arg(root.join("preload/include"));
+    cc.arg("-I").arg(root.join("tests/programs")).arg(root.join("tests/programs/exchange.c"));
+    assert!(cc.status().expect("a compiler").success());
+    let mut command = Command::new(&program);
+    command.arg("120").env("LD_PRELOAD", library()).env("RCUMALLOC_WATCH", "1");
+    let mut child = command.env("RCUMALLOC_GP_AGE_MS", "50").spawn().expect("it starts");
+    let (pid, begun) = (child.id().to_string(), Instant::now());
+    let text = loop {
+        let output = bench(&["stalls", &pid]);
+        let text = out(&output);
+        if text.contains("read_slowly ") || begun.elapsed() > PATIENCE {
+            break text;
+        }
+        std::thread::sleep(Duration::from_millis(200));
+    };
+    let drawn = bench(&["stalls", &pid, "--flame", &picture]);
+    child.kill().and_then(|()| child.wait()).expect("it runs");
+    let line = text.lines().find(|line| line.contains(";read_slowly ")).unwrap_or_else(|| panic!("{text}"));
+    assert!(line.starts_with("thread ") && !line.ends_with(" 0"), "{text}");
+    assert!(drawn.status.success(), "{}", String::from_utf8_lossy(&drawn.stderr));
+    let picture = std::fs::read_to_string(picture).expect("a picture");
+    assert!(picture.contains("<title>read_slowly: ") && picture.contains("byte seconds"), "{picture}");
+}
+
 impl Drop for Watched {
     fn drop(&mut self) {
         let _ = self.child.kill();

@@ -9,7 +9,8 @@
 #include "victim.h"
 
 #define SITE __attribute__((noinline, noclone))
-enum { SMALL = 48, MIDDLE = 1000, LARGE = 50000, ALIGNED = 200, ZEROED = 300, GROWN = 2000, BIG_GROWN = 90000 };
+enum { SMALL = 48, MIDDLE = 1000, LARGE = 50000, ALIGNED = 200, ZEROED = 300, GROWN = 2000 };
+enum { BIG_GROWN = 90000 };
 
 static void *volatile sink;
 
@@ -196,6 +197,12 @@ static void run_each(const char *directory) {
         default: tell_block(block[i], size[i]);
         }
     }
+    /* So long that they are mappings of their own. */
+    enum { HUGE_BYTES = 40 << 20 };
+    void *huge = malloc(HUGE_BYTES), *gone = malloc(HUGE_BYTES);
+    CHECK(huge != NULL && gone != NULL);
+    tell_block(huge, HUGE_BYTES);
+    free(gone);
     dump(directory, "each");
 }
 
@@ -215,7 +222,8 @@ static void run_forked(const char *directory) {
     int status;
     CHECK(waitpid(child, &status, 0) == child && status == 0);
     dump(directory, "parent");
-    dprintf(1, "parent 0x%llx 0x%llx\n", (unsigned long long)(uintptr_t)both, (unsigned long long)(uintptr_t)gone);
+    dprintf(1, "parent 0x%llx 0x%llx\n", (unsigned long long)(uintptr_t)both,
+            (unsigned long long)(uintptr_t)gone);
 }
 
 int main(int argc, char **argv) {

@@ -1,7 +1,7 @@
 //! The profile (`RCUMALLOC_PROFILE`): estimates are what there was, within the error of the sampling; what
 //! waits for a grace period is told from what is live; and no way to allocate or to free escapes it.
 
-use rcumalloc_tests::{Outcome, Victim, build};
+use rcumalloc_tests::{Outcome, Victim, build, command};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::PathBuf;
@@ -157,8 +157,8 @@ fn run(what: &str, dumps: &Dumps) -> Victim {
     Victim::new("profile").arg(what).arg(&dumps.0)
 }
 
-/// Blocks and bytes that were allocated at each place, and those that are live, are what they should be, within
-/// the statistical error; with one thread and with several, whatever else frees wait for.
+/// Blocks and bytes that were allocated at each place, and those that are live, are what they should be,
+/// within the statistical error; with one thread and with several, whatever else frees wait for.
 #[test]
 fn profile_estimates() {
     for (threads, mode) in [("1", "all"), ("4", "all"), ("2", "strict"), ("2", "all,except=1-256")] {
@@ -219,7 +219,7 @@ fn profile_misses_nobody() {
         let text = outcome.text();
         let told = text.lines().filter_map(|line| line.strip_prefix("block ")?.split_once(' '));
         let wanted: BTreeSet<(u64, u64)> = told.map(|(addr, size)| (number(addr), number(size))).collect();
-        assert_eq!(wanted.len(), 400);
+        assert_eq!(wanted.len(), 401);
         assert!(wanted.is_subset(&found), "{mode}: {:?} are missing", wanted.difference(&found));
         // What else the program has, which are its locale and its stdio at the most.
         assert!(found.len() <= wanted.len() + 5, "{mode}: {:?}", found.difference(&wanted));
@@ -257,8 +257,41 @@ fn profile_is_documented() {
     assert!((stack.blocks / wanted - 1.0).abs() < 0.001, "{wanted}");
 }
 
-/// From the environment, to a file, at the end; with blocks of all sizes in several threads, each of which is a
-/// sample or one in many. The program notices nothing, traps and figures stay what they are.
+/// The probes are in the library, and a debugger that knows nothing of it finds their arguments.
+#[test]
+fn profile_has_probes() {
+    let library = build::library();
+    let notes = command("readelf").on_glibc().arg("-n").arg(library).run().success().text().to_string();
+    for (name, arguments) in [("alloc", "8@%rdi 8@%rsi 8@%rdx"), ("free", "8@%rdi")] {
+        let wanted = format!("Provider: otel_memory\n    Name: {name}\n");
+        let (_, behind) = notes.split_once(&wanted).unwrap_or_else(|| panic!("no {name} in {notes}"));
+        let given = behind.lines().find_map(|line| line.trim().strip_prefix("Arguments: "));
+        assert_eq!(given, Some(arguments), "{notes}");
+    }
+    let dumps = Dumps::new("probes");
+    let mut gdb = command(build::installed("gdb")).on_glibc().args(["-batch", "-nx"]);
+    let preload = format!("set env LD_PRELOAD {}", library.display());
+    let step = ["-ex", "continue", "-ex"];
+    for word in ["-ex", &preload, "-ex", "start", "-ex", "break -probe-stap otel_memory:alloc"]
+        .into_iter()
+        .chain(step)
+        .chain(["print $_probe_arg1", "-ex", "delete", "-ex", "break -probe-stap otel_memory:free"])
+        .chain(step)
+        .chain(["print $_probe_arg0", "-ex", "kill"])
+    {
+        gdb = gdb.arg(word);
+    }
+    let said = gdb.arg("--args").arg(build::program("profile")).arg("each").arg(&dumps.0).run();
+    let text = said.text();
+    let value = |name: &str| {
+        let line = text.lines().find_map(|line| line.strip_prefix(name));
+        line.unwrap_or_else(|| panic!("{said}")).parse::<u64>().unwrap_or(0)
+    };
+    assert!(value("$1 = ") == 40 && value("$2 = ") > 4096, "{said}");
+}
+
+/// From the environment, to a file, at the end; with blocks of all sizes in several threads, each of which is
+/// a sample or one in many. The program notices nothing, traps and figures stay what they are.
 #[test]
 fn profile_at_exit() {
     for (rate, trap) in [("1", "0"), ("4K", "0"), ("4K", "1/50"), ("512K", "0")] {

@@ -1,6 +1,6 @@
-//! A flame graph: the width of a frame is what was asked for there and from there on. The outermost frames are
-//! at the bottom; a frame says more where the pointer rests on it. The same as folded stacks, for the tools that
-//! draw them so that one can walk about in them (`flamegraph.pl`, `inferno-flamegraph`).
+//! A flame graph: the width of a frame is what was asked for there and from there on. The outermost frames
+//! are at the bottom; a frame says more where the pointer rests on it. The same as folded stacks, for the
+//! tools that draw them so that one can walk about in them (`flamegraph.pl`, `inferno-flamegraph`).
 //!
 //! Drawn here, since the crate for it wants a part of `once_cell` that librcumalloc.so, which is built along
 //! with this, must do without.

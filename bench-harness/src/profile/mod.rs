@@ -8,11 +8,13 @@
 //! ```
 
 mod dump;
-mod flame;
+pub mod flame;
 mod pprof;
 mod symbols;
 mod tally;
 mod text;
+
+pub use symbols::{Maps, Symbols};
 
 use std::path::{Path, PathBuf};
 
@@ -20,7 +22,6 @@ use clap::{Args, ValueEnum};
 
 use crate::outcome::Refusal;
 use dump::Dump;
-use symbols::Symbols;
 use tally::Tally;
 
 /// What a stack's blocks are.

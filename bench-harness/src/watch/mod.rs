@@ -6,6 +6,7 @@
 //!   history   figures as time goes by: rates, sparklines
 //!   stats     once, for people or as JSON        plot    for a while, as a page with pictures
 //!   top       again and again, on the terminal   export  for Prometheus
+//!   stalls    who holds grace periods up, as a flame graph
 //! ```
 //!
 //! Nothing here stops the process or writes to it. Where the library publishes on a signal, the signal is
@@ -17,6 +18,7 @@ mod figures;
 mod history;
 mod plot;
 mod screen;
+mod stalls;
 mod stats;
 mod top;
 
@@ -36,6 +38,8 @@ pub enum Watch {
     Stats(OneArguments),
     /// Looks at a running process for `--seconds` and writes one page with pictures
     Plot(PlotArguments),
+    /// Who holds grace periods up in a running process: folded stacks, or a flame graph weighted by byte-seconds
+    Stalls(StallsArguments),
     /// Serves the figures of running processes on the loopback address until it is ended
     Export(ExportArguments),
 }
@@ -88,6 +92,16 @@ pub struct PlotArguments {
     every: f64,
 }
 
+/// See [`Watch::Stalls`].
+#[derive(Args)]
+pub struct StallsArguments {
+    #[command(flatten)]
+    whom: OneArguments,
+    /// Draw a flame graph
+    #[arg(long, value_name = "FILE")]
+    flame: Option<PathBuf>,
+}
+
 /// See [`Watch::Export`].
 #[derive(Args)]
 pub struct ExportArguments {
@@ -120,6 +134,7 @@ pub fn run(command: &Watch, common: &Common) -> Result<(), Refusal> {
         Watch::Top(arguments) => top::run(arguments),
         Watch::Stats(arguments) => stats::run(arguments.pid, common),
         Watch::Plot(arguments) => plot::run(arguments, common),
+        Watch::Stalls(arguments) => stalls::run(arguments),
         Watch::Export(arguments) => export::run(arguments),
     }
 }

@@ -7,6 +7,7 @@
 
 #[cfg(feature = "override")]
 use crate::abi::operators;
+use crate::abi::profile;
 use crate::class::sampled;
 use crate::front::{entry, exit, start};
 use crate::os::line::{Line, Number};
@@ -34,6 +35,9 @@ static DESTRUCTOR: extern "C" fn() = destructor;
 pub extern "C" fn constructor() {
     if start::process() {
         entry::current();
+    }
+    if sampled::any() {
+        profile::tell_frees();
     }
     #[cfg(feature = "override")]
     operators::start();

@@ -19,4 +19,5 @@ pub mod owner;
 #[cfg(rcumalloc_shared)]
 mod panic;
 pub mod pools;
+pub mod profile;
 pub mod pthread;

@@ -5,12 +5,10 @@ use crate::cache::own;
 use crate::cache::thread_cache::ThreadCache;
 use crate::class::backlog::{self, DOMAIN};
 use crate::class::page_kinds::{self, PageStats};
-use crate::class::profile;
 use crate::class::size_class::Class;
 use crate::class::verdict;
-use crate::constants::PROFILE_BYTES;
 use crate::front::free::When;
-use crate::front::{calls, fork, free, nowait, options, profiled, readers, start};
+use crate::front::{calls, fork, free, nowait, options, readers, start};
 use crate::os::sink::Sink;
 use crate::os::tid;
 use crate::release::census::{self, ClassStats};
@@ -334,27 +332,6 @@ pub unsafe extern "C" fn rcumalloc_stalls_write(fd: c_int, format: *const c_char
     // SAFETY: the caller's promise.
     let format = unsafe { CStr::from_ptr(format) }.to_bytes();
     report::write_stalls(Sink::File(fd), format)
-}
-
-/// `rcumalloc_profile_start(rate)`.
-#[cfg_attr(feature = "override", unsafe(no_mangle))]
-#[unsafe(link_section = ".text_rare")]
-pub extern "C" fn rcumalloc_profile_start(rate: usize) -> bool {
-    profiled::begin(if rate == 0 { PROFILE_BYTES } else { rate })
-}
-
-/// `rcumalloc_profile_stop()`.
-#[cfg_attr(feature = "override", unsafe(no_mangle))]
-#[unsafe(link_section = ".text_rare")]
-pub extern "C" fn rcumalloc_profile_stop() -> bool {
-    profile::end()
-}
-
-/// `rcumalloc_profile_write(fd)`.
-#[cfg_attr(feature = "override", unsafe(no_mangle))]
-#[unsafe(link_section = ".text_rare")]
-pub extern "C" fn rcumalloc_profile_write(fd: c_int) -> bool {
-    report::write_profile(Sink::File(fd))
 }
 
 /// `rcumalloc_set(name, value)`.

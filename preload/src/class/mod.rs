@@ -7,7 +7,8 @@
 //! [`waiting`] takes it up again; [`large`] blocks are page runs of their own, freed in
 //! [batches](large_batch), with [pages](large_pages) of the zone, which [change their size](resize) in place;
 //! [`fingerprints`] tells what was written to meanwhile; [`trap`] is a sample of blocks that lie apart,
-//! [`profile`] one of who asks for them, [`sampled`] says whether there are any; [`typed`] pools have slabs of their own; [`verdict`] speaks when a call is wrong.
+//! [`profile`] one of who asks for them, [`sampled`] says whether there are any; [`typed`] pools have slabs
+//! of their own; [`verdict`] speaks when a call is wrong.
 
 pub mod backlog;
 pub mod cause;

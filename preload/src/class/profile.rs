@@ -7,20 +7,52 @@
 //! a large one with those that it was asked with.
 //!
 //! Two tables, mapped when a profile begins: the *stacks* that blocks were asked for from, with what was
-//! allocated there in all, and the *blocks* that are live, or freed and waiting for a grace period. Both are
-//! open hash tables in which an entry has few places, all of which are looked at, so that entries go without
-//! a trace. Where there is no place left a sample is lost, and counted. All words are atomic, no lock is
+//! allocated there in all, one behind the other and found by an index; and the *blocks* that are live, or
+//! freed and waiting for a grace period, by the numbers of their pages, so that what is near each other is so
+//! here, too. Index and blocks are open hash tables in which an entry has few places, all of which are looked
+//! at, so that entries go without a trace. Where there is no place left a sample is lost, and counted. All words are atomic, no lock is
 //! taken, and nobody waits: any thread, signal handlers and the child of a fork among them. An entry is in
 //! somebody's hands while its key says so; what was in hand when a process forked is not used in the child.
 
 use crate::class::backlog::DOMAIN;
 use crate::class::sampled;
-use crate::constants::{PROFILE_BLOCKS, PROFILE_DEPTH, PROFILE_STACKS};
-use crate::os::{clock, map, places};
+use crate::constants::{PAGE, PROFILE_BLOCKS, PROFILE_DEPTH, PROFILE_STACKS};
+use crate::os::places::{self, Call};
+use crate::os::{clock, map};
 use crate::page::bounds;
+use core::arch::asm;
 use core::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 use core::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize};
 use rcu::Cookie;
+
+/// A probe of the kind that SystemTap has made usual: provider `otel_memory`, as profilers expect it of
+/// allocators. There is no semaphore.
+macro_rules! probe {
+    ($name:literal, $arguments:literal) => {
+        concat!(
+            "990: nop\n",
+            ".pushsection .note.stapsdt, \"\", @note\n",
+            ".balign 4\n",
+            ".4byte 992f - 991f, 994f - 993f, 3\n",
+            "991: .asciz \"stapsdt\"\n",
+            "992: .balign 4\n",
+            "993: .8byte 990b, {base}, 0\n",
+            ".asciz \"otel_memory\"\n",
+            ".asciz \"",
+            $name,
+            "\"\n.asciz \"",
+            $arguments,
+            "\"\n",
+            "994: .balign 4\n",
+            ".popsection"
+        )
+    };
+}
+
+/// What the addresses in the notes are relative to: readers want a section of this name.
+#[used]
+#[unsafe(link_section = ".stapsdt.base")]
+static PROBES: u8 = 0;
 
 /// Places that an entry may have.
 const PLACES: usize = 16;
@@ -92,12 +124,17 @@ pub struct Site {
 
 const STACKS_BYTES: usize = PROFILE_STACKS * size_of::<Stack>();
 const BLOCKS_BYTES: usize = PROFILE_BLOCKS * size_of::<Block>();
+/// Places of the index: twice as many as it is for.
+const INDEX: usize = 2 * PROFILE_STACKS;
+const TABLES_BYTES: usize = STACKS_BYTES + BLOCKS_BYTES + INDEX * size_of::<AtomicU32>();
 
 /// Bytes from one sample to the next, on average.
 #[unsafe(link_section = ".data")]
 static RATE: AtomicUsize = AtomicUsize::new(0);
-/// Both tables, the stacks first.
+/// The tables: stacks, blocks, index.
 static TABLES: AtomicUsize = AtomicUsize::new(0);
+/// Stacks that there are.
+static STACKS: AtomicUsize = AtomicUsize::new(0);
 static DICE: AtomicU64 = AtomicU64::new(0);
 /// When it began.
 static BEGAN_MS: AtomicU32 = AtomicU32::new(0);
@@ -117,15 +154,18 @@ pub fn begin(rate: usize) -> bool {
         return false;
     }
     if TABLES.load(Acquire) == 0 {
-        let Some(tables) = map::map(STACKS_BYTES + BLOCKS_BYTES) else { return false };
+        let Some(tables) = map::map(TABLES_BYTES) else { return false };
         places::prepare();
         // Release: who sees the tables may use them. Of two that come at once, one keeps its own.
         if TABLES.compare_exchange(0, tables, Release, Relaxed).is_err() {
             // SAFETY: nobody knows of them.
-            unsafe { map::unmap(tables, STACKS_BYTES + BLOCKS_BYTES) };
+            unsafe { map::unmap(tables, TABLES_BYTES) };
         }
     }
-    forget();
+    // Fresh tables are empty, and not touched for that.
+    if sampled::is(sampled::PROFILED) {
+        forget();
+    }
     RATE.store(rate, Relaxed);
     BEGAN_MS.store(now_ms(), Relaxed);
     sampled::begin(sampled::PROFILED);
@@ -137,14 +177,21 @@ pub fn end() -> bool {
     sampled::end(sampled::PROFILE)
 }
 
-/// Empties both tables. Who has an entry in hand at this moment leaves it to the new profile.
+/// Empties the tables. Who has an entry in hand at this moment leaves it to the new profile.
 #[inline(never)]
 #[unsafe(link_section = ".text_rare")]
 fn forget() {
-    for block in blocks() {
+    for block in blocks().iter().filter(|block| block.key.load(Relaxed) != NOBODY) {
         block.key.store(NOBODY, Relaxed);
     }
+    for place in index().iter().filter(|place| place.load(Relaxed) != 0) {
+        place.store(0, Relaxed);
+    }
+    STACKS.store(0, Relaxed);
     for stack in stacks() {
+        if stack.key.load(Relaxed) == NOBODY {
+            break;
+        }
         stack.sampled.store(0, Relaxed);
         stack.blocks.store(0, Relaxed);
         stack.bytes.store(0, Relaxed);
@@ -186,9 +233,18 @@ fn blocks() -> &'static [Block] {
     unsafe { core::slice::from_raw_parts((at + STACKS_BYTES) as *const Block, PROFILE_BLOCKS) }
 }
 
-/// The places of an entry that is found by `hash`.
-fn places_of<T>(table: &'static [T], hash: usize) -> impl Iterator<Item = &'static T> {
-    let first = hash.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32;
+/// Numbers of stacks, plus one, by their hashes; 0: none.
+fn index() -> &'static [AtomicU32] {
+    let at = TABLES.load(Acquire);
+    if at == 0 {
+        return &[];
+    }
+    // SAFETY: as above, behind the blocks.
+    unsafe { core::slice::from_raw_parts((at + STACKS_BYTES + BLOCKS_BYTES) as *const AtomicU32, INDEX) }
+}
+
+/// The places of an entry whose first one has this number.
+fn places_of<T>(table: &'static [T], first: usize) -> impl Iterator<Item = &'static T> {
     (0..PLACES.min(table.len())).filter_map(move |place| table.get((first + place) % table.len()))
 }
 
@@ -263,12 +319,13 @@ fn weight(bytes: usize) -> f64 {
 pub fn note(addr: usize, size: usize, held: usize, frame: usize) {
     let stack = stack_of(frame);
     let weight = weight(held);
+    probe_alloc(addr, size, (weight * size as f64) as usize);
     if let Some(site) = stacks().get(stack) {
         site.sampled.fetch_add(1, Relaxed);
         site.blocks.fetch_add((weight * f64::from(1 << FRACTION)) as u64, Relaxed);
         site.bytes.fetch_add((weight * size as f64) as u64, Relaxed);
     }
-    let Some(block) = places_of(blocks(), addr / 16).find(|block| block.take_unused()) else {
+    let Some(block) = places_of(blocks(), addr / PAGE).find(|block| block.take_unused()) else {
         LOST[0].fetch_add(1, Relaxed);
         return;
     };
@@ -301,7 +358,8 @@ pub fn freed(addr: usize, defers: bool) {
     let of_addr = |block: &&Block| {
         block.key.load(Relaxed) == addr && block.key.compare_exchange(addr, IN_HAND, Acquire, Relaxed).is_ok()
     };
-    let Some(block) = places_of(blocks(), addr / 16).find(of_addr) else { return };
+    let Some(block) = places_of(blocks(), addr / PAGE).find(of_addr) else { return };
+    probe_free(addr);
     let mut key = NOBODY;
     if defers {
         block.cookie.store(DOMAIN.snapshot().to_bits(), Relaxed);
@@ -311,44 +369,81 @@ pub fn freed(addr: usize, defers: bool) {
     block.key.store(key, Release);
 }
 
+// ---- probes ----
+//
+// Each is a `nop`, and a note in a section that is in the file and not in memory, which says where it is, what
+// it is called and where its arguments are. A debugger or a profiler in the kernel puts a breakpoint there.
+
+/// `otel_memory:alloc(address, size, weight)`: a sample, and the bytes that it stands for.
+#[inline(never)]
+#[unsafe(link_section = ".text_rare")]
+fn probe_alloc(addr: usize, size: usize, bytes: usize) {
+    // SAFETY: does nothing.
+    unsafe {
+        asm!(probe!("alloc", "8@%rdi 8@%rsi 8@%rdx"), base = sym PROBES, in("rdi") addr, in("rsi") size, in("rdx") bytes,
+            options(nostack, preserves_flags));
+    }
+}
+
+/// `otel_memory:free(address)`: of a sample.
+#[inline(never)]
+#[unsafe(link_section = ".text_rare")]
+fn probe_free(addr: usize) {
+    // SAFETY: does nothing.
+    unsafe {
+        asm!(probe!("free", "8@%rdi"), base = sym PROBES, in("rdi") addr, options(nostack, preserves_flags))
+    };
+}
+
 /// The number of the stack above `frame`; of the table's length, if there is no place for it.
 #[inline(never)]
 #[unsafe(link_section = ".text_rare")]
 fn stack_of(frame: usize) -> usize {
     let mut found = [0; PROFILE_DEPTH];
     let (tables, window) = (TABLES.load(Relaxed), bounds::base());
-    let data = [tables..tables + STACKS_BYTES + BLOCKS_BYTES, window..window + bounds::horizon()];
-    let depth = places::trace(frame, &data, &mut found);
+    let data = [tables..tables + TABLES_BYTES, window..window + bounds::horizon()];
+    let depth = places::trace(Call::Allocates, frame, &data, &mut found);
     let mix = |hash: usize, place: &usize| (hash ^ place).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(29);
     let hash = found[..depth].iter().fold(depth, mix);
     // No key that means something else.
     let key = hash | 4;
-    for stack in places_of(stacks(), hash) {
-        // Acquire: pairs with the Release below, the places are seen.
-        let known = stack.key.load(Acquire);
-        if known == key && stack.is(&found) {
-            return number(stack);
-        }
-        if known == NOBODY && stack.key.compare_exchange(NOBODY, IN_HAND, Acquire, Relaxed).is_ok() {
-            for (place, found) in stack.places.iter().zip(found) {
-                place.store(found, Relaxed);
+    let mut own = None;
+    for place in places_of(index(), hash >> 32) {
+        // Acquire: pairs with the Release below, the stack is seen.
+        let mut known = place.load(Acquire) as usize;
+        if known == 0 {
+            let Some(new) = own.or_else(|| add_stack(key, &found)) else { break };
+            own = Some(new);
+            match place.compare_exchange(0, new as u32 + 1, Release, Acquire) {
+                Ok(_) => return new,
+                Err(other) => known = other as usize,
             }
-            stack.key.store(key, Release);
-            return number(stack);
+        }
+        if stacks().get(known - 1).is_some_and(|stack| stack.is(key, &found)) {
+            return known - 1;
         }
     }
     LOST[1].fetch_add(1, Relaxed);
     PROFILE_STACKS
 }
 
-impl Stack {
-    fn is(&self, found: &[usize]) -> bool {
-        self.places.iter().zip(found).all(|(place, found)| place.load(Relaxed) == *found)
+/// One more stack, which is in no index yet.
+fn add_stack(key: usize, found: &[usize]) -> Option<usize> {
+    let number =
+        STACKS.fetch_update(Relaxed, Relaxed, |number| (number < PROFILE_STACKS).then_some(number + 1));
+    let stack = stacks().get(number.ok()?)?;
+    for (place, &found) in stack.places.iter().zip(found) {
+        place.store(found, Relaxed);
     }
+    stack.key.store(key, Release);
+    number.ok()
 }
 
-fn number(stack: &Stack) -> usize {
-    (core::ptr::from_ref(stack) as usize - TABLES.load(Relaxed)) / size_of::<Stack>()
+impl Stack {
+    fn is(&self, key: usize, found: &[usize]) -> bool {
+        self.key.load(Relaxed) == key
+            && self.places.iter().zip(found).all(|(place, found)| place.load(Relaxed) == *found)
+    }
 }
 
 // ---- what there is to say of it ----

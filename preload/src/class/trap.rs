@@ -20,6 +20,7 @@ use crate::class::cause::Cause;
 use crate::class::sampled;
 use crate::constants::{PAGE, TRAPS};
 use crate::os::line::Line;
+use crate::os::places::Call;
 use crate::os::{clock, handler, map, places, tid};
 use crate::page::bounds;
 use core::sync::atomic::Ordering::{Acquire, Relaxed, Release};
@@ -48,12 +49,12 @@ pub struct Trace {
 }
 
 impl Trace {
-    fn note(&self, frame: usize) {
+    fn note(&self, call: Call, frame: usize) {
         self.thread.store(tid::tid() as u32, Relaxed);
         self.ms.store(now_ms(), Relaxed);
         let (arena, window) = (ARENA_AT.load(Relaxed), bounds::base());
         let mut places = [0; DEPTH];
-        places::trace(frame, &[arena..arena + ARENA, window..window + bounds::horizon()], &mut places);
+        places::trace(call, frame, &[arena..arena + ARENA, window..window + bounds::horizon()], &mut places);
         for (place, found) in self.places.iter().zip(places) {
             place.store(found, Relaxed);
         }
@@ -255,7 +256,7 @@ impl Slot {
 
     /// The claimed block waits for a grace period, or for nothing. `frame`: of the slow path of its free.
     pub fn wait(&self, defers: bool, frame: usize) {
-        self.freed.note(frame);
+        self.freed.note(Call::Frees, frame);
         self.turn.store(TURNS.fetch_add(1, Relaxed), Relaxed);
         WAITING.fetch_add(1, Relaxed);
         let cookie = if defers { DOMAIN.start_poll().to_bits() } else { 0 };
@@ -323,7 +324,7 @@ pub fn take(size: usize, align: usize, frame: usize) -> Option<usize> {
     slot.size.store(size as u32, Relaxed);
     slot.cookie.store(0, Relaxed);
     slot.freed.forget();
-    slot.given.note(frame);
+    slot.given.note(Call::Allocates, frame);
     let edge = slot.edge();
     // SAFETY: the end of the slot's page, which is in hand and can be written.
     unsafe { (edge.start as *mut u8).write_bytes(EDGE, edge.len()) };

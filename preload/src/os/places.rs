@@ -162,6 +162,74 @@ fn own_code(inside: usize) -> Range<usize> {
     if is_program { 0..0 } else { code_around(inside).unwrap_or(0..0) }
 }
 
+/// What a call was for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Call {
+    /// To get memory.
+    Allocates,
+    /// To give it back.
+    Frees,
+}
+
+/// Where the heap's functions begin that give memory back; 0: there are not so many.
+static FREES: [AtomicUsize; 32] = [const { AtomicUsize::new(0) }; 32];
+
+/// These give memory back. The stack of a slow path may still hold the return address of a call that was
+/// there before, and as a rule that was one of these.
+#[inline(never)]
+#[unsafe(link_section = ".text_rare")]
+pub fn know_frees(frees: &[usize]) {
+    for (place, &free) in FREES.iter().zip(frees) {
+        place.store(free, Relaxed);
+    }
+}
+
+/// Return addresses, twice, of which is known whether they are of a call that gives memory back, and then one
+/// more.
+static FREEING: [AtomicUsize; 256] = [const { AtomicUsize::new(0) }; 256];
+
+/// Whether the call that returns to `addr`, a place in code, goes to one of them.
+fn is_freeing(addr: usize) -> bool {
+    let known = &FREEING[addr.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 56];
+    let found = known.load(Relaxed);
+    if found >> 1 == addr {
+        return found & 1 != 0;
+    }
+    let callee = callee(addr);
+    let is_freeing = callee.is_some_and(|callee| FREES.iter().any(|free| free.load(Relaxed) == callee));
+    known.store(addr << 1 | usize::from(is_freeing), Relaxed);
+    is_freeing
+}
+
+/// The function that the call which returns to `addr` goes to, as far as its code says.
+#[inline(never)]
+#[unsafe(link_section = ".text_rare")]
+fn callee(addr: usize) -> Option<usize> {
+    let behind = |at: usize, distance: [u8; 4]| at.wrapping_add_signed(i32::from_le_bytes(distance) as isize);
+    let [_, _, first, second, a, b, c, d] = peek(addr - 8)?.to_le_bytes();
+    // call [rip + distance]
+    if (first, second) == (0xff, 0x15) {
+        return peek(behind(addr, [a, b, c, d]));
+    }
+    if second != 0xe8 {
+        return None;
+    }
+    // To the function, or to a stub of the linker's: it may begin with endbr64, and the jump with a prefix.
+    let mut stub = behind(addr, [a, b, c, d]);
+    let function = stub;
+    if peek(stub)? as u32 == 0xfa1e_0ff3 {
+        stub += 4;
+    }
+    if peek(stub)? as u8 == 0xf2 {
+        stub += 1;
+    }
+    match peek(stub)?.to_le_bytes() {
+        // jmp [rip + distance]
+        [0xff, 0x25, a, b, c, d, ..] => peek(behind(stub + 6, [a, b, c, d])),
+        _ => Some(function),
+    }
+}
+
 /// A stack, read upwards.
 struct Stack {
     at: usize,
@@ -187,7 +255,7 @@ impl Stack {
 /// innermost first; how many are known. `data`: memory that holds no code, and may go away.
 #[inline(never)]
 #[unsafe(link_section = ".text_rare")]
-pub fn trace(frame: usize, data: &[Range<usize>], places: &mut [usize]) -> usize {
+pub fn trace(call: Call, frame: usize, data: &[Range<usize>], places: &mut [usize]) -> usize {
     if frame == 0 || !frame.is_multiple_of(8) {
         return 0;
     }
@@ -195,7 +263,8 @@ pub fn trace(frame: usize, data: &[Range<usize>], places: &mut [usize]) -> usize
     let around = Around { heap: HEAP[0].load(Relaxed)..HEAP[1].load(Relaxed), data };
     let mut stack = Stack { at: frame + 8, end: frame };
     let is_return = |&word: &usize| around.is_return(word, frame);
-    let first = (0..OURS).find_map(|_| stack.next().filter(is_return));
+    let is_first = |word: &usize| is_return(word) && (call == Call::Frees || !is_freeing(*word));
+    let first = (0..OURS).find_map(|_| stack.next().filter(is_first));
     let (Some(first), Some(place)) = (first, places.first_mut()) else { return 0 };
     *place = first;
     let is_frame = |pointer: usize, at: usize| {
