@@ -253,6 +253,8 @@ impl ThreadCache {
     /// What waits in filling magazines has no cookie of its own any more: it gets the next.
     pub fn forget_round(&mut self) {
         self.round = Round::NONE;
+        // All of them have joined a group, not because they were full.
+        self.joined = 0;
         self.credit = self.loan.fill_bytes();
     }
 
