@@ -35,8 +35,7 @@ fn a_peak_of_300_mib_freed_and_trimmed() {
 /// Found by `raw_clone_child`, which took GiB: each extension in place of the topmost block grew the heap.
 #[test]
 fn reallocs_do_not_carry_the_heap_away() {
-    let outcome = Victim::new("growing").run().success().below("hwm_kib", 40 * MIB);
-    assert_eq!(outcome.number("moved_down"), 1, "{outcome}");
+    Victim::new("growing").run().success().below("hwm_kib", 40 * MIB);
 }
 
 /// What is to grow is put where there is room behind it.

@@ -67,6 +67,9 @@ fn resize_in_place(addr: usize, size: usize, defers: bool) -> Option<Resized> {
                 return None;
             }
             large.set_pages(new);
+        } else if ranges::is_apart(new) && !ranges::is_apart(old) {
+            // What grows so long goes on better in a range.
+            return None;
         } else {
             // SAFETY: the run is the live block's, whose owner is in this call.
             if !unsafe { zone::extend_run(page, old, new - old) } {

@@ -1,15 +1,29 @@
-//! Giving free pages back to the system: free ranges first, which are whole mappings, then the window's.
+//! Giving free pages back to the system: the window's and ranges, which are whole mappings.
+//!
+//! First those of which there are more: else the ones would pay for the others, and a program whose blocks are
+//! partly of this and partly of that kind would fault for each of one.
 
 use super::ranges;
 use super::zone::{self, Purged};
+
+/// Whether more of what is free and dirty is in ranges than in the window.
+fn ranges_lead() -> bool {
+    ranges::free_bytes() > zone::dirty_bytes() / 2
+}
+
+/// Gives `max_bytes` by the one way and then, if that was not all, by the other.
+fn by_both(max_bytes: usize, of_ranges: fn(usize) -> usize, of_window: fn(usize) -> usize) -> usize {
+    let [first, second] = if ranges_lead() { [of_ranges, of_window] } else { [of_window, of_ranges] };
+    let given = first(max_bytes);
+    if given < max_bytes { given + second(max_bytes - given) } else { given }
+}
 
 /// Gives memory of free pages back, `max_bytes` of it if there is so much, long stretches first. Returns the
 /// bytes given, of which pages that were never touched may be a part.
 #[inline(never)]
 #[unsafe(link_section = ".text_rare")]
 pub fn free(max_bytes: usize) -> usize {
-    let given = ranges::purge(max_bytes, false).bytes;
-    given + zone::purge_free(max_bytes.saturating_sub(given))
+    by_both(max_bytes, |most| ranges::purge(most, false).bytes, zone::purge_free)
 }
 
 /// The same, and the answer is what was resident: the kernel is asked, page by page. Costs one
@@ -17,8 +31,7 @@ pub fn free(max_bytes: usize) -> usize {
 #[inline(never)]
 #[unsafe(link_section = ".text_rare")]
 pub fn resident(max_bytes: usize) -> usize {
-    let given = ranges::purge(max_bytes, true).bytes;
-    given + zone::purge_resident(max_bytes.saturating_sub(given))
+    by_both(max_bytes, |most| ranges::purge(most, true).bytes, zone::purge_resident)
 }
 
 /// The same as [`free`], but no more than one call of the program's may do on the way, which has freed `own`
@@ -26,9 +39,11 @@ pub fn resident(max_bytes: usize) -> usize {
 #[inline(never)]
 #[unsafe(link_section = ".text_rare")]
 pub fn step(max_bytes: usize, own: usize) -> Purged {
-    let mut purged = ranges::purge(max_bytes.min(zone::step_bytes(own)), false);
+    let of_ranges = || ranges::purge(max_bytes.min(zone::step_bytes(own)), false);
+    let lead = ranges_lead();
+    let mut purged = if lead { of_ranges() } else { zone::purge_step(max_bytes, own) };
     if purged.bytes == 0 {
-        purged = zone::purge_step(max_bytes, own);
+        purged = if lead { zone::purge_step(max_bytes, own) } else { of_ranges() };
     }
     zone::note_step(purged, own);
     purged

@@ -26,8 +26,8 @@ use super::memdesc::{self, Kind, Memdesc};
 use super::zone::{self, Purged};
 use super::{Page, bounds, limit, meta};
 use crate::constants::{
-    APART_FREE, APART_LEAST, APART_LOOKS, APART_READERS, APART_ROOM, APART_SPAN, HUGE_PAGE, PAGE,
-    PURGE_PAGES, WINDOW,
+    APART_FREE, APART_GROWTH, APART_LEAST, APART_LOOKS, APART_MOST, APART_READERS, APART_ROOM, APART_SPAN,
+    HUGE_PAGE, PAGE, PURGE_PAGES, WINDOW,
 };
 use crate::os::lock::Lock;
 use crate::os::map::{self, Placed};
@@ -39,6 +39,9 @@ const NODES: usize = 32;
 /// ... whenever fewer are left: more than a change takes of a map that is seven levels high, and has 50,000
 /// ranges at the least.
 const NODES_LEAST: usize = 24;
+/// More than there are in a map of so many ranges as there may be. When these are used up, a handler has jumped
+/// out of a look-up, for which nodes wait for ever: further runs come from the window.
+const NODES_MOST: usize = 2 * APART_MOST;
 
 /// Where the map's nodes come from: those that [`provide`] has put by.
 struct Nodes;
@@ -46,6 +49,8 @@ struct Nodes;
 /// The first of them, which are linked through their first words, and how many there are. Under the lock.
 static NODE: AtomicUsize = AtomicUsize::new(0);
 static NODE_COUNT: AtomicUsize = AtomicUsize::new(0);
+/// Nodes that were ever put by.
+static NODES_MADE: AtomicUsize = AtomicUsize::new(0);
 
 impl NodeSource for Nodes {
     const EXPEDITES: bool = false;
@@ -71,6 +76,7 @@ impl NodeSource for Nodes {
 #[inline(never)]
 fn provide() {
     while NODE_COUNT.load(Relaxed) < NODES_LEAST
+        && NODES_MADE.load(Relaxed) < NODES_MOST
         && let Some(bytes) = meta::bytes((NODES + 1) * size_of::<Node>())
     {
         let first = (bytes.as_ptr() as usize).next_multiple_of(align_of::<Node>());
@@ -80,6 +86,7 @@ fn provide() {
             NODE.store(node as usize, Relaxed);
             NODE_COUNT.fetch_add(1, Relaxed);
         }
+        NODES_MADE.fetch_add(NODES, Relaxed);
     }
 }
 
@@ -115,6 +122,8 @@ pub(super) struct Ranges {
     /// Free ones, whose memory is still there, those that came first first. No two meet.
     free: [Stretch; APART_FREE],
     count: usize,
+    /// Mappings that all of them are, as far as is known.
+    mappings: usize,
     idle: Idle,
 }
 
@@ -122,6 +131,7 @@ static RANGES: Lock<Ranges> = Lock::new(Ranges {
     next: 0,
     free: [Stretch { start: 0, end: 0 }; APART_FREE],
     count: 0,
+    mappings: 0,
     idle: Idle::new(),
 });
 
@@ -282,13 +292,16 @@ impl Ranges {
     /// A run at a new place.
     #[inline(never)]
     fn map(&mut self, pages: usize, align: usize, word: Memdesc) -> Option<(Page, usize)> {
-        if !zone::take_apart(pages, 0) {
+        if self.mappings >= APART_MOST || !zone::take_apart(pages, 0) {
             return None;
         }
         let range = self.place(pages * PAGE, align);
         let is_said = range.is_some_and(|range| say(range, Some(word)));
         match range {
-            Some(range) if is_said => Some((Page::new(range.start)?, 0)),
+            Some(range) if is_said => {
+                self.mappings += 1;
+                Some((Page::new(range.start)?, 0))
+            }
             _ => {
                 if let Some(range) = range {
                     drop_new(range.start, range.end);
@@ -299,16 +312,19 @@ impl Ranges {
         }
     }
 
-    /// Maps `bytes` in the next gap that has room for them: [`APART_ROOM`] behind its beginning, or in its
-    /// middle, so that what is in front can grow and this can.
+    /// Maps `bytes` in the next gap that has room for them: so far behind its beginning that the larger of this
+    /// and of what is in front could grow [`APART_GROWTH`] times, or in its middle.
     fn place(&mut self, bytes: usize, align: usize) -> Option<Stretch> {
         let span = span();
         let mut wrapped = false;
+        let front =
+            behind(self.next - 1).filter(|range| range.end == self.next).map_or(0, |range| range.len());
+        let room = front.max(bytes).saturating_mul(APART_GROWTH).min(APART_ROOM);
         for _ in 0..APART_LOOKS {
             let found = behind(self.next);
             let gap_end = found.map_or(span.end, |range| range.start.min(span.end));
             let spare = gap_end.saturating_sub(self.next).checked_sub(bytes);
-            let at = spare.map(|spare| self.next + (spare / 2).min(APART_ROOM));
+            let at = spare.map(|spare| self.next + (spare / 2).min(room));
             if let Some(start) = at.and_then(|at| at.checked_next_multiple_of(align))
                 && start <= gap_end - bytes
             {
@@ -356,12 +372,24 @@ impl Ranges {
         }
     }
 
+    /// A stretch was unmapped.
+    fn left(&mut self, stretch: Stretch) {
+        let meets_front = behind(stretch.start - 1).is_some_and(|range| range.end == stretch.start);
+        let meets_back = behind(stretch.end).is_some_and(|range| range.start == stretch.end);
+        match (meets_front, meets_back) {
+            (true, true) => self.mappings += 1,
+            (false, false) => self.mappings = self.mappings.saturating_sub(1),
+            _ => {}
+        }
+        say(stretch, None);
+    }
+
     /// Unmaps the pages of free stretch `at` from `from.start` on. False: the system refuses.
     fn leave_free(&mut self, at: usize, from: Stretch) -> bool {
         // SAFETY: free pages, which nobody looks at.
         let unmapped = unsafe { map::unmap(from.start, from.end - from.start) };
         if unmapped {
-            say(from, None);
+            self.left(from);
             zone::drop_apart(from.pages());
             self.idle.gave(from.pages());
             self.free[at].end = from.start;
@@ -416,7 +444,7 @@ pub unsafe fn give(page: Page, pages: usize, changed: bool) {
     let mut ranges = RANGES.lock();
     // SAFETY: promised by the caller.
     if (changed || limit::hard() != usize::MAX) && unsafe { map::unmap(stretch.start, pages * PAGE) } {
-        say(stretch, None);
+        ranges.left(stretch);
         zone::put_apart(pages, 0);
         return;
     }
@@ -475,8 +503,9 @@ pub(super) fn purge(max_bytes: usize, resident: bool) -> Purged {
         }
         let Stretch { start, end } = ranges.free[0];
         let most = (max_bytes - all.bytes).min(PURGE_PAGES * PAGE);
-        // Whole huge pages.
-        let from = (end.saturating_sub(most) & !(HUGE_PAGE - 1)).max(start);
+        // Whole huge pages, where it is so much.
+        let whole = if most < HUGE_PAGE { PAGE } else { HUGE_PAGE };
+        let from = (end.saturating_sub(most) & !(whole - 1)).max(start);
         let piece = Stretch { start: from, end };
         let counted = if resident { resident_pages(piece) } else { None };
         all.stretches += 1;
@@ -487,6 +516,11 @@ pub(super) fn purge(max_bytes: usize, resident: bool) -> Purged {
         all.bytes += counted.unwrap_or(piece.pages()) * PAGE;
     }
     all
+}
+
+/// Bytes of free ranges, as of a moment ago.
+pub(super) fn free_bytes() -> usize {
+    if ANY.load(Relaxed) { RANGES.lock().free_pages() * PAGE } else { 0 }
 }
 
 /// By itself, for its part of the stack.

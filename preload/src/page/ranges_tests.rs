@@ -137,33 +137,33 @@ fn they_grow_where_they_are() {
     in_own_process!();
     let take = |number| take(SOME, PAGE, word(number)).expect("memory").0;
     let (one, two) = (take(1), take(2));
-    for step in 0..100 {
+    for step in 0..60 {
         assert!(extend_run(one, SOME * (step + 1), SOME, word(1)));
         assert!(extend_run(two, SOME * (step + 1), SOME, word(2)));
     }
-    assert_eq!(find(one.addr()).map(|found| found.1), Some(101 * SOME * PAGE));
+    assert_eq!(find(one.addr()).map(|found| found.1), Some(61 * SOME * PAGE));
     // Not over another, nor past the end.
-    assert!(!extend_run(one, SOME * 101, APART_ROOM / PAGE * 2, word(1)));
-    assert!(!extend_run(two, SOME * 101, APART_SPAN / PAGE, word(2)));
-    assert!(!extend_run(two, SOME * 101, usize::MAX / 2, word(2)));
+    assert!(!extend_run(one, SOME * 61, APART_ROOM / PAGE * 2, word(1)));
+    assert!(!extend_run(two, SOME * 61, APART_SPAN / PAGE, word(2)));
+    assert!(!extend_run(two, SOME * 61, usize::MAX / 2, word(2)));
     // What is behind a live one and too short is left to that one, which takes it first.
-    let tail = Page::new(one.addr() + 50 * SOME * PAGE).expect("a page");
-    put_away((tail, 51 * SOME), false);
-    let other = super::take(60 * SOME, PAGE, word(3)).expect("memory").0;
+    let tail = Page::new(one.addr() + 30 * SOME * PAGE).expect("a page");
+    put_away((tail, 31 * SOME), false);
+    let other = super::take(40 * SOME, PAGE, word(3)).expect("memory").0;
     assert!(find(other.addr()).is_some_and(|found| found.0 != tail.addr()));
     let dirty = bytes_free();
-    assert!(extend_run(one, 50 * SOME, 52 * SOME, word(1)) && bytes_free() == dirty - 51 * SOME * PAGE);
+    assert!(extend_run(one, 30 * SOME, 32 * SOME, word(1)) && bytes_free() == dirty - 31 * SOME * PAGE);
     // A free one that is too short grows.
-    put_away((two, 101 * SOME), false);
-    let (again, soiled) = super::take(200 * SOME, PAGE, word(4)).expect("memory");
-    assert!(again == two && soiled == 101 * SOME);
+    put_away((two, 61 * SOME), false);
+    let (again, soiled) = super::take(63 * SOME, PAGE, word(4)).expect("memory");
+    assert!(again == two && soiled == 61 * SOME);
 }
 
 #[test]
 fn a_mapping_in_the_way_is_stepped_over() {
     in_own_process!();
     take(SOME, PAGE, word(1)).expect("memory");
-    let next = RANGES.lock().next + APART_ROOM;
+    let next = RANGES.lock().next + APART_GROWTH * SOME * PAGE;
     let theirs = next.next_multiple_of(HUGE_PAGE);
     assert_eq!(map::map_at(theirs, 64 * UNIT), Placed::Done);
     for number in 2..10 {

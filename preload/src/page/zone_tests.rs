@@ -342,6 +342,22 @@ fn a_run_grows_into_the_hole_behind_it() {
 }
 
 #[test]
+fn the_topmost_run_grows_into_new_ground_only_if_there_is_no_room_below() {
+    let zone = zone(64 * UNIT);
+    let run = |pages| zone.alloc_run(pages, PAGE, Place::Tight).unwrap().0;
+    let (room, top) = (run(8 * UNIT_PAGES), run(UNIT_PAGES));
+    assert!(top > room);
+    // SAFETY: ours.
+    unsafe {
+        zone.free(room, 8 * UNIT_PAGES);
+        assert!(!zone.extend_run(top, UNIT_PAGES, 2 * UNIT_PAGES), "it would carry the top away");
+    }
+    run(8 * UNIT_PAGES);
+    // SAFETY: ours.
+    assert!(unsafe { zone.extend_run(top, UNIT_PAGES, 2 * UNIT_PAGES) });
+}
+
+#[test]
 fn what_somebody_mapped_into_a_hole_is_his() {
     let (zone, base) = with_holes();
     let theirs = base + UNIT + UNIT / 2;
