@@ -100,16 +100,17 @@ pub const WINDOW: usize = 4 << 40;
 /// Units of the window.
 pub const MAX_UNITS: usize = WINDOW / UNIT;
 
-/// Pages from which on a run has a mapping of its own outside of the window: a huge page's (tune). Of 16 blocks
-/// of 2 to 6 MiB, touched, freed in any order, six times as many a second as out of the window, of 5 to 25 MiB
-/// 3.5 times; with 1 MiB, what is partly smaller was 40 % slower, with 4 MiB blocks of 1 to 8 MiB 13 %.
+/// Pages from which on a run has a mapping of its own outside of the window: a huge page's (tune). Of 16
+/// blocks of 2 to 6 MiB, touched, freed in any order, six times as many a second as out of the window, of 5
+/// to 25 MiB 3.5 times; with 1 MiB, what is partly smaller was 40 % slower, with 4 MiB blocks of 1 to 8 MiB
+/// 13 %.
 pub const APART_LEAST: usize = HUGE_PAGE / PAGE;
 
 /// Bytes of addresses behind the window in which these lie.
 pub const APART_SPAN: usize = 8 << 40;
 
-/// How often the larger of two neighbours finds its own length between them, while there are addresses (tune):
-/// so much may it grow where it is, ...
+/// How often the larger of two neighbours finds its own length between them, while there are addresses
+/// (tune): so much may it grow where it is, ...
 pub const APART_GROWTH: usize = 64;
 
 /// ... but at most so many bytes (tune).

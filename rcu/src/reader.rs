@@ -135,9 +135,10 @@ impl Drop for Reader {
 }
 
 impl crate::Domain {
-    /// One section, of a reader that is registered for it alone: for who looks at what the domain protects now
-    /// and then, from any thread, also in a signal handler. Some tens of nanoseconds more than a section. Its end
-    /// ends no period: that is for who waits for one, by [`advance`](crate::Domain::advance) for instance.
+    /// One section, of a reader that is registered for it alone: for who looks at what the domain protects
+    /// now and then, from any thread, also in a signal handler. Some tens of nanoseconds more than a section.
+    /// Its end ends no period: that is for who waits for one, by [`advance`](crate::Domain::advance) for
+    /// instance.
     ///
     /// # Errors
     /// [`NoRoom`](crate::NoRoom) if every cell of every block has a reader; `look` was not called.

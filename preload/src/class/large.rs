@@ -21,8 +21,8 @@
 //! descriptor and memdesc word, so that they become live by one store. What goes back to the zone loses both;
 //! the zone's excess of dirty pages goes back to the system.
 //!
-//! A block that is very long is a range of addresses outside of the window (`page/ranges.rs`), all of which is
-//! named at once, so each of its pages says whose it is.
+//! A block that is very long is a range of addresses outside of the window (`page/ranges.rs`), all of which
+//! is named at once, so each of its pages says whose it is.
 
 use crate::constants::PAGE;
 use crate::page::memdesc::{self, Kind, Memdesc};

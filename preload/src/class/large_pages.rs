@@ -192,7 +192,8 @@ pub fn reclaim(work: &mut Work) -> usize {
 }
 
 /// A new block of `size` bytes in the pages that are wanted, from the zone, which gets the pages of `freed`
-/// first, as [`release`] gives them, and what they hold; or, if it is very long, a range. `None`: out of memory.
+/// first, as [`release`] gives them, and what they hold; or, if it is very long, a range. `None`: out of
+/// memory.
 #[inline(always)]
 pub fn create(freed: Freed, size: usize, want: Want) -> Option<(usize, Holds)> {
     if ranges::is_apart(want.pages) {

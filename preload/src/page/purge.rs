@@ -1,7 +1,7 @@
 //! Giving free pages back to the system: the window's and ranges, which are whole mappings.
 //!
-//! First those of which there are more: else the ones would pay for the others, and a program whose blocks are
-//! partly of this and partly of that kind would fault for each of one.
+//! First those of which there are more: else the ones would pay for the others, and a program whose blocks
+//! are partly of this and partly of that kind would fault for each of one.
 
 use super::ranges;
 use super::zone::{self, Purged};

@@ -1,22 +1,23 @@
 //! Runs in mappings of their own: what is so long that it is not cut out of the window.
 //!
-//! A run of [`APART_LEAST`] pages and more is a *range* of addresses behind the window, mapped when it is given
-//! out. Which range an address belongs to says a range map (`rcu::range_map`), whose values are memdesc words:
-//! it is to these addresses what the table beside the window is to the window's. [`of`] asks either; whoever
-//! asks the map takes no lock.
+//! A run of [`APART_LEAST`] pages and more is a *range* of addresses behind the window, mapped when it is
+//! given out. Which range an address belongs to says a range map (`rcu::range_map`), whose values are memdesc
+//! words: it is to these addresses what the table beside the window is to the window's. [`of`] asks either;
+//! whoever asks the map takes no lock.
 //!
 //! Addresses cost nothing, so each range is put far behind the last one, and grows where it is
-//! ([`extend_run`]): no realloc of such a block has to copy, readers or not. What comes back stays mapped, *free*,
-//! for who asks next, the best fitting one first, and grows if it is too short; it is in the zone's account of
-//! dirty pages, and is unmapped, piece by piece from its end, when that gives back (`purge.rs`). A range that the
-//! program has changed is unmapped at once.
+//! ([`extend_run`]): no realloc of such a block has to copy, readers or not. What comes back stays mapped,
+//! *free*, for who asks next, the best fitting one first, and grows if it is too short; it is in the zone's
+//! account of dirty pages, and is unmapped, piece by piece from its end, when that gives back (`purge.rs`). A
+//! range that the program has changed is unmapped at once.
 //!
 //! One lock for all but look-ups, taken before every other of this floor. Look-ups have a domain of their own
 //! whose readers they are, one each: no thread is a reader of it in between, so no grace period waits, and a
 //! handler may look anything up, whatever it has interrupted.
 //!
-//! No call here fails in the middle: the map's nodes are put by first ([`provide`]), and what cannot be said to it when pages come
-//! back is left as it was. A word that names a descriptor is believed only if that says so, too.
+//! No call here fails in the middle: the map's nodes are put by first ([`provide`]), and what cannot be said
+//! to it when pages come back is left as it was. A word that names a descriptor is believed only if that says
+//! so, too.
 
 use core::num::NonZeroU64;
 use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Acquire, Ordering::Relaxed, Ordering::Release};
@@ -39,8 +40,8 @@ const NODES: usize = 32;
 /// ... whenever fewer are left: more than a change takes of a map that is seven levels high, and has 50,000
 /// ranges at the least.
 const NODES_LEAST: usize = 24;
-/// More than there are in a map of so many ranges as there may be. When these are used up, a handler has jumped
-/// out of a look-up, for which nodes wait for ever: further runs come from the window.
+/// More than there are in a map of so many ranges as there may be. When these are used up, a handler has
+/// jumped out of a look-up, for which nodes wait for ever: further runs come from the window.
 const NODES_MOST: usize = 2 * APART_MOST;
 
 /// Where the map's nodes come from: those that [`provide`] has put by.
@@ -60,8 +61,8 @@ impl NodeSource for Nodes {
         if node.is_null() {
             return None;
         }
-        // SAFETY: memory for a node, for ever, and nobody else's, whose first word is the link; zero bytes are
-        // a node.
+        // SAFETY: memory for a node, for ever, and nobody else's, whose first word is the link; zero bytes
+        // are a node.
         unsafe {
             NODE.store(node.cast::<usize>().read(), Relaxed);
             node.cast::<usize>().write(0);
@@ -71,8 +72,8 @@ impl NodeSource for Nodes {
     }
 }
 
-/// Puts nodes by, from the metadata, for all that may be changed until the next time. Not where pages are given
-/// back: that never takes memory.
+/// Puts nodes by, from the metadata, for all that may be changed until the next time. Not where pages are
+/// given back: that never takes memory.
 #[inline(never)]
 fn provide() {
     while NODE_COUNT.load(Relaxed) < NODES_LEAST
@@ -153,8 +154,8 @@ pub fn holds(addr: usize) -> bool {
     addr.wrapping_sub(bounds::base()).wrapping_sub(WINDOW) < APART_SPAN && ANY.load(Relaxed)
 }
 
-/// The word of the page that `addr` lies in, for any address at all: the window's, or its range's. Where ranges
-/// lie and none is it says Free.
+/// The word of the page that `addr` lies in, for any address at all: the window's, or its range's. Where
+/// ranges lie and none is it says Free.
 #[inline]
 pub fn of(addr: usize) -> Memdesc {
     let word = memdesc::of(addr);
@@ -198,7 +199,8 @@ fn look<R>(into: impl Fn(View<'_, NonZeroU64, rcu::range_map::Unmeasured>) -> R)
     into(writer.view())
 }
 
-/// Says `word`, or that nothing is there. By itself, for its part of the stack. False: the map has no node for that, and is as it was.
+/// Says `word`, or that nothing is there. By itself, for its part of the stack. False: the map has no node
+/// for that, and is as it was.
 #[inline(never)]
 fn say(range: Stretch, word: Option<Memdesc>) -> bool {
     // SAFETY: all writers are given this domain.
@@ -312,8 +314,8 @@ impl Ranges {
         }
     }
 
-    /// Maps `bytes` in the next gap that has room for them: so far behind its beginning that the larger of this
-    /// and of what is in front could grow [`APART_GROWTH`] times, or in its middle.
+    /// Maps `bytes` in the next gap that has room for them: so far behind its beginning that the larger of
+    /// this and of what is in front could grow [`APART_GROWTH`] times, or in its middle.
     fn place(&mut self, bytes: usize, align: usize) -> Option<Stretch> {
         let span = span();
         let mut wrapped = false;
@@ -418,7 +420,8 @@ fn drop_new(from: usize, to: usize) {
     }
 }
 
-/// Takes a run, to be described by `word`. So many of its first pages may hold anything, the others are zero. None: out of memory, or of addresses.
+/// Takes a run, to be described by `word`. So many of its first pages may hold anything, the others are zero.
+/// None: out of memory, or of addresses.
 #[cold]
 #[inline(never)]
 pub fn take(pages: usize, align: usize, word: Memdesc) -> Option<(Page, usize)> {
@@ -435,8 +438,8 @@ pub fn take(pages: usize, align: usize, word: Memdesc) -> Option<(Page, usize)> 
 /// Gives back a run or any part of one. `changed`: the program has made something else of its pages than they
 /// were.
 ///
-/// # Safety
-/// The caller owns the pages, which [`take`] gave, and nothing refers to them any more but their range's word.
+/// # Safety The caller owns the pages, which [`take`] gave, and nothing refers to them any more but their
+/// range's word.
 #[cold]
 #[inline(never)]
 pub unsafe fn give(page: Page, pages: usize, changed: bool) {
@@ -547,8 +550,8 @@ pub(super) fn lock() -> &'static Lock<Ranges> {
 /// In the only thread of a forked child, behind the zone: nobody else looks anything up.
 pub(super) fn settle_in_child() {
     RANGES.settle_in_child(Ranges::abandon);
-    // SAFETY: no other thread of this process exists, and what this one was looking up in a frame that goes on
-    // needs no more than nodes that nobody changes: a handler that forks leaves the lock to its owner.
+    // SAFETY: no other thread of this process exists, and what this one was looking up in a frame that goes
+    // on needs no more than nodes that nobody changes: a handler that forks leaves the lock to its owner.
     unsafe { LOOKUPS.after_fork_in_child(None) };
 }
 

@@ -147,12 +147,14 @@ fn they_grow_where_they_are() {
     assert!(!extend_run(two, SOME * 61, APART_SPAN / PAGE, word(2)));
     assert!(!extend_run(two, SOME * 61, usize::MAX / 2, word(2)));
     // What is behind a live one and too short is left to that one, which takes it first.
-    let tail = Page::new(one.addr() + 30 * SOME * PAGE).expect("a page");
-    put_away((tail, 31 * SOME), false);
-    let other = super::take(40 * SOME, PAGE, word(3)).expect("memory").0;
+    const KEPT: usize = 36 * HUGE_PAGE / PAGE;
+    let tail = Page::new(one.addr() + KEPT * PAGE).expect("a page");
+    put_away((tail, 61 * SOME - KEPT), false);
+    let other = super::take(62 * SOME - KEPT, PAGE, word(3)).expect("memory").0;
     assert!(find(other.addr()).is_some_and(|found| found.0 != tail.addr()));
     let dirty = bytes_free();
-    assert!(extend_run(one, 30 * SOME, 32 * SOME, word(1)) && bytes_free() == dirty - 31 * SOME * PAGE);
+    assert!(extend_run(one, KEPT, 62 * SOME - KEPT, word(1)));
+    assert_eq!(bytes_free(), dirty - (61 * SOME - KEPT) * PAGE);
     // A free one that is too short grows.
     put_away((two, 61 * SOME), false);
     let (again, soiled) = super::take(63 * SOME, PAGE, word(4)).expect("memory");
@@ -207,7 +209,8 @@ fn what_fails_leaves_everything_as_it_was() {
     );
 }
 
-/// Ranges that stay are found at every moment, whatever becomes of those around them, with a lock and without.
+/// Ranges that stay are found at every moment, whatever becomes of those around them, with a lock and
+/// without.
 #[test]
 fn whose_an_address_is_can_always_be_said() {
     in_own_process!();

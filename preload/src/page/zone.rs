@@ -124,8 +124,8 @@ struct State {
     purged: usize,
     /// Free pages that whoever purges has taken out; one thread at a time does.
     away: usize,
-    /// Pages mapped outside of the window, and those of them that are free (`ranges.rs`): in this account, for
-    /// limits and the watermark count all that the heap has.
+    /// Pages mapped outside of the window, and those of them that are free (`ranges.rs`): in this account,
+    /// for limits and the watermark count all that the heap has.
     apart: Apart,
     pass: Pass,
     buddy: Buddy,
@@ -753,8 +753,8 @@ pub(super) fn purge_step(max_bytes: usize, own: usize) -> Purged {
     ZONE.purge_step(max_bytes, own)
 }
 
-/// What a step of purging may give at most: [`PURGE_PAGES`] pages, in [`PURGE_CALLS`] stretches, and twice the
-/// `own` bytes that this very call has freed, so that what is freed can always be paid for.
+/// What a step of purging may give at most: [`PURGE_PAGES`] pages, in [`PURGE_CALLS`] stretches, and twice
+/// the `own` bytes that this very call has freed, so that what is freed can always be paid for.
 pub(super) fn step_bytes(own: usize) -> usize {
     Bounds::of_step(own).bytes
 }

@@ -175,9 +175,9 @@ impl<V: Value, N: NodeSource, M: Measure, S: Sleep> RangeMap<V, N, M, S> {
         unsafe { self.lock.unlock() }
     }
 
-    /// As [`force_unlock`](RangeMap::force_unlock), where the writer was interrupted in the middle of a change
-    /// and will not finish it: the change was made or was not, and the nodes that were in hand, free or
-    /// waiting are lost.
+    /// As [`force_unlock`](RangeMap::force_unlock), where the writer was interrupted in the middle of a
+    /// change and will not finish it: the change was made or was not, and the nodes that were in hand, free
+    /// or waiting are lost.
     ///
     /// # Safety
     /// As there, and nobody but that writer holds the lock.
