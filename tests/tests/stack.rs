@@ -60,6 +60,20 @@ fn jump_out_of_malloc() {
     }
 }
 
+/// The same at every instruction that calls come by, of malloc's and of those that take more locks, with
+/// forks in between. What is lost is what was on its way: a block or a few, not all that was free.
+#[test]
+fn jump_out_at_each_instruction() {
+    for (mode, beside) in [("all", "none"), ("strict", "thread")] {
+        let victim = Victim::new("jump_stepping").arg(beside).env("RCUMALLOC_DEFER", mode);
+        // No thread but the program's: what a breakpoint stops is to be in the middle of its own call.
+        let outcome = victim.env("RCUMALLOC_PRESSURE", "off").run().success();
+        assert!(outcome.number("jumps") > 5000, "{outcome}");
+        assert_eq!(outcome.number("bad_calls"), 0, "{outcome}");
+        outcome.below("rss_kib", 256 * 1024).below("size_kib", 8 << 20);
+    }
+}
+
 /// What a handler is given is nobody else's, whatever it interrupts and at whichever instruction.
 #[test]
 fn nowait_in_handler() {

@@ -2,6 +2,7 @@
 //! counts. Fields that have no meaning here are 0, not invented.
 
 use crate::front::fork;
+use crate::front::under_way::entered;
 use crate::os::sink::Sink;
 use crate::release::report;
 use crate::release::shrinker::{self, Reason};
@@ -12,7 +13,7 @@ use core::ffi::c_int;
 #[cfg_attr(feature = "override", unsafe(no_mangle))]
 pub extern "C" fn malloc_trim(_pad: usize) -> c_int {
     fork::settle_if_cloned();
-    c_int::from(shrinker::scan(usize::MAX, Reason::Trim) != 0)
+    c_int::from(entered(|| shrinker::scan(usize::MAX, Reason::Trim)) != 0)
 }
 
 /// `mallopt(parameter, value)`: glibc's parameters are hints about a heap that this is not. Known

@@ -19,7 +19,7 @@ use crate::class::verdict::{self, Address};
 use crate::constants::PAGE;
 use crate::front::free::When;
 use crate::front::malloc::MALLOC_ALIGN;
-use crate::front::{free, malloc, realloc};
+use crate::front::{free, malloc, realloc, under_way};
 use core::ffi::{c_int, c_void};
 use core::ptr::null_mut;
 
@@ -110,6 +110,11 @@ fn clear_growth(addr: usize, old: usize, new: usize, flags: Flags) {
     }
 }
 
+/// Changes what a large block holds without moving it, if that can be.
+fn resize_large(addr: usize, size: usize) -> bool {
+    under_way::entered(|| realloc::resize_large(addr, size))
+}
+
 /// `mallocx(size, flags)`: null if there is no memory.
 ///
 /// # Safety
@@ -132,7 +137,7 @@ pub unsafe extern "C" fn rallocx(block: *mut c_void, size: usize, flags: c_int) 
     let Some(old) = held(addr, CALL) else { return null_mut() };
     let Some(real) = real_size(size, flags) else { return null_mut() };
     let may_stay = addr.is_multiple_of(flags.align());
-    if may_stay && (old == real || realloc::resize_large(addr, size)) {
+    if may_stay && (old == real || resize_large(addr, size)) {
         clear_growth(addr, old, realloc::usable_size_for(addr, CALL), flags);
         return block;
     }
@@ -161,9 +166,9 @@ pub unsafe extern "C" fn xallocx(block: *mut c_void, size: usize, extra: usize, 
     }
     let most = size.saturating_add(extra);
     if most > old {
-        let _ = realloc::resize_large(addr, most) || (size > old && realloc::resize_large(addr, size));
+        let _ = resize_large(addr, most) || (size > old && resize_large(addr, size));
     } else if real_size(most, flags).is_some_and(|real| real < old) {
-        realloc::resize_large(addr, most);
+        resize_large(addr, most);
     }
     let new = realloc::usable_size_for(addr, CALL);
     clear_growth(addr, old, new, flags);

@@ -8,6 +8,7 @@ use crate::class::page_kinds::{self, PageStats};
 use crate::class::size_class::Class;
 use crate::class::verdict;
 use crate::front::free::When;
+use crate::front::under_way::entered;
 use crate::front::{calls, fork, free, nowait, options, readers, start};
 use crate::os::sink::Sink;
 use crate::os::tid;
@@ -190,7 +191,7 @@ pub extern "C" fn rcumalloc_barrier() {
     // Before it waits for anything: what is refused in a section is refused whatever there is to wait for.
     readers::refuse_in_section("rcumalloc_barrier");
     calls::barrier(start_worker);
-    readers::barrier();
+    entered(readers::barrier);
 }
 
 /// `rcumalloc_free(block)`.
@@ -240,14 +241,14 @@ pub extern "C" fn rcumalloc_shrink_count() -> usize {
 #[cfg_attr(feature = "override", unsafe(no_mangle))]
 pub extern "C" fn rcumalloc_shrink_scan(bytes: usize) -> usize {
     fork::settle_if_cloned();
-    shrinker::scan(bytes, Reason::Api)
+    entered(|| shrinker::scan(bytes, Reason::Api))
 }
 
 /// `rcumalloc_pressure(level)`.
 #[cfg_attr(feature = "override", unsafe(no_mangle))]
 pub extern "C" fn rcumalloc_pressure(level: c_int) {
     fork::settle_if_cloned();
-    shrinker::pressure(level.max(0) as u32, Reason::Pressure);
+    entered(|| shrinker::pressure(level.max(0) as u32, Reason::Pressure));
 }
 
 /// `rcumalloc_stats(out, size)`: fills as much of the structure as the caller knows.

@@ -8,7 +8,7 @@
 
 use crate::cache::registry;
 use crate::cache::thread_cache::ThreadCache;
-use crate::front::{entry, exit, switch};
+use crate::front::{entry, exit, switch, under_way};
 use crate::os::line::Line;
 use crate::os::signals::Quiet;
 use crate::os::{clock, syscall};
@@ -38,6 +38,7 @@ pub unsafe extern "C" fn pthread_create(
     argument: *mut c_void,
 ) -> c_int {
     let real = real();
+    under_way::look_behind();
     // The creator has a cache from here on: its own frees are deferred too.
     let own = entry::current();
     switch::go_concurrent();

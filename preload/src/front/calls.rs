@@ -19,6 +19,7 @@ use crate::cache::own;
 use crate::class::backlog::DOMAIN;
 use crate::constants::{CALLS_HOLD_NS, CALLS_IDLE_NS, CALLS_MOST};
 use crate::front::queue::{Head, List, MADE, MAKING, QUEUE, Run};
+use crate::front::under_way::entered;
 use crate::front::{fork, readers, start, switch};
 use crate::os::syscall::{self, futex_wait_timeout, futex_wake};
 use crate::os::{home, line::Line, tls};
@@ -47,14 +48,16 @@ pub unsafe fn add(head: *mut Head, run: Run, start: Start) {
     fork::settle_if_cloned();
     // SAFETY: the caller's promise.
     unsafe { head.write(Head { next: null_mut(), run }) };
-    let mut queue = QUEUE.lock();
-    queue.waiting.push(head);
-    queue.queued = queue.queued.wrapping_add(1);
-    let wakes = core::mem::take(&mut queue.is_asleep);
-    let is_crowded = queue.pending() > CALLS_MOST && queue.worker != tls::thread_pointer();
-    // The child of a vfork is a guest: a thread of its own would not be there when it is gone.
-    let makes = queue.worker == 0 && home::is_at_home() && queue.claim();
-    drop(queue);
+    let (wakes, is_crowded, makes) = entered(|| {
+        let mut queue = QUEUE.lock();
+        queue.waiting.push(head);
+        queue.queued = queue.queued.wrapping_add(1);
+        let wakes = core::mem::take(&mut queue.is_asleep);
+        let is_crowded = queue.pending() > CALLS_MOST && queue.worker != tls::thread_pointer();
+        // The child of a vfork is a guest: a thread of its own would not be there when it is gone.
+        let makes = queue.worker == 0 && home::is_at_home() && queue.claim();
+        (wakes, is_crowded, makes)
+    });
     if makes {
         make(start);
     } else if wakes {
@@ -71,11 +74,13 @@ pub unsafe fn add(head: *mut Head, run: Run, start: Start) {
 #[unsafe(link_section = ".text_rare")]
 fn make(start: Start) -> bool {
     let is_made = start();
-    let mut queue = QUEUE.lock();
-    // It may have begun, and ended too.
-    if queue.worker == tls::thread_pointer() | MAKING {
-        queue.worker = if is_made { MADE } else { 0 };
-    }
+    entered(|| {
+        let mut queue = QUEUE.lock();
+        // It may have begun, and ended too.
+        if queue.worker == tls::thread_pointer() | MAKING {
+            queue.worker = if is_made { MADE } else { 0 };
+        }
+    });
     is_made
 }
 
@@ -86,7 +91,7 @@ fn make(start: Start) -> bool {
 #[unsafe(link_section = ".text_rare")]
 fn hold_back() {
     let seen = RAN.load(Relaxed);
-    if QUEUE.lock().pending() > CALLS_MOST {
+    if entered(|| QUEUE.lock().pending()) > CALLS_MOST {
         away(|| futex_wait_timeout(&RAN, seen, CALLS_HOLD_NS));
     }
 }
@@ -166,19 +171,21 @@ fn run_taken() -> bool {
 #[unsafe(link_section = ".text_rare")]
 pub fn barrier(start: Start) {
     fork::settle_if_cloned();
-    let target = QUEUE.lock().queued;
+    let target = entered(|| QUEUE.lock().queued);
     loop {
         let seen = RAN.load(Relaxed);
-        let mut queue = QUEUE.lock();
-        if queue.done.wrapping_sub(target) as i32 >= 0 {
+        let (is_done, is_own, makes) = entered(|| {
+            let mut queue = QUEUE.lock();
+            let is_done = queue.done.wrapping_sub(target) as i32 >= 0;
+            let is_own = queue.worker == tls::thread_pointer();
+            (is_done, is_own, !is_done && !is_own && queue.claim())
+        });
+        if is_done {
             return;
         }
-        if queue.worker == tls::thread_pointer() {
-            drop(queue);
+        if is_own {
             would_wait_for_itself();
         }
-        let makes = queue.claim();
-        drop(queue);
         if !makes {
             away(|| futex_wait_timeout(&RAN, seen, CALLS_HOLD_NS));
         } else if !(home::is_at_home() && make(start)) {

@@ -20,6 +20,7 @@ use crate::class::marks::Map;
 use crate::class::size_class::{CLASSES, Class};
 use crate::class::work::Work;
 use crate::class::{backlog, verdict};
+use crate::front::under_way;
 use crate::os::signals::Quiet;
 use crate::os::tls;
 use crate::release::{decay, surplus, watcher};
@@ -75,6 +76,7 @@ unsafe extern "C" fn destroy(cache: *mut libc::c_void) {
     if cache.rounds < ROUNDS {
         return watch_thread(cache);
     }
+    under_way::look_behind();
     leave(cache);
 }
 

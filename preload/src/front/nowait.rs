@@ -5,7 +5,7 @@ use crate::cache::stock::MOST;
 use crate::cache::thread_cache::ThreadCache;
 use crate::cache::{own, table};
 use crate::class::size_class::{Class, SMALL_MAX};
-use crate::front::{entry, malloc};
+use crate::front::{entry, malloc, under_way};
 use crate::os::tls;
 use core::ptr::null_mut;
 
@@ -18,6 +18,7 @@ pub fn prefill(size: usize, count: usize) -> usize {
         return 0;
     }
     let class = Class::of_size(size);
+    under_way::look_behind();
     let Some(stock) = entry::current().and_then(|cache| cache.stock()) else { return 0 };
     while stock.count(class) < count.min(MOST) {
         // SAFETY: the words are this thread's tables, always.

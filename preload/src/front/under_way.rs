@@ -12,7 +12,8 @@
 //!
 //! Then the thread goes on as the child of a fork does (`fork.rs`): what its own locks guard is torn, what
 //! its cache holds is taken out of it as far as it is whole. What is lost is what was on its way and the
-//! lists under a torn lock; what other threads hold is not touched. Between the jump and the thread's next
+//! lists under a torn lock, but for the zone's, which is counted anew; what other threads hold is not
+//! touched. Between the jump and the thread's next
 //! slow path, others may wait for its locks.
 //!
 //! A frame that looks as if it was still there, since the program has recursed past it without writing to its
@@ -67,6 +68,21 @@ impl Frame {
         // A handler of this thread that finds nothing under way finds everything at rest.
         compiler_fence(SeqCst);
     }
+}
+
+/// Runs a call of the program's that takes locks, or may, inside a [`Frame`].
+#[inline(always)]
+pub fn entered<T>(call: impl FnOnce() -> T) -> T {
+    let mut frame = Frame::new();
+    frame.begin();
+    call()
+}
+
+/// Mends what a path left in the middle has left, if there is any: before what calls libc, which may come
+/// back with a call of its own.
+#[inline(always)]
+pub fn look_behind() {
+    entered(|| {});
 }
 
 impl Drop for Frame {

@@ -95,6 +95,40 @@ impl Buddy {
         self.used = known;
     }
 
+    /// Learns from the trees alone what is free, and takes it for dirty: a change was left in the middle, and
+    /// whoever made it has nothing any more. A page that was between two blocks then is of neither.
+    ///
+    /// # Safety
+    /// As [`know`](Self::know).
+    pub unsafe fn recount(&mut self, units: *mut Unit, known: usize) {
+        *self = Buddy::new();
+        // SAFETY: promised by the caller.
+        unsafe { self.units.know(units, known) };
+        self.used = known;
+        for unit in 0..known {
+            self.units.at(unit).forget_counts();
+        }
+        for unit in 0..known {
+            let tree = self.units.at(unit).take_tree();
+            unit::topmost(&tree, |page, order| self.free(unit * UNIT_PAGES + page, 1 << order, true));
+        }
+    }
+
+    /// Has the halves of free blocks as well as these, and counts that say nothing.
+    #[cfg(test)]
+    pub fn leave_torn(&mut self) {
+        for unit in 0..self.used {
+            let unit = self.units.at(unit);
+            for node in 1..UNIT_PAGES {
+                if unit.has(node) {
+                    unit.flip(2 * node + 1);
+                }
+            }
+            unit.blocks = [7; ORDERS];
+        }
+        self.free = 1;
+    }
+
     /// Pages that are free.
     pub fn free_pages(&self) -> usize {
         self.free

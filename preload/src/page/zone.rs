@@ -213,6 +213,23 @@ impl State {
         unsafe { self.buddy.forget_free(self.window.units(), known) };
     }
 
+    /// The same where the calling thread is who will not finish it: what it had in hands is free or nobody's,
+    /// so nothing that is free can be somebody's.
+    ///
+    /// # Safety
+    /// The calling thread held the lock, in frames that are gone.
+    unsafe fn recount(&mut self, zone: &Zone) {
+        if !self.window.is_open() {
+            self.window = Window::new();
+            return;
+        }
+        zone.publish(&self.window);
+        self.window.forget_holes();
+        let known = self.window.horizon().div_ceil(UNIT);
+        // SAFETY: units are mapped before the horizon moves, and used by this zone alone.
+        unsafe { self.buddy.recount(self.window.units(), known) };
+    }
+
     /// Bytes that may be in memory.
     fn held(&self) -> usize {
         let without = self.buddy.free_pages() - self.buddy.dirty_pages();
@@ -929,9 +946,9 @@ pub(super) fn settle_in_child() {
 /// See [`super::let_go_of_own`].
 pub(super) fn let_go_of_own() {
     ZONE.purging.let_go_of_own(|()| {});
-    // SAFETY: a change that nobody will finish. What others have out of the zone they give back as they
-    // would.
-    ZONE.state.let_go_of_own(|state| unsafe { state.forget_free(&ZONE) });
+    // SAFETY: our own change, which nobody will finish. What others have out of the zone they give back as
+    // they would.
+    ZONE.state.let_go_of_own(|state| unsafe { state.recount(&ZONE) });
 }
 
 #[cfg(test)]

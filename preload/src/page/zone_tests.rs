@@ -433,6 +433,42 @@ fn there_are_only_so_many_holes() {
 }
 
 #[test]
+fn after_a_torn_change_what_is_free_is_counted_anew() {
+    let zone = zone(64 << 20);
+    let mut live = BTreeMap::new();
+    let mut state = 1_u64;
+    for _ in 0..2000 {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        let pages = (state >> 33) as usize % 40 + 1;
+        let (page, _) = zone.alloc_run(pages, 1, Place::Tight).unwrap();
+        live.insert(page.addr(), pages);
+        if live.len() > 60 {
+            let (addr, pages) = live.pop_first().unwrap();
+            // SAFETY: ours.
+            unsafe { zone.free(Page::new(addr).unwrap(), pages) };
+        }
+    }
+    let before = zone.stats();
+    {
+        let mut state = zone.state.lock();
+        // Left between a block and its halves.
+        state.buddy.leave_torn();
+        // SAFETY: nobody else is here.
+        unsafe { state.recount(&zone) };
+    }
+    let after = zone.stats();
+    assert_eq!(after.free_bytes, before.free_bytes);
+    assert_eq!(after.dirty_bytes, after.free_bytes, "what was in hand may have been written");
+    check(&zone, &live);
+    // All of it can be given out and comes back.
+    while let Some((addr, pages)) = live.pop_first() {
+        // SAFETY: ours.
+        unsafe { zone.free(Page::new(addr).unwrap(), pages) };
+    }
+    check_all_free(&zone);
+}
+
+#[test]
 fn words_of_taken_back_pages_have_no_slot() {
     let zone = zone(64 << 20);
     for pages in [1, 16, 1500] {

@@ -52,6 +52,19 @@ impl Unit {
         self.tree[node / 64] ^= 1 << (node % 64);
     }
 
+    /// Whatever follows from the trees.
+    pub(super) fn forget_counts(&mut self) {
+        self.dirty = [0; 16];
+        self.blocks = [0; ORDERS];
+        self.row = [[0; ORDERS]; Cut::COUNT];
+        self.soiled = 0;
+    }
+
+    /// Its tree, which has nothing any more.
+    pub(super) fn take_tree(&mut self) -> [u64; 32] {
+        core::mem::take(&mut self.tree)
+    }
+
     /// The lowest free block of this order.
     pub(super) fn lowest(&self, order: u32) -> Option<usize> {
         let width = UNIT_PAGES >> order; // nodes of this order: width..2*width
@@ -64,6 +77,22 @@ impl Unit {
             let word = self.tree[w];
             (word != 0).then(|| w * 64 + word.trailing_zeros() as usize)
         })
+    }
+}
+
+/// Calls `visit` with each block of a tree that is not part of a larger one: its first page and its order.
+pub(super) fn topmost(tree: &[u64; 32], mut visit: impl FnMut(usize, u32)) {
+    let has = |node: usize| tree[node / 64] >> (node % 64) & 1 != 0;
+    for (word, &bits) in tree.iter().enumerate() {
+        let mut left = bits;
+        while left != 0 {
+            let node = word * 64 + left.trailing_zeros() as usize;
+            left &= left - 1;
+            let Some(depth) = node.checked_ilog2() else { continue };
+            if !(1..=depth).any(|up| has(node >> up)) {
+                visit((node << (MAX_ORDER - depth)) & (UNIT_PAGES - 1), MAX_ORDER - depth);
+            }
+        }
     }
 }
 
