@@ -171,7 +171,11 @@ int main(int argc, char **argv) {
     wait_for(1);
     pid_t beside = 0;
     bool has_own = strcmp(how, "own_tls") == 0;
-    unsigned threads = STORMS + 2;
+    /* All of them have called by now, an idle thread that was there before, too. */
+    while (stats().threads < STORMS + 2) {
+        sleep_ms(1);
+    }
+    unsigned threads = stats().threads;
     if (has_own) {
         beside = clone(work_on, stack + sizeof stack, CLONE_VM | CLONE_SETTLS | SIGCHLD, NULL, NULL, new_tls());
         CHECK(beside > 0);
