@@ -42,6 +42,7 @@ pub unsafe extern "C" fn pthread_create(
     // The creator has a cache from here on: its own frees are deferred too.
     let own = entry::current();
     switch::go_concurrent();
+    switch::expect_threads();
     let quiet = match own {
         Some(own) => {
             // It may wait for the new thread for long: what grace periods wait for is said before.

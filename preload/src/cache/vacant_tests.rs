@@ -58,6 +58,7 @@ fn own_cache() -> usize {
 fn the_next_thread_moves_in() {
     in_own_process!();
     switch::go_concurrent();
+    switch::expect_threads();
     let first = in_a_thread(|| {
         give(take(SIZE));
         own_cache()
@@ -75,6 +76,7 @@ fn the_next_thread_moves_in() {
 fn what_the_last_owner_freed_waits_for_those_who_read_then() {
     in_own_process!();
     switch::go_concurrent();
+    switch::expect_threads();
     readers::lock();
     let block = leave_a_block();
     let seen = in_a_thread(move || {
@@ -105,6 +107,7 @@ fn age() {
 fn barriers_scans_sweeps_and_age_empty_them() {
     in_own_process!();
     switch::go_concurrent();
+    switch::expect_threads();
     give(take(SIZE));
     let whoever: [(&str, fn()); 4] = [
         ("barrier", readers::barrier),
@@ -147,6 +150,7 @@ fn barriers_scans_sweeps_and_age_empty_them() {
 fn a_call_empties_as_much_as_it_may_and_others_go_on() {
     in_own_process!();
     switch::go_concurrent();
+    switch::expect_threads();
     const LEFT: usize = 8;
     // Who ends last but one does not give all of it away.
     decay::configure(decay::OFF);
@@ -179,6 +183,7 @@ fn a_call_empties_as_much_as_it_may_and_others_go_on() {
 fn they_are_bounded_in_number_and_in_bytes() {
     in_own_process!();
     switch::go_concurrent();
+    switch::expect_threads();
     // Whoever leaves one thread behind empties them all.
     let (stays, ends) = (std::sync::Arc::new(Barrier::new(2)), std::sync::Arc::new(Barrier::new(2)));
     let (there, until) = (stays.clone(), ends.clone());
@@ -227,6 +232,7 @@ fn they_are_bounded_in_number_and_in_bytes() {
 fn the_child_of_a_fork_has_them_all_once() {
     in_own_process!();
     switch::go_concurrent();
+    switch::expect_threads();
     // The forking thread is to have a cache of its own before.
     give(take(SIZE));
     let barrier = std::sync::Arc::new(Barrier::new(3));
@@ -272,6 +278,7 @@ fn the_child_of_a_fork_has_them_all_once() {
 fn what_was_freed_twice_is_found() {
     in_own_process!();
     switch::go_concurrent();
+    switch::expect_threads();
     verdict::set_report_only(true);
     in_a_thread(|| {
         let (block, other) = (take(SIZE), take(SIZE));
@@ -299,6 +306,7 @@ fn what_was_freed_twice_is_found() {
 fn what_an_earlier_owner_freed_is_marked_in_once() {
     in_own_process!();
     switch::go_concurrent();
+    switch::expect_threads();
     verdict::set_report_only(true);
     let theirs = in_a_thread(|| {
         let blocks = [take(SIZE), take(SIZE), take(SIZE)];
@@ -340,6 +348,7 @@ fn what_an_earlier_owner_freed_is_marked_in_once() {
 fn the_child_of_a_fork_keeps_what_an_earlier_owner_freed() {
     in_own_process!();
     switch::go_concurrent();
+    switch::expect_threads();
     // The forking thread is to have a cache of its own before.
     give(take(200));
     let theirs = leave_a_block();
@@ -437,6 +446,7 @@ fn trapped_at(step: u32, operation: impl FnOnce()) -> bool {
 fn a_handler_may_come_in_anywhere() {
     in_own_process!();
     switch::go_concurrent();
+    switch::expect_threads();
     let before = shares::census().0;
     // SAFETY: a handler of the right type.
     unsafe {

@@ -34,23 +34,25 @@ const ROUNDS: u32 = 2;
 #[unsafe(link_section = ".data")]
 static KEY: AtomicU32 = AtomicU32::new(0);
 
-/// Creates the key whose destructor ends a thread's cache. Idempotent. Without a key (libc has
-/// none left) caches of ended threads are found by the registry's search.
-pub fn create_key() {
+/// Creates the key whose destructor ends a thread's cache. Idempotent; true for who has. Without a key (libc
+/// has none left) caches of ended threads are found by the registry's search.
+pub fn create_key() -> bool {
     if KEY.load(Ordering::Acquire) != 0 {
-        return;
+        return false;
     }
     let mut key = 0;
     // SAFETY: a plain call with a function of the right type; libc does not allocate for it.
     if unsafe { libc::pthread_key_create(&mut key, Some(destroy)) } != 0 {
-        return;
+        return false;
     }
     // Without a lock, which would stay taken in the child of a fork that another thread makes meanwhile: of
     // two that come at once, one keeps its key. Release pairs with the Acquire above and in `watch_thread`.
-    if KEY.compare_exchange(0, key + 1, Ordering::Release, Ordering::Relaxed).is_err() {
+    let is_ours = KEY.compare_exchange(0, key + 1, Ordering::Release, Ordering::Relaxed).is_ok();
+    if !is_ours {
         // SAFETY: nobody knows of it.
         unsafe { libc::pthread_key_delete(key) };
     }
+    is_ours
 }
 
 /// Asks libc to call us when the calling thread ends. The thread has its tables already: libc

@@ -72,6 +72,9 @@ pub fn thread(cache: &mut ThreadCache) {
     if mode::defer() == Defer::Strict || sampled::any() || shares::census().0 > 1 {
         switch::go_concurrent();
     }
+    if shares::census().0 > 1 {
+        switch::expect_threads();
+    }
     if mode::is_concurrent() {
         exit::watch_thread(cache);
     }

@@ -33,10 +33,19 @@ pub fn go_concurrent() {
     }
     fork::install_handlers();
     home::watch_raw_clones();
-    exit::create_key();
     admit_readers();
     mode::set_switched();
-    if let Some(cache) = own::existing() {
+}
+
+/// There is a second thread, or will be at once: whoever ends gives his cache back. A process of one thread
+/// has all of libc's keys for itself. Idempotent; any thread, but not in a signal handler.
+#[cold]
+#[inline(never)]
+#[unsafe(link_section = ".text_rare")]
+pub fn expect_threads() {
+    if exit::create_key()
+        && let Some(cache) = own::existing()
+    {
         exit::watch_thread(cache);
     }
 }
