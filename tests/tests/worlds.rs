@@ -213,6 +213,19 @@ fn what_realloc_gives_back() {
     );
 }
 
+/// Past the budget a tail goes back in the very call, but for what a heap of its size may keep.
+#[test]
+fn realloc_gives_back_at_once() {
+    everywhere(
+        |_| Victim::new("shrunk"),
+        |world, outcome| {
+            if world.mode != "strict" {
+                outcome.below("at_150_kib", 170 * MIB).below("at_100_kib", 115 * MIB);
+            }
+        },
+    );
+}
+
 #[test]
 fn fork_with_idle_threads() {
     let glibc = Victim::new("fork_pays_for_itself").arg("100").on_glibc().run().success().number("faults");

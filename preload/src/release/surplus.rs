@@ -7,6 +7,7 @@ use crate::class::size_class::{CLASSES, Class};
 use crate::class::work::Work;
 use crate::class::{backlog, depot, large_pages};
 use crate::constants::KEPT_GROUPS;
+use crate::page::watermark;
 use crate::release::stall;
 
 impl ThreadCache {
@@ -21,8 +22,11 @@ impl ThreadCache {
     /// Closes the batch of large blocks, however small, if there is one.
     #[inline(never)]
     pub fn close_freed(&mut self) {
+        let bytes = self.freed.bytes();
         if self.stamp_freed() {
             reclaim(Some(self));
+            // It may have been most of what there is, from a program that says nothing more.
+            watermark::purge_excess(bytes);
         }
     }
 
