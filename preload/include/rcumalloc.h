@@ -335,6 +335,8 @@ struct rcumalloc_stats {
     uint64_t pool_waiting_bytes;  /* and those that wait; what is behind a cookie is in deferred_bytes, too */
     uint64_t blocks_checked;      /* RCUMALLOC_LEDGER: freed blocks looked at again before their reuse, */
     uint64_t blocks_changed;      /* and those of them that were written to meanwhile */
+    uint64_t trapped_bytes;       /* RCUMALLOC_TRAP: of trapped blocks that the program has; in none of those
+                                     above */
 };
 
 /* Fills as much of *stats as size_of_struct says; false for a null pointer. As the functions below it

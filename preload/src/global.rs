@@ -17,7 +17,8 @@ use crate::abi::owner::{Block, rcumalloc_owner};
 use crate::abi::{libc_names, own};
 use crate::front::{malloc, readers, realloc};
 use crate::release;
-use crate::types::{Owner, Stats};
+use crate::release::check::Freed;
+use crate::types::{Check, Owner, Stats};
 use core::alloc::{GlobalAlloc, Layout};
 use core::marker::PhantomData;
 use core::mem::MaybeUninit;
@@ -130,6 +131,33 @@ pub fn owner<T: ?Sized>(address: *const T) -> Option<Owner> {
         is_freed: block.state == 2,
         age: u64::try_from(block.age_ms).ok().map(Duration::from_millis),
     })
+}
+
+/// Whether the block around an address, which may be any, was deallocated before the section of the calling
+/// thread began: a reader that finds such a block has a mistake in it. [`Check::FreedBefore`] is proven, by
+/// grace periods that need not wait for the section, so a correct reader never sees it; what was deallocated
+/// just before reads as [`Check::Freed`] until such a period has begun. Waits for nobody.
+///
+/// ```
+/// #[global_allocator]
+/// static HEAP: rcumalloc::RcuMalloc = rcumalloc::RcuMalloc;
+///
+/// let section = rcumalloc::read();
+/// let block = Box::new([7; 1000]);
+/// let address: *const _ = &raw const *block;
+/// assert_eq!(rcumalloc::check(address), rcumalloc::Check::Live);
+/// drop(block);
+/// // This section has seen it, and may go on reading it.
+/// assert_ne!(rcumalloc::check(address), rcumalloc::Check::FreedBefore);
+/// # let _ = section;
+/// ```
+pub fn check<T: ?Sized>(address: *const T) -> Check {
+    match release::check::check(address.cast::<u8>() as usize) {
+        Freed::Unknown => Check::Unknown,
+        Freed::Not => Check::Live,
+        Freed::Maybe => Check::Freed,
+        Freed::Before => Check::FreedBefore,
+    }
 }
 
 /// The figures of the heap as of now. Takes no lock and stops nobody; in a process at rest they are exact,

@@ -101,11 +101,13 @@ mod types;
 core::arch::global_asm!(".section .text_start,\"ax\",@progbits", ".balign 65536");
 
 #[cfg(not(rcumalloc_heap))]
-pub use fallback::{DEFERS, Guard, Pool, RcuMalloc, barrier, owner, owns, read, retire, stats, synchronize};
+pub use fallback::{
+    DEFERS, Guard, Pool, RcuMalloc, barrier, check, owner, owns, read, retire, stats, synchronize,
+};
 #[cfg(rcumalloc_heap)]
-pub use global::{DEFERS, Guard, RcuMalloc, barrier, owner, owns, read, stats, synchronize};
+pub use global::{DEFERS, Guard, RcuMalloc, barrier, check, owner, owns, read, stats, synchronize};
 #[cfg(all(rcumalloc_heap, not(rcumalloc_shared)))]
 pub use pool::Pool;
 #[cfg(all(rcumalloc_heap, not(rcumalloc_shared)))]
 pub use retire::retire;
-pub use types::{Owner, Stats};
+pub use types::{Check, Owner, Stats};

@@ -15,6 +15,20 @@ pub struct Owner {
     pub age: Option<Duration>,
 }
 
+/// What the block around an address is to the section that asks: see [`check`](crate::check).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Check {
+    /// None of this heap, or never given out.
+    Unknown,
+    /// The program has it.
+    Live,
+    /// It was deallocated, and that may have been after the section began.
+    Freed,
+    /// It was deallocated before the section began, or there is no section: whoever asks should not have
+    /// found it.
+    FreedBefore,
+}
+
 /// Figures of the heap: see [`stats`](crate::stats). They are those of `struct rcumalloc_stats` of the C
 /// header that a program may want to show or to act on; all are 0 where nothing is deferred
 /// ([`DEFERS`](crate::DEFERS)). What is counted is counted since the process started.

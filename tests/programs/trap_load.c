@@ -23,10 +23,14 @@ int main(int argc, char **argv) {
     CHECK(argc == 2);
     enum { THREADS = 3, KEPT = 2000 };
     static void *kept[KEPT];
+    uint64_t before = stats().trapped_bytes, live = stats().live_bytes;
     for (int i = 0; i < KEPT; i++) {
         kept[i] = malloc(40);
         fill(kept[i], 40, 3);
     }
+    /* What is trapped is nowhere else. */
+    PRINT("trapped", stats().trapped_bytes - before);
+    PRINT("live", stats().live_bytes - live);
     pthread_t threads[THREADS];
     for (int i = 0; i < THREADS; i++) {
         threads[i] = start(work, (void *)(uintptr_t)(i + 1));

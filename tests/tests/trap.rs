@@ -133,7 +133,12 @@ fn trap_samples() {
         for program in [["trap_load", "right"], ["trap_load", "wrong"]] {
             let outcome = Victim::new(program[0]).arg(program[1]).env("RCUMALLOC_TRAP", rate).run();
             if program[1] == "right" {
-                assert_eq!(outcome.success().ours(), [""; 0]);
+                let outcome = outcome.success();
+                assert_eq!(outcome.ours(), [""; 0]);
+                let (trapped, live) = (outcome.number("trapped"), outcome.number("live"));
+                assert!(trapped.is_multiple_of(40) && (rate != "1/7" || trapped > 100 * 40), "{outcome}");
+                // A block of 40 bytes has 48.
+                assert_eq!(trapped / 40 + live / 48, 2000, "{outcome}");
             } else {
                 assert_eq!(outcome.status.signal(), Some(libc::SIGSEGV), "{outcome}");
                 assert!(outcome.ours()[0].contains("use after free"), "{outcome}");

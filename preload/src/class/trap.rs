@@ -194,6 +194,13 @@ pub fn around(addr: usize) -> Option<&'static Slot> {
     }
 }
 
+/// Bytes of the blocks among the slots that the program has, as they were asked for.
+#[inline(never)]
+#[unsafe(link_section = ".text_rare")]
+pub fn live_bytes() -> usize {
+    slots().iter().filter(|slot| slot.is_live()).map(Slot::size).sum()
+}
+
 impl Slot {
     /// Where its block starts; 0: it has never had one.
     pub fn start(&self) -> usize {

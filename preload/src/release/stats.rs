@@ -8,7 +8,7 @@ use crate::class::backlog::{self, DOMAIN};
 use crate::class::cause::{self, CAUSES};
 use crate::class::large_batch::Freed;
 use crate::class::size_class::{Class, SLAB_BYTES};
-use crate::class::{depot, fingerprints, group, large_pages, pool, typed, verdict, work};
+use crate::class::{depot, fingerprints, group, large_pages, pool, trap, typed, verdict, work};
 use crate::constants::PAGE;
 use crate::page::{back_off, meta, reserve, zone};
 use crate::release::scan_log::{self, REASONS};
@@ -151,6 +151,8 @@ pub struct Stats {
     pub blocks_checked: u64,
     /// Of those, written to while they waited.
     pub blocks_changed: u64,
+    /// Bytes of trapped blocks that the program has.
+    pub trapped_bytes: u64,
 }
 
 /// The figures as of now. No lock; in a signal handler, too.
@@ -184,6 +186,7 @@ pub fn collect_into(stats: &mut Stats) {
     (stats.pool_bytes, stats.pool_live_bytes) = words((pools.bytes, pools.live));
     stats.pool_waiting_bytes = pools.waiting as u64;
     (stats.blocks_checked, stats.blocks_changed) = fingerprints::figures();
+    stats.trapped_bytes = trap::live_bytes() as u64;
     stats.bad_calls = verdict::reported();
     stats.concurrent = u64::from(mode::is_concurrent());
     stats.free_steps = ladder::taken();

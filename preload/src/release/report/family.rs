@@ -151,6 +151,7 @@ fn of_work(s: &Stats, form: &mut dyn Form) {
     gauge("threads", "Threads with a cache.", s.threads);
     gauge("threads_peak", "The most there were.", s.threads_peak);
     gauge("caches_vacant", "Caches without a thread that wait for one.", s.caches_vacant);
+    gauge("trapped_bytes", "Trapped blocks that the program has.", s.trapped_bytes);
     gauge("pool_bytes", "Slabs of typed pools.", s.pool_bytes);
     gauge("pool_live_bytes", "Their objects that the program has.", s.pool_live_bytes);
     gauge("pool_waiting_bytes", "Those that wait.", s.pool_waiting_bytes);
