@@ -292,3 +292,46 @@ pub fn trace(call: Call, frame: usize, data: &[Range<usize>], places: &mut [usiz
     }
     places.len()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use core::arch::asm;
+
+    // Different, so that they have two addresses.
+    extern "C" fn gives_back() {
+        core::hint::black_box(1);
+    }
+    extern "C" fn takes() {
+        core::hint::black_box(2);
+    }
+
+    static POINTER: extern "C" fn() = gives_back;
+
+    /// Return addresses of calls to `gives_back`, directly and by a pointer, and of one to `takes`.
+    fn calls() -> [usize; 3] {
+        let (direct, indirect, other): (usize, usize, usize);
+        // SAFETY: calls functions that do nothing, of C's convention.
+        unsafe {
+            asm!("lea r12, [rip + 2f]", "call {gives_back}", "2:", out("r12") direct,
+                gives_back = sym gives_back, clobber_abi("C"));
+            asm!("lea r12, [rip + 2f]", "call qword ptr [rip + {pointer}]", "2:", out("r12") indirect,
+                pointer = sym POINTER, clobber_abi("C"));
+            asm!("lea r12, [rip + 2f]", "call {takes}", "2:", out("r12") other,
+                takes = sym takes, clobber_abi("C"));
+        }
+        [direct, indirect, other]
+    }
+
+    #[test]
+    fn calls_that_give_back_are_told_from_others() {
+        crate::own_process::in_own_process!();
+        let (known, other) = (gives_back as *const () as usize, takes as *const () as usize);
+        let calls = calls();
+        assert_eq!(calls.map(callee), [Some(known), Some(known), Some(other)]);
+        know_frees(&[known]);
+        assert_eq!(calls.map(is_freeing), [true, true, false]);
+        // Asked again, it is remembered.
+        assert_eq!(calls.map(is_freeing), [true, true, false]);
+    }
+}
