@@ -121,7 +121,7 @@ fn disassembly(function: &str) -> Vec<String> {
         .lines()
         .filter(|line| line.split_whitespace().last() == Some(function))
         .find_map(|line| {
-            let size = line.split_once(".text\t")?.1.split_whitespace().next()?;
+            let size = line.split_whitespace().skip_while(|word| !word.starts_with(".text")).nth(1)?;
             let start = line.split_whitespace().next()?;
             Some((usize::from_str_radix(start, 16).ok()?, usize::from_str_radix(size, 16).ok()?))
         })

@@ -17,6 +17,7 @@ use core::ptr::null_mut;
 /// # Safety
 /// C's rules. Any thread, any time but inside a signal handler that interrupted a call of these.
 #[cfg_attr(feature = "override", unsafe(no_mangle))]
+#[unsafe(link_section = ".text_start")]
 pub unsafe extern "C" fn malloc(size: usize) -> *mut c_void {
     // SAFETY: the words are this thread's tables, always.
     unsafe { table::malloc(size, malloc_slow).cast() }
@@ -27,6 +28,7 @@ pub unsafe extern "C" fn malloc(size: usize) -> *mut c_void {
 /// # Safety
 /// The block is not used any more, but by readers whose section began before.
 #[cfg_attr(feature = "override", unsafe(no_mangle))]
+#[unsafe(link_section = ".text_start")]
 pub unsafe extern "C" fn free(block: *mut c_void) {
     // SAFETY: the words are this thread's tables, always.
     unsafe { table::free(block.cast(), free_slow) }
@@ -47,6 +49,7 @@ pub unsafe extern "C" fn cfree(block: *mut c_void) {
 /// # Safety
 /// As [`malloc`].
 #[cfg_attr(feature = "override", unsafe(no_mangle))]
+#[unsafe(link_section = ".text_start")]
 pub unsafe extern "C" fn calloc(count: usize, size: usize) -> *mut c_void {
     match count.checked_mul(size) {
         Some(bytes) => malloc::alloc_zeroed(bytes).cast(),
@@ -60,6 +63,7 @@ pub unsafe extern "C" fn calloc(count: usize, size: usize) -> *mut c_void {
 /// # Safety
 /// The block is live and the caller's.
 #[cfg_attr(feature = "override", unsafe(no_mangle))]
+#[unsafe(link_section = ".text_start")]
 pub unsafe extern "C" fn realloc(block: *mut c_void, size: usize) -> *mut c_void {
     realloc::resize(block as usize, size).cast()
 }

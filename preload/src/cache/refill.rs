@@ -106,6 +106,7 @@ impl ThreadCache {
     }
 
     #[inline(never)]
+    #[unsafe(link_section = ".text_start")]
     fn reusable_by_now(&mut self, class: Class) -> Option<Magazine> {
         if self.take_up_elapsed() {
             let own = self.shelf.open().and_then(|mut shelf| shelf.pop_full(class));
@@ -130,6 +131,7 @@ impl ThreadCache {
 
     /// Takes up every group on the shelf that has waited long enough. The youngest, which is the warmest,
     /// comes to lie on top. True if there was one.
+    #[unsafe(link_section = ".text_start")]
     pub fn take_up_elapsed(&mut self) -> bool {
         let mut any = false;
         while let Some((group, bytes)) = self.shelf.open().and_then(|mut shelf| shelf.waiting.pop_elapsed()) {
@@ -157,6 +159,7 @@ impl ThreadCache {
     /// Fills a magazine from the slabs. `None`: memory is out.
     #[cold]
     #[inline(never)]
+    #[unsafe(link_section = ".text_start")]
     pub fn carve(&mut self, class: Class) -> Option<usize> {
         let flow = usize::from(self.class(class).flow);
         let quota = if flow == 0 { self.quota(class) } else { flow };

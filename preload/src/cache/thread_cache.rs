@@ -315,6 +315,7 @@ impl ThreadCache {
 
     #[cold]
     #[inline(never)]
+    #[unsafe(link_section = ".text_start")]
     fn fetch_empty(&mut self, kind: usize) -> Option<Magazine> {
         if let Some(magazine) = empties::take(kind) {
             return Some(magazine);

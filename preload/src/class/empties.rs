@@ -120,6 +120,7 @@ impl Store {
         }
     }
 
+    #[unsafe(link_section = ".text_start")]
     fn pop(&mut self, kind: usize) -> Option<Magazine> {
         let magazine = self.lists[kind].pop()?;
         if let Some((page, mut tally)) = self.counted(&magazine) {
@@ -134,6 +135,7 @@ impl Store {
         Some(magazine)
     }
 
+    #[unsafe(link_section = ".text_start")]
     fn push(&mut self, magazine: Magazine) {
         let (kind, counted) = (magazine.kind(), self.counted(&magazine));
         self.bytes += kind_bytes(kind);
@@ -208,6 +210,7 @@ pub fn put(magazine: Magazine) {
 }
 
 /// Cuts `page` into empty magazines of `kind`; one for the caller, the others to the store.
+#[unsafe(link_section = ".text_start")]
 pub fn cut(page: Page, kind: usize) -> Magazine {
     CUT.fetch_add(1, Relaxed);
     let piece = |offset: usize| {

@@ -104,6 +104,7 @@ impl ClassPool {
 
     /// Fills `out` with blocks of `class` for a thread of `quarter` as far as memory goes; returns how many.
     /// Of those `fresh` at most were never used before: their pages may not be resident.
+    #[unsafe(link_section = ".text_start")]
     pub fn take(&self, class: Class, quarter: Quarter, out: &mut [usize], mut fresh: usize) -> usize {
         let mut inner = self.0.lock();
         let mut taken = 0;
@@ -248,9 +249,20 @@ fn empty(kept: Option<Slab>) -> Option<Slab> {
     kept.filter(|&slab| slab.is_listed() && slab.is_empty() && slab.deferred_cookie().is_none())
 }
 
-/// The first few of a list of partial slabs.
-fn first_few(first: Option<Slab>) -> impl Iterator<Item = Slab> {
-    core::iter::successors(first, |&(mut slab)| *slab.links().0).take(SLABS_LOOKED_AT)
+/// Of the first few of each of these lists the slab with the least to give that `is_wanted`.
+#[inline(always)]
+fn least(lists: &[Option<Slab>], is_wanted: impl Fn(Slab) -> bool) -> Option<Slab> {
+    let mut found = None;
+    for &first in lists {
+        let few = core::iter::successors(first, |&(mut slab)| *slab.links().0).take(SLABS_LOOKED_AT);
+        for slab in few.filter(|&slab| is_wanted(slab)) {
+            let gives = slab.available();
+            if found.is_none_or(|(least, _)| gives < least) {
+                found = Some((gives, slab));
+            }
+        }
+    }
+    found.map(|(_, slab)| slab)
 }
 
 impl Inner {
@@ -259,14 +271,11 @@ impl Inner {
     /// new one; else any. Of the first few of each the one with the least to give: the others may empty.
     /// Without `fresh` none is made.
     fn slab_for(&mut self, class: Class, quarter: Quarter, fresh: bool) -> Option<Slab> {
-        let least = |slabs: &mut dyn Iterator<Item = Slab>| slabs.min_by_key(|slab| slab.available());
-        let own = least(&mut first_few(self.partial[quarter.index()]));
+        let own = least(&[self.partial[quarter.index()]], |_| true);
         if own.is_some() {
             return own;
         }
-        let others = self.partial;
-        let others = || others.iter().flat_map(|&first| first_few(first));
-        let left = least(&mut others().filter(|slab| slab.is_mostly_returned()));
+        let left = least(&self.partial, Slab::is_mostly_returned);
         let new = match left {
             None if fresh => Slab::create(class, quarter, &mut self.unused),
             _ => None,
@@ -276,7 +285,7 @@ impl Inner {
             self.link(new);
             return Some(new);
         }
-        let slab = left.or_else(|| least(&mut others()))?;
+        let slab = left.or_else(|| least(&self.partial, |_| true))?;
         self.unlink(slab);
         slab.set_quarter(quarter);
         self.link(slab);

@@ -201,6 +201,7 @@ impl<B: Link> Shared<B> {
     }
 
     /// The oldest batch, if its grace period has passed. Its bytes leave the account.
+    #[unsafe(link_section = ".text_start")]
     pub fn take_elapsed(&self) -> Option<B> {
         if !self.any() {
             return None;

@@ -33,6 +33,7 @@ pub const MALLOC_ALIGN: usize = 16;
 /// None beyond malloc's own; unsafe to fit the fast path's pointer type.
 #[cold]
 #[inline(never)]
+#[unsafe(link_section = ".text_start")]
 pub unsafe extern "C" fn malloc_slow(size: usize) -> *mut u8 {
     if size <= SMALL_MAX {
         // SAFETY: the words are this thread's tables, always.
@@ -85,6 +86,7 @@ fn alloc(size: usize) -> *mut u8 {
 
 /// A block of `class` for a request of `size` bytes aligned to `align`.
 #[inline(never)]
+#[unsafe(link_section = ".text_start")]
 fn alloc_small(class: Class, size: usize, align: usize) -> *mut u8 {
     if sampled::any()
         && let Some(block) = alloc_sample(class, size, align)
@@ -123,6 +125,7 @@ fn alloc_sample(class: Class, size: usize, align: usize) -> Option<*mut u8> {
 
 /// By itself, for its part of the stack is not there while there is a look for pages.
 #[inline(never)]
+#[unsafe(link_section = ".text_start")]
 fn small_block(class: Class) -> Option<usize> {
     match entry::current() {
         Some(cache) => match cache.alloc.slot(class).pop() {
@@ -149,6 +152,7 @@ fn refill(cache: &mut ThreadCache, class: Class) -> Option<usize> {
 /// be all there is.
 #[cold]
 #[inline(never)]
+#[unsafe(link_section = ".text_start")]
 fn carve(cache: &mut ThreadCache, class: Class) -> Option<usize> {
     pressure::throttle();
     drain::take_over_one();

@@ -184,6 +184,7 @@ impl PageCache {
 
     /// Fetches a batch under the zone's lock, the first page of it for the caller if wanted.
     #[cold]
+    #[unsafe(link_section = ".text_start")]
     fn fetch(&self, wants_one: bool) -> (Option<Page>, usize) {
         reserve::top_up(); // what free() may need comes before what malloc may want
         let wanted = (self.batch.load(Relaxed) as usize).clamp(BATCH_MIN, BATCH_MAX);

@@ -71,6 +71,7 @@ pub fn len() -> usize {
 }
 
 /// Fills the reserve up from the zone; whether it is full now.
+#[unsafe(link_section = ".text_start")]
 pub fn top_up() -> bool {
     if LEN.load(Relaxed) >= TARGET.load(Relaxed) {
         return true;

@@ -262,6 +262,7 @@ impl State {
         (page.addr() - self.window.base()) >> PAGE_SHIFT
     }
 
+    #[unsafe(link_section = ".text_start")]
     fn alloc_pages(&mut self, zone: &Zone, order: u32) -> Option<Page> {
         if !self.admits(1 << order) {
             return None;
@@ -687,6 +688,7 @@ pub fn init() -> bool {
 
 /// Takes 2^order pages, order 0 to 10, aligned to their size. Their contents are anything,
 /// their words say nothing: describe them. None: out of memory.
+#[unsafe(link_section = ".text_start")]
 pub fn alloc_pages(order: u32) -> Option<Page> {
     ZONE.alloc_pages(order)
 }
