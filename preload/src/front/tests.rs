@@ -301,7 +301,7 @@ fn the_share_is_that_of_busy_threads() {
     switch::go_concurrent();
     const THREADS: usize = 40;
     // Each turns its magazine often enough to look at the clock.
-    let work = || (0..40_000).for_each(|_| give(take(50)));
+    let work = || (0..160_000).for_each(|_| give(take(50)));
     let go = std::sync::Arc::new(std::sync::Barrier::new(THREADS + 1));
     let threads: Vec<_> = (0..THREADS)
         .map(|_| {

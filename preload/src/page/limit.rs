@@ -101,7 +101,7 @@ pub(super) fn forget_peak(used: usize) {
 
 /// Bytes held, as of a moment ago. No lock.
 #[inline]
-pub(super) fn held() -> usize {
+pub fn held() -> usize {
     HELD.load(Relaxed)
 }
 

@@ -40,7 +40,7 @@ use crate::os::syscall::{Errno, futex_wait_timeout, futex_wake, syscall};
 use crate::os::task::{self, Status, Task};
 use crate::os::tls::thread_pointer;
 use crate::os::{bell, clock, home};
-use crate::page::{bounds, watermark};
+use crate::page::{bounds, limit, watermark};
 use crate::release::shrinker::{self, Reason};
 use crate::release::{decay, pressure, publish};
 use core::num::NonZeroUsize;
@@ -88,7 +88,9 @@ pub fn is_running() -> bool {
 /// Starts it if there is something for it to do. Any thread, with no lock held; `now_ms` is the coarse clock.
 #[inline]
 pub fn consider(now_ms: u32) {
-    let is_worth_it = || bounds::horizon() >= WATCH_FROM || publish::is_by_time();
+    // What the window has ever been, or what the heap has now, ranges of their own among it.
+    let heap = || bounds::horizon().max(limit::held());
+    let is_worth_it = || heap() >= WATCH_FROM || publish::is_by_time();
     if !is_running() && !REFUSED.load(Relaxed) && shares::census().0 > 1 && is_worth_it() {
         start(now_ms);
     }
