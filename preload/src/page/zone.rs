@@ -199,16 +199,22 @@ impl State {
         true
     }
 
-    /// # Safety
-    /// Only after a change that nobody will finish.
-    unsafe fn forget_free(&mut self, zone: &Zone) {
+    /// After a change that nobody will finish: publishes the window as it is, without holes; how many units it
+    /// has known. `None`: it is not open, and begins anew.
+    fn known_units(&mut self, zone: &Zone) -> Option<usize> {
         if !self.window.is_open() {
             self.window = Window::new();
-            return;
+            return None;
         }
         zone.publish(&self.window);
         self.window.forget_holes();
-        let known = self.window.horizon().div_ceil(UNIT);
+        Some(self.window.horizon().div_ceil(UNIT))
+    }
+
+    /// # Safety
+    /// Only after a change that nobody will finish.
+    unsafe fn forget_free(&mut self, zone: &Zone) {
+        let Some(known) = self.known_units(zone) else { return };
         // SAFETY: units are mapped before the horizon moves, and used by this zone alone.
         unsafe { self.buddy.forget_free(self.window.units(), known) };
     }
@@ -219,13 +225,7 @@ impl State {
     /// # Safety
     /// The calling thread held the lock, in frames that are gone.
     unsafe fn recount(&mut self, zone: &Zone) {
-        if !self.window.is_open() {
-            self.window = Window::new();
-            return;
-        }
-        zone.publish(&self.window);
-        self.window.forget_holes();
-        let known = self.window.horizon().div_ceil(UNIT);
+        let Some(known) = self.known_units(zone) else { return };
         // SAFETY: units are mapped before the horizon moves, and used by this zone alone.
         unsafe { self.buddy.recount(self.window.units(), known) };
     }
