@@ -61,7 +61,7 @@ impl ThreadCache {
         let flow = self.flow(class);
         let (more, cost) = match charge(class, flow) {
             cost if cost <= self.credit => (flow, cost),
-            cost => match self.credit / (cost / flow) {
+            _ => match self.credit / charge(class, 1) {
                 0 => (1, self.charge_of_one(class)),
                 left => (left, charge(class, left)),
             },
