@@ -68,7 +68,7 @@ pub unsafe extern "C" fn pthread_create(
         // SAFETY: no thread was made, so the cache is still ours.
         exit::release(unsafe { &mut *cache }, &Quiet::new());
     } else {
-        watcher::consider((clock::now_coarse_ns() / 1_000_000) as u32);
+        watcher::consider(clock::now_coarse_ms());
     }
     error
 }

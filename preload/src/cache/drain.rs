@@ -15,6 +15,7 @@ use crate::class::queue::Queue;
 use crate::class::size_class::{CLASSES, Class};
 use crate::class::work::Work;
 use crate::class::{depot, empties, group, large_batch};
+use crate::os::clock;
 use crate::os::signals::Quiet;
 use core::ptr::{NonNull, null_mut};
 use core::sync::atomic::Ordering::Relaxed;
@@ -159,7 +160,7 @@ pub fn vacant(age_ms: u32, work: &mut Work) {
     }
     let quiet = Quiet::new();
     while work.goes_on()
-        && let Some(cache) = registry::evict(vacant::now_ms(), age_ms, &quiet)
+        && let Some(cache) = registry::evict(clock::now_coarse_ms(), age_ms, &quiet)
     {
         // SAFETY: taken off its list for us.
         let cache = unsafe { &mut *cache };

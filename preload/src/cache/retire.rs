@@ -113,7 +113,7 @@ impl ThreadCache {
         let bytes = core::mem::take(&mut self.open_bytes);
         self.open_charge = 0;
         // Not when the thread last looked: who is told how long a block has waited is to be told the truth.
-        group.set_sealed_ms((clock::now_coarse_ns() / 1_000_000) as u32);
+        group.set_sealed_ms(clock::now_coarse_ms());
         if fingerprints::is_on() {
             group.print();
         }

@@ -86,13 +86,8 @@ impl Room {
     /// Notes in `cache` that it takes this room from now on.
     pub fn note_in(self, cache: &ThreadCache) {
         cache.vacant_bytes.store(self.0, Relaxed);
-        cache.vacant_ms.store(now_ms(), Relaxed);
+        cache.vacant_ms.store(clock::now_coarse_ms(), Relaxed);
     }
-}
-
-/// Now, in milliseconds of the coarse clock.
-pub fn now_ms() -> u32 {
-    (clock::now_coarse_ns() / 1_000_000) as u32
 }
 
 /// Puts `cache` on top: it is whole, marked vacant, and nobody's. Any thread, no lock.

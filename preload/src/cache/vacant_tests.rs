@@ -250,7 +250,7 @@ fn the_child_of_a_fork_has_them_all_once() {
     assert_eq!(count, 3);
     // Two are on their way while the fork happens, to the stack or from it, and to be emptied. Nobody else
     // needs the lock.
-    let (torn, emptied) = (pop().expect("one"), registry::evict(now_ms(), 0, &Quiet::new()));
+    let (torn, emptied) = (pop().expect("one"), registry::evict(clock::now_coarse_ms(), 0, &Quiet::new()));
     let left = usize::from(emptied.is_some()) + linked(TO_EMPTY.load(Relaxed)).count();
     assert_eq!(left, 2);
     // SAFETY: the child makes no use of the test's threads and ends at once.

@@ -107,15 +107,11 @@ pub fn take(
         count += 1;
     }
     entry.count.store(count, Relaxed);
-    entry.ms.store(now_ms(), Relaxed);
+    entry.ms.store(clock::now_coarse_ms(), Relaxed);
     for place in &entry.readers {
         place.store(readers.next().unwrap_or(0), Relaxed);
     }
     entry.key.store(key, Release);
-}
-
-fn now_ms() -> u32 {
-    (clock::now_coarse_ns() / 1_000_000) as u32
 }
 
 /// The group known by `key` is taken up: says which of its blocks have changed.
@@ -144,7 +140,7 @@ fn say(block: usize, bytes: usize, entry: &Prints) {
     let mut line = Line::new();
     line.str("write after free: a block of ").dec(bytes as u64).str(" bytes at ").hex(block as u64);
     line.str(" was written to while it waited for a grace period, at the most ");
-    line.dec(u64::from(now_ms().wrapping_sub(entry.ms.load(Relaxed)))).str(" ms ago");
+    line.dec(u64::from(clock::now_coarse_ms().wrapping_sub(entry.ms.load(Relaxed)))).str(" ms ago");
     let readers = entry.readers.iter().map(|reader| reader.load(Relaxed)).take_while(|&reader| reader != 0);
     let mut before = " [in sections then: threads ";
     for reader in readers {

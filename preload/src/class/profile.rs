@@ -141,10 +141,6 @@ static BEGAN_MS: AtomicU32 = AtomicU32::new(0);
 /// Samples without a place for the block, and without one for the stack.
 static LOST: [AtomicU64; 2] = [const { AtomicU64::new(0) }; 2];
 
-fn now_ms() -> u32 {
-    (clock::now_coarse_ns() / 1_000_000) as u32
-}
-
 /// Begins a profile, and forgets an earlier one. False: one is under way, or there is no memory.
 #[cold]
 #[inline(never)]
@@ -167,7 +163,7 @@ pub fn begin(rate: usize) -> bool {
         forget();
     }
     RATE.store(rate, Relaxed);
-    BEGAN_MS.store(now_ms(), Relaxed);
+    BEGAN_MS.store(clock::now_coarse_ms(), Relaxed);
     sampled::begin(sampled::PROFILED);
     sampled::begin(sampled::PROFILE)
 }
@@ -207,7 +203,7 @@ pub fn rate() -> usize {
 
 /// How long it is since the profile began, milliseconds.
 pub fn age_ms() -> u32 {
-    now_ms().wrapping_sub(BEGAN_MS.load(Relaxed))
+    clock::now_coarse_ms().wrapping_sub(BEGAN_MS.load(Relaxed))
 }
 
 /// Samples that found no place for the block, and none for their stack.
@@ -332,7 +328,7 @@ pub fn note(addr: usize, size: usize, held: usize, frame: usize) {
     block.size.store(size, Relaxed);
     block.held.store(held, Relaxed);
     block.stack.store(stack as u32, Relaxed);
-    block.ms.store(now_ms(), Relaxed);
+    block.ms.store(clock::now_coarse_ms(), Relaxed);
     block.key.store(addr, Release);
 }
 
@@ -363,7 +359,7 @@ pub fn freed(addr: usize, defers: bool) {
     let mut key = NOBODY;
     if defers {
         block.cookie.store(DOMAIN.snapshot().to_bits(), Relaxed);
-        block.ms.store(now_ms(), Relaxed);
+        block.ms.store(clock::now_coarse_ms(), Relaxed);
         key = addr | FREED;
     }
     block.key.store(key, Release);
@@ -470,7 +466,7 @@ pub fn for_each_site(mut visit: impl FnMut(Site, &mut dyn Iterator<Item = usize>
 
 /// Calls `visit` with each sampled block that is live, or waits.
 pub fn for_each_sample(mut visit: impl FnMut(Sample)) {
-    let now = now_ms();
+    let now = clock::now_coarse_ms();
     for block in blocks() {
         let key = block.key.load(Acquire);
         if key <= IN_HAND || key & FREED != 0 && !block.waits() {

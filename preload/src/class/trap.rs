@@ -51,7 +51,7 @@ pub struct Trace {
 impl Trace {
     fn note(&self, call: Call, frame: usize) {
         self.thread.store(tid::tid() as u32, Relaxed);
-        self.ms.store(now_ms(), Relaxed);
+        self.ms.store(clock::now_coarse_ms(), Relaxed);
         let (arena, window) = (ARENA_AT.load(Relaxed), bounds::base());
         let mut places = [0; DEPTH];
         places::trace(call, frame, &[arena..arena + ARENA, window..window + bounds::horizon()], &mut places);
@@ -72,7 +72,7 @@ impl Trace {
 
     /// How long ago, in milliseconds.
     pub fn age_ms(&self) -> u64 {
-        (now_ms().wrapping_sub(self.ms.load(Relaxed)) as i32).max(0) as u64
+        (clock::now_coarse_ms().wrapping_sub(self.ms.load(Relaxed)) as i32).max(0) as u64
     }
 
     /// Adds the places to a line, the innermost first.
@@ -114,10 +114,6 @@ static WAITING: AtomicU32 = AtomicU32::new(0);
 static DICE: AtomicU64 = AtomicU64::new(0);
 /// When somebody last hurried for them, in milliseconds of the coarse clock.
 static HURRIED_MS: AtomicU32 = AtomicU32::new(0);
-
-fn now_ms() -> u32 {
-    (clock::now_coarse_ns() / 1_000_000) as u32
-}
 
 /// Samples one block in `rate` from now on. False: no memory.
 #[cold]
@@ -361,7 +357,7 @@ pub fn spring() -> bool {
 #[inline(never)]
 #[unsafe(link_section = ".text_rare")]
 pub fn hurry() {
-    let now = now_ms();
+    let now = clock::now_coarse_ms();
     if HURRIED_MS.swap(now, Relaxed) != now {
         backlog::expedite(DOMAIN.start_poll(), Cause::Age);
     }

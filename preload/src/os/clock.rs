@@ -14,6 +14,12 @@ pub fn now_coarse_ns() -> u64 {
     rcu::coarse_ns()
 }
 
+/// The same in milliseconds; wraps after 49 days.
+#[inline]
+pub fn now_coarse_ms() -> u32 {
+    (now_coarse_ns() / 1_000_000) as u32
+}
+
 #[cfg(test)]
 mod tests {
     #[test]

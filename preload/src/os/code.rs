@@ -29,7 +29,7 @@ static LINES: AtomicU32 = AtomicU32::new(0);
 #[inline(never)]
 #[unsafe(link_section = ".text_rare")]
 pub fn refresh() {
-    let now = (clock::now_coarse_ns() / 1_000_000) as u32;
+    let now = clock::now_coarse_ms();
     let lines = LINES.load(Relaxed);
     let read = READ_MS.load(Relaxed);
     let is_good = lines != 0

@@ -145,7 +145,7 @@ impl Ages {
 #[inline(never)]
 #[unsafe(link_section = ".text_rare")]
 pub fn ages() -> Ages {
-    let now_ms = (clock::now_coarse_ns() / 1_000_000) as u32;
+    let now_ms = clock::now_coarse_ms();
     let (mut ages, mut all) = (Ages::default(), 0);
     let mut add = |since_ms, bytes| ages.add(now_ms, since_ms, bytes);
     group::shared().look(|queue| queue.for_each(LOOKED_AT, &mut add));

@@ -212,7 +212,7 @@ fn pay(more: usize) -> usize {
 /// the watermark to the system. Not each time in a program that has some threads again and again: once a
 /// period, if it is worth it, or if there were more than the vacant caches are for.
 pub fn one_is_left() {
-    let now_ms = (clock::now_coarse_ns() / 1_000_000) as u32;
+    let now_ms = clock::now_coarse_ms();
     let is_due = now_ms.wrapping_sub(ONE_LEFT_MS.load(Relaxed)) >= period_ms() && left() >= WORTH;
     let most = shares::recent_most();
     if period_ms() != OFF && (is_due || most.load(Relaxed) > VACANT_MOST) {

@@ -160,7 +160,7 @@ extern "C" fn answer(_: i32) {
 fn publish() {
     // Not to be had: somebody is at it, perhaps in the very frames that a handler has interrupted.
     if let Some(pages) = PAGES.try_lock() {
-        LAST_MS.store((clock::now_coarse_ns() / 1_000_000) as u32, Relaxed);
+        LAST_MS.store(clock::now_coarse_ms(), Relaxed);
         pages.write();
     }
 }

@@ -81,7 +81,7 @@ pub fn since_ms(addr: usize, behind: Behind) -> Option<u32> {
 
 /// How many milliseconds have passed since that time of the coarse clock.
 pub fn age_ms(since_ms: u32) -> u64 {
-    let now_ms = (clock::now_coarse_ns() / 1_000_000) as u32;
+    let now_ms = clock::now_coarse_ms();
     (now_ms.wrapping_sub(since_ms) as i32).max(0) as u64
 }
 

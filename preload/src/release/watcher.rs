@@ -159,7 +159,7 @@ pub fn after_thread() {
 pub fn after_fork_in_child() {
     HELPER.forget();
     watermark::set_watched(false);
-    put_off(now_ms());
+    put_off(clock::now_coarse_ms());
     bell::forget_sleeper();
     STARTING.store(0, Relaxed);
 }
@@ -175,12 +175,8 @@ extern "C" fn run() -> ! {
         while watch.look() {}
         watermark::set_watched(false);
     }
-    put_off(now_ms());
+    put_off(clock::now_coarse_ms());
     helper::end()
-}
-
-fn now_ms() -> u32 {
-    (clock::now_coarse_ns() / MS) as u32
 }
 
 /// What the watcher has, on its own stack.
