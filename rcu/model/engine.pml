@@ -1,6 +1,6 @@
 /*
  * The grace-period engine of `rcu/`, over TSO store buffers. README.md maps every piece to the
- * Rust names; `scripts/spin` runs it, with the breakages below, each of which SPIN must find.
+ * Rust names; `cargo xtask spin` runs it, with the breakages below, each of which SPIN must find.
  *
  * What runs:   two readers (0 explicit from the start, 1 implicit until its first lock), or with
  *              -DALONE one that may do anything, for ever; one updater with ROUNDS blocks to retire;

@@ -1,6 +1,6 @@
 /*
  * One reader and the signal handlers that interrupt it anywhere: `ReaderCell`'s slow paths, step by
- * step, with the cold mode of `nest`, and `turn`. README.md maps the names; `scripts/spin` runs this.
+ * step, with the cold mode of `nest`, and `turn`. README.md maps the names; `cargo xtask spin` runs this.
  *
  * engine.pml takes two things for granted, which are asserted here. An open section stands under the
  * bit EXPLICIT from its first access to its last: it is waited for and nobody parks it, though leave may be

@@ -1,6 +1,6 @@
 //! Every pair of steps that can race, explored by loom on the engine's own code.
 //!
-//! Run by `scripts/loom`, which says how many executions each model explored. Every safety model has
+//! Run by `cargo xtask loom`, which says how many executions each model explored. Every safety model has
 //! the same shape: a *block* that readers may find through a *link*. A writer unlinks it, takes a
 //! cookie, and writes to the block once the cookie has elapsed. Readers load the link inside a section
 //! and, if they find the block, read it. The block is a loom `UnsafeCell`: a read and a write that are

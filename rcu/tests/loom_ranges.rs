@@ -1,7 +1,7 @@
 //! The range map's steps that can race, explored by loom on the map's own code.
 //!
-//! Run by `scripts/loom`. Nodes are small here (four slots), so a split and a join are a few ranges away; a
-//! pool of few makes each replaced node come back as soon as its grace period has passed. The content of
+//! Run by `cargo xtask loom`. Nodes are small here (four slots), so a split and a join are a few ranges away;
+//! a pool of few makes each replaced node come back as soon as its grace period has passed. The content of
 //! nodes is plain memory that loom watches: a node that is edited or used again under a reader fails the
 //! model whatever the values are.
 #![cfg(loom)]

@@ -6,7 +6,7 @@
 //! that the machine does not allow says why ([`skipped`]).
 //!
 //! `RCUMALLOC_TEST_LIBRARY=/path/librcumalloc.so` tests another build, such as one with a defence
-//! removed (`scripts/mutants`).
+//! removed (`cargo xtask mutants`).
 
 pub mod build;
 pub mod floors;
