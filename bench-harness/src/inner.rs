@@ -23,6 +23,8 @@ pub enum Kind {
     Smr,
     Torture,
     Pressure,
+    Engine,
+    PairLoop,
 }
 
 pub fn run(arguments: &Arguments) -> Result<Outcome, Refusal> {
@@ -35,6 +37,8 @@ pub fn run(arguments: &Arguments) -> Result<Outcome, Refusal> {
         Kind::Smr => crate::smr::inner(job),
         Kind::Torture => crate::torture::inner(job),
         Kind::Pressure => crate::pressure::inner(job),
+        Kind::Engine => crate::engine::inner(job),
+        Kind::PairLoop => crate::engine::run_loop(job),
     }?;
     println!("{answer}");
     Ok(Outcome::default())

@@ -9,6 +9,7 @@
 
 mod compare;
 mod deferral;
+mod engine;
 mod family;
 mod inner;
 mod machine;
@@ -69,6 +70,8 @@ enum Command {
     Smr(smr::Arguments),
     /// The range map beside other maps that are read by many: the cost of a look-up
     Ranges(ranges::Arguments),
+    #[command(flatten)]
+    Engine(engine::Measurement),
     /// rcutorture's scheme: no reader may see an element that was reused too early
     Torture(torture::Arguments),
     /// Many freeing threads in a small cgroup
@@ -111,6 +114,7 @@ fn dispatch(cli: &Cli) -> Result<Outcome, Refusal> {
         Command::Refscale(arguments) => refscale::run(arguments, common),
         Command::Smr(arguments) => smr::run(arguments, common),
         Command::Ranges(arguments) => ranges::run(arguments, common),
+        Command::Engine(measurement) => engine::run(measurement, common),
         Command::Torture(arguments) => torture::run(arguments, common),
         Command::Pressure(arguments) => pressure::run(arguments, common),
         Command::Report(arguments) => report::run(arguments, common),

@@ -1,12 +1,14 @@
 /*
  * What the harness asks of one flavor of liburcu, written once and compiled once for each flavor into a
  * shared object of its own, which is loaded only in processes that run that scheme: liburcu's constructors
- * register the process for membarrier, and that must not happen where another engine is measured.
+ * register the process for membarrier, and that must not happen where another engine is measured alone.
  *
  * Included by qsbr.c, memb.c and bp.c behind the flavor's header, which they include with
  * _LGPL_SOURCE so that read_lock and read_unlock are inlined: the peer's best setting.
  */
 #include <urcu/call-rcu.h>
+
+#include "loops.h"
 
 void shim_register(void) { rcu_register_thread(); }
 void shim_unregister(void) { rcu_unregister_thread(); }

@@ -53,6 +53,22 @@ impl Table {
         format!("{}\n{note}{table}", self.title)
     }
 
+    /// For a page of documentation.
+    pub fn markdown(&self) -> String {
+        let line = |cells: &[String]| {
+            let cells: Vec<String> = cells.iter().map(|cell| cell.replace('|', "\\|")).collect();
+            format!("| {} |\n", cells.join(" | "))
+        };
+        let rules: Vec<&str> =
+            (0..self.head.len()).map(|column| if self.is_numeric(column) { "--:" } else { "---" }).collect();
+        let mut text = format!("## {}\n\n{}|{}|\n", self.title, line(&self.head), rules.join("|"));
+        self.rows.iter().for_each(|row| text += &line(row));
+        if !self.note.is_empty() {
+            text += &format!("\n{}\n", self.note);
+        }
+        text
+    }
+
     /// Whether every cell of the column that says anything begins as a number does.
     pub fn is_numeric(&self, column: usize) -> bool {
         let said = self.rows.iter().filter_map(|row| row.get(column)).filter(|cell| !cell.is_empty());
@@ -120,5 +136,7 @@ mod tests {
         let text = table.text();
         assert!(text.starts_with("t\nmore is better\n"), "{text}");
         assert!(text.contains("name") && text.contains("12"), "{text}");
+        let page = "## t\n\n| name | value |\n|---|--:|\n| a |  |\n| b | 12 |\n\nmore is better\n";
+        assert_eq!(table.markdown(), page);
     }
 }

@@ -66,43 +66,61 @@ fn available<F: Flavor>() -> Result<(), String> {
     if F::OBJECT.is_empty() { Err(F::NOTE.to_owned()) } else { Ok(()) }
 }
 
-fn open<F: Flavor>() -> Result<Shim, String> {
-    available::<F>()?;
-    let path = CString::new(F::OBJECT).map_err(|error| error.to_string())?;
-    // SAFETY: a string; the constructors of liburcu run here, which is the point.
-    let object = unsafe { libc::dlopen(path.as_ptr(), libc::RTLD_NOW | libc::RTLD_LOCAL) };
-    if object.is_null() {
-        // SAFETY: dlopen has just failed, so there is a message.
-        let why = unsafe { CStr::from_ptr(libc::dlerror()) };
-        return Err(format!("{} does not load: {}", F::OBJECT, why.to_string_lossy()));
-    }
-    let find = |name: &CStr| {
-        // SAFETY: an open object and a string.
-        let found = unsafe { libc::dlsym(object, name.as_ptr()) };
-        if found.is_null() {
-            Err(format!("{} lacks {}", F::OBJECT, name.to_string_lossy()))
-        } else {
-            Ok(found)
+/// A shared object that is loaded, for ever.
+pub struct Object {
+    handle: *mut c_void,
+    path: &'static str,
+}
+
+impl Object {
+    /// Loads a flavor's.
+    pub fn open<F: Flavor>() -> Result<Object, String> {
+        available::<F>()?;
+        let path = CString::new(F::OBJECT).map_err(|error| error.to_string())?;
+        // SAFETY: a string; the constructors of liburcu run here, which is the point.
+        let handle = unsafe { libc::dlopen(path.as_ptr(), libc::RTLD_NOW | libc::RTLD_LOCAL) };
+        if handle.is_null() {
+            // SAFETY: dlopen has just failed, so there is a message.
+            let why = unsafe { CStr::from_ptr(libc::dlerror()) };
+            return Err(format!("{} does not load: {}", F::OBJECT, why.to_string_lossy()));
         }
-    };
+        Ok(Object { handle, path: F::OBJECT })
+    }
+
+    /// The function of that name.
+    ///
+    /// # Safety
+    /// `T` is the type of a pointer to that function.
+    pub unsafe fn find<T>(&self, name: &CStr) -> Result<T, String> {
+        const { assert!(size_of::<T>() == size_of::<*mut c_void>()) };
+        // SAFETY: an open object and a string.
+        let found = unsafe { libc::dlsym(self.handle, name.as_ptr()) };
+        if found.is_null() {
+            return Err(format!("{} lacks {}", self.path, name.to_string_lossy()));
+        }
+        // SAFETY: of one size, and the caller's promise.
+        Ok(unsafe { core::mem::transmute_copy::<*mut c_void, T>(&found) })
+    }
+}
+
+fn open<F: Flavor>() -> Result<Shim, String> {
+    let object = Object::open::<F>()?;
     // SAFETY: the types are those of `helpers/urcu/flavor.h`.
     unsafe {
-        let plain = |name| find(name).map(|found| core::mem::transmute::<*mut c_void, Plain>(found));
-        let later = |name| find(name).map(|found| core::mem::transmute::<*mut c_void, Later>(found));
         Ok(Shim {
-            register: plain(c"shim_register")?,
-            unregister: plain(c"shim_unregister")?,
-            lock: plain(c"shim_lock")?,
-            unlock: plain(c"shim_unlock")?,
-            quiescent: plain(c"shim_quiescent")?,
-            offline: plain(c"shim_offline")?,
-            online: plain(c"shim_online")?,
-            call: later(c"shim_call")?,
-            barrier: plain(c"shim_barrier")?,
-            defer_register: plain(c"shim_defer_register")?,
-            defer_unregister: plain(c"shim_defer_unregister")?,
-            defer: later(c"shim_defer")?,
-            defer_barrier: plain(c"shim_defer_barrier")?,
+            register: object.find(c"shim_register")?,
+            unregister: object.find(c"shim_unregister")?,
+            lock: object.find(c"shim_lock")?,
+            unlock: object.find(c"shim_unlock")?,
+            quiescent: object.find(c"shim_quiescent")?,
+            offline: object.find(c"shim_offline")?,
+            online: object.find(c"shim_online")?,
+            call: object.find(c"shim_call")?,
+            barrier: object.find(c"shim_barrier")?,
+            defer_register: object.find(c"shim_defer_register")?,
+            defer_unregister: object.find(c"shim_defer_unregister")?,
+            defer: object.find(c"shim_defer")?,
+            defer_barrier: object.find(c"shim_defer_barrier")?,
         })
     }
 }

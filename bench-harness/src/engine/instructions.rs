@@ -3,13 +3,23 @@
 //! The second needs no reading of assembly and treats peers like us: the same loop as in `pairs`, run
 //! in a child under valgrind with two counts; the difference, less that of the empty loop, is the pair.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::disassembly;
-use crate::pairs;
-use crate::peers::Registered;
-use crate::rounds::{Measure, Row, progress};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use super::peers::Registered;
+use super::subject::{Measure, Row};
+use super::{disassembly, pairs};
+use crate::outcome::Refusal;
+
+/// A loop of [`pairs::loops`], and how often it is to run.
+#[derive(Serialize, Deserialize)]
+struct Job {
+    index: usize,
+    times: u64,
+}
 
 const FEW: u64 = 20_480;
 const MANY: u64 = 3 * FEW;
@@ -19,23 +29,22 @@ fn row(name: &str, setting: &str, outcome: Result<f64, String>, limit: Option<f6
         Ok(count) => (vec![count], None),
         Err(reason) => (Vec::new(), Some(reason)),
     };
-    let setting = setting.to_owned();
-    Row { name: name.to_owned(), setting, absent, rounds, latencies: None, ratio: None, limit }
+    Row { absent, limit, ..Row::new(name, setting, rounds) }
 }
 
 /// Both counts, for this very binary.
-#[must_use]
-pub fn measure(binary: &Path, valgrind: bool) -> Measure {
+pub fn measure(valgrind: bool) -> Result<Measure, Refusal> {
+    let binary: PathBuf = std::env::current_exe().map_err(Refusal::of("cannot find my own binary"))?;
     disassembly::keep();
     let mut rows = Vec::new();
     for (symbol, setting) in [
         ("rcu_bench_pair_at_hand", "disassembly: beyond the cell's address"),
         ("rcu_bench_pair_through_tls", "disassembly: beyond the thread-local access"),
     ] {
-        let count = disassembly::fast_path(binary, symbol).map(|path| path.own.len() as f64);
+        let count = disassembly::fast_path(&binary, symbol).map(|path| path.own.len() as f64);
         rows.push(row("rcu", setting, count, Some(disassembly::PAIR_LIMIT as f64)));
     }
-    executed(binary, valgrind, &mut rows);
+    executed(&binary, valgrind, &mut rows);
     let ours = rows.get(2).map(|row| row.rounds.clone()).filter(|rounds| !rounds.is_empty());
     for row in rows.iter_mut().skip(2) {
         row.ratio = ours.as_ref().and_then(|ours| Some(row.rounds.first()? / ours[0]));
@@ -45,7 +54,7 @@ pub fn measure(binary: &Path, valgrind: bool) -> Measure {
          an announcement that has nothing to say."
             .into(),
     ];
-    Measure { title: "instructions of one pair".into(), notes, unit: "instructions", rows }
+    Ok(Measure { title: "instructions of one pair".into(), notes, unit: "instructions".into(), rows })
 }
 
 fn executed(binary: &Path, valgrind: bool, rows: &mut Vec<Row>) {
@@ -56,7 +65,6 @@ fn executed(binary: &Path, valgrind: bool, rows: &mut Vec<Row>) {
         if !valgrind {
             return Err("--no-valgrind".into());
         }
-        progress(&format!("instructions under callgrind: {}", loops[index].name));
         let (few, _) = count(binary, index, FEW)?;
         let (many, setting) = count(binary, index, MANY)?;
         let difference = many.checked_sub(few).ok_or("callgrind's counts make no sense")?;
@@ -73,28 +81,26 @@ fn executed(binary: &Path, valgrind: bool, rows: &mut Vec<Row>) {
         };
         rows.push(row(&pair.name, &format!("executed: {setting}"), outcome, None));
     }
-    progress("");
 }
 
 /// Runs a loop so often and says how it was set up: what the child under valgrind does.
-///
-/// # Errors
-/// In one line, why there is no such loop.
-pub fn run_loop(index: usize, times: u64) -> Result<String, String> {
+pub fn run_loop(job: &str) -> Result<Value, Refusal> {
+    let job: Job = serde_json::from_str(job).map_err(Refusal::of("no such job"))?;
     let registered = Registered::in_all();
     let loops = pairs::loops(&registered);
-    let pair = loops.get(index).ok_or_else(|| format!("there is no loop {index}"))?;
-    pair.run.as_ref().map_err(Clone::clone)?(times);
-    Ok(pair.setting.clone())
+    let pair = loops.get(job.index).ok_or_else(|| Refusal(format!("there is no loop {}", job.index)))?;
+    pair.run.as_ref().map_err(|reason| Refusal(reason.clone()))?(job.times);
+    Ok(json!(pair.setting))
 }
 
 /// What callgrind collected in a child that ran loop `index` so often, and the child's setting: it
 /// may have had no membarrier where its parent has.
 fn count(binary: &Path, index: usize, times: u64) -> Result<(u64, String), String> {
+    let job = serde_json::to_string(&Job { index, times }).map_err(|error| error.to_string())?;
     let output = Command::new("valgrind")
         .args(["--tool=callgrind", "--callgrind-out-file=/dev/null"])
         .arg(binary)
-        .args(["--run-loop", &index.to_string(), "--times", &times.to_string()])
+        .args(["inner", "pair-loop", &job])
         .output()
         .map_err(|error| format!("valgrind does not run: {error}"))?;
     let text = String::from_utf8_lossy(&output.stderr);
@@ -102,6 +108,6 @@ fn count(binary: &Path, index: usize, times: u64) -> Result<(u64, String), Strin
         return Err(format!("valgrind: {}", text.lines().last().unwrap_or_default()));
     }
     let collected = text.lines().find_map(|line| line.split_once("Collected : ")?.1.trim().parse().ok());
-    let setting = String::from_utf8_lossy(&output.stdout).trim().to_owned();
+    let setting: String = serde_json::from_slice(&output.stdout).map_err(|error| error.to_string())?;
     Ok((collected.ok_or("callgrind printed no count")?, setting))
 }

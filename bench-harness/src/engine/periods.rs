@@ -12,11 +12,11 @@ use std::time::Duration;
 
 use rcu::{Domain, Reader};
 
-use crate::peers::{self, Flavor};
-use crate::rounds::{Limit, Measure, Plan, Sample, Subject, time_each};
-use crate::{fenced_note, new_domain, new_reader};
+use super::peers::{self, Flavor};
+use super::subject::{Limit, Measure, Plan, Sample, Subject, time_each};
+use super::{fenced_note, new_domain, new_reader};
 
-/// ns, from the issue.
+/// ns.
 pub const PERIOD_LIMIT_NS: f64 = 5_000.0;
 
 /// What a section reads: the little work.
@@ -131,7 +131,6 @@ fn their_reader(flavor: Flavor, running: &Running) {
 }
 
 /// One of two readers waits.
-#[must_use]
 pub fn waited_for_by_a_reader(plan: &Plan) -> Measure {
     fn ours(round: Duration, wait: fn(&Domain, Option<&Reader>)) -> Sample {
         let domain = new_domain();
@@ -182,7 +181,6 @@ pub fn waited_for_by_a_reader(plan: &Plan) -> Measure {
 }
 
 /// One of two readers polls and goes on.
-#[must_use]
 pub fn polled_by_a_reader(plan: &Plan) -> Measure {
     let subjects = vec![
         Subject::new("rcu start_poll, then poll", "both readers announce", |round| {
@@ -222,7 +220,6 @@ pub fn polled_by_a_reader(plan: &Plan) -> Measure {
 }
 
 /// A third thread waits for two readers.
-#[must_use]
 pub fn waited_for_by_a_third(plan: &Plan) -> Measure {
     fn ours(round: Duration, wait: fn(&Domain, Option<&Reader>)) -> Sample {
         let domain = new_domain();

@@ -4,15 +4,14 @@ use std::hint::black_box;
 
 use core::sync::atomic::{Ordering::SeqCst, fence};
 
-use crate::peers::{self, Registered};
-use crate::rounds::{Limit, Measure, Plan, Subject, time_loop};
-use crate::{new_domain, new_reader};
+use super::peers::{self, Registered};
+use super::subject::{Limit, Measure, Plan, Subject, time_loop};
+use super::{new_domain, new_reader};
 
-/// ns, from the issue.
+/// ns.
 pub const POLL_LIMIT_NS: f64 = 10.0;
 
 /// Time of `start_poll` and `poll`, and of the fence that they are made of.
-#[must_use]
 pub fn measure(plan: &Plan) -> Measure {
     let _registered = Registered::in_all();
     let idle = new_domain();
@@ -145,7 +144,7 @@ pub fn measure(plan: &Plan) -> Measure {
     // SAFETY: opened by hand.
     unsafe { busy_reader.unlock() };
     measure.notes.push(
-        "The limit of the issue is applied to start_poll and to poll of a finished cookie alike. A full fence is \
+        "The limit is applied to start_poll and to poll of a finished cookie alike. A full fence is \
          part of any cookie; `idle` is not a cookie but a whole period: started, scanned, ended, timed and counted."
             .into(),
     );

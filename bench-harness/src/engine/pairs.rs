@@ -10,11 +10,11 @@ use std::time::Duration;
 
 use rcu::{Reader, ReaderCell};
 
-use crate::peers::{self, Registered};
-use crate::rounds::{Limit, Measure, Plan, Sample, Subject, time_loop};
-use crate::{fenced_note, new_domain, new_fenced_domain, new_reader};
+use super::peers::{self, Registered};
+use super::subject::{Limit, Measure, Plan, Sample, Subject, time_loop};
+use super::{fenced_note, new_domain, new_fenced_domain, new_reader};
 
-/// ns, from the issue.
+/// ns.
 pub const PAIR_LIMIT_NS: f64 = 1.5;
 
 thread_local! {
@@ -50,7 +50,6 @@ impl PairLoop {
 
 /// Sets everything up on the calling thread, which alone may run the loops and only while it is
 /// registered.
-#[must_use]
 pub fn loops(_: &Registered) -> Vec<PairLoop> {
     let domain = new_domain();
     let note = fenced_note(domain);
@@ -95,7 +94,7 @@ pub fn loops(_: &Registered) -> Vec<PairLoop> {
                 name: peer.name,
                 setting: String::new(),
                 limited: false,
-                run: Err(reason.to_owned()),
+                run: Err(reason),
             }),
         }
     }
@@ -153,7 +152,6 @@ fn empty(count: u64) {
 }
 
 /// Time of a pair.
-#[must_use]
 pub fn measure(plan: &Plan) -> Measure {
     let registered = Registered::in_all();
     let loops = loops(&registered);

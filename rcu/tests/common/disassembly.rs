@@ -1,9 +1,9 @@
 //! The fast path as the compiler left it, read from `objdump`.
 //!
-//! [`pair_at_hand`] and [`pair_through_tls`] are what an embedder's lock and unlock become. The path is
-//! followed from the first instruction to the return, every conditional jump not taken: that is where
-//! the fast path lies by construction (`rcu/src/arch.rs`). Each instruction on it is put into one of
-//! three classes: the pair's own, finding the cell, and the frame of the function around it, which an
+//! [`rcu_bench_pair_at_hand`] and [`rcu_bench_pair_through_tls`] are what an embedder's lock and unlock
+//! become. The path is followed from the first instruction to the return, every conditional jump not taken:
+//! that is where the fast path lies by construction (`rcu/src/arch.rs`). Each instruction on it is put into
+//! one of three classes: the pair's own, finding the cell, and the frame of the function around it, which an
 //! inlined pair does not have.
 
 use core::cell::Cell;
@@ -11,9 +11,9 @@ use core::sync::atomic::{Ordering::SeqCst, compiler_fence};
 use std::path::Path;
 use std::process::Command;
 
-use rcu::ReaderCell;
+use super::ReaderCell;
 
-/// Instructions of a lock and unlock beyond finding the cell, from the issue.
+/// Instructions of a lock and unlock beyond finding the cell.
 pub const PAIR_LIMIT: usize = 6;
 
 thread_local! {

@@ -7,11 +7,11 @@ use std::time::Duration;
 
 use rcu::Domain;
 
-use crate::peers::{self, Flavor};
-use crate::rounds::{Limit, Measure, Plan, Sample, Subject, time_each};
-use crate::{new_domain, new_reader};
+use super::peers::{self, Flavor};
+use super::subject::{Limit, Measure, Plan, Sample, Subject, time_each};
+use super::{new_domain, new_reader};
 
-/// ns beyond the membarrier's own time, from the issue.
+/// ns beyond the membarrier's own time.
 pub const BEYOND_MEMBARRIER_NS: f64 = 1_000.0;
 
 /// How many threads sleep.
@@ -127,7 +127,6 @@ fn beside_a_bystander(wanted: bool, body: impl FnOnce() -> Sample) -> Sample {
 
 /// Expedited periods among sleepers; `bystander`: one thread that is no reader runs meanwhile, which
 /// the kernel has to interrupt.
-#[must_use]
 pub fn measure(plan: &Plan, bystander: bool) -> Measure {
     let domain = new_domain();
     let fenced = domain.is_fenced();

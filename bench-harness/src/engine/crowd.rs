@@ -8,16 +8,16 @@ use core::arch::x86_64::{_mm_clflush, _mm_mfence};
 
 use rcu::{Domain, Reader, ReaderCell};
 
-use crate::rounds::{Limit, Measure, Plan, Subject, time_each, time_loop};
-use crate::{new_domain, new_readers};
+use super::subject::{Limit, Measure, Plan, Subject, time_each, time_loop};
+use super::{new_domain, new_readers};
 
-/// Readers registered, from the issue.
+/// Readers registered.
 const CROWD: usize = 4096;
 const CACHE_LINE: usize = 64;
 
-/// Periods among two running readers may cost so many times what they cost without a crowd, from the issue.
+/// Periods among two running readers may cost so many times what they cost without a crowd.
 const BESIDE_A_CROWD: f64 = 1.2;
-/// ns for a period of a crowd that announces in the worst order, from the issue.
+/// ns for a period of a crowd that announces in the worst order.
 const WORST_ORDER_NS: f64 = 2_000_000.0;
 
 struct Crowd {
@@ -65,7 +65,6 @@ impl Crowd {
 }
 
 /// A passive period among two readers that run, beside others that have ended or sleep.
-#[must_use]
 pub fn beside_a_crowd(plan: &Plan) -> Measure {
     let two_among = |ended: usize, idle: usize, have_read: bool| {
         let domain = new_domain();
@@ -111,7 +110,6 @@ pub fn beside_a_crowd(plan: &Plan) -> Measure {
 }
 
 /// A passive period of readers that all announce, in orders that are good and bad for a scan.
-#[must_use]
 pub fn everybody_announces(plan: &Plan) -> Measure {
     let crowd = Crowd::explicit();
     let announce = |order: Vec<usize>| {
@@ -139,7 +137,6 @@ pub fn everybody_announces(plan: &Plan) -> Measure {
 }
 
 /// The cost of a scan.
-#[must_use]
 pub fn measure(plan: &Plan) -> Measure {
     let (parked, rested, explicit, offline) =
         (Crowd::new(), Crowd::explicit(), Crowd::explicit(), Crowd::offline());
