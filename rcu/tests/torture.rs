@@ -81,7 +81,7 @@ in_both_modes! {
     }
 }
 
-/// A race on purpose: under the sanitizer only `scripts/tsan` asks for it, and wants it reported.
+/// A race on purpose: under the sanitizer only `cargo xtask tsan` asks for it, and wants it reported.
 #[test]
 fn an_updater_that_does_not_wait_is_found_out() {
     if cfg!(rcu_tsan) && std::env::var_os("RCU_RACE").is_none() {

@@ -1,5 +1,5 @@
 /* Threads that hand blocks to each other for so many seconds, and a reader that now and then takes its time:
- * something to look at (scripts/pictures). */
+ * something to look at (cargo xtask pictures). */
 #include "victim.h"
 
 enum { SLOTS = 20000, WRITERS = 2 };

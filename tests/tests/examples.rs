@@ -185,7 +185,7 @@ fn judge(check: &Check, place: &str, code: &[String]) {
             assert!(
                 words.contains("LD_PRELOAD=librcumalloc.so.1") && words.contains("librcumalloc1_*_amd64.deb")
             );
-            assert!(text("scripts/deb").contains("librcumalloc1"), "{place}");
+            assert!(text("xtask/scripts/deb").contains("librcumalloc1"), "{place}");
             for line in code {
                 let kind = line.split(' ').next().unwrap_or_default();
                 assert!(["FROM", "COPY", "RUN", "ENV"].contains(&kind), "{place}: {line}");
@@ -215,9 +215,10 @@ fn commands(line: &str, place: &str) {
         let words: Vec<&str> = command.split(' ').take_while(|word| *word != "--").collect();
         let Some((program, rest)) = words.split_first() else { continue };
         let is_bench = ["scripts/bench-harness", "scripts/compare", "rcumalloc-bench"].contains(program);
-        let own = match program.strip_prefix("scripts/") {
-            Some(_) => text(program),
-            None => String::new(),
+        let own = match (*program, rest) {
+            ("cargo", ["xtask", name, ..]) => text(&format!("xtask/scripts/{name}")),
+            (program, _) if program.starts_with("scripts/") => text(program),
+            _ => String::new(),
         };
         let found = Command::new("sh").args(["-c", "command -v \"$1\"", "sh", program]).output();
         let is_there = found.is_ok_and(|found| found.status.success());

@@ -350,7 +350,7 @@ fn the_crates_can_be_packaged() {
 #[test]
 fn debian_packages() {
     let dir = build::scratch("deb");
-    let mut deb = Command::new(build::root().join("scripts/deb"));
+    let mut deb = Command::new(build::root().join("xtask/scripts/deb"));
     deb.arg(&dir).env("DEBFULLNAME", "Nobody").env("DEBEMAIL", "nobody@debian.org");
     deb.env("RCUMALLOC_INSTALL_FROM", build::library().parent().expect("a file has a directory"));
     let said = said_by(&mut deb);

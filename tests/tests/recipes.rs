@@ -18,7 +18,7 @@ impl Installed {
     fn new(name: &str) -> Option<Installed> {
         let dir = std::env::temp_dir().join(format!("rcumalloc-{name}-{}", std::process::id()));
         std::fs::create_dir_all(&dir).expect("a directory can be made");
-        let mut deb = Command::new(build::root().join("scripts/deb"));
+        let mut deb = Command::new(build::root().join("xtask/scripts/deb"));
         deb.arg(&dir).env("DEBFULLNAME", "Nobody").env("DEBEMAIL", "nobody@debian.org");
         deb.env("RCUMALLOC_INSTALL_FROM", build::library().parent().expect("a file has a directory"));
         let packages = said_by(&mut deb);

@@ -6,6 +6,7 @@
 mod loom;
 mod mutants;
 mod place;
+mod scripts;
 mod spin;
 
 use std::process::ExitCode;
@@ -27,6 +28,8 @@ enum Command {
     Loom(loom::Arguments),
     Mutants(mutants::Arguments),
     Spin(spin::Arguments),
+    #[command(flatten)]
+    Script(scripts::Script),
 }
 
 fn main() -> ExitCode {
@@ -34,6 +37,7 @@ fn main() -> ExitCode {
         Command::Loom(arguments) => loom::run(&arguments),
         Command::Mutants(arguments) => mutants::run(&arguments),
         Command::Spin(arguments) => spin::run(&arguments),
+        Command::Script(script) => scripts::run(&script),
     };
     match outcome {
         Ok(true) => ExitCode::SUCCESS,

@@ -1,0 +1,57 @@
+//! Commands that are scripts: xtask/scripts.
+
+use std::ffi::OsString;
+use std::process::Command;
+
+use clap::{Args, Subcommand};
+
+use crate::{Outcome, place};
+
+/// Each has a script of its name, which says more with `--help`.
+#[derive(Subcommand)]
+pub enum Script {
+    /// Runs the engine's tests on aarch64, emulated
+    Aarch64(Words),
+    /// Measures librcumalloc.so beside glibc's malloc and mimalloc: bench/malloc.md
+    BenchMalloc(Words),
+    /// Measures the two periods of the shrinker
+    BenchShrinker(Words),
+    /// Makes the Debian packages librcumalloc1 and librcumalloc-dev
+    Deb(Words),
+    /// Fuzzes the whole API of the heap
+    Fuzz(Words),
+    /// What perf says about a program under glibc's malloc and under rcumalloc
+    PerfCompare(Words),
+    /// Takes the pictures of docs/seeing.md, and makes the manual pages
+    Pictures(Words),
+    /// Runs the engine's threaded tests under ThreadSanitizer
+    Tsan(Words),
+}
+
+#[derive(Args)]
+#[command(disable_help_flag = true)]
+pub struct Words {
+    /// The script's own
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "ARGUMENTS")]
+    words: Vec<OsString>,
+}
+
+/// Its exit status becomes ours.
+pub fn run(script: &Script) -> Outcome {
+    let (name, Words { words }) = match script {
+        Script::Aarch64(words) => ("aarch64", words),
+        Script::BenchMalloc(words) => ("bench-malloc", words),
+        Script::BenchShrinker(words) => ("bench-shrinker", words),
+        Script::Deb(words) => ("deb", words),
+        Script::Fuzz(words) => ("fuzz", words),
+        Script::PerfCompare(words) => ("perf-compare", words),
+        Script::Pictures(words) => ("pictures", words),
+        Script::Tsan(words) => ("tsan", words),
+    };
+    let mut command = Command::new(place::root().join("xtask/scripts").join(name));
+    let status = command.args(words).status().map_err(|error| format!("xtask/scripts/{name}: {error}"))?;
+    match status.code() {
+        Some(2) => std::process::exit(2), // it has said why
+        code => Ok(code == Some(0)),
+    }
+}
