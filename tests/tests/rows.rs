@@ -49,3 +49,11 @@ fn each_row_is_one_test_of_its_name() {
         assert!(*places == [file.clone()], "{row} should be one test, in {file}.rs; it is in {places:?}");
     }
 }
+
+#[test]
+fn the_page_names_each_file() {
+    let page = fs::read_to_string(build::root().join("tests/README.md")).expect("there is a page");
+    for file in tests().into_values().flatten() {
+        assert!(page.contains(&format!("`{file}`")), "tests/README.md says nothing of {file}.rs");
+    }
+}
