@@ -55,7 +55,9 @@ def work():
         results = list(pool.map(examine, modules))
     document = json.dumps(results, sort_keys=True, indent=1)
     assert json.loads(document) == results
-    print(f"{len(modules)} modules, {len(document)} bytes, sha256 {hashlib.sha256(document.encode()).hexdigest()}")
+    print(
+        f"{len(modules)} modules, {len(document)} bytes, sha256 {hashlib.sha256(document.encode()).hexdigest()}"
+    )
 
 
 def peak_rss_kib():
@@ -114,7 +116,9 @@ def compare(library, rounds):
     print(f"(medians of {rounds} alternating rounds)\n")
     print(f"blocks given out        {counted['blocks_loaded'] + counted['large_allocated']:>12,}")
     print(f"deferred at most        {counted['deferred_peak_bytes'] / 2**20:>12.1f} MiB")
-    print(f"grace periods           {counted['periods_completed']:>12,}, {counted['periods_expedited']:,} expedited")
+    print(
+        f"grace periods           {counted['periods_completed']:>12,}, {counted['periods_expedited']:,} expedited"
+    )
     return 0
 
 

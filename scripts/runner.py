@@ -14,9 +14,15 @@ import sys
 import tempfile
 
 PASSED_ON = {
-    signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM,
-    signal.SIGUSR1, signal.SIGUSR2, signal.SIGCONT, signal.SIGWINCH,
-}  # fmt: skip
+    signal.SIGHUP,
+    signal.SIGINT,
+    signal.SIGQUIT,
+    signal.SIGTERM,
+    signal.SIGUSR1,
+    signal.SIGUSR2,
+    signal.SIGCONT,
+    signal.SIGWINCH,
+}
 
 
 def run(path, argv, environment):
@@ -71,7 +77,9 @@ def main():
         try:
             lines = summary(json.loads(pathlib.Path(scratch, str(child)).read_text()))
         except (OSError, ValueError):
-            lines = ["run: no figures: the program was killed, left by _exit, or RCUMALLOC_STATS names a place"]
+            lines = [
+                "run: no figures: the program was killed, left by _exit, or RCUMALLOC_STATS names a place"
+            ]
         print(*lines, sep="\n", file=sys.stderr)
     if os.WIFSIGNALED(status):
         number = os.WTERMSIG(status)

@@ -75,14 +75,18 @@ def find(program):
 
 
 def glibc_itself():
-    """libc.so.6. Debian links redis-server with jemalloc, which a preloaded libc overrules as the library does."""
+    """libc.so.6. Debian links redis-server with jemalloc, which a preloaded libc overrules, too."""
     words = pathlib.Path("/proc/self/maps").read_text().split()
     return next(word for word in words if word.endswith("/libc.so.6"))
 
 
 def digest(path):
     with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest() if hasattr(hashlib, "file_digest") else _digest(file)
+        return (
+            hashlib.file_digest(file, "sha256").hexdigest()
+            if hasattr(hashlib, "file_digest")
+            else _digest(file)
+        )
 
 
 def _digest(file):
@@ -120,15 +124,25 @@ class Run:
 
     # ---- what a case calls ------------------------------------------------------------------
 
-    def __call__(self, *argv, stdin=None, env=None, forget=(), cwd=None, compare=True, status=0, patience=PATIENCE):
+    def __call__(
+        self, *argv, stdin=None, env=None, forget=(), cwd=None, compare=True, status=0, patience=PATIENCE
+    ):
         """Runs a program under this side to its end and compares what it says. Returns its output."""
         argv = [find(argv[0]) if "/" not in str(argv[0]) else argv[0], *argv[1:]]
         label = " ".join(map(str, argv))[:200]
         out, err, report = (self.scratch(kind) for kind in ("out", "err", "cost"))
         with open(stdin or os.devnull, "rb") as given, open(out, "wb") as o, open(err, "wb") as e:
             line = [str(a) for a in (self.launcher, report, "-n", 1, *argv)]
-            child = subprocess.Popen(line, stdin=given, stdout=o, stderr=e, cwd=cwd or self.dir, start_new_session=True,
-                                     env=self.environment(env), preexec_fn=self.limits())  # fmt: skip
+            child = subprocess.Popen(
+                line,
+                stdin=given,
+                stdout=o,
+                stderr=e,
+                cwd=cwd or self.dir,
+                start_new_session=True,
+                env=self.environment(env),
+                preexec_fn=self.limits(),
+            )
             late = False
             try:
                 child.wait(patience)
@@ -148,19 +162,29 @@ class Run:
             self.record.append((f"stderr of {label}", forgotten(err, forget)))
         return out.read_bytes() if out.stat().st_size < 1 << 26 else b""
 
-    def beside(self, *argv, stdin=None, env=None, compare=True, forget=(), status=0, patience=PATIENCE, data=None):
+    def beside(
+        self, *argv, stdin=None, env=None, compare=True, forget=(), status=0, patience=PATIENCE, data=None
+    ):
         """Runs a client or checker under glibc, unmeasured."""
         argv = [find(argv[0]) if "/" not in str(argv[0]) else argv[0], *argv[1:]]
         # Without the arguments: some name a port that is another each time.
         label = f"{pathlib.Path(argv[0]).name}, number {len(self.record)}"
         given = {"input": data} if data is not None else {"stdin": open(stdin or os.devnull, "rb")}
         try:
-            done = subprocess.run([str(a) for a in argv], cwd=self.dir, env=plain() | {k: str(v) for k, v in (env or {}).items()},
-                                  capture_output=True, timeout=patience, **given)  # fmt: skip
+            done = subprocess.run(
+                [str(a) for a in argv],
+                cwd=self.dir,
+                env=plain() | {k: str(v) for k, v in (env or {}).items()},
+                capture_output=True,
+                timeout=patience,
+                **given,
+            )
         except subprocess.TimeoutExpired:
             raise Failed(f"hung: ended after {patience} s: {label}") from None
         if done.returncode != status:
-            raise Failed(f"{how(done.returncode)}: {label}: {done.stderr[-300:].decode(errors='replace').strip()}")
+            raise Failed(
+                f"{how(done.returncode)}: {label}: {done.stderr[-300:].decode(errors='replace').strip()}"
+            )
         if compare:
             self.record.append((f"stdout of {label}", without(done.stdout, forget)))
         return done.stdout
@@ -177,8 +201,16 @@ class Run:
             environment["LD_PRELOAD"] = glibc_itself()
         with open(log, "wb") as output:
             line = [str(a) for a in (self.launcher, report, "-n", 1, *argv)]
-            child = subprocess.Popen(line, stdin=subprocess.DEVNULL, stdout=output, stderr=output, cwd=self.dir,
-                                     start_new_session=True, env=environment, preexec_fn=self.limits())  # fmt: skip
+            child = subprocess.Popen(
+                line,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                cwd=self.dir,
+                start_new_session=True,
+                env=environment,
+                preexec_fn=self.limits(),
+            )
         try:
             until = time.monotonic() + patience
             while not ready():
@@ -207,7 +239,9 @@ class Run:
         ended = os.waitstatus_to_exitcode(ended) if ended is not None else "unknown"
         if ended != status:
             self.trouble.append(f"{how(ended)}: {label}: {tail(log)}")
-        said = [line for line in log.read_text(errors="replace").splitlines() if line.startswith("rcumalloc: ")]
+        said = [
+            line for line in log.read_text(errors="replace").splitlines() if line.startswith("rcumalloc: ")
+        ]
         self.trouble += said
         self.record.append((f"end of {label}", how(ended)))
 
@@ -254,7 +288,17 @@ class Run:
 
 def plain():
     """The environment without what would change an allocator or a message."""
-    dropped = ("LD_PRELOAD", "RCUMALLOC_", "PYTHON", "MALLOC_", "GLIBC_TUNABLES", "CARGO_", "RUST", "LC_", "LANG")
+    dropped = (
+        "LD_PRELOAD",
+        "RCUMALLOC_",
+        "PYTHON",
+        "MALLOC_",
+        "GLIBC_TUNABLES",
+        "CARGO_",
+        "RUST",
+        "LC_",
+        "LANG",
+    )
     kept = {k: v for k, v in os.environ.items() if not k.startswith(dropped)}
     kept |= {k: os.environ[k] for k in ("CARGO_HOME", "RUSTUP_HOME", "RUSTUP_TOOLCHAIN") if k in os.environ}
     return kept | {"LC_ALL": "C", "TZ": "UTC"}
@@ -316,7 +360,7 @@ class Result:
 
 
 def run_case(case, modes, rounds, library, launcher, progress):
-    """Runs the case under glibc and each mode: once with figures, compared, then `rounds` timed ones in turn."""
+    """Runs the case under glibc and each mode: once with figures, compared, then `rounds` timed ones."""
     result = Result(case.name, case.note)
     sides = [GLIBC, *modes]
     timed = min(rounds, case.rounds)
@@ -381,7 +425,9 @@ def difference(got, wanted):
             return f"differs: did {name!r} where glibc did {expected!r}"
         if ours != theirs:
             ours, theirs = ours.splitlines(), theirs.splitlines()
-            at = next((i for i, (a, b) in enumerate(zip(ours, theirs)) if a != b), min(len(ours), len(theirs)))
+            at = next(
+                (i for i, (a, b) in enumerate(zip(ours, theirs)) if a != b), min(len(ours), len(theirs))
+            )
             pick = lambda lines: lines[at][:160] if at < len(lines) else "(nothing)"
             return f"differs: {name}, line {at + 1}: {pick(ours)!r}, under glibc {pick(theirs)!r}"
     return "" if len(got) == len(wanted) else "differs: did less or more than under glibc"

@@ -18,10 +18,13 @@ def sort(run):
 
 @case("more of python3's own tests", ["python3"], heavy=True, rounds=0, note="times")
 def python3_tests(run):
-    python_tests(run, *"""test_re test_threading test_sqlite3 test_set test_list test_unicode test_collections test_heapq
+    python_tests(
+        run,
+        *"""test_re test_threading test_sqlite3 test_set test_list test_unicode test_collections test_heapq
         test_generators test_descr test_functools test_itertools test_pickle test_copy test_weakref test_memoryview
         test_array test_struct test_zlib test_bz2 test_lzma test_hashlib test_thread test_threading_local test_queue
-        test_ast test_compile test_fork1 test_mmap test_ctypes""".split())  # fmt: skip
+        test_ast test_compile test_fork1 test_mmap test_ctypes""".split(),
+    )
 
 
 @case("ruby", ["ruby"], heavy=True)
@@ -54,7 +57,13 @@ fn main() {
 """
 
 
-@case("cargo builds regex", ["cargo"], heavy=True, rounds=1, note="how long cargo took, which crate was compiled first")
+@case(
+    "cargo builds regex",
+    ["cargo"],
+    heavy=True,
+    rounds=1,
+    note="how long cargo took, which crate was compiled first",
+)
 def cargo(run):
     inputs.crate("regex")  # so that cargo has it
     given = inputs.HERE / "crates" / "regex"
@@ -62,7 +71,9 @@ def cargo(run):
         shutil.copy(given / name, run.dir)
     run.write("src/main.rs", MAIN_RS)
     # Two compilers at once: which starts first is chance.
-    run("cargo", "build", "--offline", "--release", forget=[(r"in [\dm. ]+s", ""), (r"^ +Compiling .*\n", "")])
+    run(
+        "cargo", "build", "--offline", "--release", forget=[(r"in [\dm. ]+s", ""), (r"^ +Compiling .*\n", "")]
+    )
     run(run.dir / "target" / "release" / "source")
     run.keep("target/release/source")
 
@@ -99,7 +110,13 @@ git archive HEAD | cksum
 """
 
 
-@case("redis, longer", ["redis-server", "redis-benchmark", "redis-cli"], heavy=True, rounds=2, note="what redis-benchmark measures")
+@case(
+    "redis, longer",
+    ["redis-server", "redis-benchmark", "redis-cli"],
+    heavy=True,
+    rounds=2,
+    note="what redis-benchmark measures",
+)
 def redis(run):
     quick.redis(run, requests=100_000)
 
@@ -125,13 +142,39 @@ def postgres(run):
         user = pwd.getpwnam("postgres")
         os.chown(run.dir, user.pw_uid, user.pw_gid)
         as_user = ["setpriv", f"--reuid={user.pw_uid}", f"--regid={user.pw_gid}", "--clear-groups"]
-    run(*as_user, programs / "initdb", "-D", data, "--no-sync", "-E", "UTF8", "--locale=C", "-U", "test", "--auth=trust", forget=[(r"^selecting (default|dynamic).*\n", "")])
+    run(
+        *as_user,
+        programs / "initdb",
+        "-D",
+        data,
+        "--no-sync",
+        "-E",
+        "UTF8",
+        "--locale=C",
+        "-U",
+        "test",
+        "--auth=trust",
+        forget=[(r"^selecting (default|dynamic).*\n", "")],
+    )
     socket = ["-h", run.dir, "-U", "test"]
 
     def ready():
-        return (run.dir / ".s.PGSQL.5432").exists() and answered(run, [programs / "pg_isready", "-q", *socket])
+        return (run.dir / ".s.PGSQL.5432").exists() and answered(
+            run, [programs / "pg_isready", "-q", *socket]
+        )
 
-    options = ["-D", data, "-k", run.dir, "-c", "listen_addresses=", "-c", "fsync=off", "-c", "max_parallel_workers=4"]
+    options = [
+        "-D",
+        data,
+        "-k",
+        run.dir,
+        "-c",
+        "listen_addresses=",
+        "-c",
+        "fsync=off",
+        "-c",
+        "max_parallel_workers=4",
+    ]
     with run.server(*as_user, programs / "postgres", *options, ready=ready, stop=2):  # SIGINT: fast shutdown
         run("pgbench", *socket, "-i", "-q", "-s", 4, "postgres", compare=False)
         run("pgbench", *socket, "-c", 4, "-j", 2, "-t", 500, "--random-seed=1", "postgres", compare=False)
@@ -162,7 +205,20 @@ def answered(run, argv):
 @case("ImageMagick", ["convert"], heavy=True, rounds=2)
 def imagemagick(run):
     run("convert", "-seed", 7, "-size", "1600x1100", "plasma:fractal", "-strip", "source.ppm")
-    run("convert", "source.ppm", "-blur", "0x4", "-resize", "60%", "-rotate", 11, "-colors", 200, "-strip", "worked.ppm")
+    run(
+        "convert",
+        "source.ppm",
+        "-blur",
+        "0x4",
+        "-resize",
+        "60%",
+        "-rotate",
+        11,
+        "-colors",
+        200,
+        "-strip",
+        "worked.ppm",
+    )
     run("convert", "source.ppm", "-resize", "25%", "-strip", "-quality", 85, "small.jpg")
     run("convert", "source.ppm", "-crop", "200x200", "-delay", 5, "-strip", "moving.gif")
     run.keep("source.ppm", "worked.ppm", "small.jpg", "moving.gif")
@@ -170,11 +226,33 @@ def imagemagick(run):
 
 @case("ffmpeg", ["ffmpeg"], heavy=True, rounds=1)
 def ffmpeg(run):
-    clip = ["-f", "lavfi", "-i", "testsrc2=size=640x360:rate=25:duration=8", "-f", "lavfi", "-i", "sine=frequency=440:duration=8"]
+    clip = [
+        "-f",
+        "lavfi",
+        "-i",
+        "testsrc2=size=640x360:rate=25:duration=8",
+        "-f",
+        "lavfi",
+        "-i",
+        "sine=frequency=440:duration=8",
+    ]
     exact = ["-threads", 2, "-flags", "+bitexact", "-fflags", "+bitexact", "-map_metadata", -1]
     quiet = ["-hide_banner", "-nostats", "-loglevel", "error", "-nostdin"]
     run("ffmpeg", *quiet, *clip, "-c:v", "libx264", "-preset", "medium", "-c:a", "aac", *exact, "clip.mkv")
-    run("ffmpeg", *quiet, "-i", "clip.mkv", "-vf", "scale=320:-1", "-c:v", "mpeg4", "-c:a", "libmp3lame", *exact, "clip.avi")
+    run(
+        "ffmpeg",
+        *quiet,
+        "-i",
+        "clip.mkv",
+        "-vf",
+        "scale=320:-1",
+        "-c:v",
+        "mpeg4",
+        "-c:a",
+        "libmp3lame",
+        *exact,
+        "clip.avi",
+    )
     run.keep("clip.mkv", "clip.avi")
 
 
@@ -184,24 +262,82 @@ def chromium(run):
         --disable-component-update --disable-sync --disable-dev-shm-usage --hide-scrollbars --window-size=900,1400
         --force-device-scale-factor=1 --virtual-time-budget=3000""".split()
     page = SOURCES / "page.html"
-    run("chromium", *flags, f"--user-data-dir={run.dir / 'profile'}", f"--screenshot={run.dir / 'page.png'}", f"file://{page}",
-        env={"HOME": run.dir}, forget=[(r"(?s).*", "")], patience=120)  # fmt: skip
+    run(
+        "chromium",
+        *flags,
+        f"--user-data-dir={run.dir / 'profile'}",
+        f"--screenshot={run.dir / 'page.png'}",
+        f"file://{page}",
+        env={"HOME": run.dir},
+        forget=[(r"(?s).*", "")],
+        patience=120,
+    )
     run.keep("page.png")
 
 
 @case("OpenJDK", ["javac", "java"], heavy=True, rounds=1)
 def java(run):
     for number in range(120):
-        methods = "\n".join(f"  public static int m{i}(java.util.List<Integer> l) {{ return l.stream().map(x -> x * {i}).reduce({number}, Integer::sum); }}" for i in range(25))
+        methods = "\n".join(
+            f"  public static int m{i}(java.util.List<Integer> l) {{ return l.stream().map(x -> x * {i}).reduce({number}, Integer::sum); }}"
+            for i in range(25)
+        )
         run.write(f"src/C{number}.java", f"public class C{number} {{\n{methods}\n}}\n")
-    run("bash", "-c", 'javac -d classes src/*.java "$0" && (cd classes && cat $(ls *.class) | cksum)', SOURCES / "Work.java")
+    run(
+        "bash",
+        "-c",
+        'javac -d classes src/*.java "$0" && (cd classes && cat $(ls *.class) | cksum)',
+        SOURCES / "Work.java",
+    )
     run("java", "-Xmx256m", "-cp", "classes", "Work")
 
 
 @case("stress-ng", ["stress-ng"], heavy=True, rounds=1, note="times and process ids")
 def stress_ng(run):
-    forget = [(r"\[\d+\]", "[]"), (r"in [\d.]+.*", "in so long"), (r".*(for a \d+|setting to|dispatching).*\n", "")]
-    run("stress-ng", "--malloc", 2, "--malloc-ops", 60_000, "--malloc-bytes", "8M", "--seed", 1, "--verify", forget=forget)
-    run("stress-ng", "--malloc", 1, "--malloc-pthreads", 4, "--malloc-ops", 60_000, "--malloc-bytes", "4M", "--seed", 1, "--verify", forget=forget)
-    run("stress-ng", "--fork", 2, "--fork-ops", 3000, "--vfork", 1, "--vfork-ops", 1000, "--seed", 1, forget=forget)
-
+    forget = [
+        (r"\[\d+\]", "[]"),
+        (r"in [\d.]+.*", "in so long"),
+        (r".*(for a \d+|setting to|dispatching).*\n", ""),
+    ]
+    run(
+        "stress-ng",
+        "--malloc",
+        2,
+        "--malloc-ops",
+        60_000,
+        "--malloc-bytes",
+        "8M",
+        "--seed",
+        1,
+        "--verify",
+        forget=forget,
+    )
+    run(
+        "stress-ng",
+        "--malloc",
+        1,
+        "--malloc-pthreads",
+        4,
+        "--malloc-ops",
+        60_000,
+        "--malloc-bytes",
+        "4M",
+        "--seed",
+        1,
+        "--verify",
+        forget=forget,
+    )
+    run(
+        "stress-ng",
+        "--fork",
+        2,
+        "--fork-ops",
+        3000,
+        "--vfork",
+        1,
+        "--vfork-ops",
+        1000,
+        "--seed",
+        1,
+        forget=forget,
+    )

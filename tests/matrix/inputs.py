@@ -71,7 +71,9 @@ def crate(name):
     )
     here = ["--target", "x86_64-unknown-linux-gnu"]
     ask = ["metadata", "--format-version", "1", "--offline", "--filter-platform", here[1]]
-    fetched = subprocess.run([find("cargo"), "fetch", *here], cwd=folder, env=plain(), capture_output=True, text=True)
+    fetched = subprocess.run(
+        [find("cargo"), "fetch", *here], cwd=folder, env=plain(), capture_output=True, text=True
+    )
     asked = subprocess.run([find("cargo"), *ask], cwd=folder, env=plain(), capture_output=True, text=True)
     if fetched.returncode or asked.returncode:
         raise Missing(f"crates.io did not give {name} {CRATES[name]}: {fetched.stderr.strip()[-200:]}")

@@ -33,7 +33,9 @@ def gzip(run):
 
 @case("xz", ["xz"])
 def xz(run):
-    run("bash", "-c", f"xz -T2 -1 --block-size=2MiB -c {inputs.words(8)} >packed.xz && xz -T2 -d -k packed.xz")
+    run(
+        "bash", "-c", f"xz -T2 -1 --block-size=2MiB -c {inputs.words(8)} >packed.xz && xz -T2 -d -k packed.xz"
+    )
     run.keep("packed.xz", "packed")
 
 
@@ -47,9 +49,30 @@ def zstd(run):
 @case("tar", ["tar", "xz"])
 def tar(run):
     tree = inputs.tree(1500)
-    run("tar", "--sort=name", "--mtime=@0", "--owner=0", "--group=0", "-cf", "tree.tar", "-C", tree.parent, tree.name)
+    run(
+        "tar",
+        "--sort=name",
+        "--mtime=@0",
+        "--owner=0",
+        "--group=0",
+        "-cf",
+        "tree.tar",
+        "-C",
+        tree.parent,
+        tree.name,
+    )
     run("tar", "-xvf", "tree.tar")
-    run("tar", "--sort=name", "--mtime=@0", "--owner=0", "--group=0", "-cJf", "small.tar.xz", f"{tree.name}/dir1", f"{tree.name}/dir2")
+    run(
+        "tar",
+        "--sort=name",
+        "--mtime=@0",
+        "--owner=0",
+        "--group=0",
+        "-cJf",
+        "small.tar.xz",
+        f"{tree.name}/dir1",
+        f"{tree.name}/dir2",
+    )
     run("tar", "-tvf", "small.tar.xz")
     run.keep("tree.tar", "small.tar.xz")
 
@@ -72,7 +95,7 @@ MOMENTS = [
 
 
 def python_tests(run, *modules):
-    """The interpreter's own test modules. Debian's package of them lacks some: the python3 that has most is asked."""
+    """The interpreter's own test modules. Debian's package lacks some: the python3 that has most is asked."""
     pythons = [find("python3"), *another_python()]
     have = {p: run.beside(p, "-c", HAVE, *modules, compare=False).decode().split() for p in pythons}
     python = max(pythons, key=lambda p: len(have[p]))
@@ -185,14 +208,47 @@ def redis(run, requests=12_000):
         saved = re.search(rb"rdb_last_bgsave_status:\w+", cli("info", "persistence", compare=False))
         run.note("snapshot", saved.group().decode() if saved else "none")
 
-    options = ["--port", 0, "--unixsocket", "socket", "--dir", run.dir, "--save", "", "--appendonly", "no",
-               "--io-threads", 2, "--enable-debug-command", "yes", "--daemonize", "no"]  # fmt: skip
+    options = [
+        "--port",
+        0,
+        "--unixsocket",
+        "socket",
+        "--dir",
+        run.dir,
+        "--save",
+        "",
+        "--appendonly",
+        "no",
+        "--io-threads",
+        2,
+        "--enable-debug-command",
+        "yes",
+        "--daemonize",
+        "no",
+    ]
     stop = lambda: cli("shutdown", "nosave", compare=False)
     with run.server("redis-server", *options, ready=ready, stop=stop, overrule=True):
         load = threading.Thread(target=snapshots_under, args=[run, snapshot])
         load.start()
-        run.beside("redis-benchmark", "-s", "socket", "-q", "-n", requests, "-c", 20, "-P", 8, "-r", 5000, "-d", 200,
-                   "-t", "set,get,incr,lpush,lpop,sadd,hset,zadd,lrange_100", compare=False)  # fmt: skip
+        run.beside(
+            "redis-benchmark",
+            "-s",
+            "socket",
+            "-q",
+            "-n",
+            requests,
+            "-c",
+            20,
+            "-P",
+            8,
+            "-r",
+            5000,
+            "-d",
+            200,
+            "-t",
+            "set,get,incr,lpush,lpop,sadd,hset,zadd,lrange_100",
+            compare=False,
+        )
         load.join()
         cli("flushall")
         cli(data="\n".join(redis_content()).encode())
@@ -247,22 +303,41 @@ def nginx(run, seconds=1):
     for number in range(40):
         run.write(f"content/file{number}.txt", "".join(f"line {i} of {number}\n" for i in range(number * 97)))
     # QUIT: workers end what they are at, then in order
-    with run.server("nginx", "-p", run.dir, "-c", "nginx.conf", "-e", "error.log", ready=answers(port), stop=3) as pid:
+    with run.server(
+        "nginx", "-p", run.dir, "-c", "nginx.conf", "-e", "error.log", ready=answers(port), stop=3
+    ) as pid:
         until = time.monotonic() + 20
         while len(children(pid)) < 2 and time.monotonic() < until:  # it listens before it has them
             time.sleep(0.02)
         run.note("workers", len(children(pid)))
         base = f"http://127.0.0.1:{port}"
         for path in ("/file39.txt", "/through/file38.txt"):
-            said = run.beside("wrk", "-t", 2, "-c", 20, "-d", seconds, "-H", "Accept-Encoding: gzip", base + path, compare=False).decode()
+            said = run.beside(
+                "wrk",
+                "-t",
+                2,
+                "-c",
+                20,
+                "-d",
+                seconds,
+                "-H",
+                "Accept-Encoding: gzip",
+                base + path,
+                compare=False,
+            ).decode()
             # A timeout is a busy machine's.
             good = re.search(r"Socket errors: (?!connect 0, read 0, write 0,)|Non-2xx", said) is None
             run.check(good and "requests in" in said, f"wrk: {said}")
         for number in range(0, 40, 3):
             for place in ("", "through/"):
-                run.beside("python3", "-c", FETCH, f"{base}/{place}file{number}.txt", forget=[(f":{port}", "")])
+                run.beside(
+                    "python3", "-c", FETCH, f"{base}/{place}file{number}.txt", forget=[(f":{port}", "")]
+                )
     log = (run.dir / "error.log").read_text()
-    run.note("complaints", [line for line in log.splitlines() if "[alert]" in line or "[crit]" in line or "signal" in line])
+    run.note(
+        "complaints",
+        [line for line in log.splitlines() if "[alert]" in line or "[crit]" in line or "signal" in line],
+    )
 
 
 FETCH = (
@@ -290,7 +365,7 @@ def memcached(run, rounds=60):
 
 
 def memcached_client(port, seed, rounds, found):
-    """Sets, gets, appends and deletes keys of its own; then says what is there. New connections in between."""
+    """Sets, gets, appends, deletes keys of its own; then says what is there. New connections in between."""
     alive = {}
     try:
         for turn in range(rounds):
@@ -309,7 +384,10 @@ def memcached_client(port, seed, rounds, found):
                     stream.write(b"get %s\r\n" % key.encode())
                     stream.flush()
                     head = stream.readline()
-                    if head != b"VALUE %s 0 %d\r\n" % (key.encode(), len(alive[key])) or stream.read(len(alive[key])) != alive[key]:
+                    if (
+                        head != b"VALUE %s 0 %d\r\n" % (key.encode(), len(alive[key]))
+                        or stream.read(len(alive[key])) != alive[key]
+                    ):
                         raise ValueError(f"{key}: {head!r}")
                     stream.readline(), stream.readline()
         found[seed] = f"{len(alive)} keys, all as they were set"
@@ -320,6 +398,28 @@ def memcached_client(port, seed, rounds, found):
 @case("valgrind --tool=none", ["valgrind", "python3"], note="process ids")
 def valgrind(run):
     forget = [(r"^==\d+== ?", "")]
-    script = "import threading, json\n" "t = [threading.Thread(target=lambda: json.loads(json.dumps(list(range(20000))))) for _ in range(4)]\n" "[x.start() for x in t]; [x.join() for x in t]; print(sum(range(1000)))"  # fmt: skip
-    run("valgrind", "-q", "--tool=none", find("python3"), "-S", "-c", script, env={"PYTHONMALLOC": "malloc"}, forget=forget)
-    run("valgrind", "-q", "--tool=none", find("perl"), "-e", "my %h; $h{$_ % 997} .= 'x' x ($_ % 60) for 1..20000; print scalar(keys %h), qq(\\n)", forget=forget)
+    script = (
+        "import threading, json\n"
+        "t = [threading.Thread(target=lambda: json.loads(json.dumps(list(range(20000))))) for _ in range(4)]\n"
+        "[x.start() for x in t]; [x.join() for x in t]; print(sum(range(1000)))"
+    )
+    run(
+        "valgrind",
+        "-q",
+        "--tool=none",
+        find("python3"),
+        "-S",
+        "-c",
+        script,
+        env={"PYTHONMALLOC": "malloc"},
+        forget=forget,
+    )
+    run(
+        "valgrind",
+        "-q",
+        "--tool=none",
+        find("perl"),
+        "-e",
+        "my %h; $h{$_ % 997} .= 'x' x ($_ % 60) for 1..20000; print scalar(keys %h), qq(\\n)",
+        forget=forget,
+    )

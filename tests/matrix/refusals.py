@@ -13,7 +13,9 @@ from .engine import ROOT, TARGET, Missing, find, plain
 def static_binary():
     program = TARGET / "static"
     source = ROOT / "tests" / "programs" / "preload_took_effect.c"
-    subprocess.run([find("cc"), "-static", "-I", ROOT / "preload" / "include", "-o", program, source], check=True)
+    subprocess.run(
+        [find("cc"), "-static", "-I", ROOT / "preload" / "include", "-o", program, source], check=True
+    )
     return program
 
 
@@ -42,13 +44,31 @@ def source():
 
 # program, how to find it, arguments, why, what scripts/run says, exit status
 CASES = [
-    ("a statically linked program", static_binary, list, "the loader is not asked: there is no malloc to replace",
-     "it is statically linked", 125),
-    ("a set-user-ID program", set_user_id, lambda: ["--help"], "the loader ignores LD_PRELOAD in it",
-     "it is set-user-ID or set-group-ID", 125),
-    ("a program that exports a malloc of its own: rustc", own_malloc, source,
-     "its own definition is found before a preloaded one; both live side by side", "blocks given out, taken back  0, 0", 0),
-]  # fmt: skip
+    (
+        "a statically linked program",
+        static_binary,
+        list,
+        "the loader is not asked: there is no malloc to replace",
+        "it is statically linked",
+        125,
+    ),
+    (
+        "a set-user-ID program",
+        set_user_id,
+        lambda: ["--help"],
+        "the loader ignores LD_PRELOAD in it",
+        "it is set-user-ID or set-group-ID",
+        125,
+    ),
+    (
+        "a program that exports a malloc of its own: rustc",
+        own_malloc,
+        source,
+        "its own definition is found before a preloaded one; both live side by side",
+        "blocks given out, taken back  0, 0",
+        0,
+    ),
+]
 
 
 def seen_by_user(text, says):
@@ -67,10 +87,20 @@ def check():
             rows.append({"program": program, "why": why, "seen": "", "problem": str(reason)})
             continue
         summary = [word for word in words if word == "--summary"]
-        line = [ROOT / "scripts" / "run", *summary, "--", path, *(word for word in words if word not in summary)]
-        done = subprocess.run([str(a) for a in line], env=environment, capture_output=True, text=True, stdin=subprocess.DEVNULL)
+        line = [
+            ROOT / "scripts" / "run",
+            *summary,
+            "--",
+            path,
+            *(word for word in words if word not in summary),
+        ]
+        done = subprocess.run(
+            [str(a) for a in line], env=environment, capture_output=True, text=True, stdin=subprocess.DEVNULL
+        )
         seen = seen_by_user(done.stderr, says).replace(f"{ROOT}/", "")
         good = done.returncode == status and says in seen
         problem = "" if good else f"status {done.returncode}, said {seen!r}"
-        rows.append({"program": program, "why": why, "seen": f"`{seen}`, exit status {status}", "problem": problem})
+        rows.append(
+            {"program": program, "why": why, "seen": f"`{seen}`, exit status {status}", "problem": problem}
+        )
     return rows

@@ -15,13 +15,20 @@ def machine(command):
     def first(path, name):
         return next((line.split(":")[1].strip() for line in open(path) if line.startswith(name)), "?")
 
-    commit = subprocess.run(["git", "-C", ROOT, "describe", "--always", "--dirty"], capture_output=True, text=True)
+    commit = subprocess.run(
+        ["git", "-C", ROOT, "describe", "--always", "--dirty"], capture_output=True, text=True
+    )
     return {
-        "command": command, "commit": commit.stdout.strip(), "processor": first("/proc/cpuinfo", "model name"),
-        "cpus": len(os.sched_getaffinity(0)), "kernel": platform.release(), "glibc": platform.libc_ver()[1],
-        "system": first_line("/etc/os-release"), "load before": load(),
+        "command": command,
+        "commit": commit.stdout.strip(),
+        "processor": first("/proc/cpuinfo", "model name"),
+        "cpus": len(os.sched_getaffinity(0)),
+        "kernel": platform.release(),
+        "glibc": platform.libc_ver()[1],
+        "system": first_line("/etc/os-release"),
+        "load before": load(),
         "date": datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%d %H:%M UTC"),
-    }  # fmt: skip
+    }
 
 
 def first_line(path):
@@ -52,12 +59,20 @@ def row(result):
             continue
         ours = result.costs.get(mode, [])
         modes[mode] = {
-            "verdict": verdict, "processes": result.processes.get(mode), "blocks_retired": result.retired.get(mode),
+            "verdict": verdict,
+            "processes": result.processes.get(mode),
+            "blocks_retired": result.retired.get(mode),
             **{what: ratios(ours, theirs, what) for what in ("cpu", "wall", "peak_kib")},
-        }  # fmt: skip
+        }
     middle = lambda what: statistics.median(getattr(cost, what) for cost in theirs) if theirs else None
     glibc = {what: middle(what) for what in ("cpu", "wall", "peak_kib")}
-    return {"name": result.name, "not compared": result.note, "rounds": len(theirs), "glibc": glibc, "modes": modes}
+    return {
+        "name": result.name,
+        "not compared": result.note,
+        "rounds": len(theirs),
+        "glibc": glibc,
+        "modes": modes,
+    }
 
 
 def cell(figures):
@@ -81,7 +96,10 @@ def table(rows, modes):
         cost = f"{glibc['cpu']:.2f}, {glibc['peak_kib'] / 1024:.0f}" if glibc["cpu"] is not None else ""
         cells = [cell(each["modes"][mode]) if mode in each["modes"] else "" for mode in modes]
         lines.append([each["name"], cost, *cells, each["not compared"]])
-    widths = [max(len(line[i]) for line in [head, *lines] if not line[1].startswith("not run")) for i in range(len(head))]
+    widths = [
+        max(len(line[i]) for line in [head, *lines] if not line[1].startswith("not run"))
+        for i in range(len(head))
+    ]
     show = lambda cells: "| " + " | ".join(c.ljust(w) for c, w in zip(cells, widths)) + " |"
     return "\n".join([show(head), "|" + "|".join("-" * (w + 2) for w in widths) + "|", *map(show, lines)])
 
@@ -106,12 +124,19 @@ def write_json(path, about, rows, refusals):
 
 def page(about, rows, modes, refusals):
     """The whole report as Markdown."""
-    parts = ["# Real programs under rcumalloc\n", *(f"- {name}: {value}" for name, value in about.items()), "", EXPLAINED]
+    parts = [
+        "# Real programs under rcumalloc\n",
+        *(f"- {name}: {value}" for name, value in about.items()),
+        "",
+        EXPLAINED,
+    ]
     parts += [table(rows, modes), ""]
     if refusals:
         parts += ["## What cannot run under a preloaded malloc, or only beside it", ""]
         parts += ["| program | why | what the user sees | as expected |", "|---|---|---|---|"]
-        parts += [f"| {r['program']} | {r['why']} | {r['seen']} | {r['problem'] or 'yes'} |" for r in refusals]
+        parts += [
+            f"| {r['program']} | {r['why']} | {r['seen']} | {r['problem'] or 'yes'} |" for r in refusals
+        ]
         parts.append("")
     return "\n".join(parts)
 

@@ -277,15 +277,25 @@ def mariadb(run):
     new = ["--auth-root-authentication-method=normal", "--skip-test-db", "--user=root"]
     run.beside("mariadb-install-db", *own[:2], *new, compare=False)
     client = ["--no-defaults", f"--socket={socket}", "-u", "root"]
-    options = ["--user=root", "--skip-networking", f"--pid-file={run.dir / 'pid'}",
-               "--innodb-buffer-pool-size=64M", "--innodb-flush-log-at-trx-commit=0",
-               "--group-concat-max-len=10000000", "--thread-handling=pool-of-threads"]  # fmt: skip
+    options = [
+        "--user=root",
+        "--skip-networking",
+        f"--pid-file={run.dir / 'pid'}",
+        "--innodb-buffer-pool-size=64M",
+        "--innodb-flush-log-at-trx-commit=0",
+        "--group-concat-max-len=10000000",
+        "--thread-handling=pool-of-threads",
+    ]
     try:
         ping = ["mariadb-admin", *client, "ping"]
         with run.server("mariadbd", *own, *options, ready=lambda: answered(run, ping)):
             load = ["--concurrency=8", "--auto-generate-sql", "--number-of-queries=4000"]
-            mixed = ["--auto-generate-sql-load-type=mixed", "--number-char-cols=4", "--number-int-cols=3",
-                     "--auto-generate-sql-add-autoincrement"]  # fmt: skip
+            mixed = [
+                "--auto-generate-sql-load-type=mixed",
+                "--number-char-cols=4",
+                "--number-int-cols=3",
+                "--auto-generate-sql-add-autoincrement",
+            ]
             run.beside("mysqlslap", *client, *load, *mixed, compare=False)
             run.beside("mariadb", *client, "-e", "create database test", compare=False)
             # The client is a program of its own, and runs under this side, too.

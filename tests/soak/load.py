@@ -1,8 +1,8 @@
-"""The mix: redis and memcached under load with snapshots by fork, a program whose threads come and go, and now and
-then something else on the machine that wants memory.
+"""The mix: redis and memcached under load with snapshots by fork, a program whose threads come and go, and
+now and then something else on the machine that wants memory.
 
-Each program runs under the library with tests/programs/soak_probe.c beside it, which writes its figures several
-times a second. Loads run until the time is up; the first that fails ends the soak.
+Each program runs under the library with tests/programs/soak_probe.c beside it, which writes its figures
+several times a second. Loads run until the time is up; the first that fails ends the soak.
 """
 
 import json
@@ -40,7 +40,16 @@ class Soak:
 
     def compile(self, source, output, *flags):
         made = self.scratch / output
-        line = [find("cc"), "-O1", "-g", "-pthread", "-fno-builtin", "-D_GNU_SOURCE", "-I", ROOT / "preload" / "include"]
+        line = [
+            find("cc"),
+            "-O1",
+            "-g",
+            "-pthread",
+            "-fno-builtin",
+            "-D_GNU_SOURCE",
+            "-I",
+            ROOT / "preload" / "include",
+        ]
         subprocess.run([*map(str, line), "-o", str(made), str(SOURCES / f"{source}.c"), *flags], check=True)
         return made
 
@@ -52,8 +61,14 @@ class Soak:
 
     def begin(self, name, *argv):
         log = open(self.scratch / f"{name}.log", "wb")
-        process = subprocess.Popen([str(a) for a in argv], stdin=subprocess.DEVNULL, stdout=log, stderr=log,
-                                   cwd=self.scratch, env=self.environment())  # fmt: skip
+        process = subprocess.Popen(
+            [str(a) for a in argv],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            cwd=self.scratch,
+            env=self.environment(),
+        )
         self.servers[name] = process
         return process
 
@@ -93,7 +108,9 @@ class Soak:
             if status != 0:
                 self.trouble.append(f"{name} ended with {status}")
             said = (self.scratch / f"{name}.log").read_text(errors="replace")
-            self.trouble += [f"{name} said: {line}" for line in said.splitlines() if line.startswith("rcumalloc: ")]
+            self.trouble += [
+                f"{name} said: {line}" for line in said.splitlines() if line.startswith("rcumalloc: ")
+            ]
 
     def until_it_answers(self, process, ready):
         for _ in range(500):
@@ -107,20 +124,52 @@ class Soak:
     # ---- the parts of the mix ---------------------------------------------------------------
 
     def client(self, *argv):
-        done = subprocess.run([str(a) for a in argv], cwd=self.scratch, env=plain(), capture_output=True, text=True, timeout=300)
+        done = subprocess.run(
+            [str(a) for a in argv], cwd=self.scratch, env=plain(), capture_output=True, text=True, timeout=300
+        )
         if done.returncode:
             raise Trouble(f"{argv[0]} ended with {done.returncode}: {done.stderr.strip()[-200:]}")
         return done.stdout
 
     def redis(self):
         cli = [find("redis-cli"), "-s", "socket"]
-        server = self.begin("redis-server", find("redis-server"), "--port", 0, "--unixsocket", "socket", "--save", "",
-                            "--io-threads", 2, "--maxmemory", "200mb", "--maxmemory-policy", "allkeys-random")  # fmt: skip
+        server = self.begin(
+            "redis-server",
+            find("redis-server"),
+            "--port",
+            0,
+            "--unixsocket",
+            "socket",
+            "--save",
+            "",
+            "--io-threads",
+            2,
+            "--maxmemory",
+            "200mb",
+            "--maxmemory-policy",
+            "allkeys-random",
+        )
         self.until_it_answers(server, (self.scratch / "socket").exists)
         snapshots = threading.Thread(target=self.guarded, args=[self.snapshots])
         snapshots.start()
-        load = [find("redis-benchmark"), "-s", "socket", "-q", "-n", 60_000, "-c", 20, "-P", 8, "-r", 20_000, "-d", 300,
-                "-t", "set,get,incr,lpush,lpop,sadd,spop,hset,zadd,zpopmin"]  # fmt: skip
+        load = [
+            find("redis-benchmark"),
+            "-s",
+            "socket",
+            "-q",
+            "-n",
+            60_000,
+            "-c",
+            20,
+            "-P",
+            8,
+            "-r",
+            20_000,
+            "-d",
+            300,
+            "-t",
+            "set,get,incr,lpush,lpop,sadd,spop,hset,zadd,zpopmin",
+        ]
         rounds = 0
         while not self.stop.is_set():
             self.client(*load)
@@ -144,7 +193,22 @@ class Soak:
 
     def memcached(self):
         port = free_port()
-        server = self.begin("memcached", find("memcached"), "-u", "root", "-l", "127.0.0.1", "-p", port, "-U", 0, "-t", 4, "-m", 64)
+        server = self.begin(
+            "memcached",
+            find("memcached"),
+            "-u",
+            "root",
+            "-l",
+            "127.0.0.1",
+            "-p",
+            port,
+            "-U",
+            0,
+            "-t",
+            4,
+            "-m",
+            64,
+        )
         self.until_it_answers(server, answers(port))
         rounds = 0
         while not self.stop.is_set():
@@ -180,7 +244,9 @@ class Soak:
         while not self.stop.wait(min(HOG, self.seconds / 6)):
             lasts = min(HOG_LASTS, self.seconds / 12)
             begin = self.now()
-            hog = subprocess.Popen([find("python3"), "-c", HOG_SCRIPT, str(hog_bytes()), str(lasts)], env=plain())
+            hog = subprocess.Popen(
+                [find("python3"), "-c", HOG_SCRIPT, str(hog_bytes()), str(lasts)], env=plain()
+            )
             pathlib.Path(f"/proc/{hog.pid}/oom_score_adj").write_text("1000")  # it goes first
             hog.wait()
             self.phases.append((begin, self.now()))
@@ -205,14 +271,22 @@ def read_figures(directory):
     """{program: [(seconds, RSS KiB, deferred, budget, live, periods, age ms, bad calls), ...]}"""
     series = {}
     for path in sorted(directory.iterdir()):
-        rows = [tuple(map(int, line.split())) for line in path.read_text().splitlines() if line.count(" ") == 7]
+        rows = [
+            tuple(map(int, line.split())) for line in path.read_text().splitlines() if line.count(" ") == 7
+        ]
         series[path.name.rsplit(".", 1)[0]] = [(row[0] / 1000, *row[1:]) for row in rows]
     return series
 
 
 def save(path, soak, series, judged, about):
-    text = {"about": about, "done": soak.done, "trouble": soak.trouble, "hogs": soak.phases, "judged": judged,
-            "series": {name: rows[:: max(1, len(rows) // 600)] for name, rows in series.items()}}  # fmt: skip
+    text = {
+        "about": about,
+        "done": soak.done,
+        "trouble": soak.trouble,
+        "hogs": soak.phases,
+        "judged": judged,
+        "series": {name: rows[:: max(1, len(rows) // 600)] for name, rows in series.items()},
+    }
     path.write_text(json.dumps(text) + "\n")
 
 

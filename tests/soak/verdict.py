@@ -1,8 +1,8 @@
 """What the figures of a soak must be like.
 
-Memory is flat: after the warm-up (a quarter of the time) the slope of RSS, a Theil-Sen estimate, which a peak now
-and then does not move, times the time that was looked at, is less than a tenth of the median, or 8 MiB. Deferred
-bytes stay near their budget, grace periods end, no bad call was made.
+Memory is flat: after the warm-up (a quarter of the time) the slope of RSS, a Theil-Sen estimate, which a peak
+now and then does not move, times the time that was looked at, is less than a tenth of the median, or 8 MiB.
+Deferred bytes stay near their budget, grace periods end, no bad call was made.
 """
 
 import itertools
@@ -21,7 +21,9 @@ POINTS = 200
 def slope(rows):
     """Bytes a second: the median of the slopes between all pairs of some points."""
     points = rows[:: max(1, len(rows) // POINTS)]
-    pairs = ((b[1] - a[1]) * 1024 / (b[0] - a[0]) for a, b in itertools.combinations(points, 2) if b[0] > a[0])
+    pairs = (
+        (b[1] - a[1]) * 1024 / (b[0] - a[0]) for a, b in itertools.combinations(points, 2) if b[0] > a[0]
+    )
     return statistics.median(pairs)
 
 
@@ -48,9 +50,13 @@ def judge(series):
         deferred, budget = [row[2] for row in kept], statistics.median(row[3] for row in kept)
         middle, high = statistics.median(deferred), quantile(deferred, 0.99)
         if middle > budget * 1.5:
-            problems.append(f"deferred bytes: median {middle / 2**20:.1f} MiB of a budget of {budget / 2**20:.1f}")
+            problems.append(
+                f"deferred bytes: median {middle / 2**20:.1f} MiB of a budget of {budget / 2**20:.1f}"
+            )
         if high > budget * DEFERRED_TIMES + DEFERRED_BYTES:
-            problems.append(f"deferred bytes: 99th percentile {high / 2**20:.1f} MiB of a budget of {budget / 2**20:.1f}")
+            problems.append(
+                f"deferred bytes: 99th percentile {high / 2**20:.1f} MiB of a budget of {budget / 2**20:.1f}"
+            )
         age = max(row[6] for row in kept)
         needed = max((row[6] for row in kept if row[2] > row[3]), default=0)
         if needed > AGE_MS:
@@ -59,10 +65,19 @@ def judge(series):
             problems.append(f"{rows[-1][7]} bad calls")
         if rows[-1][5] <= rows[0][5]:
             problems.append("no grace period ended")
-        judged.append({
-            "program": name, "problems": problems, "samples": len(rows), "rss_median_mib": round(median / 2**20, 1),
-            "rss_growth_mib": round(growth / 2**20, 2), "deferred_median_mib": round(middle / 2**20, 2),
-            "deferred_p99_mib": round(high / 2**20, 2), "budget_mib": round(budget / 2**20, 2), "age_max_ms": age,
-            "age_needed_ms": needed, "periods": rows[-1][5] - rows[0][5],
-        })  # fmt: skip
+        judged.append(
+            {
+                "program": name,
+                "problems": problems,
+                "samples": len(rows),
+                "rss_median_mib": round(median / 2**20, 1),
+                "rss_growth_mib": round(growth / 2**20, 2),
+                "deferred_median_mib": round(middle / 2**20, 2),
+                "deferred_p99_mib": round(high / 2**20, 2),
+                "budget_mib": round(budget / 2**20, 2),
+                "age_max_ms": age,
+                "age_needed_ms": needed,
+                "periods": rows[-1][5] - rows[0][5],
+            }
+        )
     return judged
