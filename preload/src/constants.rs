@@ -208,8 +208,8 @@ pub const IDLE_TICKS: usize = 8;
 /// One part in so many of what is idle goes in a tick: all but 1 % of it in two periods.
 pub const IDLE_SHARE: usize = 4;
 
-/// Default decay period in milliseconds (tune), by `cargo xtask bench-shrinker decay`. A heap that uses 48 MiB
-/// for a moment every second: 0.5 s 66,000 faults and 35 MiB resident in the mean, 1 s 40,000 and 44, 2 s
+/// Default decay period in milliseconds (tune), by `cargo xtask bench-shrinker decay`. A heap that uses 48
+/// MiB for a moment every second: 0.5 s 66,000 faults and 35 MiB resident in the mean, 1 s 40,000 and 44, 2 s
 /// 38,000 and 50. Used every 3 s, 1 s leaves 13 MiB in the mean, without decay and watermark 58.
 pub const DECAY_MS: u32 = 1000;
 
@@ -222,8 +222,8 @@ pub const WORTH: usize = 1 << 20;
 /// time. Pairs of scan and refill: 74 without back-off, 3, 3 and 1 with.
 pub const AFTER_SCAN: usize = 4 * PAGE;
 
-/// Default quiet period after a scan in milliseconds (tune), by `cargo xtask bench-shrinker backoff`: with 0.2 s
-/// there were 7 scans where there are 67 without, with 1 s 5, with 2 s 5, with 5 s 2.
+/// Default quiet period after a scan in milliseconds (tune), by `cargo xtask bench-shrinker backoff`: with
+/// 0.2 s there were 7 scans where there are 67 without, with 1 s 5, with 2 s 5, with 5 s 2.
 pub const QUIET_MS: u32 = 2000;
 
 /// Longest quiet period in milliseconds (tune): each scan before the last one's has ended doubles it.

@@ -38,7 +38,8 @@ pub enum Watch {
     Stats(OneArguments),
     /// Looks at a running process for `--seconds` and writes one page with pictures
     Plot(PlotArguments),
-    /// Who holds grace periods up in a running process: folded stacks, or a flame graph weighted by byte-seconds
+    /// Who holds grace periods up in a running process: folded stacks, or a flame graph weighted by
+    /// byte-seconds
     Stalls(StallsArguments),
     /// Serves the figures of running processes on the loopback address until it is ended
     Export(ExportArguments),

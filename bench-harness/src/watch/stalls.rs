@@ -1,5 +1,5 @@
-//! `stalls`: who holds grace periods up, as a flame graph weighted by the deferred bytes and the seconds that it
-//! cost: the threads, and in them the functions whose sections those were.
+//! `stalls`: who holds grace periods up, as a flame graph weighted by the deferred bytes and the seconds that
+//! it cost: the threads, and in them the functions whose sections those were.
 
 use std::path::Path;
 

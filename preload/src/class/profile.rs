@@ -10,9 +10,10 @@
 //! allocated there in all, one behind the other and found by an index; and the *blocks* that are live, or
 //! freed and waiting for a grace period, by the numbers of their pages, so that what is near each other is so
 //! here, too. Index and blocks are open hash tables in which an entry has few places, all of which are looked
-//! at, so that entries go without a trace. Where there is no place left a sample is lost, and counted. All words are atomic, no lock is
-//! taken, and nobody waits: any thread, signal handlers and the child of a fork among them. An entry is in
-//! somebody's hands while its key says so; what was in hand when a process forked is not used in the child.
+//! at, so that entries go without a trace. Where there is no place left a sample is lost, and counted. All
+//! words are atomic, no lock is taken, and nobody waits: any thread, signal handlers and the child of a fork
+//! among them. An entry is in somebody's hands while its key says so; what was in hand when a process forked
+//! is not used in the child.
 
 use crate::class::backlog::DOMAIN;
 use crate::class::sampled;
@@ -367,8 +368,9 @@ pub fn freed(addr: usize, defers: bool) {
 
 // ---- probes ----
 //
-// Each is a `nop`, and a note in a section that is in the file and not in memory, which says where it is, what
-// it is called and where its arguments are. A debugger or a profiler in the kernel puts a breakpoint there.
+// Each is a `nop`, and a note in a section that is in the file and not in memory, which says where it is,
+// what it is called and where its arguments are. A debugger or a profiler in the kernel puts a breakpoint
+// there.
 
 /// `otel_memory:alloc(address, size, weight)`: a sample, and the bytes that it stands for.
 #[inline(never)]

@@ -474,8 +474,8 @@ pub fn size_fits(addr: usize, size: usize, align: usize) -> bool {
     }
 }
 
-/// Whether a block that was asked with `asked` bytes may be freed with `size`: small ones as those that lie in
-/// slabs may be.
+/// Whether a block that was asked with `asked` bytes may be freed with `size`: small ones as those that lie
+/// in slabs may be.
 fn is_as_good_as(asked: usize, size: usize) -> bool {
     asked == size || asked <= SMALL_MAX && Class::of_size(asked).serves(size)
 }
