@@ -120,7 +120,10 @@ static void *obtained(int kind, void *address, size_t size, size_t alignment) {
 
 void *malloc(size_t size) { return obtained(MALLOC, __libc_malloc(size), size, 0); }
 
-void *calloc(size_t count, size_t each) { return obtained(CALLOC, __libc_calloc(count, each), count * each, 0); }
+void *calloc(size_t count, size_t each)
+{
+	return obtained(CALLOC, __libc_calloc(count, each), count * each, 0);
+}
 
 void free(void *address) {
     if (address) write_event(number(), FREE, address, 0, 0);

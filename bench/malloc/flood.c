@@ -102,7 +102,8 @@ int main(int argc, char **argv) {
     }
     printf("%.0f %.0f %llu %llu %llu %llu %zu\n", wall, ms(CLOCK_PROCESS_CPUTIME_ID),
            (unsigned long long)s.scans[RCUMALLOC_REASON_PRESSURE],
-           (unsigned long long)s.scanned_bytes[RCUMALLOC_REASON_PRESSURE] >> 20, (unsigned long long)s.refills,
+           (unsigned long long)s.scanned_bytes[RCUMALLOC_REASON_PRESSURE] >> 20,
+           (unsigned long long)s.refills,
            (unsigned long long)s.refills_suppressed, peak >> 10);
     return 0;
 }

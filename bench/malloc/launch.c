@@ -77,7 +77,8 @@ int main(int argc, char **argv) {
     struct rusage use;
     getrusage(RUSAGE_CHILDREN, &use);
     if (times) peak = use.ru_maxrss; /* what it was handed down is our own: less than any program's */
-    double cpu = use.ru_utime.tv_sec + use.ru_stime.tv_sec + (use.ru_utime.tv_usec + use.ru_stime.tv_usec) * 1e-6;
+    double cpu = use.ru_utime.tv_sec + use.ru_stime.tv_sec +
+                 (use.ru_utime.tv_usec + use.ru_stime.tv_usec) * 1e-6;
     FILE *report = fopen(argv[1], "w");
     fprintf(report, "%f %f %ld %ld %d\n", cpu, wall, peak, use.ru_minflt, status);
     return fclose(report) ? 2 : 0;

@@ -42,7 +42,8 @@ int main(void) {
                 munmap(at, total);
                 if (round > 0) { /* the first warms up */
                     printf("%s %zu %.0f %.0f %zu\n", advice ? "free" : "dontneed", lengths[l] >> 10,
-                           (called - start) / (double)pages, (end - begin) / (double)pages, left * 100 / pages);
+                           (called - start) / (double)pages, (end - begin) / (double)pages,
+                           left * 100 / pages);
                 }
             }
         }

@@ -9,7 +9,8 @@ int main(void) {
     char *volatile copy = strdup("libc's own calls, too");
     int present = rcumalloc_present();
     int ours = present && rcumalloc_owner(block, NULL, 0) && rcumalloc_owner(copy, NULL, 0);
-    printf("version %s, %s\n", present ? rcumalloc_version() : "none", ours ? "our blocks" : "another's blocks");
+    printf("version %s, %s\n", present ? rcumalloc_version() : "none",
+           ours ? "our blocks" : "another's blocks");
     rcumalloc_read_lock();
     free(block);
     rcumalloc_read_unlock();

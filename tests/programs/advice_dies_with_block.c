@@ -154,7 +154,8 @@ int main(int argc, char **argv) {
     int before = mappings();
     for (int i = 0; i < 1000; i++) {
         void *block;
-        CHECK(posix_memalign(&block, PAGE, (size_t)(i % 3 == 0 ? 4 * PAGE : MIB) + (size_t)(i % 7) * PAGE) == 0);
+        CHECK(posix_memalign(&block, PAGE,
+            (size_t)(i % 3 == 0 ? 4 * PAGE : MIB) + (size_t)(i % 7) * PAGE) == 0);
         CHECK(madvise((char *)block + PAGE * (i % 3), PAGE, MADV_DONTDUMP) == 0);
         free(block);
     }
@@ -173,7 +174,8 @@ int main(int argc, char **argv) {
     rcumalloc_free(small);
     free(malloc(8 * MIB));
     malloc_trim(0);
-    PRINT("lost_to_reader", seen[0] != 3 || seen[2 * MIB] != 3 || seen[8 * MIB - 1] != 3 || small[2 * PAGE] != 3);
+    PRINT("lost_to_reader", seen[0] != 3 || seen[2 * MIB] != 3 || seen[8 * MIB - 1] != 3 ||
+        small[2 * PAGE] != 3);
     rcumalloc_read_unlock();
     PRINT("bad_calls", stats().bad_calls);
     _exit(0);

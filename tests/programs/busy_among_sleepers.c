@@ -1,6 +1,6 @@
-/* `busy_among_sleepers`: sixty threads have used the heap and sleep, or none, while one thread after the other
- * replaces random ones of 1000 blocks of many sizes and ends. How many bytes were freed a grace period: what a
- * thread that works may fill must not follow the number of those that sleep. */
+/* `busy_among_sleepers`: sixty threads have used the heap and sleep, or none, while one thread after the
+ * other replaces random ones of 1000 blocks of many sizes and ends. How many bytes were freed a grace period:
+ * what a thread that works may fill must not follow the number of those that sleep. */
 #include "victim.h"
 
 enum { SLEEPERS = 60, WORKERS = 40, LIVE = 1000, TURNS = 100000 };

@@ -32,7 +32,8 @@ int main(int argc, char **argv) {
     long growth = rss_kib() - before;
     PRINT("growth_kib", growth > 0 ? growth : 0);
     int not_zero = 0;
-    for (size_t at = 0; at < 2 * USED; at++) { /* the part that was used is its beginning, or calloc wrote nothing */
+    /* the part that was used is its beginning, or calloc wrote nothing */
+    for (size_t at = 0; at < 2 * USED; at++) {
         not_zero += table[at] != 0;
     }
     for (size_t at = 0; at < LARGE; at += 16 * MIB + 4096) {

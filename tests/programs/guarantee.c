@@ -142,7 +142,8 @@ static void *write_and_free(void *seed_pointer) {
     while (!__atomic_load_n(&stop, __ATOMIC_RELAXED)) {
         uint64_t random = next_random(&seed);
         /* Small ones mostly: a 2 MiB block now and then. */
-        unsigned at = random % 8192 == 0 ? 0 : random % 512 == 1 ? random % 4 : (unsigned)(random >> 8) % TABLE;
+        unsigned at = random % 8192 == 0 ? 0 : random % 512 == 1 ? random % 4
+            : (unsigned)(random >> 8) % TABLE;
         if (at < 4 && random % 512 > 1) {
             at += 4;
         }

@@ -16,8 +16,15 @@ __attribute__((weak)) int __posix_memalign(void **, size_t, size_t);
 static void *nothing(void *unused) { return unused; }
 
 static void mix(size_t size) {
-    void *block[] = {__libc_malloc(size),       __libc_calloc(1, size), __libc_realloc(NULL, size), __libc_memalign(256, size),
-                     __libc_valloc(size), __libc_pvalloc(size), malloc(size),               memalign(64, size),  calloc(size, 1)};
+    void *block[] = {__libc_malloc(size),
+                     __libc_calloc(1, size),
+                     __libc_realloc(NULL, size),
+                     __libc_memalign(256, size),
+                     __libc_valloc(size),
+                     __libc_pvalloc(size),
+                     malloc(size),
+                     memalign(64, size),
+                     calloc(size, 1)};
     enum { BLOCKS = sizeof block / sizeof *block };
     for (int i = 0; i < BLOCKS; i++) {
         CHECK(block[i] != NULL && malloc_usable_size(block[i]) >= size);
@@ -26,7 +33,8 @@ static void mix(size_t size) {
             CHECK(rcumalloc_owner(block[i], &found, sizeof found) && found.start == block[i]);
         }
     }
-    CHECK((uintptr_t)block[3] % 256 == 0 && (uintptr_t)block[4] % 4096 == 0 && (uintptr_t)block[5] % 4096 == 0);
+    CHECK((uintptr_t)block[3] % 256 == 0 && (uintptr_t)block[4] % 4096 == 0 &&
+        (uintptr_t)block[5] % 4096 == 0);
     for (int i = 0; i < BLOCKS; i++) {
         fill(block[i], size, i);
         void *before = block[i];

@@ -97,7 +97,8 @@ static void rule_alignment(void) {
             free(block[i]);
         }
     }
-    static const size_t sizes[] = {0, 1, 15, 16, 17, 63, 64, 100, 1000, 4095, 4096, 4097, 32768, 40000, 300000};
+    static const size_t sizes[] = {0, 1, 15, 16, 17, 63, 64, 100, 1000, 4095, 4096, 4097, 32768, 40000,
+        300000};
     for (size_t align = 1; align <= (size_t)64 << 20; align *= 2) {
         for (size_t s = 0; s < sizeof sizes / sizeof *sizes; s++) {
             size_t size = sizes[s];
@@ -195,7 +196,8 @@ static void rule_zero(void) {
     enum { MANY = 1000 };
     void *block[MANY];
     for (int i = 0; i < MANY; i++) {
-        block[i] = i % 4 == 0 ? malloc(0) : i % 4 == 1 ? calloc(0, 8) : i % 4 == 2 ? calloc(8, 0) : realloc(NULL, 0);
+        block[i] = i % 4 == 0 ? malloc(0) : i % 4 == 1 ? calloc(0, 8) : i % 4 == 2 ? calloc(8, 0)
+            : realloc(NULL, 0);
         CHECK(block[i] != NULL);
         for (int j = 0; j < i; j++) {
             CHECK(block[i] != block[j]); /* each one is a block of its own */

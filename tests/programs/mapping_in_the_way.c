@@ -71,7 +71,8 @@ int main(void) {
     CHECK(stats().bad_calls == bad + 2);
     release();
     /* Given back, past all that the heap ever had, in front of it, and far away. */
-    char *wild[] = {block[7], block[MANY - 1] + SIZE / 2, block[0] + (1ul << 33), low - (1ul << 33), low + (1ul << 41)};
+    char *wild[] = {block[7], block[MANY - 1] + SIZE / 2, block[0] + (1ul << 33), low - (1ul << 33),
+        low + (1ul << 41)};
     bad = stats().bad_calls;
     for (unsigned i = 0; i < sizeof wild / sizeof *wild; i++) {
         free(wild[i]);

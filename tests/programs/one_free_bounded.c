@@ -3,7 +3,8 @@
  * counted by the library itself. */
 #include "victim.h"
 
-enum { BLOCKS = 100000, SIZE = 20000, SMALL = 1000000, LAST = 20000, THREADS = 600, KEPT = 3000, CLASSES = 30 };
+enum { BLOCKS = 100000, SIZE = 20000, SMALL = 1000000, LAST = 20000, THREADS = 600, KEPT = 3000,
+    CLASSES = 30 };
 
 static void *idle(void *unused) {
     pause();

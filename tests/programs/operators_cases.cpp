@@ -1,8 +1,9 @@
 /* `operators_cases CASE`: one case of C++'s operators.
  *
- * right: what a program may do, down to a polymorphic delete. wrong_*: a size or an alignment that the block has not. With
- * -DREPLACED the program has a `new` and a `delete` of its own, whose blocks begin with a head: every other form must come to
- * them (replaced). With -DREPLACED_NEW only `new` is its own, larger than asked, and no size may be judged (larger). */
+ * right: what a program may do, down to a polymorphic delete. wrong_*: a size or an alignment that the block
+ * has not. With -DREPLACED the program has a `new` and a `delete` of its own, whose blocks begin with a head:
+ * every other form must come to them (replaced). With -DREPLACED_NEW only `new` is its own, larger than asked,
+ * and no size may be judged (larger). */
 #include "victim.h"
 #include <memory>
 #include <new>
@@ -127,9 +128,12 @@ static void failure(void) {
         CHECK(throws([=] { ::operator delete(::operator new(huge, a), a); }));
         CHECK(throws([=] { ::operator delete[](::operator new[](huge, a), a); }));
         CHECK(throws([=] { std::string().reserve(huge / 2); })); /* from inside the runtime */
-        CHECK(::operator new(huge, std::nothrow) == nullptr && ::operator new[](huge, std::nothrow) == nullptr);
-        CHECK(::operator new(huge, a, std::nothrow) == nullptr && ::operator new[](huge, a, std::nothrow) == nullptr);
-        CHECK(throws([] { ::operator delete(::operator new(8, std::align_val_t(opaque(48)))); })); /* no alignment */
+        CHECK(::operator new(huge, std::nothrow) == nullptr &&
+            ::operator new[](huge, std::nothrow) == nullptr);
+        CHECK(::operator new(huge, a, std::nothrow) == nullptr &&
+            ::operator new[](huge, a, std::nothrow) == nullptr);
+        /* no alignment */
+        CHECK(throws([] { ::operator delete(::operator new(8, std::align_val_t(opaque(48)))); }));
         std::set_new_handler(handler_that_throws);
     }
 #ifndef REPLACED

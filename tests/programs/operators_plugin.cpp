@@ -25,6 +25,8 @@ extern "C" bool fails(size_t size) {
     std::align_val_t a{64};
     return throws([=] { ::operator delete(::operator new(size)); }) &&
            throws([=] { ::operator delete[](::operator new[](size)); }) &&
-           throws([=] { ::operator delete(::operator new(size, a), a); }) && throws([=] { std::string().reserve(size / 2); }) &&
-           ::operator new(size, std::nothrow) == nullptr && ::operator new[](size, a, std::nothrow) == nullptr;
+           throws([=] { ::operator delete(::operator new(size, a), a); }) &&
+           throws([=] { std::string().reserve(size / 2); }) &&
+           ::operator new(size, std::nothrow) == nullptr &&
+           ::operator new[](size, a, std::nothrow) == nullptr;
 }

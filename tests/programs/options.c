@@ -36,7 +36,8 @@ int main(void) {
     }
     CHECK(budget() == 3 << 20);
     /* Those that are for the start alone, and those that are none. */
-    CHECK(!rcumalloc_set("RCUMALLOC_DEFER", "api") && !rcumalloc_set("RCUMALLOC", "1") && !rcumalloc_set("", ""));
+    CHECK(!rcumalloc_set("RCUMALLOC_DEFER", "api") && !rcumalloc_set("RCUMALLOC", "1") &&
+        !rcumalloc_set("", ""));
     CHECK(is("RCUMALLOC_DEFER", "") && is("", ""));
     char small[4] = {'x', 'x', 'x', 'x'};
     CHECK(rcumalloc_get("RCUMALLOC_LIMIT", small, 3) == 10 && strcmp(small, "10") == 0 && small[3] == 'x');

@@ -28,7 +28,8 @@ static struct head *head_of(const void *block) {
 
 static void *get(size_t size, size_t align) {
     align = align < 16 ? 16 : align;
-    size_t at = __atomic_fetch_add(&used, (size + 2 * align + sizeof(struct head)) / 16 * 16 + 16, __ATOMIC_RELAXED);
+    size_t at = __atomic_fetch_add(&used, (size + 2 * align + sizeof(struct head)) / 16 * 16 + 16,
+        __ATOMIC_RELAXED);
     if (size > ROOM || at + size + 2 * align + sizeof(struct head) > ROOM) {
         return NULL;
     }
@@ -66,13 +67,25 @@ void *_ZnwmRKSt9nothrow_t(size_t size, const void *tag) { return (void)tag, get(
 void *_ZnamRKSt9nothrow_t(size_t size, const void *tag) { return (void)tag, get(size, 16); }
 void *_ZnwmSt11align_val_t(size_t size, size_t align) { return get(size, align); }
 void *_ZnamSt11align_val_t(size_t size, size_t align) { return get(size, align); }
-void *_ZnwmSt11align_val_tRKSt9nothrow_t(size_t size, size_t align, const void *tag) { return (void)tag, get(size, align); }
-void *_ZnamSt11align_val_tRKSt9nothrow_t(size_t size, size_t align, const void *tag) { return (void)tag, get(size, align); }
+void *_ZnwmSt11align_val_tRKSt9nothrow_t(size_t size, size_t align, const void *tag)
+{
+    return (void)tag, get(size, align);
+}
+void *_ZnamSt11align_val_tRKSt9nothrow_t(size_t size, size_t align, const void *tag)
+{
+    return (void)tag, get(size, align);
+}
 void _ZdlPv(void *block) { free(block); }
 void _ZdaPv(void *block) { free(block); }
 void _ZdlPvm(void *block, size_t size) { return (void)size, free(block); }
 void _ZdaPvm(void *block, size_t size) { return (void)size, free(block); }
 void _ZdlPvSt11align_val_t(void *block, size_t align) { return (void)align, free(block); }
 void _ZdaPvSt11align_val_t(void *block, size_t align) { return (void)align, free(block); }
-void _ZdlPvmSt11align_val_t(void *block, size_t size, size_t align) { return (void)size, (void)align, free(block); }
-void _ZdaPvmSt11align_val_t(void *block, size_t size, size_t align) { return (void)size, (void)align, free(block); }
+void _ZdlPvmSt11align_val_t(void *block, size_t size, size_t align)
+{
+    return (void)size, (void)align, free(block);
+}
+void _ZdaPvmSt11align_val_t(void *block, size_t size, size_t align)
+{
+    return (void)size, (void)align, free(block);
+}

@@ -24,7 +24,8 @@ static size_t opaque(size_t n) {
     return n;
 }
 
-static const size_t sizes[] = {1, 8, 16, 17, 100, 128, 129, 1000, 2048, 4096, 5000, 16384, 16385, 40000, 100000, 300001, 5000000};
+static const size_t sizes[] = {1, 8, 16, 17, 100, 128, 129, 1000, 2048, 4096, 5000, 16384, 16385, 40000,
+    100000, 300001, 5000000};
 enum { SIZES = sizeof sizes / sizeof *sizes };
 
 static void *nothing(void *unused) { return unused; }
@@ -130,7 +131,8 @@ static void rallocx_is_exact(void) {
 static void xallocx_stays(void) {
     char *block = mallocx(100, 0);
     size_t real = sallocx(block, 0);
-    CHECK(xallocx(block, 10000, 0, 0) == real && xallocx(block, real, 50000, 0) == real && xallocx(block, 1, 0, 0) == real);
+    CHECK(xallocx(block, 10000, 0, 0) == real && xallocx(block, real, 50000, 0) == real &&
+        xallocx(block, 1, 0, 0) == real);
     CHECK(sallocx(block, 0) == real);
     dallocx(block, 0);
     /* At its least, at its most, or as it was. */
@@ -150,7 +152,8 @@ static void xallocx_stays(void) {
         size_t less = xallocx(block, 17000, 0, 0);
         CHECK(less == sallocx(block, 0) && less <= now && less >= nallocx(17000, 0));
         CHECK(block[0] == 7 && memcmp(block, block + 1, 16999) == 0);
-        CHECK(xallocx(block, 17000, SIZE_MAX - 17000, 0) >= less); /* the most there can be is refused, not wrapped */
+        /* the most there can be is refused, not wrapped */
+        CHECK(xallocx(block, 17000, SIZE_MAX - 17000, 0) >= less);
         sdallocx(block, sallocx(block, 0), 0);
     }
 }
@@ -160,7 +163,8 @@ static void failure(void) {
     memset(block, 3, 100);
     memset(large, 3, 200000);
     errno = 12345;
-    CHECK(rallocx(block, opaque((size_t)1 << 62), 0) == NULL && rallocx(large, opaque((size_t)1 << 62), ZERO) == NULL);
+    CHECK(rallocx(block, opaque((size_t)1 << 62), 0) == NULL &&
+        rallocx(large, opaque((size_t)1 << 62), ZERO) == NULL);
     CHECK(rallocx(block, opaque(SIZE_MAX), 0) == NULL && mallocx(opaque((size_t)1 << 60), 0) == NULL);
     CHECK(errno == 12345);
     CHECK(memcmp(block, block + 1, 99) == 0 && memcmp(large, large + 1, 199999) == 0);

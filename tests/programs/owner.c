@@ -49,7 +49,8 @@ static void random_pointers(void) {
         size_t offset = next_random(&state) % size[at];
         struct rcumalloc_block found = owner(block[at] + offset);
         CHECK(found.start == block[at] && found.size == size[at] && found.state == 1);
-        CHECK(found.large == (found.class_index < 0) && found.age_ms == -1 && found.at == RCUMALLOC_AT_UNKNOWN);
+        CHECK(found.large == (found.class_index < 0) && found.age_ms == -1 &&
+            found.at == RCUMALLOC_AT_UNKNOWN);
         CHECK(found.large || found.page_kind == RCUMALLOC_PAGE_SLAB);
         CHECK((uintptr_t)block[at] - (uintptr_t)found.mapping < found.mapping_bytes);
         struct rcumalloc_class_stats class;

@@ -23,7 +23,8 @@ using namespace rcumalloc;
 
 static_assert(!std::is_copy_constructible_v<rcu_domain> && !std::is_default_constructible_v<rcu_domain>);
 static_assert(noexcept(rcu_default_domain()) && noexcept(rcu_synchronize()) && noexcept(rcu_barrier()));
-static_assert(noexcept(std::declval<rcu_domain &>().lock()) && noexcept(std::declval<rcu_domain &>().try_lock()));
+static_assert(noexcept(std::declval<rcu_domain &>().lock()) &&
+    noexcept(std::declval<rcu_domain &>().try_lock()));
 
 /* How many objects are there, and how many have been destroyed. */
 static std::atomic<long> alive, destroyed;
@@ -178,7 +179,8 @@ static void resource() {
     struct alignas(256) wide {
         char bytes[300];
     };
-    CHECK(rcu_resource()->is_equal(*rcu_resource()) && !rcu_resource()->is_equal(*std::pmr::new_delete_resource()));
+    CHECK(rcu_resource()->is_equal(*rcu_resource()) &&
+        !rcu_resource()->is_equal(*std::pmr::new_delete_resource()));
     const long *seen = nullptr;
     {
         std::pmr::vector<long> numbers({1, 2, 3}, rcu_resource());

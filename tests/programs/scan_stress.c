@@ -23,7 +23,8 @@ static void *made(uint64_t *seed) {
 }
 static void check_and_free(size_t *block) {
     if (block != NULL) {
-        CHECK(*block >= sizeof(size_t) && *block < (1 << 20) && filled(block + 1, *block - sizeof(size_t), 0));
+        CHECK(*block >= sizeof(size_t) && *block < (1 << 20) &&
+            filled(block + 1, *block - sizeof(size_t), 0));
         free(block);
     }
 }
@@ -116,7 +117,8 @@ int main(int argc, char **argv) {
     free(published);
     malloc_trim(0);
     struct rcumalloc_stats s = stats();
-    PRINT("scans", s.scans[RCUMALLOC_REASON_API] + s.scans[RCUMALLOC_REASON_TRIM] + s.scans[RCUMALLOC_REASON_PRESSURE]);
+    PRINT("scans", s.scans[RCUMALLOC_REASON_API] + s.scans[RCUMALLOC_REASON_TRIM] +
+                       s.scans[RCUMALLOC_REASON_PRESSURE]);
     PRINT("given", s.scanned_bytes[RCUMALLOC_REASON_API]);
     PRINT("suppressed", s.refills_suppressed);
     PRINT("bad_calls", s.bad_calls);

@@ -45,7 +45,8 @@ static long scan_kib(size_t target_kib) {
 
 static void use(size_t size, size_t total, bool touch) {
     size_t count = total / size;
-    void **block = mmap(NULL, count * sizeof *block, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    void **block = mmap(NULL, count * sizeof *block, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS,
+        -1, 0);
     CHECK(block != MAP_FAILED);
     for (size_t i = 0; i < count; i++) {
         block[i] = malloc(size);

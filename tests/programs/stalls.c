@@ -63,7 +63,8 @@ static void print_place(const char *text, const char *name, uintptr_t from) {
         unsigned long long began, whole, parts, longest, longest_parts, bytes, times;
         const char *form = "rcumalloc: stalled thread=%d began=%llx held=%llu.%llu longest=%llu.%llu "
                            "byte_seconds=%llu looks=%llu";
-        CHECK(sscanf(line, form, &tid, &began, &whole, &parts, &longest, &longest_parts, &bytes, &times) == 8);
+        CHECK(sscanf(line, form, &tid, &began, &whole, &parts, &longest, &longest_parts, &bytes,
+            &times) == 8);
         bool is_here = from == 0 ? began == 0 : began >= from && began < from + 256;
         if (tid == reader_tid && is_here) {
             found += whole * 1000 + parts / 1000000;

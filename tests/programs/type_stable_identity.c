@@ -9,7 +9,8 @@ static unsigned long asked, found_some, wrong;
 static void *ask(void *unused) {
     uint64_t seed = 77;
     while (!__atomic_load_n(&stop, __ATOMIC_RELAXED)) {
-        uintptr_t from = __atomic_load_n(&low, __ATOMIC_RELAXED), to = __atomic_load_n(&high, __ATOMIC_RELAXED);
+        uintptr_t from = __atomic_load_n(&low, __ATOMIC_RELAXED),
+            to = __atomic_load_n(&high, __ATOMIC_RELAXED);
         uintptr_t address = from + next_random(&seed) % (to - from + 1);
         struct rcumalloc_block found;
         asked++;

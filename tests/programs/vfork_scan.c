@@ -105,7 +105,8 @@ static int leave(void *unused) {
 }
 
 static void deserted(void) {
-    int flags = CLONE_VM | CLONE_FS | CLONE_FILES | CLONE_SIGHAND | CLONE_THREAD | CLONE_SETTLS | CLONE_CHILD_CLEARTID;
+    int flags = CLONE_VM | CLONE_FS | CLONE_FILES | CLONE_SIGHAND | CLONE_THREAD | CLONE_SETTLS |
+                CLONE_CHILD_CLEARTID;
     char *control = new_tls();
     static int tid = 1;
     CHECK(clone(leave, stack + sizeof stack, flags, NULL, NULL, control, &tid) > 0);
@@ -177,7 +178,8 @@ int main(int argc, char **argv) {
     }
     unsigned threads = stats().threads;
     if (has_own) {
-        beside = clone(work_on, stack + sizeof stack, CLONE_VM | CLONE_SETTLS | SIGCHLD, NULL, NULL, new_tls());
+        beside = clone(work_on, stack + sizeof stack, CLONE_VM | CLONE_SETTLS | SIGCHLD, NULL, NULL,
+            new_tls());
         CHECK(beside > 0);
         while (stats().threads == threads) {
             sleep_ms(1);

@@ -20,7 +20,8 @@
 #include <sys/resource.h>
 #include <sys/time.h>
 
-#define CHECK(what) do { if (!(what)) { fprintf(stderr, "%s: failed: %s\n", __func__, #what); exit(1); } } while (0)
+#define CHECK(what) \
+    do { if (!(what)) { fprintf(stderr, "%s: failed: %s\n", __func__, #what); exit(1); } } while (0)
 
 static void churn(int rounds)
 {
@@ -513,7 +514,8 @@ static void producer_consumer_idle_owner(void)
 static const struct { const char *name; void (*body)(void); } hazards[] = {
 #define HAZARD(name) { #name, name }
     HAZARD(free_after_tls_destroyed), HAZARD(first_call_kinds), HAZARD(exit_and_cancel),
-    HAZARD(fork_storm), HAZARD(raw_clone_child), HAZARD(raw_clone_amid_malloc), HAZARD(fork_in_signal_handler), HAZARD(vfork_spawn),
+    HAZARD(fork_storm), HAZARD(raw_clone_child), HAZARD(raw_clone_amid_malloc),
+    HAZARD(fork_in_signal_handler), HAZARD(vfork_spawn),
     HAZARD(clone_without_libc), HAZARD(errno_kept), HAZARD(alignment), HAZARD(thread_churn),
     HAZARD(producer_consumer_idle_owner), HAZARD(first_lock_in_handler), HAZARD(first_lock_victim),
     HAZARD(print_memory), HAZARD(rlimit_as), HAZARD(limited_victim),
