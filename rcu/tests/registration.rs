@@ -122,13 +122,14 @@ fn a_reader_far_behind_the_others_is_waited_for() {
     for _ in 0..2 {
         assert!(domain.add_block(block(200)));
     }
-    // Settled whenever it is asked, and not parked: a scan has somebody to look at in the first word.
-    let _first = explicit_reader(domain);
+    let first = explicit_reader(domain);
     let mut readers: Vec<_> = (0..399).map(|_| reader(domain)).collect();
     let last = readers.pop().expect("399");
     let in_first_block = readers.swap_remove(190);
     drop(readers);
     for far in [&in_first_block, &last] {
+        // Who has just read is not parked: a scan has somebody to look at in the first word, who is settled.
+        drop(first.read_lock());
         let section = far.read_lock();
         assert!(held_up(domain), "nobody looks at a word that was used long after the first");
         drop(section);
