@@ -24,7 +24,7 @@ impl Drop for Value {
 macro_rules! structures {
     ($name:ident, $($import:tt)*) => {
         // Here it is safe to read what a guard protects.
-        #[allow(unused_unsafe, clippy::undocumented_unsafe_blocks, reason = "as its users write it")]
+        #[allow(unused_unsafe, reason = "as crossbeam's users write it")]
         mod $name {
             use super::Value;
             use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
@@ -36,9 +36,11 @@ macro_rules! structures {
             }
 
             fn free(list: &mut Atomic<Node>) {
+                // SAFETY: `&mut`: nobody else reads the list, or retires its nodes.
                 let guard = unsafe { unprotected() };
                 let mut next = list.load(Relaxed, guard);
                 while !next.with_tag(0).is_null() {
+                    // SAFETY: not null, and the list, our own, leads to each node once.
                     let node = unsafe { next.with_tag(0).into_owned() };
                     next = node.next.load(Relaxed, guard);
                 }
@@ -66,10 +68,12 @@ macro_rules! structures {
                     let guard = pin();
                     loop {
                         let head = self.0.load(Acquire, &guard);
+                        // SAFETY: read under the guard: a node is freed behind it, once it is unlinked.
                         let node = unsafe { head.as_ref() }?;
                         let next = node.next.load(Relaxed, &guard);
                         if self.0.compare_exchange(head, next, Relaxed, Relaxed, &guard).is_ok() {
                             let value = node.value.0;
+                            // SAFETY: this thread's exchange unlinked it, so nobody else retires it.
                             unsafe { guard.defer_destroy(head) };
                             return Some(value);
                         }
@@ -93,6 +97,7 @@ macro_rules! structures {
                     'again: loop {
                         let mut before = &self.0;
                         let mut there = before.load(Acquire, guard);
+                        // SAFETY: as in `pop`, for every node that is met on the way.
                         while let Some(node) = unsafe { there.as_ref() } {
                             let next = node.next.load(Acquire, guard);
                             if next.tag() == 1 {
@@ -100,6 +105,7 @@ macro_rules! structures {
                                 if before.compare_exchange(there, next, AcqRel, Acquire, guard).is_err() {
                                     continue 'again;
                                 }
+                                // SAFETY: as in `pop`: the exchange that succeeds unlinks it.
                                 unsafe { guard.defer_destroy(there) };
                                 there = next;
                             } else if node.value.0 >= value {
@@ -115,6 +121,7 @@ macro_rules! structures {
                 pub fn contains(&self, value: u64) -> bool {
                     let guard = pin();
                     let (_, there) = self.find(value, &guard);
+                    // SAFETY: as in `pop`.
                     unsafe { there.as_ref() }.is_some_and(|node| node.value.0 == value)
                 }
 
@@ -123,6 +130,7 @@ macro_rules! structures {
                     let mut new = Owned::new(Node { value, next: Atomic::null() });
                     loop {
                         let (before, there) = self.find(new.value.0, &guard);
+                        // SAFETY: as in `pop`.
                         if unsafe { there.as_ref() }.is_some_and(|node| node.value.0 == new.value.0) {
                             return false;
                         }
@@ -138,6 +146,7 @@ macro_rules! structures {
                     let guard = pin();
                     loop {
                         let (_, there) = self.find(value, &guard);
+                        // SAFETY: as in `pop`.
                         let node = match unsafe { there.as_ref() } {
                             Some(node) if node.value.0 == value => node,
                             _ => return false,

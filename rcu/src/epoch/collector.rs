@@ -223,6 +223,7 @@ pub(super) fn local_of(state: &Arc<State>) -> Rc<Local> {
 /// let name: Atomic<&str, Names> = Atomic::new("Paul");
 /// let guard = collector.pin();
 /// assert_eq!(name.load(Acquire, &guard).as_ref(), Some(&"Paul"));
+/// # // SAFETY: the one thread there is retires it, once, and reads it no more.
 /// # unsafe { guard.defer_destroy(name.load(Acquire, &guard)) };
 /// ```
 pub struct Collector<B = Global> {
