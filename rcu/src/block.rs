@@ -361,6 +361,12 @@ impl ReaderBlock {
         self.word(index).bits.load(Relaxed) & both(index) == both(index)
     }
 
+    /// Whether it is explicit, also if leave is on offer: where that was not heard, it may be in a section.
+    pub(crate) fn may_read(&self, index: usize) -> bool {
+        let (_, explicit) = halves(self.word(index).bits.load(Relaxed) & both(index));
+        explicit != 0
+    }
+
     /// In the only thread of a forked child: nobody but the reader of cell `survivor` is left.
     pub(crate) fn forget_all_but(&self, survivor: Option<usize>) {
         for (number, word) in self.shape.words.iter().enumerate() {

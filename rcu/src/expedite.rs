@@ -150,8 +150,9 @@ impl Domain {
                 self.park(&mut word, offered & resting, Parked::Offered);
             }
             // Who is implicit and was not parked here has been parked by another, or has left: nobody is to
-            // be interrupted for that one.
-            for (_, cell) in word.cells().filter(|(_, cell)| cell.block().is_explicit(cell.index())) {
+            // be interrupted for that one. Who was offered leave and does not rest, or not for certain, is
+            // judged as others are.
+            for (_, cell) in word.cells().filter(|(_, cell)| cell.block().may_read(cell.index())) {
                 let everywhere = || *barrier.get_or_insert_with(|| self.barrier_of(period));
                 if cell.is_quiet(period, everywhere) {
                     cell.raise(period);

@@ -74,6 +74,32 @@ fn works(domain: &'static Domain) {
     assert!(reads > 0 && updates > 0);
 }
 
+/// membarrier is refused behind what `before` does, while an explicit reader sleeps outside any section.
+fn beside_a_sleeper(before: impl FnOnce(&'static Domain)) {
+    let domain = fast_domain();
+    let (tell, told) = std::sync::mpsc::channel();
+    thread::spawn(move || {
+        // SAFETY: gettid has no arguments and cannot fail.
+        let reader = register(domain, unsafe { libc::gettid() } as u32);
+        drop(reader.read_lock()); // in the fast mode from here on
+        tell.send(()).expect("somebody waits");
+        loop {
+            thread::park();
+        }
+    });
+    told.recv().expect("it says so");
+    before(domain);
+    refuse(Commands::All, libc::EPERM);
+    let cookie = domain.start_poll();
+    assert!(!expedites_to_end(domain, cookie), "nothing tells a sleeper from one in a section yet");
+    assert!(domain.is_fenced());
+    let judged = (0..10_000).any(|_| {
+        thread::sleep(Duration::from_millis(1));
+        expedites_to_end(domain, cookie)
+    });
+    assert!(judged, "it sleeps outside any section and holds the period up for ever");
+}
+
 fn fenced_from_the_start(commands: Commands<'_>, errno: i32) {
     refuse(commands, errno);
     let domain = fast_domain();
@@ -170,27 +196,12 @@ in_a_process_of_their_own! {
     }
 
     fn fails_later_beside_a_sleeper() {
-        let domain = fast_domain();
-        let (tell, told) = std::sync::mpsc::channel();
-        thread::spawn(move || {
-            // SAFETY: gettid has no arguments and cannot fail.
-            let reader = register(domain, unsafe { libc::gettid() } as u32);
-            drop(reader.read_lock()); // in the fast mode from here on
-            tell.send(()).expect("somebody waits");
-            loop {
-                thread::park();
-            }
-        });
-        told.recv().expect("it says so");
-        refuse(Commands::All, libc::EPERM);
-        let cookie = domain.start_poll();
-        assert!(!expedites_to_end(domain, cookie), "nothing tells a sleeper from one in a section yet");
-        assert!(domain.is_fenced());
-        let judged = (0..10_000).any(|_| {
-            thread::sleep(Duration::from_millis(1));
-            expedites_to_end(domain, cookie)
-        });
-        assert!(judged, "it sleeps outside any section and holds the period up for ever");
+        beside_a_sleeper(|_| ());
+    }
+
+    fn fails_later_beside_a_sleeper_that_has_rested() {
+        // The first barrier that is refused is then the one behind an offer of leave.
+        beside_a_sleeper(|domain| assert!(domain.advance(Demand::Expedite), "it is found idle"));
     }
 
     fn fails_later_while_a_section_is_remembered() {
