@@ -1,4 +1,5 @@
-//! `refscale`: the cost of a read-side section, as the kernel's refscale prints it.
+//! `refscale`: the cost of a read-side section, as the kernel's refscale prints it, and that of a block which
+//! is retired.
 
 pub mod pairs;
 
@@ -35,6 +36,7 @@ pub fn run(arguments: &Arguments, common: &Common) -> Result<Outcome, Refusal> {
     let rows: Vec<Row<Measured>> =
         sides::take_turns(&sides.present, rounds, "reclaim", "refscale", &json!(parameters))?;
     let plain = pairs::without_scheme(&parameters);
+    let at_once = pairs::free_at_once(&parameters);
     let mut notes = sides::notes(&sides.missing, &rows);
     if arguments.runs_too {
         notes.extend(rows.iter().flat_map(kernel_lines));
@@ -44,9 +46,10 @@ pub fn run(arguments: &Arguments, common: &Common) -> Result<Outcome, Refusal> {
         results: json!({
             "schemes": rows.iter().map(|row| json!({ "side": row.side.name(), "rounds": row.rounds })).collect::<Vec<_>>(),
             "without": plain,
+            "free at once": at_once,
         }),
         notes,
-        tables: vec![figures(&rows, &plain, &parameters), crate::rcuscale::settings(&rows)],
+        tables: vec![figures(&rows, &plain, &at_once, &parameters), crate::rcuscale::settings(&rows)],
         good: rows.iter().all(|row| row.failure.is_none()),
         rounds,
         ..Outcome::default()
@@ -60,12 +63,17 @@ fn kernel_lines(row: &Row<Measured>) -> Vec<String> {
     [format!("{}:", row.side.name()), "Runs\tTime(ns)".to_owned()].into_iter().chain(runs).collect()
 }
 
-fn figures(rows: &[Row<Measured>], plain: &[(&str, Vec<f64>)], parameters: &Parameters) -> Table {
+fn figures(
+    rows: &[Row<Measured>],
+    plain: &[(&str, Vec<f64>)],
+    at_once: &[f64],
+    parameters: &Parameters,
+) -> Table {
     let title = format!(
-        "refscale: {} reader(s), {} loops, {} runs: ns a section",
+        "refscale: {} reader(s), {} loops, {} runs: ns a section, or a block",
         parameters.readers, parameters.loops, parameters.runs
     );
-    let mut table = Table::new(title, &["scheme", "pair", "read", "typesafe"]).note(
+    let mut table = Table::new(title, &["scheme", "pair", "read", "typesafe", "retire"]).note(
         "Median (least .. greatest) over all runs of all rounds. A loop's own instructions are included.",
     );
     let of = |row: &Row<Measured>, runs: fn(&Measured) -> &Vec<f64>| {
@@ -77,6 +85,7 @@ fn figures(rows: &[Row<Measured>], plain: &[(&str, Vec<f64>)], parameters: &Para
             of(row, |measured| &measured.pair),
             of(row, |measured| &measured.read),
             of(row, |measured| &measured.typesafe),
+            of(row, |measured| &measured.retire),
         ]);
     }
     for (name, runs) in plain {
@@ -85,8 +94,12 @@ fn figures(rows: &[Row<Measured>], plain: &[(&str, Vec<f64>)], parameters: &Para
             "n/a".to_owned(),
             text(Spread::of(runs.iter().copied())),
             "n/a".to_owned(),
+            "n/a".to_owned(),
         ]);
     }
+    let absent = || "n/a".to_owned();
+    let freed = text(Spread::of(at_once.iter().copied()));
+    table.row(["freed at once".to_owned(), absent(), absent(), absent(), freed]);
     table
 }
 

@@ -1,4 +1,4 @@
-//! The measured half of `refscale`: what a read-side section costs.
+//! The measured half of `refscale`: what a read-side section costs, and what a block costs that is retired.
 //!
 //! As in the kernel: every reader runs `loops` times the same section, `runs` times over, all at once; a
 //! run's figure is the mean time of one section over all readers. Four kinds of section:
@@ -9,11 +9,14 @@
 //! - `typesafe`: objects are never given back while the test runs (type-stable memory, the kernel's
 //!   SLAB_TYPESAFE_BY_RCU), so a section finds one through a table, reads its sequence count, two words,
 //!   the count again, and starts over if it changed. No writer runs: what is measured is the reader.
+//! - `retire`: no section of a reader, but a writer's block: allocated, written to, retired, and freed once
+//!   nobody can see it. How many wait, and for how long, is `rcuscale`'s question.
 //! - for comparison, without any scheme: a reference count, a reader/writer lock and a mutex around the read.
 
 use crate::measure::distance::{Around, round_trip_ns};
+use crate::reclaim::blocks::{Free, allocate};
 use crate::reclaim::sides::Placed;
-use crate::reclaim::{Local, Scheme};
+use crate::reclaim::{Dispose, Local, Scheme};
 use core::ffi::c_void;
 use serde::{Deserialize, Serialize};
 use std::hint::black_box;
@@ -49,6 +52,8 @@ pub struct Measured {
     pub read: Vec<f64>,
     /// One that validates a type-stable object.
     pub typesafe: Vec<f64>,
+    /// A block that is allocated and retired.
+    pub retire: Vec<f64>,
     /// How far apart the processors were.
     pub around: Around,
 }
@@ -67,6 +72,9 @@ struct Object {
 }
 
 const OBJECTS: usize = 64;
+
+/// Bytes of a block that is retired: a node of a list with its value.
+const BLOCK: usize = 32;
 
 /// Runs scheme `S`.
 ///
@@ -122,8 +130,32 @@ pub fn run<S: Scheme>(parameters: &Parameters) -> Result<Measured, String> {
                 local.leave();
             },
         ),
+        retire: {
+            let retire = |local: &mut S::Local<'_>, count| {
+                // SAFETY: nobody else has seen the block, and 16 bytes at 8 are the scheme's.
+                unsafe { local.retire_outside::<Free<8>>(touched(count)) };
+            };
+            let figures = runs(parameters, || scheme.join(), retire);
+            scheme.drain();
+            figures
+        },
         around: Around(before, round_trip_ns()),
     })
+}
+
+/// A block in which something was written.
+#[inline(always)]
+fn touched(count: u64) -> *mut c_void {
+    let block = allocate(BLOCK);
+    // SAFETY: of so many bytes, ours.
+    unsafe { block.cast::<u64>().write_volatile(count) };
+    block
+}
+
+/// The same blocks freed at once: what of `retire` is the allocator's.
+pub fn free_at_once(parameters: &Parameters) -> Vec<f64> {
+    // SAFETY: nobody else has seen the block.
+    runs(parameters, || (), |(), count| unsafe { Free::<8>::dispose(touched(count)) })
 }
 
 /// What `shared` points at, protected.
