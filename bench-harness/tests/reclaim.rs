@@ -129,7 +129,7 @@ fn refscale_has_thirty_runs_of_every_section() {
     assert!(text.contains("Runs\tTime(ns)\n1\t") && text.contains("\n30\t"), "{text}");
     let results = results(&line);
     for side in results["schemes"].as_array().expect("schemes") {
-        for section in ["pair", "read", "typesafe"] {
+        for section in ["pair", "read", "typesafe", "retire"] {
             assert_eq!(side["rounds"][0][section].as_array().map(Vec::len), Some(30), "{side}");
         }
     }
