@@ -40,6 +40,20 @@
 #[cfg(all(rcumalloc_heap, not(rcumalloc_shared)))]
 extern crate alloc;
 
+// The kernel maps 64 KiB of a file's pages around the one that is run, so what is run together lies together,
+// and begins where such a stretch does: what the first calls run, what programs of one thread come to, and what
+// those with more do. The linker puts sections where it first hears of them: between the rest and the rare
+// part.
+#[cfg(rcumalloc_heap)]
+core::arch::global_asm!(
+    ".section .text_start,\"ax\",@progbits",
+    ".balign 65536",
+    ".section .text_solo,\"ax\",@progbits",
+    ".balign 65536",
+    ".section .text_threads,\"ax\",@progbits",
+    ".balign 65536",
+);
+
 #[cfg(all(rcumalloc_heap, any(feature = "inject", rcumalloc_shared)))]
 #[doc(hidden)]
 pub mod abi;
@@ -95,10 +109,6 @@ mod release;
 #[cfg(all(rcumalloc_heap, not(rcumalloc_shared)))]
 mod retire;
 mod types;
-
-// The linker puts `.text_start` where it first hears of it: between the rest and the rare part.
-#[cfg(rcumalloc_heap)]
-core::arch::global_asm!(".section .text_start,\"ax\",@progbits", ".balign 65536");
 
 #[cfg(not(rcumalloc_heap))]
 pub use fallback::{

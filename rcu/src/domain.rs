@@ -220,6 +220,7 @@ impl Domain {
     }
 
     #[cold]
+    #[cfg_attr(target_os = "linux", unsafe(link_section = ".text_threads"))]
     fn check(&self, cookie: Cookie) {
         if !self.issued(cookie) {
             self.misuse(Misuse::StrangeCookie { cookie, tag: self.settings.tag });
@@ -251,6 +252,7 @@ impl Domain {
         }
     }
 
+    #[cfg_attr(target_os = "linux", unsafe(link_section = ".text_threads"))]
     fn begin(&self, sequence: u64) -> bool {
         // Before the swap, or `stalled` could see the new period with the age of the one before; a
         // maximum, or a thread that is late with an old time could make a young period look stalled.
@@ -264,6 +266,7 @@ impl Domain {
     }
 
     /// Ends `period`, and those that follow it by demand, if every reader is settled. True if one ended.
+    #[cfg_attr(target_os = "linux", unsafe(link_section = ".text_threads"))]
     pub(crate) fn try_complete(&self, period: u64) -> bool {
         let mut period = period;
         let mut ended = false;
@@ -308,6 +311,7 @@ impl Domain {
 
     /// Moves grace periods along as the caller's backlog demands. Never blocks; safe inside a section
     /// (a period that waits for the caller's own section does not end then). True if a period ended.
+    #[cfg_attr(target_os = "linux", unsafe(link_section = ".text_threads"))]
     pub fn advance(&self, demand: Demand) -> bool {
         let mut sequence = self.sequence(Acquire);
         if demand == Demand::None {
@@ -332,6 +336,7 @@ impl Domain {
     /// of `CLOCK_MONOTONIC`; when it began is known to a tick of the kernel's, so it may be 10 ms older).
     /// Empty while no period is in flight. Does not allocate or block.
     #[must_use]
+    #[cfg_attr(target_os = "linux", unsafe(link_section = ".text_solo"))]
     pub fn stalled(&self, now_ns: u64, limit_ns: u64) -> Stalled<'_> {
         let sequence = self.sequence(Acquire);
         // A lower bound: the coarse clock may have been a tick late.

@@ -47,6 +47,7 @@ pub(crate) enum Asks {
 
 impl Domain {
     /// Settles for the period in flight whoever can be. True if a period ended.
+    #[cfg_attr(target_os = "linux", unsafe(link_section = ".text_threads"))]
     pub(crate) fn expedite(&self, period: u64, asks: Asks) -> bool {
         let ended = match asks {
             Asks::Nobody => self.park_laggards(period),
@@ -82,6 +83,7 @@ impl Domain {
     }
 
     /// Parks those of `word` that are among `these` and in state `who`. What is left in it is not parked.
+    #[cfg_attr(target_os = "linux", unsafe(link_section = ".text_threads"))]
     fn park(&self, word: &mut LaggingWord, these: u32, who: Parked) {
         let parked = word.block.park(word.first, these, who);
         if parked == 0 {
@@ -135,6 +137,7 @@ impl Domain {
 
     /// One pass over the readers that lag. `offered`: the caller is the gate's holder and has offered leave,
     /// and executed a heavy barrier since: whether everybody did.
+    #[cfg_attr(target_os = "linux", unsafe(link_section = ".text_threads"))]
     fn ask(&self, period: u64, offered: Option<bool>) -> bool {
         // No fence here. What is only skipped is looked at again by whoever ends the period, behind its own
         // fence; parking is one compare-and-swap; and whoever is judged, is judged behind a heavy barrier,

@@ -139,6 +139,7 @@ pub(crate) fn clock(clock: Clock) -> u64 {
 }
 
 #[cold]
+#[cfg_attr(target_os = "linux", unsafe(link_section = ".text_solo"))]
 fn find() -> usize {
     // SAFETY: reads a table that the kernel made.
     let image = unsafe { libc::getauxval(libc::AT_SYSINFO_EHDR) } as usize;

@@ -128,6 +128,7 @@ impl ReaderCell {
 
     #[cold]
     #[inline(never)]
+    #[cfg_attr(target_os = "linux", unsafe(link_section = ".text_threads"))]
     fn announce(&self, sequence: u64) {
         if self.said_offline.load(Relaxed) || self.depth() != 0 {
             return;
@@ -173,6 +174,7 @@ impl ReaderCell {
         // section, in `lock_slow`, stands between the bit and what that section reads.
     }
 
+    #[cfg_attr(target_os = "linux", unsafe(link_section = ".text_threads"))]
     fn go_offline(&self) {
         // First: a handler's section between the next two lines would leave the cold mode, and
         // sections in the fast mode do not come online. The release in `enter_cold_mode` keeps the order.
@@ -284,6 +286,7 @@ impl ReaderCell {
     /// # Safety
     /// The cell is registered, the calling thread owns it (or stands in for a thread that has
     /// ended), and nobody uses it as a reader afterwards.
+    #[cfg_attr(target_os = "linux", unsafe(link_section = ".text_threads"))]
     pub unsafe fn exit_raw(&self) {
         if self.depth() != 0 {
             self.domain().misuse(Misuse::ExitInSection { tid: self.tid() });

@@ -142,6 +142,7 @@ impl Domain {
     }
 
     /// The readers that `period` has to wait for, from `from` on.
+    #[cfg_attr(target_os = "linux", unsafe(link_section = ".text_threads"))]
     pub(crate) fn lagging(&self, period: u64, from: Option<&'static ReaderCell>) -> Lagging<'_> {
         let block = from.map_or_else(|| self.block_from(0), |cell| Some(cell.block()));
         let mut lagging = Lagging { domain: self, period, block, word: 0, rest: 0, steps: 0 };
@@ -155,6 +156,7 @@ impl Domain {
 
     /// A reader that `period` has to wait for. Begins with the fence that the heads of `domain.rs` and of
     /// this file lean on.
+    #[cfg_attr(target_os = "linux", unsafe(link_section = ".text_threads"))]
     pub(crate) fn laggard_of(&self, period: u64) -> Option<&'static ReaderCell> {
         fence(SeqCst);
         // Acquire: the cell knows its place in its block.
@@ -297,6 +299,7 @@ impl Lagging<'_> {
     }
 
     /// To the next word in which somebody is waited for.
+    #[cfg_attr(target_os = "linux", unsafe(link_section = ".text_threads"))]
     fn go_on(&mut self, block: &'static ReaderBlock) {
         let (found, steps) = block.next_active(self.word);
         self.steps += steps;

@@ -40,6 +40,7 @@ impl<'a> Stalled<'a> {
 impl Iterator for Stalled<'_> {
     type Item = Stall;
 
+    #[cfg_attr(target_os = "linux", unsafe(link_section = ".text_solo"))]
     fn next(&mut self) -> Option<Stall> {
         let cell = self.lagging.as_mut()?.next()?;
         let nesting = cell.depth();

@@ -6,24 +6,21 @@
 //! libc it never uses otherwise; so they are registered when the process turns concurrent or,
 //! here, when the first other library registers its own.
 
+use crate::abi::libcs::Libcs;
 use crate::front::fork;
-use crate::os::line::Line;
-use crate::os::syscall;
 use core::ffi::{c_int, c_void};
-use core::num::NonZeroUsize;
-use once_cell::race::OnceNonZeroUsize;
 
 type Handler = Option<unsafe extern "C" fn()>;
 type Register = unsafe extern "C" fn(Handler, Handler, Handler, *mut c_void) -> c_int;
 
-/// Where libc's own function is. Racing finders find the same.
-static REAL: OnceNonZeroUsize = OnceNonZeroUsize::new();
+static REAL: Libcs = Libcs::new(c"__register_atfork");
 
 /// `__register_atfork(prepare, parent, child, library)`.
 ///
 /// # Safety
 /// As libc's.
 #[cfg_attr(feature = "override", unsafe(no_mangle))]
+#[unsafe(link_section = ".text_solo")]
 pub unsafe extern "C" fn __register_atfork(
     prepare: Handler,
     parent: Handler,
@@ -37,14 +34,6 @@ pub unsafe extern "C" fn __register_atfork(
 }
 
 fn real() -> Register {
-    let real = REAL.get_or_init(|| {
-        // SAFETY: a plain call; if it allocates, it does so from this heap, which works.
-        let found = unsafe { libc::dlsym(libc::RTLD_NEXT, c"__register_atfork".as_ptr()) } as usize;
-        NonZeroUsize::new(found).unwrap_or_else(|| {
-            Line::new().str("__register_atfork: libc's own was not found").emit();
-            syscall::abort()
-        })
-    });
     // SAFETY: libc's function of this name has this type.
-    unsafe { core::mem::transmute::<usize, Register>(real.get()) }
+    unsafe { core::mem::transmute::<usize, Register>(REAL.address()) }
 }

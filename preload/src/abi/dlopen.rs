@@ -20,6 +20,7 @@ use core::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 static DLOPEN: AtomicUsize = AtomicUsize::new(0);
 static DLMOPEN: AtomicUsize = AtomicUsize::new(0);
 
+#[unsafe(link_section = ".text_solo")]
 extern "C" fn find_dlopen() -> usize {
     find(&DLOPEN, c"dlopen", "dlopen: libc's own was not found")
 }
@@ -29,6 +30,7 @@ extern "C" fn find_dlmopen() -> usize {
 }
 
 #[cold]
+#[unsafe(link_section = ".text_solo")]
 fn find(known: &AtomicUsize, name: &CStr, missing: &str) -> usize {
     // SAFETY: a plain call; if it allocates, it does so from this heap, which works. It forgets the caller's
     // last error, as the call that follows does.

@@ -6,31 +6,29 @@
 //! nothing can leak. The trampoline leaves no frame behind: it ends in a jump to the program's
 //! function, so unwinding and backtraces see what they would see without us.
 
+use crate::abi::libcs::Libcs;
 use crate::cache::registry;
 use crate::cache::thread_cache::ThreadCache;
 use crate::front::{entry, exit, switch, under_way};
-use crate::os::line::Line;
+use crate::os::clock;
 use crate::os::signals::Quiet;
-use crate::os::{clock, syscall};
 use crate::release::watcher;
 use core::arch::global_asm;
 use core::ffi::{c_int, c_void};
-use core::num::NonZeroUsize;
 use core::sync::atomic::Ordering::Relaxed;
-use once_cell::race::OnceNonZeroUsize;
 
 type Start = unsafe extern "C" fn(*mut c_void) -> *mut c_void;
 type Create =
     unsafe extern "C" fn(*mut libc::pthread_t, *const libc::pthread_attr_t, Start, *mut c_void) -> c_int;
 
-/// Where libc's own function is. Racing finders find the same.
-static REAL: OnceNonZeroUsize = OnceNonZeroUsize::new();
+static REAL: Libcs = Libcs::new(c"pthread_create");
 
 /// `pthread_create`.
 ///
 /// # Safety
 /// As libc's.
 #[cfg_attr(feature = "override", unsafe(no_mangle))]
+#[unsafe(link_section = ".text_threads")]
 pub unsafe extern "C" fn pthread_create(
     thread: *mut libc::pthread_t,
     attributes: *const libc::pthread_attr_t,
@@ -74,16 +72,8 @@ pub unsafe extern "C" fn pthread_create(
 }
 
 fn real() -> Create {
-    let real = REAL.get_or_init(|| {
-        // SAFETY: a plain call; if it allocates, it does so from this heap, which works.
-        let found = unsafe { libc::dlsym(libc::RTLD_NEXT, c"pthread_create".as_ptr()) } as usize;
-        NonZeroUsize::new(found).unwrap_or_else(|| {
-            Line::new().str("pthread_create: libc's own was not found").emit();
-            syscall::abort()
-        })
-    });
     // SAFETY: libc's function of this name has this type.
-    unsafe { core::mem::transmute::<usize, Create>(real.get()) }
+    unsafe { core::mem::transmute::<usize, Create>(REAL.address()) }
 }
 
 /// What the thread is to run, in the two registers that the C ABI returns it in.
@@ -94,6 +84,7 @@ pub(crate) struct Task {
 }
 
 /// In the new thread: makes the cache its own.
+#[unsafe(link_section = ".text_threads")]
 pub(crate) extern "C" fn enter(cache: *mut ThreadCache) -> Task {
     // SAFETY: handed over by the creator, for this thread alone.
     let cache = unsafe { &mut *cache };
@@ -112,7 +103,7 @@ unsafe extern "C" {
 }
 
 global_asm!(
-    ".pushsection .text.rcumalloc_thread_start,\"ax\",@progbits",
+    ".pushsection .text_threads,\"ax\",@progbits",
     ".hidden rcumalloc_thread_start",
     ".globl rcumalloc_thread_start",
     ".type rcumalloc_thread_start, @function",

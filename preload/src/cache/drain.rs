@@ -40,7 +40,7 @@ pub enum Rest {
 /// `rest` says; empty magazines and pages, to their stores. As far as there is `work` to be had: false if
 /// something is left. What then waits may be more than the budget: a scan or a sweep goes on to reclaim it.
 #[inline(never)]
-#[unsafe(link_section = ".text_rare")]
+#[unsafe(link_section = ".text_threads")]
 pub fn empty(cache: &mut ThreadCache, rest: Rest, work: &mut Work) -> bool {
     let quarter = cache.quarter();
     for index in 0..CLASSES {
@@ -95,7 +95,7 @@ pub fn empty(cache: &mut ThreadCache, rest: Rest, work: &mut Work) -> bool {
 
 /// As [`empty`], all of it.
 #[inline(never)]
-#[unsafe(link_section = ".text_rare")]
+#[unsafe(link_section = ".text_threads")]
 pub fn empty_all(cache: &mut ThreadCache, rest: Rest) {
     empty(cache, rest, &mut Work::asked_for());
 }
@@ -153,7 +153,7 @@ fn keep_marked_out(cache: &mut ThreadCache, class: Class, mut magazine: Magazine
 /// `work` to be had. Whoever looks next goes on. Any thread; not in a signal handler, and with no lock held.
 #[cold]
 #[inline(never)]
-#[unsafe(link_section = ".text_rare")]
+#[unsafe(link_section = ".text_solo")]
 pub fn vacant(age_ms: u32, work: &mut Work) {
     if vacant::count() == 0 {
         return;

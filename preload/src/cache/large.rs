@@ -99,6 +99,7 @@ impl ThreadCache {
     }
 
     /// Frees a claimed block for reuse at once.
+    #[unsafe(link_section = ".text_solo")]
     pub fn free_large(&mut self, block: LargeRef) {
         let (mut surplus, own) = (Freed::EMPTY, block.bytes());
         put_on(self.shelf.open().as_deref_mut(), block, &mut surplus);
@@ -114,6 +115,7 @@ impl ThreadCache {
 
     /// Closes the batch of large blocks, however small, if there is one. True if what waits is more than the
     /// budget.
+    #[unsafe(link_section = ".text_solo")]
     pub fn stamp_freed(&mut self) -> bool {
         if self.freed.is_empty() {
             return false;
@@ -150,6 +152,7 @@ impl ThreadCache {
 
     /// Gives the batches on its own shelf whose grace period has passed to the zone, as far as there is
     /// `work` to be had.
+    #[unsafe(link_section = ".text_solo")]
     pub fn reclaim_large(&mut self, work: &mut Work) {
         while work.goes_on()
             && let Some(batch) = take_elapsed(self.shelf.open().as_deref_mut(), &mut self.ledger)
@@ -160,6 +163,7 @@ impl ThreadCache {
     }
 
     /// What waits on its own shelf waits for everybody from now on.
+    #[unsafe(link_section = ".text_threads")]
     pub fn share_large(&mut self, work: &mut Work) {
         let mut shelf = self.shelf.open_waiting();
         let waiting = core::mem::replace(&mut shelf.large, Queue::EMPTY);
@@ -177,6 +181,7 @@ fn any_waits(shelf: Option<&Contents>) -> bool {
 
 /// The oldest batch of an open shelf, if its grace period has passed.
 #[inline]
+#[unsafe(link_section = ".text_solo")]
 fn take_elapsed(shelf: Option<&mut Contents>, ledger: &mut Ledger) -> Option<Freed> {
     let (batch, bytes) = shelf?.large.pop_elapsed()?;
     ledger.settle(bytes);
@@ -205,6 +210,7 @@ fn give_back(surplus: Freed, own: usize) {
 
 /// The same, and a new block comes from there.
 #[inline]
+#[unsafe(link_section = ".text_solo")]
 fn create(surplus: Freed, size: usize, want: Want) -> Option<(usize, Holds)> {
     let any = !surplus.is_empty();
     let block = large_pages::create(surplus, size, want);

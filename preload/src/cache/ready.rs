@@ -78,6 +78,7 @@ impl Ready {
     }
 
     #[inline(never)]
+    #[unsafe(link_section = ".text_solo")]
     fn close_gap(&mut self, at: usize, last: usize) {
         self.aged -= usize::from(at < self.aged);
         if at < last && last < READY_MOST {
@@ -108,6 +109,7 @@ impl Ready {
     /// Makes the oldest surplus until there is room for a block of `pages`. False if there is not to be any.
     #[cold]
     #[inline(never)]
+    #[unsafe(link_section = ".text_solo")]
     fn make_room(&mut self, pages: usize, surplus: &mut Freed) -> bool {
         let bytes = pages * PAGE;
         if bytes > most_bytes() {
@@ -125,6 +127,7 @@ impl Ready {
     }
 
     /// Gives all of them to the zone. Returns bytes.
+    #[unsafe(link_section = ".text_threads")]
     pub fn empty(&mut self) -> usize {
         let bytes = self.bytes;
         let mut all = Freed::EMPTY;

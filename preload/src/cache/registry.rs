@@ -221,6 +221,7 @@ pub fn begin_to_leave(cache: &ThreadCache) {
 
 /// Takes back the cache of a thread that will not use it again; its blocks and its reader are
 /// gone from it already.
+#[unsafe(link_section = ".text_threads")]
 pub fn give_back(cache: &mut ThreadCache, quiet: &Quiet) {
     cache.ledger.post();
     cache.loan.end();
@@ -266,6 +267,7 @@ pub fn gone() -> [u64; 3] {
 /// Leaves the cache of a thread that will not use it again to the next one, as it is; its reader is gone
 /// from it
 /// already. No lock: a handler that comes in may need the registry's.
+#[unsafe(link_section = ".text_threads")]
 pub fn vacate(cache: &mut ThreadCache, room: Room) {
     cache.ledger.post();
     cache.loan.end();

@@ -84,6 +84,7 @@ impl ThreadCache {
     /// Takes the filling magazine of `class` out, marks its blocks in, and adds it to the open group; of an
     /// excepted class, to what is for malloc.
     #[inline]
+    #[unsafe(link_section = ".text_threads")]
     pub fn retire_filling(&mut self, class: Class) {
         let slot = self.defer.slot(class);
         let marked = slot.marked_in();
@@ -105,6 +106,7 @@ impl ThreadCache {
     }
 
     /// Closes the open group behind a cookie and queues it. True if what waits is more than the budget.
+    #[unsafe(link_section = ".text_solo")]
     pub fn stamp_open(&mut self) -> bool {
         let mut group = core::mem::take(&mut self.open_group);
         if group.is_empty() {
@@ -137,7 +139,7 @@ impl ThreadCache {
 
     #[cold]
     #[inline(never)]
-    #[unsafe(link_section = ".text_rare")]
+    #[unsafe(link_section = ".text_threads")]
     fn shed_excess(&mut self) {
         let quarter = self.quarter();
         let Some(mut shelf) = self.shelf.open() else { return };
@@ -158,6 +160,7 @@ impl ThreadCache {
     /// Makes room in the local slot of `class`, if there is an array to be had.
     #[cold]
     #[inline(never)]
+    #[unsafe(link_section = ".text_solo")]
     pub fn turn_local(&mut self, class: Class) {
         let quota = self.quota(class);
         let Some(full) = self.alloc.slot(class).remove() else {
@@ -260,7 +263,7 @@ fn push_or_give(slot: &mut Slot, class: Class, block: usize) {
 /// Frees `block` without a cache: its bit in its slab's deferred bitmap.
 #[cold]
 #[inline(never)]
-#[unsafe(link_section = ".text_rare")]
+#[unsafe(link_section = ".text_threads")]
 pub fn defer_in_slab(class: Class, block: usize, call: &str) {
     // SAFETY: the caller frees the block: it is ours.
     if unsafe { Map::of(class).take_in(block) } {

@@ -129,6 +129,7 @@ impl ThreadCache {
 
     /// Moves what `class` is filling to an array for `wanted` blocks or more.
     #[inline(never)]
+    #[unsafe(link_section = ".text_threads")]
     fn widen_filling(&mut self, class: Class, wanted: usize) -> bool {
         let Some(mut wide) = self.empty(kind_of(wanted)) else { return false };
         let slot = self.defer.slot(class);
@@ -146,6 +147,7 @@ impl ThreadCache {
     /// A round is due. The thread has just announced a quiescent state. False if the last one has waited for
     /// so long that all that waits is to join a group.
     #[inline(never)]
+    #[unsafe(link_section = ".text_threads")]
     pub fn begin_round(&mut self) -> bool {
         if !self.end_round() {
             self.round.late += 1;
@@ -223,6 +225,7 @@ impl ThreadCache {
     }
 
     #[inline(never)]
+    #[unsafe(link_section = ".text_threads")]
     fn take_round_up(&mut self) {
         // SAFETY: it came from `begin_round`.
         let round = unsafe { Stamped::from_unopened(core::mem::replace(&mut self.round, Round::NONE)) };
@@ -300,6 +303,7 @@ impl ThreadCache {
 
     /// The loaded magazine of `class` gets an array for `wanted` blocks, if there is one.
     #[inline(never)]
+    #[unsafe(link_section = ".text_threads")]
     fn widen_loaded(&mut self, class: Class, wanted: usize) {
         let Some(mut wide) = self.empty(kind_of(wanted)) else { return };
         wide.set_len(0);
@@ -313,6 +317,7 @@ impl ThreadCache {
 
     /// The first `count` blocks of what has waited, in a magazine of their own, marked in as they are.
     #[inline(never)]
+    #[unsafe(link_section = ".text_threads")]
     fn spilled(&mut self, class: Class, count: usize) -> Option<Magazine> {
         let low = self.defer.slot(class).low;
         // SAFETY: the slot holds so many.
@@ -330,6 +335,7 @@ impl ThreadCache {
     /// Puts a magazine whose blocks may be handed out, marked in, on the shelf while less than `most` bytes
     /// lie there; else where others find it.
     #[inline(never)]
+    #[unsafe(link_section = ".text_threads")]
     pub fn put_ready(&mut self, magazine: Magazine, most: usize) {
         let is_full = self.shelf.held() >= most;
         let emptied = match self.shelf.open() {

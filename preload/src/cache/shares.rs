@@ -91,7 +91,7 @@ impl Loan {
     }
 
     #[inline(never)]
-    #[unsafe(link_section = ".text_rare")]
+    #[unsafe(link_section = ".text_threads")]
     fn renew_among(&mut self, borrowers: usize) {
         let fill = FILL.load(Ordering::Relaxed);
         let wanted = fill_of_one(borrowers).saturating_sub(fill);
@@ -208,6 +208,7 @@ fn busy() -> usize {
 
 #[cold]
 #[inline(never)]
+#[unsafe(link_section = ".text_solo")]
 fn count_busy() {
     let [now, last] = &BUSY;
     if now.fetch_add(1, Ordering::Relaxed) >= last.load(Ordering::Relaxed) {

@@ -115,7 +115,11 @@ impl Slot {
     /// Blocks that its array takes.
     #[inline(always)]
     pub fn capacity(&self) -> usize {
-        self.magazine().map_or(0, |magazine| magazine.capacity())
+        // Not by `map_or`, which would be a function of its own, far from its callers.
+        match self.magazine() {
+            Some(magazine) => magazine.capacity(),
+            None => 0,
+        }
     }
 
     /// free is to find it full.

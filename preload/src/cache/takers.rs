@@ -56,7 +56,7 @@ static NEXT_SEAT: [AtomicUsize; Whose::COUNT] = [const { AtomicUsize::new(0) }; 
 /// there are threads left, with which the next call goes on.
 #[cold]
 #[inline(never)]
-#[unsafe(link_section = ".text_rare")]
+#[unsafe(link_section = ".text_solo")]
 pub fn clear_others(own: *const ThreadCache, whose: Whose, work: &mut Work) -> bool {
     let first = if work.is_bounded() { NEXT_SEAT[whose as usize].load(Ordering::Relaxed) } else { 0 };
     for seat in seats::taken_from(first) {

@@ -220,7 +220,7 @@ impl ThreadCache {
     /// so is whoever frees one of them again. Its thread's words name it no more. Blocks that it did not come
     /// to hand out stay marked out, as they are in a thread that lives.
     #[inline(never)]
-    #[unsafe(link_section = ".text_rare")]
+    #[unsafe(link_section = ".text_threads")]
     pub fn mark_in(&mut self) {
         for class in Class::all() {
             let filling = self.defer.slot(class);
@@ -240,7 +240,7 @@ impl ThreadCache {
     /// Somebody moves in, or is going to give away what is in it: marks out again what malloc is to pop. What
     /// is filling stays marked in, and its slot says so.
     #[inline(never)]
-    #[unsafe(link_section = ".text_rare")]
+    #[unsafe(link_section = ".text_threads")]
     pub fn mark_out(&mut self) {
         if !mode::frees_defer() {
             for class in Class::all() {

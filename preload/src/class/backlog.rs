@@ -227,6 +227,7 @@ impl Ledger {
 
     #[cold]
     #[inline(never)]
+    #[unsafe(link_section = ".text_threads")]
     fn stamp_posting<B: Batch>(&mut self, batch: B) -> Closed<B> {
         note_peak();
         stamp_posting(batch, core::mem::take(&mut self.balance))
@@ -332,6 +333,7 @@ pub fn park(cookie: Cookie) -> bool {
     EXPEDITES.load(Relaxed) && hasten(cookie, Demand::Park, Cause::Queue) || DOMAIN.poll(cookie)
 }
 
+#[unsafe(link_section = ".text_threads")]
 fn hasten(cookie: Cookie, demand: Demand, cause: Cause) -> bool {
     if DOMAIN.poll(cookie) {
         return true;

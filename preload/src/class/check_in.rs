@@ -9,6 +9,7 @@ use crate::class::verdict;
 /// Marks every block of `magazine` in. Those that were in already are double frees: reported and,
 /// if the program goes on, taken out of the magazine.
 #[inline]
+#[unsafe(link_section = ".text_solo")]
 pub fn check_in(class: Class, magazine: &mut Magazine) {
     // SAFETY: the magazine is ours and holds blocks of slabs of this class only.
     if !unsafe { Map::of(class).retire(magazine.blocks()) } {

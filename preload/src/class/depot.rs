@@ -86,6 +86,7 @@ impl Depot {
         self.take_locked(quarter)
     }
 
+    #[unsafe(link_section = ".text_threads")]
     fn take_locked(&self, quarter: Quarter) -> Option<Magazine> {
         let mut inner = self.inner.lock();
         let magazine = quarter.first().find_map(|part| inner.parts[part].pop())?;
@@ -102,6 +103,7 @@ impl Depot {
     }
 
     /// Takes a magazine whose blocks may be handed out; they are marked in.
+    #[unsafe(link_section = ".text_threads")]
     pub fn put(&self, quarter: Quarter, magazine: Magazine) {
         let bytes = magazine.bytes();
         let (excess, emptied) = {
@@ -204,6 +206,7 @@ impl Depot {
 
 /// Gives what has waited long enough in the queue for all threads to the depots, where every thread finds
 /// what it needs, as far as there is `work` to be had. Returns bytes.
+#[unsafe(link_section = ".text_solo")]
 pub fn distribute_shared(work: &mut Work) -> usize {
     let mut bytes = 0;
     while work.goes_on()
@@ -221,7 +224,7 @@ pub fn distribute_shared(work: &mut Work) -> usize {
 
 /// Flushes what may be handed out of every depot, as far as there is `work` to be had. Returns bytes.
 #[inline(never)]
-#[unsafe(link_section = ".text_rare")]
+#[unsafe(link_section = ".text_threads")]
 pub fn drain_all(work: &mut Work) -> usize {
     if all_bytes() == 0 {
         return 0;
@@ -259,6 +262,7 @@ pub fn flush_group(group: Stamped<Group>, bytes: usize, work: &mut Work) {
 }
 
 /// As [`flush`], and the magazine stays with the caller.
+#[unsafe(link_section = ".text_solo")]
 pub fn give_blocks(class: Class, blocks: &[usize]) {
     if let Some(bad) = pool::of(class).put(class, blocks) {
         verdict::double_free("free", bad, class, verdict::Found::AtTurn);

@@ -241,7 +241,7 @@ pub fn bytes() -> usize {
 /// Gives up to `most` pages, all of whose magazines are in the store, to the zone, as far as there is `work`
 /// to be had. Returns how many.
 #[inline(never)]
-#[unsafe(link_section = ".text_rare")]
+#[unsafe(link_section = ".text_solo")]
 pub fn release(most: usize, work: &mut Work) -> usize {
     let mut released = 0;
     while released < most

@@ -121,6 +121,7 @@ impl LargeRef {
     ///
     /// # Safety
     /// The pages are the block's, whose owner is in this call.
+    #[unsafe(link_section = ".text_solo")]
     pub(super) unsafe fn name_pages(self, from: usize) {
         let (base, word) = (self.base(), LargeRef::word(self.0));
         let pages = ascent(base, self.bytes()).filter(|&page| page - base >= from * PAGE);

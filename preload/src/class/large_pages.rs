@@ -148,6 +148,7 @@ impl Given {
 /// Gives the runs of `freed`, whose grace periods, if they needed any, have passed, to the zone, and takes
 /// the one that is wanted.
 #[inline(never)]
+#[unsafe(link_section = ".text_solo")]
 fn exchange(mut freed: Freed, want: Option<Want>) -> (Option<(Page, Holds)>, Given) {
     let mut given = Given { blocks: 0, pages: 0, spare: Freed::EMPTY, apart: Freed::EMPTY };
     loop {
@@ -164,6 +165,7 @@ fn exchange(mut freed: Freed, want: Option<Want>) -> (Option<(Page, Holds)>, Giv
 
 /// Gives the pages of `freed` to the zone and the descriptors to their pool. Their grace periods, if they
 /// needed any, have passed.
+#[unsafe(link_section = ".text_solo")]
 pub fn release(freed: Freed) {
     if freed.is_empty() {
         return;
@@ -175,6 +177,7 @@ pub fn release(freed: Freed) {
 
 /// Gives the batches that have waited for all threads to the zone, as far as there is `work` to be had.
 /// Returns bytes.
+#[unsafe(link_section = ".text_solo")]
 pub fn reclaim(work: &mut Work) -> usize {
     let mut given = 0;
     while work.goes_on()
@@ -233,6 +236,7 @@ fn create_apart(size: usize, want: &Want) -> Option<(usize, Holds)> {
 
 #[cold]
 #[inline(never)]
+#[unsafe(link_section = ".text_solo")]
 fn create_in_window(freed: Freed, size: usize, want: Want) -> Option<(usize, Holds)> {
     let pages = want.pages;
     let (run, mut given) = exchange(freed, Some(want));

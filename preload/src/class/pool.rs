@@ -90,6 +90,7 @@ pub fn of(class: Class) -> &'static ClassPool {
 
 /// Gives what is free in the slabs of every class back: empty slabs to the zone, pages of others to the
 /// system.
+#[unsafe(link_section = ".text_threads")]
 pub fn release_all() {
     for class in Class::all() {
         of(class).release_empty();
@@ -198,6 +199,7 @@ impl ClassPool {
 
     /// Gives the pages of its slabs all of whose blocks are in to the system, as far as there is `work` to be
     /// had; another call goes on from there. The lock is held for one slab at a time. Returns bytes.
+    #[unsafe(link_section = ".text_solo")]
     pub fn purge_pages(&self, work: &mut Work) -> usize {
         let mut bytes = 0;
         let mut first = None;
@@ -373,6 +375,7 @@ impl Inner {
     }
 
     #[inline(never)]
+    #[unsafe(link_section = ".text_solo")]
     fn after_emptying(&mut self, mut slab: Slab) {
         let alone = slab.links().0.is_none()
             && slab.links().1.is_none()
@@ -387,6 +390,7 @@ impl Inner {
         }
     }
 
+    #[unsafe(link_section = ".text_solo")]
     fn release(&mut self, slab: Slab) {
         self.unlink(slab);
         self.slabs -= 1;
@@ -395,6 +399,7 @@ impl Inner {
 
     /// Moves elapsed deferred bits back, oldest slab first, up to the first that has to wait, of `most`
     /// slabs.
+    #[unsafe(link_section = ".text_solo")]
     fn settle(&mut self, most: usize) {
         for _ in 0..most {
             let Some(mut slab) = self.deferred else { return };

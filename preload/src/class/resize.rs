@@ -25,6 +25,7 @@ const KEPT_TAIL: (u32, usize) = (3, WORTH / PAGE);
 
 /// Makes the live block at `addr` hold `size` bytes without moving it. `defers`: somebody may be reading the
 /// tail that it gives up.
+#[unsafe(link_section = ".text_solo")]
 pub fn resize(addr: usize, size: usize, defers: bool) -> Resized {
     resize_in_place(addr, size, defers).unwrap_or(Resized::Not)
 }

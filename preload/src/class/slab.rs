@@ -228,6 +228,7 @@ impl Slab {
 
     /// The block numbered `block` is taken: its pages are used from now on.
     #[cold]
+    #[unsafe(link_section = ".text_solo")]
     fn use_pages(self, block: usize) {
         let size = self.class().size();
         let (first, last) = (block * size / PAGE, ((block + 1) * size - 1) / PAGE);

@@ -304,7 +304,7 @@ pub fn release_all() -> usize {
 }
 
 #[inline(never)]
-#[unsafe(link_section = ".text_rare")]
+#[unsafe(link_section = ".text_solo")]
 fn give_back(everything: bool) -> usize {
     all().filter(|pool| pool.state.load(Acquire) != NONE).map(|pool| pool.give_back(everything)).sum()
 }

@@ -19,6 +19,7 @@ pub fn current() -> Option<&'static mut ThreadCache> {
 
 /// What a slow path without a cache begins with. A handler's first section finds the thread with a
 /// cache, or with nothing under way.
+#[unsafe(link_section = ".text_threads")]
 pub fn without_cache() -> Quiet {
     if home::was_cloned() {
         fork::after_raw_clone();

@@ -66,7 +66,7 @@ pub fn watch_thread(cache: &mut ThreadCache) {
 }
 
 #[inline(never)]
-#[unsafe(link_section = ".text_rare")]
+#[unsafe(link_section = ".text_threads")]
 unsafe extern "C" fn destroy(cache: *mut libc::c_void) {
     let cache = cache.cast::<ThreadCache>();
     if tls::alloc_table() != cache as usize {

@@ -33,17 +33,28 @@ use crate::os::lock::{self, Lock};
 use crate::os::{home, tls};
 use crate::page;
 use crate::release::{decay, pressure, publish, watcher};
+use core::ffi::{c_int, c_void};
 use core::sync::atomic::{AtomicBool, Ordering};
 
 #[unsafe(link_section = ".data")]
 static INSTALLED: AtomicBool = AtomicBool::new(false);
 /// Installs the handlers: when the process turns concurrent, or just before somebody else's, so
 /// that ours were there first and run last before the fork, when nobody allocates any more.
+#[unsafe(link_section = ".text_threads")]
 pub fn install_handlers() {
     if !INSTALLED.swap(true, Ordering::AcqRel) {
-        // SAFETY: three functions of the right type that stay where they are.
-        unsafe { libc::pthread_atfork(Some(prepare), Some(parent), Some(child)) };
+        // SAFETY: three functions of the right type that stay where they are; the word is what the linker puts
+        // into each object for this.
+        unsafe { __register_atfork(Some(prepare), Some(parent), Some(child), __dso_handle) };
     }
+}
+
+type Handler = Option<unsafe extern "C" fn()>;
+
+// What `pthread_atfork` calls, which libc has every object bring along: far from what is run beside it.
+unsafe extern "C" {
+    fn __register_atfork(prepare: Handler, parent: Handler, child: Handler, library: *const c_void) -> c_int;
+    static __dso_handle: *const c_void;
 }
 
 /// Every lock of this floor and the one below, in the order in which they nest.

@@ -95,6 +95,7 @@ pub fn free_block(addr: usize, call: &str, when: When) {
     free_begun(addr, call, when);
 }
 
+#[unsafe(link_section = ".text_solo")]
 pub fn free_begun(addr: usize, call: &str, when: When) {
     let word = ranges::of(addr);
     match word.kind() {

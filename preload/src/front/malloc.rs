@@ -60,6 +60,7 @@ fn alloc_slow(size: usize) -> *mut u8 {
 /// As [`malloc_slow`].
 #[cold]
 #[inline(never)]
+#[unsafe(link_section = ".text_solo")]
 pub unsafe extern "C" fn malloc_begun(size: usize) -> *mut u8 {
     if size <= SMALL_MAX {
         // SAFETY: the words are this thread's tables, always.
@@ -176,6 +177,7 @@ fn alloc_pages(class: Class, size: usize, align: usize) -> *mut u8 {
 
 /// A large block, and what it holds.
 #[inline(always)]
+#[unsafe(link_section = ".text_solo")]
 fn alloc_large(size: usize, align: usize) -> (*mut u8, Holds) {
     alloc_large_from(size, align, |cache, size, align| cache.alloc_large(size, align, Place::Tight))
 }
@@ -270,6 +272,7 @@ pub fn alloc_zeroed(size: usize) -> *mut u8 {
 
 /// Apart from where it came from: that stack is free again.
 #[inline(never)]
+#[unsafe(link_section = ".text_solo")]
 fn clear(block: *mut u8, size: usize, contents: Holds) {
     match (contents, Page::new(block as usize)) {
         (Holds::Mixed, Some(page)) => {
@@ -286,6 +289,7 @@ fn clear(block: *mut u8, size: usize, contents: Holds) {
 /// As malloc's slow path; by itself, for its part of the stack is not there while a small block is looked
 /// for.
 #[inline(never)]
+#[unsafe(link_section = ".text_solo")]
 fn large_block(size: usize) -> (*mut u8, Holds) {
     let mut frame = Frame::new();
     frame.begin();

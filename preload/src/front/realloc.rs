@@ -21,6 +21,7 @@ use core::ptr::null_mut;
 
 /// Makes the live large block at `addr` hold `size` bytes where it is; what it gives up is freed. False if
 /// that cannot be.
+#[unsafe(link_section = ".text_solo")]
 pub fn resize_large(addr: usize, size: usize) -> bool {
     match resize::resize(addr, size, free::defers_large(ranges::of(addr))) {
         Resized::Not => return false,
@@ -45,6 +46,7 @@ pub fn resize(addr: usize, size: usize) -> *mut u8 {
 /// What realloc does where a small block does not stay.
 #[cold]
 #[inline(never)]
+#[unsafe(link_section = ".text_solo")]
 fn resize_slow(addr: usize, size: usize) -> *mut u8 {
     let mut frame = Frame::new();
     frame.begin();
@@ -52,6 +54,7 @@ fn resize_slow(addr: usize, size: usize) -> *mut u8 {
 }
 
 #[inline(never)]
+#[unsafe(link_section = ".text_solo")]
 fn resize_or_move(addr: usize, size: usize) -> *mut u8 {
     const CALL: &str = "realloc";
     if addr == 0 {
@@ -128,6 +131,7 @@ fn resize_or_move(addr: usize, size: usize) -> *mut u8 {
 /// As [`free_slow`].
 #[cold]
 #[inline(never)]
+#[unsafe(link_section = ".text_solo")]
 unsafe extern "C" fn free_moved(block: *mut u8) {
     free::free_begun(block as usize, "realloc", When::Usual);
 }

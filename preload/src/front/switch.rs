@@ -26,6 +26,7 @@ static ADMITTED: AtomicBool = AtomicBool::new(false);
 /// Turns the process concurrent. Idempotent; any thread, but not in a signal handler.
 #[cold]
 #[inline(never)]
+#[unsafe(link_section = ".text_threads")]
 pub fn go_concurrent() {
     // Two threads may switch at once; neither goes on before the switch is complete.
     if mode::is_switched() {
@@ -41,7 +42,7 @@ pub fn go_concurrent() {
 /// has all of libc's keys for itself. Idempotent; any thread, but not in a signal handler.
 #[cold]
 #[inline(never)]
-#[unsafe(link_section = ".text_rare")]
+#[unsafe(link_section = ".text_threads")]
 pub fn expect_threads() {
     if exit::create_key()
         && let Some(cache) = own::existing()
@@ -54,6 +55,7 @@ pub fn expect_threads() {
 /// in a signal handler too.
 #[cold]
 #[inline(never)]
+#[unsafe(link_section = ".text_threads")]
 pub fn admit_readers() {
     if ADMITTED.load(Ordering::Acquire) {
         return;

@@ -20,6 +20,7 @@ impl ThreadCache {
     /// What every slow path begins with: the thread announces a quiescent state (a no-op inside
     /// a section) and now and then looks at the clock.
     #[inline]
+    #[unsafe(link_section = ".text_solo")]
     pub fn slow_path(&mut self) {
         self.enter();
         if switch::is_half_switched() {
@@ -57,6 +58,7 @@ impl ThreadCache {
 
     #[cold]
     #[inline(never)]
+    #[unsafe(link_section = ".text_solo")]
     fn tend(&mut self) {
         let now_ns = clock::now_coarse_ns();
         // First: it says when to come next, and whoever asks meanwhile says so, too.
@@ -82,7 +84,7 @@ impl ThreadCache {
 
     /// Retires partial magazines and expedites for what is past the age limit.
     #[inline(never)]
-    #[unsafe(link_section = ".text_rare")]
+    #[unsafe(link_section = ".text_solo")]
     fn sweep(&mut self, work: &mut Work) {
         self.retire_partial();
         let oldest = |shelf: shelf::Open| {

@@ -20,6 +20,7 @@ static WATCHED: AtomicPtr<AtomicU32> = AtomicPtr::new((&raw const NEVER_WIPED).c
 
 /// Begins to watch for children that run no handlers. Without a lock: it would stay taken in the child of a
 /// fork that another thread makes meanwhile. Of two threads that come at once, one keeps its page.
+#[unsafe(link_section = ".text_threads")]
 pub fn watch_raw_clones() {
     if is_watched() {
         return;

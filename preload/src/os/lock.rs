@@ -101,6 +101,7 @@ impl<T> Lock<T> {
     }
 
     #[cold]
+    #[unsafe(link_section = ".text_threads")]
     fn lock_slow(&self, own: usize) {
         for _ in 0..LOCK_SPINS {
             core::hint::spin_loop();

@@ -286,6 +286,7 @@ impl Buddy {
     }
 
     /// Takes exactly a range that is all free.
+    #[unsafe(link_section = ".text_solo")]
     fn claim(&mut self, page: usize, pages: usize) {
         let (mut at, end) = (page, page + pages);
         while at < end {

@@ -127,6 +127,7 @@ impl PageCache {
 
     /// Gives pages back to the zone until `keep` are left; returns how many. Owner only.
     #[inline(never)]
+    #[unsafe(link_section = ".text_threads")]
     pub fn drain(&self, keep: usize) -> usize {
         let mut given = 0;
         while self.len() > keep {
@@ -146,6 +147,7 @@ impl PageCache {
 
     /// Gives the whole stock back to the zone; returns how many pages. Anybody, any time.
     #[inline(never)]
+    #[unsafe(link_section = ".text_threads")]
     pub fn take_all(&self) -> usize {
         // Acquire: pairs with the Release in `push`, the links are seen.
         let mut head = Head::from_word(self.head.swap(Head::EMPTY.0, Acquire));
@@ -229,6 +231,7 @@ impl Batch {
         self.len += 1;
     }
 
+    #[unsafe(link_section = ".text_threads")]
     fn give(&mut self) -> usize {
         let given = core::mem::take(&mut self.len);
         if given > 0 {

@@ -21,7 +21,7 @@ fn by_both(max_bytes: usize, of_ranges: fn(usize) -> usize, of_window: fn(usize)
 /// Gives memory of free pages back, `max_bytes` of it if there is so much, long stretches first. Returns the
 /// bytes given, of which pages that were never touched may be a part.
 #[inline(never)]
-#[unsafe(link_section = ".text_rare")]
+#[unsafe(link_section = ".text_threads")]
 pub fn free(max_bytes: usize) -> usize {
     by_both(max_bytes, |most| ranges::purge(most, false).bytes, zone::purge_free)
 }
@@ -37,7 +37,7 @@ pub fn resident(max_bytes: usize) -> usize {
 /// The same as [`free`], but no more than one call of the program's may do on the way, which has freed `own`
 /// bytes itself. The next step goes on from there.
 #[inline(never)]
-#[unsafe(link_section = ".text_rare")]
+#[unsafe(link_section = ".text_solo")]
 pub fn step(max_bytes: usize, own: usize) -> Purged {
     let of_ranges = || ranges::purge(max_bytes.min(zone::step_bytes(own)), false);
     let lead = ranges_lead();

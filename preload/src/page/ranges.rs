@@ -497,6 +497,7 @@ pub fn extend_run(page: Page, pages: usize, more: usize, word: Memdesc) -> bool 
 /// back. `resident`: only what was in memory counts.
 #[cold]
 #[inline(never)]
+#[unsafe(link_section = ".text_threads")]
 pub(super) fn purge(max_bytes: usize, resident: bool) -> Purged {
     let mut all = Purged { bytes: 0, stretches: 0, refused: 0 };
     while all.bytes < max_bytes {

@@ -472,6 +472,7 @@ impl Zone {
 
     /// # Safety
     /// The caller owns the pages and gives them up.
+    #[unsafe(link_section = ".text_solo")]
     pub(super) unsafe fn free(&self, page: Page, pages: usize) {
         if core::ptr::eq(self, &ZONE) {
             // SAFETY: promised by the caller.
@@ -645,13 +646,13 @@ impl Zone {
     }
 
     #[inline(never)]
-    #[unsafe(link_section = ".text_rare")]
+    #[unsafe(link_section = ".text_threads")]
     pub(super) fn purge_free(&self, max_bytes: usize) -> usize {
         self.purge(&self.purging.lock(), Bounds::all(max_bytes), |_, _, dirty| dirty).bytes
     }
 
     #[inline(never)]
-    #[unsafe(link_section = ".text_rare")]
+    #[unsafe(link_section = ".text_solo")]
     pub(super) fn purge_step(&self, max_bytes: usize, own: usize) -> Purged {
         let bounds = Bounds::of_step(own);
         let bounds = Bounds { bytes: bounds.bytes.min(max_bytes), ..bounds };
@@ -720,6 +721,7 @@ pub fn for_each_soiled(page: Page, pages: usize, visit: impl FnMut(Page, usize))
 ///
 /// # Safety
 /// The caller owns the pages, and nothing refers to them any more.
+#[unsafe(link_section = ".text_solo")]
 pub unsafe fn free_run(page: Page, pages: usize) {
     // SAFETY: promised by the caller.
     unsafe { exchange(core::iter::once((page, pages)), None) };
@@ -750,7 +752,7 @@ pub unsafe fn extend_run(page: Page, pages: usize, more: usize) -> bool {
 /// Gives memory of free pages back to the system, `max_bytes` of it if there is so much, long
 /// stretches first. Returns the bytes given, of which pages that were never touched may be a part.
 #[inline(never)]
-#[unsafe(link_section = ".text_rare")]
+#[unsafe(link_section = ".text_threads")]
 pub(super) fn purge_free(max_bytes: usize) -> usize {
     ZONE.purge_free(max_bytes)
 }
@@ -767,7 +769,7 @@ pub(super) fn purge_resident(max_bytes: usize) -> usize {
 /// The same as [`purge_free`], but no more than one call of the program's may do on the way
 /// ([`step_bytes`], in as many stretches). The next step goes on from there.
 #[inline(never)]
-#[unsafe(link_section = ".text_rare")]
+#[unsafe(link_section = ".text_solo")]
 pub(super) fn purge_step(max_bytes: usize, own: usize) -> Purged {
     ZONE.purge_step(max_bytes, own)
 }

@@ -140,7 +140,7 @@ pub fn tick(now_ns: u64) {
 
 #[cold]
 #[inline(never)]
-#[unsafe(link_section = ".text_rare")]
+#[unsafe(link_section = ".text_solo")]
 fn tick_at(now_ns: u64, next: u64, work: &mut Work, rides: bool) {
     if period_ms() == OFF {
         return;
@@ -190,6 +190,7 @@ fn tick_at(now_ns: u64, next: u64, work: &mut Work, rides: bool) {
 
 /// What threads hold that have turned no magazine for a period goes, and what ended ones have left: as far as
 /// there is `work` to be had; the next calls that look go on.
+#[unsafe(link_section = ".text_solo")]
 fn age_others(work: &mut Work) {
     if takers::clear_others(core::ptr::null(), Whose::Aged, work) {
         WALKS.store(false, Relaxed);
@@ -223,7 +224,7 @@ pub fn one_is_left() {
 }
 
 #[inline(never)]
-#[unsafe(link_section = ".text_rare")]
+#[unsafe(link_section = ".text_threads")]
 fn give_for_one() {
     drain::vacant(0, &mut Work::asked_for());
     takers::clear_others(core::ptr::null(), Whose::Idle, &mut Work::asked_for());

@@ -45,7 +45,7 @@ impl ThreadCache {
     /// `present`.
     #[cold]
     #[inline(never)]
-    #[unsafe(link_section = ".text_rare")]
+    #[unsafe(link_section = ".text_solo")]
     fn leave_classes(&mut self, present: Class) {
         depot::look();
         let mut left = 0u64;

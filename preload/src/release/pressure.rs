@@ -259,6 +259,7 @@ fn wait_for_server() {
 /// What a slow path does now and then; `now_ms` is the coarse clock. Not inlined: its caller jumps here, its
 /// stack free again.
 #[inline(never)]
+#[unsafe(link_section = ".text_solo")]
 pub fn tend(now_ms: u32) {
     if SOURCES.load(Relaxed) & NAMED != 0 && !mode::is_concurrent() {
         glance(now_ms);

@@ -255,6 +255,7 @@ impl ThreadCache {
     /// path goes on.
     #[cold]
     #[inline(never)]
+    #[unsafe(link_section = ".text_threads")]
     pub fn answer(&mut self, work: &mut Work) {
         let asked = self.take_asked();
         if asked & ask::EMPTY != 0 {

@@ -140,7 +140,7 @@ fn address(began: Option<NonZeroUsize>) -> usize {
 /// Books the time since the last look to the readers that hold the period in flight up.
 #[cold]
 #[inline(never)]
-#[unsafe(link_section = ".text_rare")]
+#[unsafe(link_section = ".text_solo")]
 pub fn book() {
     let now = clock::now_ns();
     // Each stretch of time is booked once, whoever looks.
@@ -153,6 +153,7 @@ pub fn book() {
 }
 
 /// Looks for readers that hold the period in flight up, books it to them, and reports those past the limit.
+#[unsafe(link_section = ".text_solo")]
 pub fn look() {
     book();
     let limit = limit_ms().saturating_mul(MS);

@@ -13,6 +13,7 @@ use crate::release::stall;
 impl ThreadCache {
     /// Closes the open group behind a cookie and queues it.
     #[inline(never)]
+    #[unsafe(link_section = ".text_solo")]
     pub fn seal(&mut self) {
         if self.stamp_open() {
             reclaim(Some(self));
@@ -21,6 +22,7 @@ impl ThreadCache {
 
     /// Closes the batch of large blocks, however small, if there is one.
     #[inline(never)]
+    #[unsafe(link_section = ".text_solo")]
     pub fn close_freed(&mut self) {
         let bytes = self.freed.bytes();
         if self.stamp_freed() {

@@ -98,6 +98,7 @@ pub fn consider(now_ms: u32) {
 
 #[cold]
 #[inline(never)]
+#[unsafe(link_section = ".text_threads")]
 fn start(now_ms: u32) {
     let too_soon = now_ms.wrapping_sub(NOT_BEFORE_MS.load(Relaxed)) as i32;
     if !pressure::may_watch() || too_soon < 0 || !home::is_at_home() {

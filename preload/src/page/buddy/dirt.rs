@@ -46,6 +46,7 @@ impl Buddy {
     /// Takes the highest free stretch below page `end` that holds dirt, of at least `least` pages
     /// and about `most` at the most; it counts as clean from now on: give it back with `free`, dirty if
     /// it could not be purged. The highest, for the lowest are the next to be given out.
+    #[unsafe(link_section = ".text_solo")]
     pub fn take_dirty(&mut self, end: usize, least: usize, most: usize) -> Dirt {
         let mut end = end.min(self.units.known() * UNIT_PAGES);
         for _ in 0..PURGE_LOOKS {
@@ -72,6 +73,7 @@ impl Buddy {
     /// Takes the highest stretch below page `end` of free blocks of at least 2^order pages, so much of it
     /// that no more than `most` pages are dirty, of [`PURGE_LOOKS`] blocks at the most. Its pages are clean
     /// from now on, and nobody has cut their units.
+    #[unsafe(link_section = ".text_solo")]
     pub fn take_blocks(&mut self, end: usize, order: u32, most: usize) -> Dirt {
         let mut end = end.min(self.units.known() * UNIT_PAGES);
         let mut looks = PURGE_LOOKS;
@@ -140,6 +142,7 @@ impl Buddy {
     }
 
     /// The highest dirty page in [from, end).
+    #[unsafe(link_section = ".text_solo")]
     fn last_dirty(&mut self, from: usize, mut end: usize) -> Option<usize> {
         while end > from {
             let unit = self.last_soiled((end - 1) / UNIT_PAGES)?;

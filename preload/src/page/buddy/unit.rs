@@ -176,6 +176,7 @@ impl Units {
     }
 
     /// Makes the pages of a range dirty or clean; returns how many were not so before.
+    #[unsafe(link_section = ".text_solo")]
     pub(super) fn set_dirty(&mut self, page: usize, pages: usize, is_dirty: bool) -> usize {
         let mut changed = 0;
         self.words(page, pages, |unit, word, mask| {

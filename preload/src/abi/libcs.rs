@@ -1,0 +1,40 @@
+//! libc's own functions, whose names are ours.
+
+use crate::os::line::Line;
+use crate::os::syscall;
+use core::ffi::CStr;
+use core::num::NonZeroUsize;
+use once_cell::race::OnceNonZeroUsize;
+
+/// Where libc's function of a name is. Racing finders find the same.
+pub struct Libcs {
+    name: &'static CStr,
+    found: OnceNonZeroUsize,
+}
+
+impl Libcs {
+    /// libc's function called `name`.
+    pub const fn new(name: &'static CStr) -> Libcs {
+        Libcs { name, found: OnceNonZeroUsize::new() }
+    }
+
+    /// Its address.
+    #[unsafe(link_section = ".text_solo")]
+    pub fn address(&self) -> usize {
+        let found = self.found.get().unwrap_or_else(|| self.find());
+        // Another may have set the same.
+        let _ = self.found.set(found);
+        found.get()
+    }
+
+    #[inline(always)]
+    fn find(&self) -> NonZeroUsize {
+        // SAFETY: a plain call; if it allocates, it does so from this heap, which works.
+        let found = unsafe { libc::dlsym(libc::RTLD_NEXT, self.name.as_ptr()) } as usize;
+        NonZeroUsize::new(found).unwrap_or_else(|| {
+            let name = self.name.to_str().unwrap_or_default();
+            Line::new().str(name).str(": libc's own was not found").emit();
+            syscall::abort()
+        })
+    }
+}
