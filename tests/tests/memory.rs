@@ -26,6 +26,18 @@ fn rlimit_as() {
     assert_eq!(outcome.text(), "488890\n");
 }
 
+/// The kernel maps 64 KiB of a file around each page of code that is run: a stretch for what first calls run,
+/// one for what a thread comes to, one for what several come to.
+#[test]
+fn code_lies_together() {
+    for (threads, stretches) in [("0", 2), ("2", 3)] {
+        // Something rare may come in between, but not each time.
+        let run = |_| Victim::new("what_runs_together").arg(threads).run().success().number("code_kib");
+        let least = (0..3).map(run).min().expect("runs");
+        assert!((1..=stretches * 64).contains(&least), "{least} KiB of code with {threads} threads");
+    }
+}
+
 /// Strict overcommit: what is charged is what the heap has, programs run, and memory that runs out does so
 /// with ENOMEM. The limit is machine-wide, so it is left far above what everybody uses; running out is
 /// tried with RLIMIT_DATA, which counts the same mappings for one process.

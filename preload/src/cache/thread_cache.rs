@@ -363,7 +363,7 @@ impl ThreadCache {
     /// Gives spares of `kind` to the store until `keep` are left.
     #[cold]
     #[inline(never)]
-    #[unsafe(link_section = ".text_threads")]
+    #[unsafe(link_section = ".text_solo")]
     pub fn shed_spares(&mut self, kind: usize, keep: usize) {
         while self.spares[kind].len() > keep {
             let Some(magazine) = self.spares[kind].pop() else { break };
