@@ -6,14 +6,9 @@
 //! libc it never uses otherwise; so they are registered when the process turns concurrent or,
 //! here, when the first other library registers its own.
 
-use crate::abi::libcs::Libcs;
 use crate::front::fork;
+use crate::os::libcs::{self, AtFork};
 use core::ffi::{c_int, c_void};
-
-type Handler = Option<unsafe extern "C" fn()>;
-type Register = unsafe extern "C" fn(Handler, Handler, Handler, *mut c_void) -> c_int;
-
-static REAL: Libcs = Libcs::new(c"__register_atfork");
 
 /// `__register_atfork(prepare, parent, child, library)`.
 ///
@@ -22,18 +17,12 @@ static REAL: Libcs = Libcs::new(c"__register_atfork");
 #[cfg_attr(feature = "override", unsafe(no_mangle))]
 #[unsafe(link_section = ".text_solo")]
 pub unsafe extern "C" fn __register_atfork(
-    prepare: Handler,
-    parent: Handler,
-    child: Handler,
+    prepare: AtFork,
+    parent: AtFork,
+    child: AtFork,
     library: *mut c_void,
 ) -> c_int {
-    let real = real();
     fork::install_handlers();
     // SAFETY: the caller's promise.
-    unsafe { real(prepare, parent, child, library) }
-}
-
-fn real() -> Register {
-    // SAFETY: libc's function of this name has this type.
-    unsafe { core::mem::transmute::<usize, Register>(REAL.address()) }
+    unsafe { libcs::register_atfork(prepare, parent, child, library) }
 }

@@ -11,7 +11,6 @@ pub mod dlopen;
 pub mod info;
 pub mod jemalloc_names;
 pub mod libc_names;
-mod libcs;
 #[cfg(feature = "override")]
 #[allow(non_snake_case, reason = "C++'s names of its operators")]
 pub mod operators;

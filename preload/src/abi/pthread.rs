@@ -6,11 +6,11 @@
 //! nothing can leak. The trampoline leaves no frame behind: it ends in a jump to the program's
 //! function, so unwinding and backtraces see what they would see without us.
 
-use crate::abi::libcs::Libcs;
 use crate::cache::registry;
 use crate::cache::thread_cache::ThreadCache;
 use crate::front::{entry, exit, switch, under_way};
 use crate::os::clock;
+use crate::os::libcs::Libcs;
 use crate::os::signals::Quiet;
 use crate::release::watcher;
 use core::arch::global_asm;

@@ -30,11 +30,16 @@ use crate::class::size_class::{CLASSES, Class};
 use crate::class::{Torn, depot, empties, group, large_batch, pool, typed};
 use crate::front::queue;
 use crate::os::lock::{self, Lock};
-use crate::os::{home, tls};
+use crate::os::{home, libcs, tls};
 use crate::page;
 use crate::release::{decay, pressure, publish, watcher};
-use core::ffi::{c_int, c_void};
+use core::ffi::c_void;
 use core::sync::atomic::{AtomicBool, Ordering};
+
+unsafe extern "C" {
+    /// What the linker puts into each object for `__register_atfork`.
+    static __dso_handle: *mut c_void;
+}
 
 #[unsafe(link_section = ".data")]
 static INSTALLED: AtomicBool = AtomicBool::new(false);
@@ -43,18 +48,10 @@ static INSTALLED: AtomicBool = AtomicBool::new(false);
 #[unsafe(link_section = ".text_threads")]
 pub fn install_handlers() {
     if !INSTALLED.swap(true, Ordering::AcqRel) {
-        // SAFETY: three functions of the right type that stay where they are; the word is what the linker puts
-        // into each object for this.
-        unsafe { __register_atfork(Some(prepare), Some(parent), Some(child), __dso_handle) };
+        // Not by `pthread_atfork`, which libc has every object bring along, far from what is run beside it.
+        // SAFETY: three functions of the right type that stay where they are, and the object's own word.
+        unsafe { libcs::register_atfork(Some(prepare), Some(parent), Some(child), __dso_handle) };
     }
-}
-
-type Handler = Option<unsafe extern "C" fn()>;
-
-// What `pthread_atfork` calls, which libc has every object bring along: far from what is run beside it.
-unsafe extern "C" {
-    fn __register_atfork(prepare: Handler, parent: Handler, child: Handler, library: *const c_void) -> c_int;
-    static __dso_handle: *const c_void;
 }
 
 /// Every lock of this floor and the one below, in the order in which they nest.

@@ -15,6 +15,7 @@ pub mod helper;
 pub mod home;
 pub mod in_code;
 pub mod kept;
+pub mod libcs;
 pub mod limits;
 pub mod line;
 pub mod lines;

@@ -2,9 +2,28 @@
 
 use crate::os::line::Line;
 use crate::os::syscall;
-use core::ffi::CStr;
+use core::ffi::{CStr, c_int, c_void};
 use core::num::NonZeroUsize;
 use once_cell::race::OnceNonZeroUsize;
+
+/// What `pthread_atfork` takes.
+pub type AtFork = Option<unsafe extern "C" fn()>;
+type RegisterAtFork = unsafe extern "C" fn(AtFork, AtFork, AtFork, *mut c_void) -> c_int;
+
+static REGISTER_ATFORK: Libcs = Libcs::new(c"__register_atfork");
+
+/// libc's own `__register_atfork`.
+///
+/// # Safety
+/// As libc's.
+#[inline]
+pub unsafe fn register_atfork(prepare: AtFork, parent: AtFork, child: AtFork, library: *mut c_void) -> c_int {
+    // SAFETY: libc's function of this name has this type; the rest is the caller's promise.
+    unsafe {
+        let real = core::mem::transmute::<usize, RegisterAtFork>(REGISTER_ATFORK.address());
+        real(prepare, parent, child, library)
+    }
+}
 
 /// Where libc's function of a name is. Racing finders find the same.
 pub struct Libcs {
