@@ -141,6 +141,30 @@ fn own_mapping_misused() {
     }
 }
 
+/// Whoever listens for memory that goes is told of all of it, with no lock of the heap held, so that it may
+/// use the heap itself: a library in front of or behind ours, and a jump in libc's own code.
+#[test]
+fn listeners_are_told() {
+    let listener = build::program("listener");
+    for order in [[listener.as_path(), build::library()], [build::library(), listener.as_path()]] {
+        let is_first = order[0] == listener;
+        for mode in ["all", "api", "strict"].into_iter().take(if is_first { 3 } else { 1 }) {
+            for beside in [None, Some("thread")] {
+                let victim = Victim::new("listening").preload(&order).env("RCUMALLOC_DEFER", mode);
+                let outcome = victim.arg("library").args(beside).run().success();
+                assert!(outcome.number("unmapped_mib") >= 300, "{outcome}");
+                assert!(outcome.number("advised_kib") >= 300, "{outcome}");
+            }
+        }
+        Victim::new("listening").preload(&order).arg("lock").run().success();
+        for (mode, beside) in [("all", None), ("strict", Some("thread"))] {
+            let limited = Victim::new("listening").preload(&order).env("RCUMALLOC_HARD_LIMIT", "128M");
+            limited.env("RCUMALLOC_DEFER", mode).arg("limit").args(beside).run().success();
+        }
+    }
+    each("listening", &["patched"], |_| {});
+}
+
 #[test]
 fn mapping_in_the_way() {
     for mode in ["all", "api", "strict"] {

@@ -322,7 +322,7 @@ fn libc_prefixed_names() {
 
 /// What the library takes from others, each with the reason why that may be another preloaded library's:
 /// nothing here is called by a thread of ours (`os/helper.rs`), but for the first group.
-const TAKEN: [(&str, &[&str]); 6] = [
+const TAKEN: [(&str, &[&str]); 7] = [
     (
         "works on its arguments alone; compilers turn copies into it",
         &["memcpy", "memmove", "memset", "bcmp", "memcmp", "strlen"],
@@ -342,6 +342,10 @@ const TAKEN: [(&str, &[&str]); 6] = [
     (
         "a program's thread is to be told of its end, with its tables set",
         &["pthread_key_create", "pthread_key_delete", "pthread_setspecific"],
+    ),
+    (
+        "who listens for memory that goes is told, at the end of a program's call, with no lock held",
+        &["munmap", "madvise"],
     ),
     (
         "what the program asks for: malloc_info writes to its stream, new calls its handler",

@@ -1,15 +1,17 @@
 //! libc's names by which a program changes what its pages are: the call itself, and before it a note of it if
 //! the pages are the heap's (`page/changed.rs`).
 //!
-//! Each makes the system call that libc's would, and answers as it would; none is a cancellation point. Any
-//! thread, signal handlers too. What a program does by `syscall(2)`, or maps over its blocks, is not seen
-//! here.
+//! Each makes the system call that libc's would, and answers as it would; none is a cancellation point.
+//! `madvise` calls who stands behind us, libc or a library that listens for memory that goes
+//! (`os/listeners.rs`). Any thread, signal handlers too. What a program does by `syscall(2)`, or maps over
+//! its blocks, is not seen here.
 
 use crate::class::changed;
 use crate::front::malloc;
 use crate::os::map::Attribute;
 use crate::os::syscall::{Errno, syscall};
 use core::ffi::{c_int, c_long, c_uint, c_ulong, c_void};
+use core::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 /// Answers as libc does: -1 and errno for an error.
 fn answer(result: Result<usize, Errno>) -> c_int {
@@ -74,8 +76,28 @@ pub unsafe extern "C" fn pkey_mprotect(
 #[cfg_attr(feature = "override", unsafe(no_mangle))]
 pub unsafe extern "C" fn madvise(addr: *mut c_void, len: usize, advice: c_int) -> c_int {
     note(addr, len, Attribute::of_advice(advice));
-    // SAFETY: the caller's promise.
-    answer(unsafe { syscall(libc::SYS_madvise, [addr as usize, len, advice as usize, 0, 0, 0]) })
+    match next_madvise() {
+        // SAFETY: the caller's promise.
+        Some(next) => unsafe { next(addr, len, advice) },
+        // SAFETY: as above.
+        None => answer(unsafe { syscall(libc::SYS_madvise, [addr as usize, len, advice as usize, 0, 0, 0]) }),
+    }
+}
+
+type Madvise = unsafe extern "C" fn(*mut c_void, usize, c_int) -> c_int;
+
+/// The `madvise` behind ours, if there is one. Racing finders find the same.
+fn next_madvise() -> Option<Madvise> {
+    const NONE: usize = 1;
+    static NEXT: AtomicUsize = AtomicUsize::new(0);
+    let mut next = NEXT.load(Relaxed);
+    if next == 0 {
+        // SAFETY: a plain call; if it allocates, it does so from this heap, which works.
+        next = (unsafe { libc::dlsym(libc::RTLD_NEXT, c"madvise".as_ptr()) } as usize).max(NONE);
+        NEXT.store(next, Relaxed);
+    }
+    // SAFETY: a function of this name has this type.
+    (next != NONE).then(|| unsafe { core::mem::transmute::<usize, Madvise>(next) })
 }
 
 /// `posix_madvise(addr, len, advice)`: returns the error; DONTNEED, which would lose contents, does nothing.

@@ -144,6 +144,9 @@ pub struct ThreadCache {
     pub free_word: AtomicUsize,
     /// Where the frame of the slow path that the thread has under way has its word; else 0. Owner only.
     pub under_way: AtomicUsize,
+    /// Where the frame stands that keeps promises to the system (`page/promise.rs`), or stood; else 0. Owner
+    /// only.
+    pub leaving: AtomicUsize,
     /// Registry: its seat, while it is taken.
     pub seat: AtomicPtr<Seat>,
     /// Number of its seat.
@@ -460,6 +463,7 @@ impl ThreadCache {
         self.rounds = 0;
         self.credit = self.loan.fill_bytes();
         self.under_way.store(0, Ordering::Relaxed);
+        self.leaving.store(0, Ordering::Relaxed);
         self.now_ms = NEVER;
         self.swept_ms = NEVER;
     }

@@ -7,7 +7,7 @@
 //! ```
 
 use crate::cache::thread_cache::ThreadCache;
-use crate::cache::{drain, refill, sample, table};
+use crate::cache::{drain, own, refill, sample, table};
 use crate::class::large::{self};
 use crate::class::large_batch::Freed;
 use crate::class::large_pages;
@@ -15,11 +15,11 @@ use crate::class::sampled;
 use crate::class::size_class::{Class, SMALL_MAX};
 use crate::class::work::Work;
 use crate::constants::{PAGE, WINDOW};
-use crate::front::under_way::Frame;
+use crate::front::under_way::{self, Frame};
 use crate::front::{entry, start};
 use crate::front::{profiled, trapped};
 use crate::page::zone::{Holds, Place, Want};
-use crate::page::{Page, limit};
+use crate::page::{Page, limit, promise};
 use crate::release::scan_log::Reason;
 use crate::release::{pressure, shrinker};
 use core::ptr::null_mut;
@@ -163,6 +163,7 @@ fn carve(cache: &mut ThreadCache, class: Class) -> Option<usize> {
         return block;
     }
     cache.reclaim_everything();
+    keep_promises();
     cache.carve(class)
 }
 
@@ -242,7 +243,17 @@ fn retry_large(size: usize, align: usize) -> Option<(usize, Holds)> {
         return None;
     }
     shrinker::scan(usize::MAX, Reason::MapFailed);
+    keep_promises();
     create(size, align)
+}
+
+/// What the scan has promised is to be had before it is asked for again.
+fn keep_promises() {
+    if promise::is_due()
+        && let Some(cache) = own::existing()
+    {
+        under_way::keep_promises(cache);
+    }
 }
 
 fn create(size: usize, align: usize) -> Option<(usize, Holds)> {

@@ -20,13 +20,14 @@
 //! word, is left alone: then nothing is mended before the next slow path.
 
 use crate::cache::thread_cache::ThreadCache;
-use crate::cache::{drain, takers};
+use crate::cache::{drain, own, takers};
 use crate::class::backlog;
 use crate::constants::SIGNAL_FRAME;
 use crate::front::fork;
 use crate::os::signals::Quiet;
 use crate::os::syscall::syscall;
 use crate::os::{peers, stack, tls};
+use crate::page::{promise, purge};
 use crate::release::{pressure, publish, watcher};
 use core::sync::atomic::{Ordering::Relaxed, Ordering::SeqCst, compiler_fence};
 
@@ -92,8 +93,30 @@ impl Drop for Frame {
         // SAFETY: null or the thread's cache, which it has not given away meanwhile.
         if let Some(cache) = unsafe { (self.word as *const ThreadCache).as_ref() } {
             cache.under_way.store(0, Relaxed);
+            if promise::is_due() {
+                keep_promises(cache);
+            }
         }
     }
+}
+
+/// What was promised to the system goes, where somebody listens for it (`os/listeners.rs`): who is called
+/// then may come back with any call, but for one that goes on here. Not in a section, for whoever listens may
+/// wait for one.
+#[cold]
+#[inline(never)]
+#[unsafe(link_section = ".text_rare")]
+pub fn keep_promises(cache: &ThreadCache) {
+    let here = 0_usize;
+    let here = &raw const here as usize;
+    let there = cache.leaving.load(Relaxed);
+    // The stack grows down: what is above the frame that is named has left it, by a jump.
+    if here < there && there - here < SAME_STACK || own::is_held() {
+        return;
+    }
+    cache.leaving.store(here, Relaxed);
+    purge::keep_promises();
+    cache.leaving.store(0, Relaxed);
 }
 
 /// Whether the frame that is named in `cache` is gone. Then what it left has been mended.

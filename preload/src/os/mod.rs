@@ -19,6 +19,7 @@ pub mod libcs;
 pub mod limits;
 pub mod line;
 pub mod lines;
+pub mod listeners;
 pub mod lock;
 pub mod map;
 pub mod peers;

@@ -11,6 +11,7 @@
 //! itself reads or writes its words.
 
 use core::arch::{asm, global_asm};
+use core::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 use crate::constants::TABLE_AND_READER_WORDS;
 
@@ -182,6 +183,14 @@ pub fn free_word() -> usize {
         );
     }
     word
+}
+
+/// Whether the thread has a cache: the word behind its table is not zero then. Not if it was never asked for
+/// one, has given it back, or is no thread of libc's.
+pub fn has_cache() -> bool {
+    let reader = alloc_table() + (TABLE_AND_READER_WORDS - 1) * size_of::<usize>();
+    // SAFETY: every table has this word behind it, those of threads without a cache, too.
+    unsafe { (reader as *const AtomicUsize).as_ref() }.is_some_and(|reader| reader.load(Relaxed) != 0)
 }
 
 /// The calling thread's pointer to its control block: no other thread has it that lives in the same memory,

@@ -15,7 +15,7 @@ use core::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 
 use super::{Page, bounds, memdesc};
 use crate::constants::{PAGE, UNIT};
-use crate::os::map;
+use crate::os::{listeners, map};
 
 /// Kinds of changes that were ever made, a bit each: [`map::Attribute`]'s.
 #[unsafe(link_section = ".data")]
@@ -113,8 +113,9 @@ pub unsafe fn restore(first: Page, pages: usize) {
 #[inline(never)]
 unsafe fn restore_marked(first: Page, pages: usize) {
     stretches(first, pages, |addr, len| {
+        // Who listens for memory that goes is not told here: it stays.
         // SAFETY: promised by the caller.
-        if !unsafe { map::map_anew(addr, len) } {
+        if listeners::are_there() || !unsafe { map::map_anew(addr, len) } {
             // All but what only a new mapping can undo.
             map::undo(addr, len, kinds());
         }

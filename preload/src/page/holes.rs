@@ -63,9 +63,9 @@ impl Holes {
         unsafe { (&raw const (*this).pages).read_volatile() }
     }
 
-    /// Whether there is room for one more.
-    pub fn has_room(&self) -> bool {
-        self.len < HOLES
+    /// Whether there is room for so many more.
+    pub fn have_room(&self, more: usize) -> bool {
+        self.len + more <= HOLES
     }
 
     /// All of them, from the lowest to the highest.
@@ -85,7 +85,7 @@ impl Holes {
     }
 
     /// [first, end) is a hole from now on, one with those that it touches. Only after
-    /// [`has_room`](Self::has_room).
+    /// [`have_room`](Self::have_room).
     pub fn insert(&mut self, first: usize, end: usize) {
         self.pages += end - first;
         let at = self.all().partition_point(|hole| hole.first < first);
@@ -156,7 +156,7 @@ mod tests {
             random = random.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
             let (first, end) = ((random >> 33) % 3000, (random >> 33) % 3000 + 1 + (random >> 50) % 20);
             if random >> 63 == 0 {
-                if holes.has_room() && pages.range(first..end).next().is_none() {
+                if holes.have_room(1) && pages.range(first..end).next().is_none() {
                     holes.insert(first, end);
                     pages.extend(first..end);
                 }
@@ -183,12 +183,12 @@ mod tests {
     fn there_are_so_many_and_no_more() {
         let mut holes = holes();
         for n in 0..HOLES {
-            assert!(holes.has_room());
+            assert!(holes.have_room(1));
             holes.insert(2 * n, 2 * n + 1);
         }
-        assert!(!holes.has_room());
+        assert!(!holes.have_room(1));
         holes.shrink(0, 1);
-        assert!(holes.has_room());
+        assert!(holes.have_room(1));
         assert_eq!(holes.all().len(), HOLES - 1);
         holes.forget();
         assert_eq!((holes.pages(), holes.all().len()), (0, 0));

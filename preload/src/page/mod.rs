@@ -7,6 +7,7 @@
 //!   buddy    its bookkeeping, out of line: a free page is never touched
 //!   watermark how much dirty free memory may stay
 //!   purge    giving free pages back
+//!   promise  what is to go where somebody listens for that
 //!   ranges   runs in mappings of their own, and whose an address outside of the window is
 //!   most     the most of something there ever was
 //!   idle     what of a stock nobody has used      back_off  the time after a scan
@@ -34,6 +35,7 @@ pub mod limit;
 pub mod memdesc;
 pub mod meta;
 pub mod most;
+pub mod promise;
 pub mod purge;
 pub mod quarter;
 pub mod ranges;

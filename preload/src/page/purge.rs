@@ -3,8 +3,9 @@
 //! First those of which there are more: else the ones would pay for the others, and a program whose blocks
 //! are partly of this and partly of that kind would fault for each of one.
 
-use super::ranges;
 use super::zone::{self, Purged};
+use super::{promise, ranges};
+use crate::os::listeners;
 
 /// Whether more of what is free and dirty is in ranges than in the window.
 fn ranges_lead() -> bool {
@@ -19,10 +20,14 @@ fn by_both(max_bytes: usize, of_ranges: fn(usize) -> usize, of_window: fn(usize)
 }
 
 /// Gives memory of free pages back, `max_bytes` of it if there is so much, long stretches first. Returns the
-/// bytes given, of which pages that were never touched may be a part.
+/// bytes given, of which pages that were never touched may be a part. Where somebody listens for what goes it
+/// is promised (`promise.rs`), as by all of these.
 #[inline(never)]
 #[unsafe(link_section = ".text_threads")]
 pub fn free(max_bytes: usize) -> usize {
+    if listeners::are_there() {
+        return promise::make(max_bytes);
+    }
     by_both(max_bytes, |most| ranges::purge(most, false).bytes, zone::purge_free)
 }
 
@@ -31,6 +36,9 @@ pub fn free(max_bytes: usize) -> usize {
 #[inline(never)]
 #[unsafe(link_section = ".text_rare")]
 pub fn resident(max_bytes: usize) -> usize {
+    if listeners::are_there() {
+        return promise::make(max_bytes);
+    }
     by_both(max_bytes, |most| ranges::purge(most, true).bytes, zone::purge_resident)
 }
 
@@ -39,6 +47,10 @@ pub fn resident(max_bytes: usize) -> usize {
 #[inline(never)]
 #[unsafe(link_section = ".text_solo")]
 pub fn step(max_bytes: usize, own: usize) -> Purged {
+    if listeners::are_there() {
+        let bytes = promise::make(max_bytes.min(zone::step_bytes(own)));
+        return Purged { bytes, stretches: 0, refused: 0 };
+    }
     let of_ranges = || ranges::purge(max_bytes.min(zone::step_bytes(own)), false);
     let lead = ranges_lead();
     let mut purged = if lead { of_ranges() } else { zone::purge_step(max_bytes, own) };
@@ -52,8 +64,22 @@ pub fn step(max_bytes: usize, own: usize) -> Purged {
 /// Unmaps whatever is free in stretches worth a call: a mapping was refused, and what one mapping of the heap
 /// leaves another may have.
 pub fn unmap_free() {
+    if listeners::are_there() {
+        promise::make_all();
+        return;
+    }
     ranges::purge(usize::MAX, false);
     zone::unmap_free();
+}
+
+/// Keeps what was promised. The caller holds no lock, has nothing of the heap in hand, and may call libc:
+/// whoever listens is called here.
+#[cold]
+#[inline(never)]
+#[unsafe(link_section = ".text_rare")]
+pub fn keep_promises() {
+    let bytes = promise::take();
+    by_both(bytes.saturating_sub(ranges::leave_aside()), ranges::leave, zone::leave);
 }
 
 /// A tick of the decay has passed: how many bytes have been idle for a whole period.

@@ -9,7 +9,8 @@
 //! ([`extend_run`]): no realloc of such a block has to copy, readers or not. What comes back stays mapped,
 //! *free*, for who asks next, the best fitting one first, and grows if it is too short; it is in the zone's
 //! account of dirty pages, and is unmapped, piece by piece from its end, when that gives back (`purge.rs`). A
-//! range that the program has changed is unmapped at once.
+//! range that the program has changed is unmapped at once. Where somebody listens for memory that goes
+//! (`os/listeners.rs`), what is to go is put aside, and goes at the end of the call ([`leave`]).
 //!
 //! One lock for all but look-ups, taken before every other of this floor. Look-ups have a domain of their own
 //! whose readers they are, one each: no thread is a reader of it in between, so no grace period waits, and a
@@ -25,11 +26,12 @@ use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Acquire, Ordering::R
 use super::idle::Idle;
 use super::memdesc::{self, Kind, Memdesc};
 use super::zone::{self, Purged};
-use super::{Page, bounds, limit, meta};
+use super::{Page, bounds, limit, meta, promise};
 use crate::constants::{
     APART_FREE, APART_GROWTH, APART_LEAST, APART_LOOKS, APART_MOST, APART_READERS, APART_ROOM, APART_SPAN,
     HUGE_PAGE, PAGE, PURGE_PAGES, WINDOW,
 };
+use crate::os::listeners;
 use crate::os::lock::Lock;
 use crate::os::map::{self, Placed};
 use rcu::range_map::{Entry, Node, NodeSource, RangeMap, View};
@@ -123,6 +125,8 @@ pub(super) struct Ranges {
     /// Free ones, whose memory is still there, those that came first first. No two meet.
     free: [Stretch; APART_FREE],
     count: usize,
+    /// Pages that are free and not among these: see [`ASIDE`].
+    aside: usize,
     /// Mappings that all of them are, as far as is known.
     mappings: usize,
     idle: Idle,
@@ -132,9 +136,13 @@ static RANGES: Lock<Ranges> = Lock::new(Ranges {
     next: 0,
     free: [Stretch { start: 0, end: 0 }; APART_FREE],
     count: 0,
+    aside: 0,
     mappings: 0,
     idle: Idle::new(),
 });
+
+/// What is said of a free range that nobody may have, as it is to go where somebody listens for that.
+const ASIDE: Memdesc = Memdesc::new(Kind::Free, PAGE, 0);
 
 /// The addresses in which all ranges lie.
 fn span() -> Stretch {
@@ -362,6 +370,10 @@ impl Ranges {
                 self.remove(at);
             }
         }
+        if self.count == APART_FREE && listeners::are_there() {
+            self.set_aside(stretch);
+            return;
+        }
         if self.count == APART_FREE {
             let lengths = self.free.iter().enumerate();
             let (at, &shortest) = lengths.min_by_key(|(_, free)| free.pages()).unwrap_or((0, &stretch));
@@ -371,6 +383,49 @@ impl Ranges {
         if let Some(place) = self.free.get_mut(self.count) {
             *place = stretch;
             self.count += 1;
+        }
+    }
+
+    /// A free stretch is to go, and nobody may have it before.
+    fn set_aside(&mut self, stretch: Stretch) {
+        if say(stretch, Some(ASIDE)) {
+            self.aside += stretch.pages();
+            promise::add(stretch.pages() * PAGE);
+        }
+    }
+
+    /// A stretch that was set aside, for who unmaps it without the lock.
+    #[inline(never)]
+    fn take_aside(&mut self) -> Option<Stretch> {
+        let mut at = span().start;
+        while let Some(Entry { start, end, value }) = behind(at) {
+            if value.get() == ASIDE.0 {
+                let stretch = Stretch { start, end };
+                self.aside = self.aside.saturating_sub(stretch.pages());
+                return say(stretch, Some(Memdesc::of_kind(Kind::Free))).then_some(stretch);
+            }
+            at = end;
+        }
+        None
+    }
+
+    /// Up to `most` bytes of those that are kept, for the same.
+    #[inline(never)]
+    fn take_to_leave(&mut self, most: usize) -> Option<Stretch> {
+        if self.count == 0 {
+            return None;
+        }
+        let (Stretch { start, end }, most) = (self.free[0], most.min(PURGE_PAGES * PAGE));
+        let stretch = Stretch { start: start.max(end.saturating_sub(most) & !(HUGE_PAGE - 1)), end };
+        self.cut(0, stretch.start);
+        Some(stretch)
+    }
+
+    /// Free stretch `at` ends at `end`.
+    fn cut(&mut self, at: usize, end: usize) {
+        self.free[at].end = end;
+        if self.free[at].start == end {
+            self.remove(at);
         }
     }
 
@@ -394,10 +449,7 @@ impl Ranges {
             self.left(from);
             zone::drop_apart(from.pages());
             self.idle.gave(from.pages());
-            self.free[at].end = from.start;
-            if self.free[at].start == from.start {
-                self.remove(at);
-            }
+            self.cut(at, from.start);
         }
         unmapped
     }
@@ -445,6 +497,16 @@ pub fn take(pages: usize, align: usize, word: Memdesc) -> Option<(Page, usize)> 
 pub unsafe fn give(page: Page, pages: usize, changed: bool) {
     let stretch = Stretch { start: page.addr(), end: page.addr() + pages * PAGE };
     let mut ranges = RANGES.lock();
+    if listeners::are_there() {
+        if changed {
+            zone::put_apart(pages, pages);
+            ranges.set_aside(stretch);
+        } else {
+            ranges.keep(stretch);
+            promise::add(if limit::hard() == usize::MAX { 0 } else { pages * PAGE });
+        }
+        return;
+    }
     // SAFETY: promised by the caller.
     if (changed || limit::hard() != usize::MAX) && unsafe { map::unmap(stretch.start, pages * PAGE) } {
         ranges.left(stretch);
@@ -522,6 +584,47 @@ pub(super) fn purge(max_bytes: usize, resident: bool) -> Purged {
     all
 }
 
+/// The same where somebody listens for it: no lock is held while a range is unmapped.
+#[cold]
+#[inline(never)]
+pub(super) fn leave(max_bytes: usize) -> usize {
+    leave_all(max_bytes, false)
+}
+
+/// Unmaps what has been set aside until now, in the same way.
+pub(super) fn leave_aside() -> usize {
+    if !ANY.load(Relaxed) {
+        return 0;
+    }
+    let aside = RANGES.lock().aside * PAGE;
+    leave_all(aside, true)
+}
+
+#[inline(never)]
+fn leave_all(max_bytes: usize, aside: bool) -> usize {
+    let mut bytes = 0;
+    while bytes < max_bytes {
+        // Nothing of it is there while somebody is told.
+        let taken = match aside {
+            true => RANGES.lock().take_aside(),
+            false => RANGES.lock().take_to_leave(max_bytes - bytes),
+        };
+        let Some(stretch) = taken else { break };
+        // SAFETY: free pages that nobody finds; the caller's thread may call libc.
+        let unmapped = unsafe { listeners::unmap(stretch.start, stretch.end - stretch.start) };
+        let mut ranges = RANGES.lock();
+        if !unmapped {
+            ranges.set_aside(stretch);
+            break;
+        }
+        ranges.left(stretch);
+        zone::drop_apart(stretch.pages());
+        ranges.idle.gave(stretch.pages());
+        bytes += stretch.pages() * PAGE;
+    }
+    bytes
+}
+
 /// Bytes of free ranges, as of a moment ago.
 pub(super) fn free_bytes() -> usize {
     if ANY.load(Relaxed) { RANGES.lock().free_pages() * PAGE } else { 0 }
@@ -565,6 +668,7 @@ impl Ranges {
     /// A change of somebody's will not be finished: what was free belongs to nobody.
     fn abandon(&mut self) {
         self.count = 0;
+        self.aside = 0;
         NODE.store(0, Relaxed);
         NODE_COUNT.store(0, Relaxed);
         zone::forget_apart();

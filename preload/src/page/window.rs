@@ -298,9 +298,9 @@ impl Window {
         }
     }
 
-    /// Whether a stretch of ground can be left now.
-    pub fn can_leave(&self) -> bool {
-        self.holes.has_room()
+    /// Whether one stretch of ground more can be left than those `others` that are on their way.
+    pub fn can_leave(&self, others: usize) -> bool {
+        self.holes.have_room(others + 1)
     }
 
     /// `pages` pages from `page` on, which were ground, are nobody's mapping any more. Only after

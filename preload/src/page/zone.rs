@@ -6,6 +6,8 @@
 //! outside it, on stretches taken out for the purpose, by one thread at a time, whose lock a fork takes,
 //! too: the child loses no page.
 //!
+//! Where somebody listens for memory that goes, each stretch goes with no lock held at all ([`leave`]).
+//!
 //! Dirty free pages go back to the system in three ways: all at once on request ([`purge_free`]); past a
 //! watermark, by whoever frees (`watermark`); and a share of those that a whole period left unused
 //! ([`tick`]). What is free in whole units is unmapped, clean or not, so that what the kernel charges
@@ -36,7 +38,7 @@ use crate::constants::{
     WINDOW, WORTH,
 };
 use crate::os::lock::{Guard, Lock};
-use crate::os::map;
+use crate::os::{listeners, map};
 
 /// A zone. The process has one, [`ZONE`]; tests make their own.
 pub(super) struct Zone {
@@ -75,6 +77,40 @@ impl Bounds {
         Bounds {
             bytes: (PURGE_PAGES * PAGE).saturating_add(more),
             stretches: PURGE_CALLS + more / (PAGE << PURGE_ORDER),
+        }
+    }
+}
+
+/// How stretches go to the system.
+enum Way<'a> {
+    /// By system calls, one thread at a time.
+    Alone(#[allow(dead_code, reason = "held")] Guard<'a, ()>),
+    /// By libc's names, for somebody listens: any thread that may call libc, with no lock held.
+    Told,
+}
+
+impl Way<'_> {
+    /// # Safety
+    /// The stretch is the caller's alone, and nothing will refer to it again.
+    unsafe fn unmap(&self, addr: usize, len: usize) -> bool {
+        // SAFETY: promised by the caller.
+        unsafe {
+            match self {
+                Way::Alone(_) => map::unmap(addr, len),
+                Way::Told => listeners::unmap(addr, len),
+            }
+        }
+    }
+
+    /// # Safety
+    /// The contents of the stretch are the caller's to lose.
+    unsafe fn purge(&self, addr: usize, len: usize) -> bool {
+        // SAFETY: promised by the caller.
+        unsafe {
+            match self {
+                Way::Alone(_) => map::purge(addr, len),
+                Way::Told => listeners::purge(addr, len),
+            }
         }
     }
 }
@@ -122,8 +158,10 @@ struct State {
     grow_calls: usize,
     grow_failures: usize,
     purged: usize,
-    /// Free pages that whoever purges has taken out; one thread at a time does.
+    /// Free pages that those who purge have taken out.
     away: usize,
+    /// Stretches that they are about to unmap.
+    leaving: usize,
     /// Pages mapped outside of the window, and those of them that are free (`ranges.rs`): in this account,
     /// for limits and the watermark count all that the heap has.
     apart: Apart,
@@ -357,6 +395,7 @@ impl Zone {
                 grow_failures: 0,
                 purged: 0,
                 away: 0,
+                leaving: 0,
                 apart: Apart { mapped: 0, free: 0 },
                 pass: Pass::LONG,
                 buddy: Buddy::new(),
@@ -388,9 +427,17 @@ impl Zone {
     #[cold]
     #[inline(never)]
     fn make_room(&self, over: usize) -> bool {
+        if listeners::are_there() {
+            // Not under whoever asks here; he comes again when it has gone.
+            return false;
+        }
         let bounds = Bounds::all(over.max(WORTH));
-        let refused = self.purge(&self.purging.lock(), bounds, |_, _, dirty| dirty).refused;
+        let refused = self.purge(&self.alone(), bounds, |_, _, dirty| dirty).refused;
         refused == 0 || limit::over_hard(self.state.lock().held()) == 0
+    }
+
+    fn alone(&self) -> Way<'_> {
+        Way::Alone(self.purging.lock())
     }
 
     fn publish(&self, window: &Window) {
@@ -542,7 +589,7 @@ impl Zone {
     /// [`purge`](Self::purge).
     fn unmap(
         &self,
-        _alone: &Guard<'_, ()>,
+        way: &Way<'_>,
         order: u32,
         bounds: &Bounds,
         count: impl Fn(usize, usize, usize) -> usize,
@@ -552,7 +599,7 @@ impl Zone {
             all.stretches += 1;
             let most = ((bounds.bytes - all.bytes) / PAGE).min(PURGE_PAGES);
             let mut state = self.state.lock();
-            if !state.window.can_leave() {
+            if !state.window.can_leave(state.leaving) {
                 break;
             }
             let (page, pages, dirty) = match state.buddy.take_blocks(end, order, most) {
@@ -564,13 +611,15 @@ impl Zone {
                 Dirt::Nothing => break,
             };
             let addr = state.window.base() + page * PAGE;
-            state.away = pages;
+            state.away += pages;
+            state.leaving += 1;
             drop(state);
             let bytes = if dirty == 0 { 0 } else { count(addr, pages, dirty).min(most) * PAGE };
             // SAFETY: the stretch is out of the zone, so it is ours alone. Nobody looks into a free page.
-            let unmapped = unsafe { map::unmap(addr, pages * PAGE) };
+            let unmapped = unsafe { way.unmap(addr, pages * PAGE) };
             let mut state = self.state.lock();
-            state.away = 0;
+            state.away = state.away.saturating_sub(pages);
+            state.leaving = state.leaving.saturating_sub(1);
             if unmapped {
                 state.window.leave(page, pages);
                 state.buddy.idle.gave(dirty);
@@ -590,13 +639,8 @@ impl Zone {
 
     /// Purges up to `bounds`, whole units and then the highest and the longest stretches first. `count` says
     /// how many of the pages of a stretch it gives, from how many of them are dirty.
-    fn purge(
-        &self,
-        alone: &Guard<'_, ()>,
-        bounds: Bounds,
-        count: impl Fn(usize, usize, usize) -> usize,
-    ) -> Purged {
-        let mut all = self.unmap(alone, MAX_ORDER, &bounds, &count);
+    fn purge(&self, way: &Way<'_>, bounds: Bounds, count: impl Fn(usize, usize, usize) -> usize) -> Purged {
+        let mut all = self.unmap(way, MAX_ORDER, &bounds, &count);
         let is_step = bounds.stretches != usize::MAX;
         let mut pass = if is_step { self.state.lock().pass } else { Pass::LONG };
         while all.bytes < bounds.bytes && all.stretches < bounds.stretches {
@@ -619,13 +663,13 @@ impl Zone {
                 }
             };
             let addr = state.window.base() + page * PAGE;
-            state.away = pages;
+            state.away += pages;
             drop(state);
             let bytes = count(addr, pages, dirty) * PAGE;
             // SAFETY: the stretch is out of the zone, so it is ours alone.
-            let purged = unsafe { map::purge(addr, pages * PAGE) };
+            let purged = unsafe { way.purge(addr, pages * PAGE) };
             let mut state = self.state.lock();
-            state.away = 0;
+            state.away = state.away.saturating_sub(pages);
             state.buddy.free(page, pages, !purged);
             if purged {
                 state.buddy.idle.gave(dirty);
@@ -648,7 +692,7 @@ impl Zone {
     #[inline(never)]
     #[unsafe(link_section = ".text_threads")]
     pub(super) fn purge_free(&self, max_bytes: usize) -> usize {
-        self.purge(&self.purging.lock(), Bounds::all(max_bytes), |_, _, dirty| dirty).bytes
+        self.purge(&self.alone(), Bounds::all(max_bytes), |_, _, dirty| dirty).bytes
     }
 
     #[inline(never)]
@@ -656,7 +700,7 @@ impl Zone {
     pub(super) fn purge_step(&self, max_bytes: usize, own: usize) -> Purged {
         let bounds = Bounds::of_step(own);
         let bounds = Bounds { bytes: bounds.bytes.min(max_bytes), ..bounds };
-        self.purge(&self.purging.lock(), bounds, |_, _, dirty| dirty)
+        self.purge(&self.alone(), bounds, |_, _, dirty| dirty)
     }
 
     /// No lock.
@@ -763,7 +807,14 @@ pub(super) fn purge_free(max_bytes: usize) -> usize {
 #[unsafe(link_section = ".text_rare")]
 pub(super) fn purge_resident(max_bytes: usize) -> usize {
     let resident = |addr, pages, dirty| map::resident_pages(addr, pages).unwrap_or(dirty);
-    ZONE.purge(&ZONE.purging.lock(), Bounds::all(max_bytes), resident).bytes
+    ZONE.purge(&ZONE.alone(), Bounds::all(max_bytes), resident).bytes
+}
+
+/// The same as [`purge_free`] where somebody listens: no lock is held while a stretch goes.
+#[inline(never)]
+#[unsafe(link_section = ".text_rare")]
+pub(super) fn leave(max_bytes: usize) -> usize {
+    ZONE.purge(&Way::Told, Bounds::all(max_bytes), |_, _, dirty| dirty).bytes
 }
 
 /// The same as [`purge_free`], but no more than one call of the program's may do on the way
@@ -795,7 +846,7 @@ pub fn most_purged() -> (usize, usize) {
 /// Unmaps whatever is free in stretches worth a call: a mapping was refused, and what one mapping of the heap
 /// leaves another may have.
 pub(super) fn unmap_free() {
-    ZONE.unmap(&ZONE.purging.lock(), PURGE_ORDER, &Bounds::all(usize::MAX), |_, _, dirty| dirty);
+    ZONE.unmap(&ZONE.alone(), PURGE_ORDER, &Bounds::all(usize::MAX), |_, _, dirty| dirty);
 }
 
 /// Bytes in dirty free pages, as of a moment ago. No lock.
@@ -940,7 +991,7 @@ pub(super) fn let_go_after_fork() {
 
 /// In the only thread of a forked child. If somebody who is not here was changing the zone, no page below the
 /// horizon is free any more: what is given back from now on is free again; the rest belongs to nobody. So
-/// does a stretch that was being purged.
+/// does a stretch that was being purged, or that somebody was being told of.
 pub(super) fn settle_in_child() {
     ZONE.purging.settle_in_child(|()| {});
     // SAFETY: a change that nobody will finish.

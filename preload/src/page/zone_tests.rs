@@ -411,7 +411,7 @@ fn near_a_limit_shorter_stretches_leave_too() {
     }
     zone.purge_free(usize::MAX);
     assert_eq!(zone.stats().ground_bytes, ground, "only whole units leave");
-    zone.unmap(&zone.purging.lock(), PURGE_ORDER, &Bounds::all(usize::MAX), |_, _, dirty| dirty);
+    zone.unmap(&zone.alone(), PURGE_ORDER, &Bounds::all(usize::MAX), |_, _, dirty| dirty);
     assert!(zone.stats().ground_bytes <= ground - 30 * 16 * PAGE);
     assert!(zone.state.lock().window.holes().len() >= 29);
     let again: std::vec::Vec<_> = (0..30).map(|_| zone.alloc_pages(4).unwrap()).collect();
