@@ -22,11 +22,16 @@ fn leak<T>(value: T) -> &'static T {
 }
 
 fn domain() -> &'static Domain {
+    offered(Domain::init)
+}
+
+/// With cells for readers.
+fn offered(init: impl FnOnce(&Domain)) -> &'static Domain {
     let domain = leak(Domain::new(1));
     let words = vec![ReaderWord::new()].leak();
     let cells = (0..3).map(|_| ReaderCell::new()).collect::<Vec<_>>().leak();
     domain.add_block(leak(ReaderBlock::new(words, cells)));
-    domain.init();
+    init(domain);
     domain
 }
 
@@ -50,6 +55,19 @@ fn few(nodes: usize) -> Few {
 }
 
 type Map = RangeMap<NonZeroU64, Few>;
+
+/// The heap's: writers have no time to expedite.
+struct Nodes(Few);
+
+impl NodeSource for Nodes {
+    const EXPEDITES: bool = false;
+
+    fn node(&mut self) -> Option<&'static mut Node> {
+        self.0.node()
+    }
+}
+
+type Glanced = RangeMap<NonZeroU64, Nodes>;
 
 fn value(number: u64) -> NonZeroU64 {
     NonZeroU64::new(number).unwrap()
@@ -119,6 +137,33 @@ fn a_walk_and_leaves_that_are_replaced_and_used_again() {
         store(map, domain, ten(1), Some(3));
         reading.join().unwrap();
     });
+}
+
+/// As the heap looks ranges up: no reader stays registered, the domain has no membarrier, and whoever changes
+/// the map ends periods that wait for nobody, so that a leaf that was replaced is used again as soon as no
+/// look-up can be in it.
+#[test]
+fn a_glance_and_leaves_that_are_replaced_and_used_again() {
+    static MADE: Plain = Plain::new(0);
+    explore(2, "glance/replace", || {
+        let domain = offered(Domain::init_without_membarrier);
+        let map: &'static Glanced = leak(RangeMap::new(Nodes(few(5))));
+        // SAFETY: one domain and nobody reading yet.
+        unsafe { map.write_alone(domain) }.insert(ten(1), value(1)).unwrap();
+        let looking = thread::spawn(move || {
+            // SAFETY: one domain.
+            let found = domain.glance(|section| unsafe { map.view(section) }.get(15));
+            let found = found.expect("there is a cell").expect("it stays").get();
+            assert!((1..6).contains(&found), "{found}");
+        });
+        for next in 2..6 {
+            // SAFETY: one domain, here and below.
+            let made = unsafe { map.write(domain) }.store(ten(1), Some(value(next)));
+            MADE.fetch_add(usize::from(next == 5 && made.is_ok()), PlainOrdering::Relaxed);
+        }
+        looking.join().unwrap();
+    });
+    assert!(MADE.load(PlainOrdering::Relaxed) > 0, "no node was ever used again");
 }
 
 /// A range that stays is found through whatever `change` does around it.
@@ -333,6 +378,111 @@ fn a_lock_of_a_descriptor_that_is_used_again() {
         assert_eq!(held.mapping().range(), ten(1));
         Some(read(held.get())[0])
     });
+}
+
+/// How often each stage gave the answer, over all executions of a model: what is to be forced has happened.
+struct Answers([Plain; 3]);
+
+impl Answers {
+    const fn new() -> Answers {
+        Answers([const { Plain::new(0) }; 3])
+    }
+
+    fn add(&self, stages: &Stages) {
+        for (sum, answers) in self.0.iter().zip(stages.read()) {
+            sum.fetch_add(answers as usize, PlainOrdering::Relaxed);
+        }
+    }
+
+    fn seen(&self) -> [bool; 3] {
+        [0, 1, 2].map(|stage| self.0[stage].load(PlainOrdering::Relaxed) != 0)
+    }
+}
+
+/// The mapping is held and changed: the walk fails until its holder lets go, the second stage answers.
+#[test]
+fn the_walk_fails_and_the_mapping_answers() {
+    static ANSWERS: Answers = Answers::new();
+    explore(2, "look/held", || {
+        let domain = domain();
+        let map: &'static Mappings = leak(RangeMap::new(few(8)));
+        // SAFETY: one domain, here and below.
+        let held = unsafe { map.enter(domain, ten(1), descriptor(1)) }.unwrap();
+        let reader = explicit(domain);
+        let reading = thread::spawn(move || {
+            let stages = Stages::new();
+            // SAFETY: as above.
+            let read = unsafe { map.look(&reader, domain, 15, &stages, read) };
+            assert_eq!(read, Some([2, 2]), "what its holder had not finished");
+            ANSWERS.add(&stages);
+            std::mem::forget(reader);
+        });
+        write(&held, 2);
+        drop(held);
+        reading.join().unwrap();
+    });
+    assert_eq!(ANSWERS.seen(), [true, true, false]);
+}
+
+/// The mapping is held and comes to stand for another range before its holder lets go, so that the second
+/// stage locks the wrong one; the right one is free when the map is asked, or held by somebody who replaces
+/// it in his turn.
+fn the_mapping_fails(name: &str, answers: &'static Answers, holds_second: bool) {
+    explore(if holds_second { 1 } else { 2 }, name, move || {
+        let domain = domain();
+        let map: &'static Mappings = leak(RangeMap::new(few(24)));
+        let (first, second, third) = (descriptor(1), descriptor(2), descriptor(4));
+        // SAFETY: one domain, here and below.
+        let mut held = unsafe { map.enter(domain, ten(1), first) }.unwrap();
+        let mut other = Held::lock(second);
+        let reader = explicit(domain);
+        let locking = thread::spawn(move || {
+            let stages = Stages::new();
+            // SAFETY: as above.
+            let found = unsafe { map.find_and_lock(&reader, domain, 15, &stages) }.expect("it is there");
+            assert_eq!((found.mapping().range(), read(found.get())), (ten(1), [3, 3]));
+            answers.add(&stages);
+            drop(found);
+            std::mem::forget(reader);
+        });
+        other.identify(map, ten(1));
+        // SAFETY: as above.
+        unsafe { map.write(domain) }.store(ten(1), Some(second)).unwrap();
+        held.identify(map, ten(5));
+        let other = if holds_second {
+            Some(other)
+        } else {
+            write(&other, 3);
+            drop(other);
+            None
+        };
+        write(&held, 9);
+        drop(held);
+        if let Some(mut other) = other {
+            // This one goes, too, while it is waited for.
+            let mut last = Held::lock(third);
+            last.identify(map, ten(1));
+            // SAFETY: as above.
+            unsafe { map.write(domain) }.store(ten(1), Some(third)).unwrap();
+            other.identify(map, ten(6));
+            write(&other, 9);
+            write(&last, 3);
+        }
+        locking.join().unwrap();
+    });
+    assert!(answers.seen()[2], "{:?}", answers.seen());
+}
+
+#[test]
+fn the_mapping_fails_and_the_map_answers() {
+    static ANSWERS: Answers = Answers::new();
+    the_mapping_fails("find_and_lock/map", &ANSWERS, false);
+}
+
+#[test]
+fn the_mapping_fails_and_what_the_map_says_is_held() {
+    static ANSWERS: Answers = Answers::new();
+    the_mapping_fails("find_and_lock/map/held", &ANSWERS, true);
 }
 
 /// The mapping is held from the beginning, so the walk alone never answers; its holder takes it out.
