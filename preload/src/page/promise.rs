@@ -49,7 +49,29 @@ pub(super) fn make_all() {
 /// What is to go now: it is promised no more.
 pub(super) fn take() -> usize {
     let now = NOW.swap(0, Relaxed);
-    let step = LATER.load(Relaxed).min(PURGE_PAGES * PAGE);
-    LATER.fetch_sub(step, Relaxed);
-    now.saturating_add(step)
+    let rest = |later: usize| later.saturating_sub(PURGE_PAGES * PAGE);
+    // Others may be taking, too: each takes what it has taken out, and no more than there is.
+    let later = LATER.fetch_update(Relaxed, Relaxed, |later| Some(rest(later))).unwrap_or(0);
+    now.saturating_add(later - rest(later))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_others_promised_goes_in_steps_and_once() {
+        crate::own_process::in_own_process!();
+        const STEP: usize = PURGE_PAGES * PAGE;
+        const STEPS: usize = 4000;
+        LATER.store(STEPS * STEP + PAGE, Relaxed);
+        add(3 * PAGE);
+        assert!(is_due() && take() == STEP + 3 * PAGE);
+        let taken: usize = std::thread::scope(|scope| {
+            let takers = [(); 4].map(|()| scope.spawn(|| (0..STEPS).map(|_| take()).sum::<usize>()));
+            takers.map(|taker| taker.join().unwrap()).iter().sum()
+        });
+        assert_eq!(taken, (STEPS - 1) * STEP + PAGE);
+        assert!(!is_due());
+    }
 }
