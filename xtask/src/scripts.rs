@@ -20,6 +20,8 @@ pub enum Script {
     Deb(Words),
     /// Fuzzes the whole API of the heap
     Fuzz(Words),
+    /// Runs the engine's tests under Miri: a quick share, or with `--full` all that it can run
+    Miri(Words),
     /// What perf says about a program under glibc's malloc and under rcumalloc
     PerfCompare(Words),
     /// Takes the pictures of docs/seeing.md, and makes the manual pages
@@ -44,6 +46,7 @@ pub fn run(script: &Script) -> Outcome {
         Script::BenchShrinker(words) => ("bench-shrinker", words),
         Script::Deb(words) => ("deb", words),
         Script::Fuzz(words) => ("fuzz", words),
+        Script::Miri(words) => ("miri", words),
         Script::PerfCompare(words) => ("perf-compare", words),
         Script::Pictures(words) => ("pictures", words),
         Script::Tsan(words) => ("tsan", words),
