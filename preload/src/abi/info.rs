@@ -16,12 +16,11 @@ pub extern "C" fn malloc_trim(_pad: usize) -> c_int {
     c_int::from(entered(|| shrinker::scan(usize::MAX, Reason::Trim)) != 0)
 }
 
-/// `mallopt(parameter, value)`: glibc's parameters are hints about a heap that this is not. Known
-/// ones are accepted and change nothing (1), unknown ones are refused (0).
+/// `mallopt(parameter, value)`: glibc's parameters are hints about a heap that this is not. They are accepted
+/// and change nothing; so are others, as in glibc.
 #[cfg_attr(feature = "override", unsafe(no_mangle))]
-pub extern "C" fn mallopt(parameter: c_int, _value: c_int) -> c_int {
-    const MXFAST: c_int = 1;
-    c_int::from(parameter == MXFAST || (-8..=-1).contains(&parameter))
+pub extern "C" fn mallopt(_parameter: c_int, _value: c_int) -> c_int {
+    1
 }
 
 /// As [`mallopt`]: glibc's second name.
