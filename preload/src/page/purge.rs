@@ -13,6 +13,7 @@ fn ranges_lead() -> bool {
 }
 
 /// Gives `max_bytes` by the one way and then, if that was not all, by the other.
+#[unsafe(link_section = ".text_solo")]
 fn by_both(max_bytes: usize, of_ranges: fn(usize) -> usize, of_window: fn(usize) -> usize) -> usize {
     let [first, second] = if ranges_lead() { [of_ranges, of_window] } else { [of_window, of_ranges] };
     let given = first(max_bytes);
