@@ -49,30 +49,10 @@ def zstd(run):
 @case("tar", ["tar", "xz"])
 def tar(run):
     tree = inputs.tree(1500)
-    run(
-        "tar",
-        "--sort=name",
-        "--mtime=@0",
-        "--owner=0",
-        "--group=0",
-        "-cf",
-        "tree.tar",
-        "-C",
-        tree.parent,
-        tree.name,
-    )
+    same = ["tar", "--sort=name", "--mtime=@0", "--owner=0", "--group=0"]
+    run(*same, "-cf", "tree.tar", "-C", tree.parent, tree.name)
     run("tar", "-xvf", "tree.tar")
-    run(
-        "tar",
-        "--sort=name",
-        "--mtime=@0",
-        "--owner=0",
-        "--group=0",
-        "-cJf",
-        "small.tar.xz",
-        f"{tree.name}/dir1",
-        f"{tree.name}/dir2",
-    )
+    run(*same, "-cJf", "small.tar.xz", f"{tree.name}/dir1", f"{tree.name}/dir2")
     run("tar", "-tvf", "small.tar.xz")
     run.keep("tree.tar", "small.tar.xz")
 

@@ -130,9 +130,40 @@ fn their_reader(flavor: Flavor, running: &Running) {
     }
 }
 
+/// How one waits for a period of ours.
+type Wait = fn(&Domain, Option<&Reader>);
+
+/// Everybody's calls that wait for a period, `ours` and `theirs` while readers of one's own run.
+fn waits(
+    announces: &str,
+    ours: fn(Duration, Wait) -> Sample,
+    theirs: fn(Flavor, Duration) -> Sample,
+) -> Vec<Subject<'static>> {
+    let note = fenced_note(new_domain());
+    let mut subjects = vec![
+        Subject::new("rcu synchronize", format!("{announces}{note}"), move |round| {
+            ours(round, Domain::synchronize)
+        })
+        .limited(),
+        Subject::new("rcu synchronize_expedited", note, move |round| {
+            ours(round, Domain::synchronize_expedited)
+        }),
+    ];
+    for peer in peers::all() {
+        subjects.push(match peer.found {
+            Ok((_, flavor)) => {
+                Subject::new(format!("{} synchronize_rcu", peer.name), "", move |round| theirs(flavor, round))
+            }
+            Err(reason) => Subject::absent(peer.name, reason),
+        });
+    }
+    subjects.push(crossbeam_absent());
+    subjects
+}
+
 /// One of two readers waits.
 pub fn waited_for_by_a_reader(plan: &Plan) -> Measure {
-    fn ours(round: Duration, wait: fn(&Domain, Option<&Reader>)) -> Sample {
+    fn ours(round: Duration, wait: Wait) -> Sample {
         let domain = new_domain();
         while_readers_run(
             1,
@@ -147,35 +178,22 @@ pub fn waited_for_by_a_reader(plan: &Plan) -> Measure {
             },
         )
     }
-    let note = fenced_note(new_domain());
-    let mut subjects = vec![
-        Subject::new("rcu synchronize", format!("the other reader announces{note}"), |round| {
-            ours(round, Domain::synchronize)
-        })
-        .limited(),
-        Subject::new("rcu synchronize_expedited", note, |round| ours(round, Domain::synchronize_expedited)),
-    ];
-    for peer in peers::all() {
-        subjects.push(match peer.found {
-            Ok((_, flavor)) => Subject::new(format!("{} synchronize_rcu", peer.name), "", move |round| {
-                while_readers_run(
-                    1,
-                    |running| their_reader(flavor, running),
-                    |_| {
-                        // SAFETY: this thread is registered for as long as it is a reader.
-                        unsafe {
-                            (flavor.register)();
-                            let sample = time_each(round, || (flavor.section)(), || (flavor.synchronize)());
-                            (flavor.unregister)();
-                            sample
-                        }
-                    },
-                )
-            }),
-            Err(reason) => Subject::absent(peer.name, reason),
-        });
+    fn theirs(flavor: Flavor, round: Duration) -> Sample {
+        while_readers_run(
+            1,
+            |running| their_reader(flavor, running),
+            |_| {
+                // SAFETY: this thread is registered for as long as it is a reader.
+                unsafe {
+                    (flavor.register)();
+                    let sample = time_each(round, || (flavor.section)(), || (flavor.synchronize)());
+                    (flavor.unregister)();
+                    sample
+                }
+            },
+        )
     }
-    subjects.push(crossbeam_absent());
+    let subjects = waits("the other reader announces", ours, theirs);
     let title = "a period, 2 running readers, one of them waits (2 threads)";
     plan.measure(title, "ns", Limit::Fixed(PERIOD_LIMIT_NS), subjects)
 }
@@ -221,7 +239,7 @@ pub fn polled_by_a_reader(plan: &Plan) -> Measure {
 
 /// A third thread waits for two readers.
 pub fn waited_for_by_a_third(plan: &Plan) -> Measure {
-    fn ours(round: Duration, wait: fn(&Domain, Option<&Reader>)) -> Sample {
+    fn ours(round: Duration, wait: Wait) -> Sample {
         let domain = new_domain();
         while_readers_run(
             2,
@@ -229,30 +247,17 @@ pub fn waited_for_by_a_third(plan: &Plan) -> Measure {
             |_| time_each(round, || (), || wait(domain, None)),
         )
     }
-    let note = fenced_note(new_domain());
-    let mut subjects = vec![
-        Subject::new("rcu synchronize", format!("both readers announce{note}"), |round| {
-            ours(round, Domain::synchronize)
-        })
-        .limited(),
-        Subject::new("rcu synchronize_expedited", note, |round| ours(round, Domain::synchronize_expedited)),
-    ];
-    for peer in peers::all() {
-        subjects.push(match peer.found {
-            Ok((_, flavor)) => Subject::new(format!("{} synchronize_rcu", peer.name), "", move |round| {
-                while_readers_run(
-                    2,
-                    |running| their_reader(flavor, running),
-                    |_| {
-                        // SAFETY: this thread is not a reader and may wait.
-                        time_each(round, || (), || unsafe { (flavor.synchronize)() })
-                    },
-                )
-            }),
-            Err(reason) => Subject::absent(peer.name, reason),
-        });
+    fn theirs(flavor: Flavor, round: Duration) -> Sample {
+        while_readers_run(
+            2,
+            |running| their_reader(flavor, running),
+            |_| {
+                // SAFETY: this thread is not a reader and may wait.
+                time_each(round, || (), || unsafe { (flavor.synchronize)() })
+            },
+        )
     }
-    subjects.push(crossbeam_absent());
+    let subjects = waits("both readers announce", ours, theirs);
     let processors = std::thread::available_parallelism().map_or(1, usize::from);
     let title = "a period, 2 running readers, a third thread waits (3 threads)";
     let mut measure = plan.measure(title, "ns", Limit::Fixed(PERIOD_LIMIT_NS), subjects);

@@ -8,10 +8,10 @@
 
 use crate::class::changed;
 use crate::front::malloc;
+use crate::os::libcs::Libcs;
 use crate::os::map::Attribute;
 use crate::os::syscall::{Errno, syscall};
 use core::ffi::{c_int, c_long, c_uint, c_ulong, c_void};
-use core::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 /// Answers as libc does: -1 and errno for an error.
 fn answer(result: Result<usize, Errno>) -> c_int {
@@ -84,20 +84,11 @@ pub unsafe extern "C" fn madvise(addr: *mut c_void, len: usize, advice: c_int) -
     }
 }
 
-type Madvise = unsafe extern "C" fn(*mut c_void, usize, c_int) -> c_int;
-
-/// The `madvise` behind ours, if there is one. Racing finders find the same.
-fn next_madvise() -> Option<Madvise> {
-    const NONE: usize = 1;
-    static NEXT: AtomicUsize = AtomicUsize::new(0);
-    let mut next = NEXT.load(Relaxed);
-    if next == 0 {
-        // SAFETY: a plain call; if it allocates, it does so from this heap, which works.
-        next = (unsafe { libc::dlsym(libc::RTLD_NEXT, c"madvise".as_ptr()) } as usize).max(NONE);
-        NEXT.store(next, Relaxed);
-    }
+/// The `madvise` behind ours, if there is one.
+fn next_madvise() -> Option<unsafe extern "C" fn(*mut c_void, usize, c_int) -> c_int> {
+    static NEXT: Libcs = Libcs::new(c"madvise");
     // SAFETY: a function of this name has this type.
-    (next != NONE).then(|| unsafe { core::mem::transmute::<usize, Madvise>(next) })
+    NEXT.if_there().map(|next| unsafe { core::mem::transmute(next) })
 }
 
 /// `posix_madvise(addr, len, advice)`: returns the error; DONTNEED, which would lose contents, does nothing.

@@ -10,37 +10,20 @@
 //! which namespace. So these two change one register and jump; the loader sees what it would see without us.
 //! Any thread, any time that libc's own may be called, before our start, too: nothing here needs a heap.
 
-use crate::os::line::Line;
-use crate::os::syscall;
+use crate::os::libcs::Libcs;
 use core::arch::naked_asm;
-use core::ffi::{CStr, c_char, c_int, c_long, c_void};
-use core::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use core::ffi::{c_char, c_int, c_long, c_void};
 
-/// Where libc's own are, once somebody has called ours. Relaxed: racing finders find the same.
-static DLOPEN: AtomicUsize = AtomicUsize::new(0);
-static DLMOPEN: AtomicUsize = AtomicUsize::new(0);
+static DLOPEN: Libcs = Libcs::new(c"dlopen");
+static DLMOPEN: Libcs = Libcs::new(c"dlmopen");
 
 #[unsafe(link_section = ".text_solo")]
 extern "C" fn find_dlopen() -> usize {
-    find(&DLOPEN, c"dlopen", "dlopen: libc's own was not found")
+    DLOPEN.address()
 }
 
 extern "C" fn find_dlmopen() -> usize {
-    find(&DLMOPEN, c"dlmopen", "dlmopen: libc's own was not found")
-}
-
-#[cold]
-#[unsafe(link_section = ".text_solo")]
-fn find(known: &AtomicUsize, name: &CStr, missing: &str) -> usize {
-    // SAFETY: a plain call; if it allocates, it does so from this heap, which works. It forgets the caller's
-    // last error, as the call that follows does.
-    let found = unsafe { libc::dlsym(libc::RTLD_NEXT, name.as_ptr()) } as usize;
-    if found == 0 {
-        Line::new().str(missing).emit();
-        syscall::abort()
-    }
-    known.store(found, Relaxed);
-    found
+    DLMOPEN.address()
 }
 
 /// Loads libc's function, whose address is `known` once `find` has been called, into rax. The arguments are

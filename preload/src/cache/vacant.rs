@@ -254,7 +254,6 @@ impl ThreadCache {
 }
 
 #[inline(always)]
-#[unsafe(link_section = ".text_rare")]
 fn mark_out(class: Class, blocks: &[usize]) {
     if !blocks.is_empty() {
         // SAFETY: the blocks that `mark_in` marked, in a magazine that is the caller's.

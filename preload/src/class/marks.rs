@@ -37,17 +37,17 @@ macro_rules! walk {
     ($find:literal, $shift:literal, $mark:literal; $map:expr, $blocks:expr, $bad:ident) => {{
         let long = $blocks.len() / ROUND * ROUND;
         let few = $blocks.len() < ROUND;
-        let quads = if few { $blocks.len() } else { $blocks.len() & !3 };
+        let done = if few { $blocks.len() } else { $blocks.len() & !3 };
         walk!(@round $find, $shift, $mark; $map, $blocks, $bad, 0, long, "96",
             "", " + 8", " + 16", " + 24", " + 32", " + 40", " + 48", " + 56", " + 64", " + 72",
             " + 80", " + 88");
         if few {
-            walk!(@round $find, $shift, $mark; $map, $blocks, $bad, 0, quads, "8", "");
+            walk!(@round $find, $shift, $mark; $map, $blocks, $bad, 0, done, "8", "");
         } else {
-            walk!(@round $find, $shift, $mark; $map, $blocks, $bad, long, quads, "32",
+            walk!(@round $find, $shift, $mark; $map, $blocks, $bad, long, done, "32",
                 "", " + 8", " + 16", " + 24");
         }
-        quads
+        done
     }};
     (@round $find:literal, $shift:literal, $mark:literal; $map:expr, $blocks:expr, $bad:ident,
      $from:expr, $to:expr, $step:literal, $($at:literal),+) => {

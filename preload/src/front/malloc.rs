@@ -178,7 +178,6 @@ fn alloc_pages(class: Class, size: usize, align: usize) -> *mut u8 {
 
 /// A large block, and what it holds.
 #[inline(always)]
-#[unsafe(link_section = ".text_solo")]
 fn alloc_large(size: usize, align: usize) -> (*mut u8, Holds) {
     alloc_large_from(size, align, |cache, size, align| cache.alloc_large(size, align, Place::Tight))
 }

@@ -25,35 +25,44 @@ pub unsafe fn register_atfork(prepare: AtFork, parent: AtFork, child: AtFork, li
     }
 }
 
-/// Where libc's function of a name is. Racing finders find the same.
+/// Where libc's function of a name is, or whoever's stands between libc and us. Racing finders find the same.
+#[repr(C)]
 pub struct Libcs {
-    name: &'static CStr,
+    /// First: what is written in assembler reads it here.
     found: OnceNonZeroUsize,
+    name: &'static CStr,
 }
+
+const _: () = assert!(size_of::<OnceNonZeroUsize>() == size_of::<usize>());
 
 impl Libcs {
     /// libc's function called `name`.
     pub const fn new(name: &'static CStr) -> Libcs {
-        Libcs { name, found: OnceNonZeroUsize::new() }
+        Libcs { found: OnceNonZeroUsize::new(), name }
     }
 
-    /// Its address.
+    /// Its address; without one the process ends.
     #[unsafe(link_section = ".text_solo")]
     pub fn address(&self) -> usize {
-        let found = self.found.get().unwrap_or_else(|| self.find());
-        // Another may have set the same.
-        let _ = self.found.set(found);
-        found.get()
-    }
-
-    #[inline(always)]
-    fn find(&self) -> NonZeroUsize {
-        // SAFETY: a plain call; if it allocates, it does so from this heap, which works.
-        let found = unsafe { libc::dlsym(libc::RTLD_NEXT, self.name.as_ptr()) } as usize;
-        NonZeroUsize::new(found).unwrap_or_else(|| {
+        self.if_there().unwrap_or_else(|| {
             let name = self.name.to_str().unwrap_or_default();
             Line::new().str(name).str(": libc's own was not found").emit();
             syscall::abort()
         })
+    }
+
+    /// Its address, if there is one.
+    #[inline(always)]
+    pub fn if_there(&self) -> Option<usize> {
+        let find = || {
+            // SAFETY: a plain call; if it allocates, it does so from this heap, which works. It forgets the
+            // caller's last `dlerror`.
+            let found = unsafe { libc::dlsym(libc::RTLD_NEXT, self.name.as_ptr()) } as usize;
+            let found = NonZeroUsize::new(found)?;
+            // Another may have set the same.
+            let _ = self.found.set(found);
+            Some(found)
+        };
+        self.found.get().or_else(find).map(NonZeroUsize::get)
     }
 }
