@@ -71,6 +71,8 @@ pub(super) struct Window {
     foreign: usize,
     step: usize,
     stride: usize,
+    /// From where to where ground is being asked for, or was when a handler jumped out of that; else nowhere.
+    asked: (usize, usize),
     memdesc: Side,
     units: Side,
     holes: Holes,
@@ -88,6 +90,7 @@ impl Window {
             foreign: 0,
             step: 0,
             stride: 0,
+            asked: (0, 0),
             memdesc: Side::NONE,
             units: Side::NONE,
             holes: Holes::NONE,
@@ -250,17 +253,22 @@ impl Window {
     #[unsafe(link_section = ".text_start")]
     fn map_ground(&mut self, begin: usize, want: usize, wish: usize) -> Result<usize, Placed> {
         let mut placed = Placed::Refused;
+        let before = if self.asked.0 == begin { self.asked.1 } else { 0 };
         let unit_end = (begin + 1).next_multiple_of(UNIT);
         for (end, after) in [(wish, placed), (want, Placed::Refused), (unit_end.min(want), Placed::Occupied)]
         {
             if placed == after && self.describe(end) {
+                // SAFETY: our own words. Volatile: a handler may jump out of the call.
+                unsafe { (&raw mut self.asked).write_volatile((begin, before.max(end))) };
                 placed = map::map_at(self.base + begin, end - begin);
             }
             if placed == Placed::Done {
+                self.asked = (0, 0);
                 (self.step, self.stride) = ((self.step.max(FIRST_STEP) * 2).min(LAST_STEP), 0);
                 return Ok(end);
             }
         }
+        self.asked = (begin, before);
         if placed == Placed::Refused {
             // Near a limit, what one step takes is what others miss.
             self.step = FIRST_STEP;
@@ -278,8 +286,12 @@ impl Window {
     }
 
     /// Where to try next, up to `last`, if something is mapped behind `begin`: each time in a row twice as
-    /// far, so that a large mapping costs few tries.
+    /// far, so that a large mapping costs few tries. What we have mapped there ourselves, before a handler
+    /// jumped out, ends where it was to end: handlers that jump out again and again must not use the window up.
     fn past(&mut self, begin: usize, last: usize) -> usize {
+        if self.asked.1 > begin {
+            return self.asked.1.min(last);
+        }
         let end = ((begin + 1).next_multiple_of(UNIT) + self.stride).min(last);
         self.stride = (self.stride * 2).max(UNIT);
         end
@@ -356,5 +368,29 @@ impl Window {
     fn describe(&mut self, end: usize) -> bool {
         let units = Holes::BYTES + end.div_ceil(UNIT) * size_of::<Unit>();
         self.memdesc.ensure(end >> PAGE_SHIFT << 3) && self.units.ensure(units)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn handlers_that_jump_out_do_not_use_it_up() {
+        crate::own_process::in_own_process!();
+        const PIECE: usize = 1 << 20;
+        let mut window = Window::new();
+        assert!(window.open(4 << 30));
+        for _ in 0..30 {
+            // As a handler leaves it that jumps out when the kernel has mapped a piece.
+            let begin = window.frontier();
+            window.asked = (begin, begin + PIECE);
+            assert_eq!(map::map_at(window.base() + begin, PIECE), Placed::Done);
+            assert!(matches!(window.grow_to(begin + PAGE), Grown::Skipped));
+            assert_eq!(window.frontier(), begin + PIECE);
+        }
+        let begin = window.frontier();
+        assert!(matches!(window.grow_to(begin + PAGE), Grown::Pages(page, _) if page == begin >> PAGE_SHIFT));
+        assert_eq!(window.foreign(), 30 * PIECE);
     }
 }
