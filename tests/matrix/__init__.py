@@ -1,4 +1,4 @@
-"""The matrix of real programs (scripts/programs).
+"""The matrix of real programs (cargo xtask programs).
 
     engine   running one case under one side, and what of it is compared
     inputs   what the programs work on, made once

@@ -70,7 +70,7 @@ const BLOCKS: &[(&str, &str, Check)] = &[
     ("docs/deploying.md", "    env:", Environment),
     ("docs/heap.md", "", Drawing),
     ("docs/performance.md", "scripts/bench-harness setup", Commands),
-    ("docs/programs.md", "scripts/programs", Commands),
+    ("docs/programs.md", "cargo xtask programs", Commands),
     ("docs/seeing.md", "rcumalloc-bench top PID", Commands),
     ("docs/seeing.md", "rcumalloc-bench profile DUMP", Commands),
     ("docs/seeing.md", "rcumalloc: stalled thread=", Line),

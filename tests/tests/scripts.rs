@@ -1,11 +1,11 @@
-//! The scripts that judge can find fault: `scripts/programs` notices a preload that meddles, the soak's
+//! The scripts that judge can find fault: `cargo xtask programs` notices a preload that meddles, the soak's
 //! verdict memory that grows.
 
 use rcumalloc_tests::{Outcome, build, command};
 
 /// The matrix, of one quick program, with this file in the place of the library.
 fn matrix(library: &std::path::Path) -> Outcome {
-    let programs = command(build::root().join("scripts/programs")).on_glibc();
+    let programs = command(build::root().join("xtask/scripts/programs")).on_glibc();
     let programs = programs.args(["--no-setup", "--only", "perl", "--mode", "all", "--library"]).arg(library);
     programs.env("CARGO_TARGET_DIR", build::made().join("matrix")).patience(600).run()
 }

@@ -26,6 +26,12 @@ pub enum Script {
     PerfCompare(Words),
     /// Takes the pictures of docs/seeing.md, and makes the manual pages
     Pictures(Words),
+    /// Runs real programs under glibc's malloc and under the library in its three modes, and compares
+    Programs(Words),
+    /// Loads servers under the library for the given time, and judges their memory and their periods
+    Soak(Words),
+    /// Runs other projects' tests of malloc under the library, in every mode
+    Suites(Words),
     /// Runs the engine's threaded tests under ThreadSanitizer
     Tsan(Words),
 }
@@ -49,6 +55,9 @@ pub fn run(script: &Script) -> Outcome {
         Script::Miri(words) => ("miri", words),
         Script::PerfCompare(words) => ("perf-compare", words),
         Script::Pictures(words) => ("pictures", words),
+        Script::Programs(words) => ("programs", words),
+        Script::Soak(words) => ("soak", words),
+        Script::Suites(words) => ("suites", words),
         Script::Tsan(words) => ("tsan", words),
     };
     let mut command = Command::new(place::root().join("xtask/scripts").join(name));
