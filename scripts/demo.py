@@ -56,7 +56,8 @@ def work():
     document = json.dumps(results, sort_keys=True, indent=1)
     assert json.loads(document) == results
     print(
-        f"{len(modules)} modules, {len(document)} bytes, sha256 {hashlib.sha256(document.encode()).hexdigest()}"
+        f"{len(modules)} modules, {len(document)} bytes, "
+        f"sha256 {hashlib.sha256(document.encode()).hexdigest()}"
     )
 
 
@@ -117,7 +118,8 @@ def compare(library, rounds):
     print(f"blocks given out        {counted['blocks_loaded'] + counted['large_allocated']:>12,}")
     print(f"deferred at most        {counted['deferred_peak_bytes'] / 2**20:>12.1f} MiB")
     print(
-        f"grace periods           {counted['periods_completed']:>12,}, {counted['periods_expedited']:,} expedited"
+        f"grace periods           {counted['periods_completed']:>12,}, "
+        f"{counted['periods_expedited']:,} expedited"
     )
     return 0
 

@@ -174,7 +174,8 @@ fn overhead() -> Result<String, Refusal> {
     let peak = Spread::of(runs.iter().map(|run| run.peak_kib as f64));
     match (wall, peak) {
         (Some(wall), Some(peak)) => Ok(format!(
-            "overhead: starting /bin/true here takes {:.2} ms of wall time and shows a peak of {}; both are in every figure below",
+            "overhead: starting /bin/true here takes {:.2} ms of wall time and shows a peak of {}; both are \
+             in every figure below",
             wall.median,
             kib(peak.median)
         )),

@@ -43,7 +43,8 @@ fn title(name: &str, section: u32, what: &str) -> String {
     let version = env!("CARGO_PKG_VERSION");
     let name = name.to_uppercase();
     format!(
-        ".\\\" Made by rcumalloc-bench man.\n.TH \"{name}\" \"{section}\" \"\" \"rcumalloc {version}\" \"{what}\"\n"
+        ".\\\" Made by rcumalloc-bench man.\n.TH \"{name}\" \"{section}\" \"\" \"rcumalloc {version}\" \
+         \"{what}\"\n"
     )
 }
 
@@ -186,10 +187,15 @@ fn markdown(text: &str) -> String {
                 }
             }
         } else if let Some(item) = line.strip_prefix("- ") {
-            let _ = writeln!(page, ".IP \\(bu 2\n{}", words(item));
+            // Marks may begin on one line and end on another.
+            let mut item = item.to_owned();
             while let Some(more) = lines.next_if(|line| line.starts_with("  ")) {
-                let _ = writeln!(page, "{}", words(more.trim()));
+                item = item + " " + more.trim();
             }
+            let _ = match item.split_once("`: ").filter(|_| item.starts_with('`')) {
+                Some((term, says)) => writeln!(page, ".TP\n{}\n{}", words(&format!("{term}`")), words(says)),
+                None => writeln!(page, ".IP \\(bu 2\n{}", words(&item)),
+            };
         } else if !line.trim().is_empty() && !line.starts_with("![") && !line.starts_with("<!--") {
             // Marks may begin on one line and end on another.
             let mut paragraph = line.to_owned();
@@ -306,6 +312,15 @@ mod tests {
         assert_eq!(words("a `b-c` **d** *e* [f](g.md) h*"), "a \\fBb\\-c\\fP \\fBd\\fP \\fIe\\fP f h*");
         assert_eq!(words(".so"), "\\&.so");
         assert_eq!(words("`.so` x"), "\\fB.so\\fP x");
+    }
+
+    #[test]
+    fn items_that_begin_with_code_are_terms() {
+        let text = "- `A`: `x`, and\n  more.\n- other `B`: c.";
+        assert_eq!(
+            markdown(text),
+            ".TP\n\\fBA\\fP\n\\fBx\\fP, and more.\n.IP \\(bu 2\nother \\fBB\\fP: c.\n"
+        );
     }
 
     #[test]

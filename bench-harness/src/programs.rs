@@ -83,17 +83,22 @@ fn shell(script: &str) -> Vec<String> {
 /// Strings in hashes and lists, by four interpreters at once.
 const PERL: &str = "use threads; my @t = map { my $n = $_; threads->create(sub { my (%c, @l); \
     for my $i (1..60000) { $c{$i % 5000} .= 'x' x ($i % 20); push @l, \"$i-$n\" if $i % 3 == 0 } \
-    return scalar(keys %c) + scalar(grep { /7/ } @l) }) } 1..4; my $s = 0; $s += $_->join for @t; print \"$s\\n\"";
+    return scalar(keys %c) + scalar(grep { /7/ } @l) }) } 1..4; my $s = 0; $s += $_->join for @t; print \
+    \"$s\\n\"";
 
 const PYTHON: &str = "import concurrent.futures as f, json\n\
-    def work(n):\n    d = {str(i): [i, str(i) * 3] for i in range(n)}\n    return len(json.dumps(json.loads(json.dumps(d))))\n\
+    def work(n):\n    d = {str(i): [i, str(i) * 3] for i in range(n)}\n    return \
+    len(json.dumps(json.loads(json.dumps(d))))\n\
     with f.ThreadPoolExecutor(4) as pool: print(sum(pool.map(work, [8000] * 8)))";
 
 /// Buffers between workers: V8 has a heap of its own, but buffers, parsers and compilers are of malloc.
-const NODE: &str = "const w = require('worker_threads'); const body = `const w = require('worker_threads'); let n = 0; \
+const NODE: &str = "const w = require('worker_threads'); const body = `const w = require('worker_threads'); \
+    let n = 0; \
     for (let i = 0; i < 20000; i++) { const b = Buffer.alloc(64 + i % 8192, 1); n += b.length; \
-    if (i % 100 == 0) n += new Function('a', 'return a + ' + i)(1) } w.parentPort.postMessage(n)`; let sum = 0, left = 3; \
-    for (let i = 0; i < 3; i++) new w.Worker(body, { eval: true }).on('message', m => { sum += m; if (--left == 0) console.log(sum) })";
+    if (i % 100 == 0) n += new Function('a', 'return a + ' + i)(1) } w.parentPort.postMessage(n)`; let sum \
+    = 0, left = 3; \
+    for (let i = 0; i < 3; i++) new w.Worker(body, { eval: true }).on('message', m => { sum += m; if \
+    (--left == 0) console.log(sum) })";
 
 /// A sorter with worker threads.
 const SQL: &str = "PRAGMA threads=4; PRAGMA cache_size=200; PRAGMA temp_store=2; \
@@ -103,7 +108,8 @@ const SQL: &str = "PRAGMA threads=4; PRAGMA cache_size=200; PRAGMA temp_store=2;
 /// Deltas between what this repository's history holds.
 fn git() -> Vec<String> {
     let root = machine::root().display().to_string();
-    let script = "printf 'HEAD~40..HEAD\\n' | git -C \"$0\" pack-objects --revs --stdout --no-reuse-delta --threads=4 -q | wc -c";
+    let script = "printf 'HEAD~40..HEAD\\n' | git -C \"$0\" pack-objects --revs --stdout --no-reuse-delta \
+        --threads=4 -q | wc -c";
     words(&["sh", "-c", script, &root])
 }
 
@@ -112,29 +118,37 @@ fn xz() -> Vec<String> {
     words(&["sh", "-c", "head -c 4000000 \"$0\" | xz -T4 -0 --block-size=256KiB -c", &own])
 }
 
-const GAWK: &str = "BEGIN { for (i = 0; i < 150000; i++) { k = i % 20011; t[k] = t[k] substr(\"abcdefghijklmnop\", i % 9, i % 7); \
-    if (i % 1000 == 0) { n = split(t[k], parts, \"c\"); total += n } gsub(\"a\", \"bb\", t[k]); if (length(t[k]) > 60) t[k] = \"\" } \
+const GAWK: &str = "BEGIN { for (i = 0; i < 150000; i++) { k = i % 20011; t[k] = t[k] \
+    substr(\"abcdefghijklmnop\", i % 9, i % 7); \
+    if (i % 1000 == 0) { n = split(t[k], parts, \"c\"); total += n } gsub(\"a\", \"bb\", t[k]); if \
+    (length(t[k]) > 60) t[k] = \"\" } \
     print length(t), total }";
 
 /// Long numbers, as a factoring program has.
 const BC: &str =
     "printf 'scale=0; a=1; for (i=1; i<1500; i++) { a = a*i %% (2^521-1); a = a*a %% (2^521-1) }; a\\n' | bc";
 
-const HASHES: &str = "my (%c, @l); for my $i (1..300000) { $c{$i % 50000} .= 'x' x ($i % 20); push @l, \"$i\" if $i % 3 == 0 } \
+const HASHES: &str = "my (%c, @l); for my $i (1..300000) { $c{$i % 50000} .= 'x' x ($i % 20); push @l, \
+    \"$i\" if $i % 3 == 0 } \
     print scalar(keys %c), ' ', scalar(grep { /7/ } sort @l), \"\\n\"";
 
 /// A source of many small functions, compiled.
-const CC: &str = "i=0; while [ $i -lt 400 ]; do echo \"int f$i(int a, int *b) { int s = 0; for (int i = 0; i < a; i++) \
+const CC: &str = "i=0; while [ $i -lt 400 ]; do echo \"int f$i(int a, int *b) { int s = 0; for (int i = 0; \
+    i < a; i++) \
     s += b[i] * $i + (s ^ i); return s; }\"; i=$((i+1)); done | gcc -x c -O2 -S -o /dev/null -";
 
 /// Pages of text and lines.
-const GS: &str = "printf '%%!PS\\n/Helvetica findfont 9 scalefont setfont 1 1 40 { /p exch def 0 10 700 { /y exch def \
-    0 50 500 { dup y moveto (abc) show y add 0 lineto stroke } for } for showpage } for\\n' | gs -q -dBATCH -dNOPAUSE \
+const GS: &str = "printf '%%!PS\\n/Helvetica findfont 9 scalefont setfont 1 1 40 { /p exch def 0 10 700 { \
+    /y exch def \
+    0 50 500 { dup y moveto (abc) show y add 0 lineto stroke } for } for showpage } for\\n' | gs -q -dBATCH \
+    -dNOPAUSE \
     -sDEVICE=ppmraw -r36 -sOutputFile=/dev/null -";
 
 /// Pigeons and holes, which no clever step decides.
-const SAT: &str = "gawk 'BEGIN { h=8; p=9; print \"p cnf\", p*h, p+h*p*(p-1)/2; for (i=0;i<p;i++) { for (j=1;j<=h;j++) \
-    printf \"%d \", i*h+j; print 0 } for (j=1;j<=h;j++) for (i=0;i<p;i++) for (k=i+1;k<p;k++) print -(i*h+j), -(k*h+j), 0 }' \
+const SAT: &str = "gawk 'BEGIN { h=8; p=9; print \"p cnf\", p*h, p+h*p*(p-1)/2; for (i=0;i<p;i++) { for \
+    (j=1;j<=h;j++) \
+    printf \"%d \", i*h+j; print 0 } for (j=1;j<=h;j++) for (i=0;i<p;i++) for (k=i+1;k<p;k++) print \
+    -(i*h+j), -(k*h+j), 0 }' \
     | picosat -n; echo";
 
 #[cfg(test)]

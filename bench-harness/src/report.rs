@@ -46,13 +46,16 @@ struct Done {
 }
 
 /// Real programs: what is on most machines. One that is not there is reported by its part.
-const PERL: &str = "my (%c, @l); for my $i (1..400000) { $c{$i % 50000} .= 'x' x ($i % 20); push @l, \"$i\" if $i % 3 == 0 } \
+const PERL: &str = "my (%c, @l); for my $i (1..400000) { $c{$i % 50000} .= 'x' x ($i % 20); push @l, \"$i\" \
+    if $i % 3 == 0 } \
                     print scalar(keys %c), ' ', scalar(grep { /7/ } sort @l), \"\\n\"";
 const PYTHON: &str = "import concurrent.futures as f, json\n\
-                      def work(n):\n    d = {str(i): [i, str(i) * 3] for i in range(n)}\n    return len(json.dumps(json.loads(json.dumps(d))))\n\
+                      def work(n):\n    d = {str(i): [i, str(i) * 3] for i in range(n)}\n    return \
+                      len(json.dumps(json.loads(json.dumps(d))))\n\
                       with f.ThreadPoolExecutor(4) as pool: print(sum(pool.map(work, [20000] * 8)))";
 const SQL: &str = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i+1 FROM n WHERE i < 120000) \
-                   SELECT count(DISTINCT k), max(length(s)) FROM (SELECT i % 5000 AS k, group_concat(hex(i * 65537), ',') AS s \
+                   SELECT count(DISTINCT k), max(length(s)) FROM (SELECT i % 5000 AS k, group_concat(hex(i \
+                   * 65537), ',') AS s \
                    FROM n GROUP BY k);";
 
 fn parts(arguments: &Arguments, common: &Common) -> Vec<Part> {
@@ -239,7 +242,8 @@ fn publish(directory: &Path, all: &[Done], began: &Moment) -> Result<(), Refusal
         .map(|done| {
             let Done { line, date, seconds, outcome, .. } = done;
             json!({
-                "part": outcome.command, "line": line, "date": date, "took_seconds": seconds, "good": outcome.good,
+                "part": outcome.command, "line": line, "date": date, "took_seconds": seconds,
+                "good": outcome.good,
                 "notes": outcome.notes, "targets": outcome.targets, "results": outcome.results,
             })
         })

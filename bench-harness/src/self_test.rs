@@ -79,7 +79,8 @@ pub fn run(arguments: &Arguments, common: &Common) -> Result<Outcome, Refusal> {
     let scale = latency::nanoseconds_per_tick(std::time::Duration::from_millis(20));
     let cost = latency::cost(scale);
     let notes = vec![format!(
-        "overhead: recording a latency costs {:.0} ns an operation, of which {:.0} ns are within each recorded time; rounds of \
+        "overhead: recording a latency costs {:.0} ns an operation, of which {:.0} ns are within each \
+         recorded time; rounds of \
          throughput record none; start and end of a child are outside the measured part",
         cost.each_ns, cost.floor_ns
     )];

@@ -73,7 +73,8 @@ pub fn run(
     outcome.notes.extend(choice.missing.iter().map(ToString::to_string));
     let Measured { table, pairs, each } = measure(&chosen, &choice.present, base, rounds, &mut outcome)?;
     let title = format!("Real programs against {base}");
-    let note = "CPU time and peak RSS, ratios within rounds, their median a program; geometric mean over the programs";
+    let note = "CPU time and peak RSS, ratios within rounds, their median a program; geometric mean over \
+        the programs";
     outcome.tables = vec![table, family::table(title, note, &pairs)];
     outcome.results = json!({ "means": family::json_of(&pairs), "programs": each });
     Ok(outcome)

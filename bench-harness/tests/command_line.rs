@@ -218,7 +218,8 @@ fn threads_are_recorded_and_replayed() {
     let scratch = Scratch::new("threads");
     let trace = scratch.file("t.rcutrace");
     let own = env!("CARGO_BIN_EXE_rcumalloc-bench");
-    let job = r#"{"workload":"random-replace","threads":4,"seconds":0.02,"sizes":[8,1000],"touch":"first","latency":false,"seed":1,"trace":null}"#;
+    let job = r#"{"workload":"random-replace","threads":4,"seconds":0.02,"sizes":[8,1000],
+        "touch":"first","latency":false,"seed":1,"trace":null}"#;
     let output = bench(&["record", "-o", &trace, "--json", "-", "--", own, "inner", "workload", job]);
     let recorded: Value = serde_json::from_str(&out(&output)).expect("JSON");
     let threads = recorded["results"]["threads"].as_u64().unwrap_or(0);

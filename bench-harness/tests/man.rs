@@ -47,7 +47,7 @@ fn pages_are_what_the_sources_say() {
 fn pages_are_well_formed_and_complete() {
     let overview = shown("rcumalloc.7");
     let mut options = 0;
-    for line in read("docs/configuration.md").lines().filter(|line| line.starts_with("| `RCUMALLOC_")) {
+    for line in read("docs/configuration.md").lines().filter(|line| line.starts_with("- `RCUMALLOC_")) {
         let name = line.split('`').nth(1).expect("a name");
         assert!(overview.contains(name), "{name}");
         options += 1;

@@ -137,7 +137,8 @@ fn names_are_those_of_the_source() {
                 void *volatile sink;\nint main() { app::Pool<long> pool;\n\
                 for (int i = 0; i < 1000; i++) sink = pool.take(5000); std::exit(0); }\n";
     std::fs::write(&cpp, text).expect("it can be written");
-    let text = "mod app { #[inline(never)]\npub fn take(n: usize) -> Vec<u8> { let mut v = Vec::with_capacity(n);\n\
+    let text = "mod app { #[inline(never)]\npub fn take(n: usize) -> Vec<u8> { let mut v = \
+        Vec::with_capacity(n);\n\
                 v.push(1); v } }\nfn main() { for _ in 0..1000 { std::mem::forget(app::take(5000)); } }\n";
     std::fs::write(&rust, text).expect("it can be written");
     let [one, other] = ["one", "other"].map(|name| scratch.file(name));
@@ -166,7 +167,8 @@ fn what_was_there_before_is_no_caller() {
     let text = "#include <string>\n#include <vector>\nstruct Thing { std::string name; };\n\
                 struct Holder { std::vector<Thing> all; __attribute__((noinline)) void add(int i) {\n\
                 all.push_back(Thing{std::string(100 + i % 50, 'x')}); } };\n\
-                int main() { Holder h; for (int i = 0; i < 100000; i++) h.add(i); return h.all.size() == 1; }\n";
+                int main() { Holder h; for (int i = 0; i < 100000; i++) h.add(i); return h.all.size() == 1; \
+                }\n";
     std::fs::write(&source, text).expect("it can be written");
     run(Command::new("c++").args(WITH_FRAMES).args(["-O2", "-o", &program, &source]));
     let mut command = Command::new(&program);

@@ -40,10 +40,10 @@
 #[cfg(all(rcumalloc_heap, not(rcumalloc_shared)))]
 extern crate alloc;
 
-// The kernel maps 64 KiB of a file's pages around the one that is run, so what is run together lies together,
-// and begins where such a stretch does: what the first calls run, what programs of one thread come to, and what
-// those with more do. The linker puts sections where it first hears of them: between the rest and the rare
-// part.
+// The kernel maps 64 KiB of a file's pages around the one that is run. So code that runs together lies
+// together, and begins where such a stretch of 64 KiB begins: the code of the first calls, then the code that
+// programs of one thread come to, then the code that programs with more threads come to. The linker puts
+// sections where it first hears of them: between the rest of the code and the rare part.
 #[cfg(rcumalloc_heap)]
 core::arch::global_asm!(
     ".section .text_start,\"ax\",@progbits",

@@ -56,6 +56,8 @@ fn options_in_code() {
 fn messages() {
     let page = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/messages.md");
     let page = std::fs::read_to_string(page).expect("there is docs/messages.md");
+    // A message that is longer than the page is wide goes on, indented.
+    let page = page.replace("\n    ", " ");
     for line in BAD {
         assert!(page.contains(&format!("\nrcumalloc: {line}\n")), "{line}");
     }

@@ -175,8 +175,8 @@ proctype Parker()
 }
 
 /*
- * Domain::offer_leave and what Domain::ask makes of it. That an increment may go over ASKED, and what the barrier
- * is for, is loom's: here an increment is one step and every store is seen at once.
+ * Domain::offer_leave and what Domain::ask makes of it. That an increment may go over ASKED, and what the
+ * barrier is for, is loom's: here an increment is one step and every store is seen at once.
  */
 proctype Offerer()
 {

@@ -3,14 +3,15 @@
  *
  * A parent has one slot; it points to one of NODES leaves. Each leaf holds one value, the number of the
  * change that it was written for. A writer, again and again: takes a free leaf, writes its content,
- * stores it into the slot, marks the old leaf dead, returns (`returned`: what the world knows to have happened),
- * and uses the old leaf again behind a grace period. A reader has a cursor: in one section it makes two
- * steps, and keeps its leaf from the first to the second. Memory is x86-TSO: the writer's stores wait in a
- * buffer, in order; the reader makes none. README.md maps the names; `cargo xtask spin` runs this.
+ * stores it into the slot, marks the old leaf dead, returns (`returned`: what the world knows to have
+ * happened), and uses the old leaf again behind a grace period. A reader has a cursor: in one section it
+ * makes two steps, and keeps its leaf from the first to the second. Memory is x86-TSO: the writer's
+ * stores wait in a buffer, in order; the reader makes none. README.md maps the names; `cargo xtask
+ * spin` runs this.
  *
- * Claims: a step never gives a value that a change had replaced which returned before the step began; a reader
- * never reads a leaf that is being used again; and a step ends (the reader begins again at the root at
- * most as often as there are changes).
+ * Claims: a step never gives a value that a change had replaced which returned before the step began; a
+ * reader never reads a leaf that is being used again; and a step ends (the reader begins again at the root
+ * at most as often as there are changes).
  *
  * Breakage    -DB_...   a defence is removed
  * Witness     -DW_...   assert(false) at a state that must be reachable

@@ -21,11 +21,10 @@
 //! | 0 | 0 | not waited for: offline, parked, or none there | its owner, who arrives |
 //! | 1 | 0 | implicit: in no section since it arrived | its owner's lock; whoever parks it |
 //! | 1 | 1 | explicit: perhaps in a section | its owner, who departs; an expediter's offer |
-//! | 0 | 1 | explicit, and *offered leave* because it looks idle | its owner's lock or departure; who offered |
+//! | 0 | 1 | explicit, *offered leave* because it looks idle | its owner's lock or departure; who offered |
 //!
 //! *The state is the truth*, not a hint: a period waits for a reader if either bit is set, and for no other.
-//! A
-//! reader that was not waited for announces the sequence, then sets its bit ([`ReaderBlock::arrive`]), and
+//! A reader that was not waited for announces the sequence, then sets its bit ([`ReaderBlock::arrive`]), and
 //! its first section executes a fence before it reads anything; the argument at the head of `domain.rs` needs
 //! no more. Each way out is one read-modify-write of one word, so a thread's lock cannot fall between the
 //! question in which state it is and the answer: it leaves 10 and 01 for 11, in which nobody parks it. An

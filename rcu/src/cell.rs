@@ -8,9 +8,9 @@
 //!
 //! | line | word | owner | others |
 //! |---|---|---|---|
-//! | owner's | `nest`, `turn` | plain increments at every section (`arch.rs`) | read them, after a heavy barrier |
+//! | owner's | `nest`, `turn` | increments at every section (`arch.rs`) | read them, after a heavy barrier |
 //! | | `domain`, `said_offline` | on- and offline | – |
-//! | others' | `announced` | raises it: announcements, coming online | an expediter raises it for an explicit reader |
+//! | others' | `announced` | raises it: announcements, coming online | an expediter: for an explicit reader |
 //! | | `parked` | lowers it when it comes back | an expediter raises it, having cleared the active bit |
 //! | | `seen`, `looked_at`, `ran_ns` | – | expediters: what they found (`expedite.rs`, `asleep.rs`) |
 //! | | `reached` | – | scanners: all cells before this one need not be waited for (`readers.rs`) |

@@ -79,7 +79,8 @@ impl fmt::Display for Misuse {
             }
             Misuse::SynchronizeInSection { tid } => write!(
                 f,
-                "waiting for a grace period inside a read-side section of the same thread {tid} would never end"
+                "waiting for a grace period inside a read-side section of the same thread {tid} would never \
+                 end"
             ),
             Misuse::StrangeCookie { cookie, tag } if cookie.tag() != tag => write!(
                 f,

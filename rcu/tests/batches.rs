@@ -92,7 +92,10 @@ proptest! {
 
     /// `None` pops, `Some` pushes: as a `Vec` of bounded size would.
     #[test]
-    fn a_page_is_a_bounded_stack(capacity in 0..20_u32, calls in prop::collection::vec(any::<Option<u16>>(), 0..80)) {
+    fn a_page_is_a_bounded_stack(
+        capacity in 0..20_u32,
+        calls in prop::collection::vec(any::<Option<u16>>(), 0..80),
+    ) {
         let (mut page, mut model) = (page(capacity), Vec::new());
         for call in calls {
             match call {

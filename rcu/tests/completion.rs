@@ -76,7 +76,12 @@ in_both_modes! {
         let reader = explicit_reader(domain);
         for _ in 0..10 {
             let cookie = domain.start_poll();
-            let sections = (0..3000).take_while(|_| { drop(reader.read_lock()); !domain.poll(cookie) }).count();
+            let sections = (0..3000)
+                .take_while(|_| {
+                    drop(reader.read_lock());
+                    !domain.poll(cookie)
+                })
+                .count();
             assert!(sections < 3000);
         }
     }

@@ -89,8 +89,10 @@ abort_with_one_line! {
     unlock_once_too_often: "rcu: read_unlock without an open read-side section in thread 77";
     offline_in_section: "rcu: offline inside a read-side section of thread 77: end the section first";
     exit_in_section: "rcu: thread 77 ended inside a read-side section";
-    synchronize_in_section: "rcu: waiting for a grace period inside a read-side section of the same thread 77 would never end";
-    expedite_in_section: "rcu: waiting for a grace period inside a read-side section of the same thread 77 would never end";
+    synchronize_in_section: "rcu: waiting for a grace period inside a read-side section of the same thread \
+        77 would never end";
+    expedite_in_section: "rcu: waiting for a grace period inside a read-side section of the same thread 77 \
+        would never end";
     strangers_cookie: "rcu: cookie 0xc800000000000002 of domain 200 was given to domain 1";
     invented_cookie: "rcu: cookie 0x100000000000102 was never handed out";
 }
@@ -190,7 +192,9 @@ fn waiting_in_a_section_is_fatal_even_with_a_handler() {
 /// A handler may be called in a signal handler, and misuse there is told as anywhere.
 #[test]
 fn misuse_in_a_signal_handler_is_reported() {
-    thread_local!(static CELL: std::cell::Cell<Option<&'static ReaderCell>> = const { std::cell::Cell::new(None) });
+    thread_local! {
+        static CELL: std::cell::Cell<Option<&'static ReaderCell>> = const { std::cell::Cell::new(None) };
+    }
     extern "C" fn unlock(_: i32, _: *mut libc::siginfo_t, _: *mut libc::c_void) {
         if let Some(cell) = CELL.get() {
             // SAFETY: the interrupted thread owns the cell.

@@ -21,9 +21,9 @@ def python3_tests(run):
     python_tests(
         run,
         *"""test_re test_threading test_sqlite3 test_set test_list test_unicode test_collections test_heapq
-        test_generators test_descr test_functools test_itertools test_pickle test_copy test_weakref test_memoryview
-        test_array test_struct test_zlib test_bz2 test_lzma test_hashlib test_thread test_threading_local test_queue
-        test_ast test_compile test_fork1 test_mmap test_ctypes""".split(),
+        test_generators test_descr test_functools test_itertools test_pickle test_copy test_weakref
+        test_memoryview test_array test_struct test_zlib test_bz2 test_lzma test_hashlib test_thread
+        test_threading_local test_queue test_ast test_compile test_fork1 test_mmap test_ctypes""".split(),
     )
 
 
@@ -94,7 +94,8 @@ git config pack.threads 2
 git config gc.auto 0
 cp -r "$1"/. .
 for i in $(seq 1 8); do
-    export GIT_AUTHOR_DATE="$((1700000000 + i * 60)) +0000" GIT_COMMITTER_DATE="$((1700000000 + i * 60)) +0000"
+    export GIT_AUTHOR_DATE="$((1700000000 + i * 60)) +0000"
+    export GIT_COMMITTER_DATE="$((1700000000 + i * 60)) +0000"
     for f in dir$((i % 37))/sub*/*; do echo "line $i" >>"$f"; done
     git add -A
     git commit -q -m "commit $i"
@@ -183,7 +184,8 @@ def postgres(run):
 
 
 QUERIES = [
-    "select count(*), sum(abalance), md5(string_agg(aid || ':' || abalance, ',' order by aid)) from pgbench_accounts",
+    "select count(*), sum(abalance), md5(string_agg(aid || ':' || abalance, ',' order by aid)) "
+    "from pgbench_accounts",
     "select sum(bbalance), count(*) from pgbench_branches",
     "select count(*), sum(delta) from pgbench_history",
     "create table t as select i, md5(i::text) as m, i % 1000 as g from generate_series(1, 300000) i",
@@ -258,9 +260,10 @@ def ffmpeg(run):
 
 @case("Chromium", ["chromium"], heavy=True, rounds=1, note="stderr")
 def chromium(run):
-    flags = """--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking
-        --disable-component-update --disable-sync --disable-dev-shm-usage --hide-scrollbars --window-size=900,1400
-        --force-device-scale-factor=1 --virtual-time-budget=3000""".split()
+    flags = """--headless --no-sandbox --disable-gpu --disable-quic --no-first-run
+        --disable-background-networking --disable-component-update --disable-sync --disable-dev-shm-usage
+        --hide-scrollbars --window-size=900,1400 --force-device-scale-factor=1
+        --virtual-time-budget=3000""".split()
     page = SOURCES / "page.html"
     run(
         "chromium",
@@ -279,7 +282,8 @@ def chromium(run):
 def java(run):
     for number in range(120):
         methods = "\n".join(
-            f"  public static int m{i}(java.util.List<Integer> l) {{ return l.stream().map(x -> x * {i}).reduce({number}, Integer::sum); }}"
+            f"  public static int m{i}(java.util.List<Integer> l) "
+            f"{{ return l.stream().map(x -> x * {i}).reduce({number}, Integer::sum); }}"
             for i in range(25)
         )
         run.write(f"src/C{number}.java", f"public class C{number} {{\n{methods}\n}}\n")

@@ -380,7 +380,8 @@ def valgrind(run):
     forget = [(r"^==\d+== ?", "")]
     script = (
         "import threading, json\n"
-        "t = [threading.Thread(target=lambda: json.loads(json.dumps(list(range(20000))))) for _ in range(4)]\n"
+        "work = lambda: json.loads(json.dumps(list(range(20000))))\n"
+        "t = [threading.Thread(target=work) for _ in range(4)]\n"
         "[x.start() for x in t]; [x.join() for x in t]; print(sum(range(1000)))"
     )
     run(

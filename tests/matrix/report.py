@@ -141,6 +141,7 @@ def page(about, rows, modes, refusals):
     return "\n".join(parts)
 
 
-EXPLAINED = """A cell: the verdict, CPU time as a ratio to glibc, peak RSS as a ratio to glibc (medians of the rounds). `same`: output, exit
-status and files are those under glibc, byte for byte, but for what the last column names.
+EXPLAINED = """A cell: the verdict, CPU time as a ratio to glibc, peak RSS as a ratio to glibc (medians of the
+rounds). `same`: output, exit status and files are those under glibc, byte for byte, but for what the last
+column names.
 """

@@ -1,4 +1,5 @@
-// What the JVM does with memory of its own while Java runs: threads, direct buffers, compression, class loading.
+// What the JVM does with memory of its own while Java runs: threads, direct buffers, compression, and the
+// loading of classes.
 // Prints the same everywhere.
 import java.nio.ByteBuffer;
 import java.security.MessageDigest;
@@ -16,7 +17,8 @@ public class Work {
         for (int turn = 0; turn < 40; turn++) {
             int salt = seed * 31 + turn;
             byte[] text = IntStream.range(0, 4000).mapToObj(i -> "line " + (i * salt % 997) + "\n")
-                .reduce(new StringBuilder(), StringBuilder::append, StringBuilder::append).toString().getBytes();
+                .reduce(new StringBuilder(), StringBuilder::append, StringBuilder::append)
+                .toString().getBytes();
             ByteBuffer direct = ByteBuffer.allocateDirect(text.length * 2);
             direct.put(text).flip();
             Deflater deflater = new Deflater();

@@ -11,7 +11,8 @@ for i in $(seq 1 25); do
         seq $((i * f)) $((i * f + 400 + f * i % 7)) >"file$f"
     done
     [ $((i % 5)) -ne 0 ] || { mkdir -p "dir$i" && cp file* "dir$i"; }
-    export GIT_AUTHOR_DATE="$((1700000000 + i * 60)) +0000" GIT_COMMITTER_DATE="$((1700000000 + i * 60)) +0000"
+    export GIT_AUTHOR_DATE="$((1700000000 + i * 60)) +0000"
+    export GIT_COMMITTER_DATE="$((1700000000 + i * 60)) +0000"
     git add -A
     git commit -q -m "commit $i"
     [ $((i % 8)) -ne 0 ] || git branch "branch$i"

@@ -2,8 +2,8 @@
  *
  * right: what a program may do, down to a polymorphic delete. wrong_*: a size or an alignment that the block
  * has not. With -DREPLACED the program has a `new` and a `delete` of its own, whose blocks begin with a head:
- * every other form must come to them (replaced). With -DREPLACED_NEW only `new` is its own, larger than asked,
- * and no size may be judged (larger). */
+ * every other form must come to them (replaced). With -DREPLACED_NEW only `new` is its own, larger than
+ * asked, and no size may be judged (larger). */
 #include "victim.h"
 #include <memory>
 #include <new>

@@ -1,5 +1,5 @@
-/* `ranges CASE [thread]`: blocks in mappings of their own. `life`: where they lie, what of them is known, what
- * they grow and shrink by, and what goes back; `readers`: what a section that began before still finds;
+/* `ranges CASE [thread]`: blocks in mappings of their own. `life`: where they lie, what of them is known,
+ * what they grow and shrink by, and what goes back; `readers`: what a section that began before still finds;
  * `changed`: what the program did to one dies with it; `fork`; `bad`: wrong calls, each refused; `torture`:
  * whose an address is, asked by two threads while two others come and go with such blocks. */
 #include "victim.h"
@@ -263,7 +263,9 @@ static void torture(void) {
     for (int i = 0; i < 16; i++) {
         stays[i] = take(SIZE);
     }
-    pthread_t thread[4] = {start(ask, NULL), start(ask, NULL), start(churn, (void *)1), start(churn, (void *)2)};
+    pthread_t thread[4] = {
+        start(ask, NULL), start(ask, NULL), start(churn, (void *)1), start(churn, (void *)2)
+    };
     join(thread[2]);
     join(thread[3]);
     atomic_store(&stop, true);

@@ -1,4 +1,5 @@
--- What lua does with memory: tables, strings, closures, coroutines, the collector. Prints the same everywhere.
+-- What lua does with memory: tables, strings, closures, coroutines, the collector. It prints the same under
+-- every allocator.
 local function lcg(seed)
     return function(n)
         seed = (seed * 1103515245 + 12345) % 2147483648

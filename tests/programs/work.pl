@@ -27,12 +27,26 @@ for my $i (1 .. 20000) {
     my $node = \%tree;
     $node = $node->{$_} ||= {} for split //, $i;
 }
-sub depth { my $n = shift; my $d = 0; for (values %$n) { my $e = 1 + depth($_); $d = $e if $e > $d } return $d }
+sub depth {
+    my $n = shift;
+    my $d = 0;
+    for (values %$n) { my $e = 1 + depth($_); $d = $e if $e > $d }
+    return $d;
+}
 print "tree ", depth(\%tree), "\n";
 undef %tree;
 my $string = '';
-for my $i (1 .. 200000) { $string .= chr(65 + $i % 26); $string = substr $string, 50000 if length $string > 100000; }
+for my $i (1 .. 200000) {
+    $string .= chr(65 + $i % 26);
+    $string = substr $string, 50000 if length $string > 100000;
+}
 print "string ", length $string, "\n";
 local $_ = 'x' x 3_000_000;
 print "large ", tr/x//, "\n";
-if (my $pid = fork) { waitpid $pid, 0; print "child $?\n"; } else { my @a = map { "a$_" } 1 .. 10000; exit(@a == 10000 ? 0 : 1); }
+if (my $pid = fork) {
+    waitpid $pid, 0;
+    print "child $?\n";
+} else {
+    my @a = map { "a$_" } 1 .. 10000;
+    exit(@a == 10000 ? 0 : 1);
+}

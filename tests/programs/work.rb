@@ -10,7 +10,8 @@ words = Array.new(60_000) { "w#{random.(5000)}#{"x" * random.(30)}" }
 puts Digest::SHA256.hexdigest(words.tally.sort.map { |word, n| "#{word}=#{n}" }.join(","))
 document = (1..5000).to_h { |i| ["k#{i}", [i, i / 7.0, { "v" => "t" * (i % 50) }, nil, true]] }
 text = JSON.generate(document)
-raise "not what was packed" unless JSON.parse(Zlib::Inflate.inflate(Zlib::Deflate.deflate(text, 6))) == document
+unpacked = Zlib::Inflate.inflate(Zlib::Deflate.deflate(text, 6))
+raise "not what was packed" unless JSON.parse(unpacked) == document
 puts Digest::SHA256.hexdigest(text)
 Node = Struct.new(:value, :links)
 total = 0

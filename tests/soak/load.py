@@ -21,7 +21,10 @@ SOURCES = ROOT / "tests" / "programs"
 SNAPSHOT, HOG, HOG_LASTS = 5, 60, 15
 # The hog takes this share of what is available, and never more bytes than this.
 HOG_SHARE, HOG_MOST = 0.4, 4 << 30
-HOG_SCRIPT = "import sys, time; b = bytearray(int(sys.argv[1])); b[::4096] = b'x' * len(b[::4096]); time.sleep(float(sys.argv[2]))"
+HOG_SCRIPT = (
+    "import sys, time; b = bytearray(int(sys.argv[1])); b[::4096] = b'x' * len(b[::4096]); "
+    "time.sleep(float(sys.argv[2]))"
+)
 
 
 class Trouble(Exception):

@@ -74,7 +74,8 @@ fn double_free_of_the_block_freed_last() {
     for kind in ["double_directly", "double_directly_concurrent", "double_behind_a_pair"] {
         refused(kind, |address| {
             format!(
-                "rcumalloc: free({address}): double free of a block of 64 bytes, found at once: it was the last \
+                "rcumalloc: free({address}): double free of a block of 64 bytes, found at once: it was the \
+                 last \
                  of its size to be freed and not given out since"
             )
         });
@@ -139,7 +140,8 @@ fn interior_pointers() {
         refused(kind, |address| {
             let block = moved(address, -bytes);
             format!(
-                "rcumalloc: {call}({address}): points {bytes} bytes into a block of 64 bytes in use at {block}"
+                "rcumalloc: {call}({address}): points {bytes} bytes into a block of 64 bytes in use at \
+                 {block}"
             )
         });
     }

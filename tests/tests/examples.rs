@@ -245,7 +245,7 @@ fn environment(place: &str, code: &[String]) {
         match (name, value) {
             (Some("LD_PRELOAD"), value) => assert_eq!(value, Some("librcumalloc.so.1"), "{place}"),
             (Some(name), Some(value)) => {
-                assert!(text("docs/configuration.md").contains(&format!("| `{name}` |")), "{place}: {name}");
+                assert!(text("docs/configuration.md").contains(&format!("- `{name}`: ")), "{place}: {name}");
                 program = program.env(name, value);
                 variables += 1;
             }

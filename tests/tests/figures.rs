@@ -131,7 +131,11 @@ fn messages() {
             continue;
         };
         assert_eq!(lines.next(), Some("```"), "{how}");
-        let example = lines.next().expect("an example");
+        let mut example = lines.next().expect("an example").to_string();
+        // A message that is longer than the page is wide goes on, indented.
+        for more in lines.by_ref().map_while(|line| line.strip_prefix("    ")) {
+            example = format!("{example} {more}");
+        }
         let outcome = match how.split_once(' ') {
             Some(("bad_calls", kind)) => Victim::new("bad_calls").arg(kind).run(),
             Some(("pools", kind)) => Victim::new("pools").arg(kind).run(),
@@ -159,10 +163,10 @@ fn messages() {
         let has_more = ["stalls", "ledger"].contains(&how) || how.starts_with("trap ");
         assert!(ours.len() == 1 || has_more, "{how}: one line\n{outcome}");
         let said = ours[0].replace(&conf.display().to_string(), "/tmp");
-        assert_eq!(without_numbers(&said), without_numbers(example), "{how}");
+        assert_eq!(without_numbers(&said), without_numbers(&example), "{how}");
         compared += 1;
     }
     assert!(compared > 20, "{compared} examples");
     // One that does not look for the block would say less.
-    assert!(page.matches("; it waits for a grace period]").count() > 3);
+    assert!(page.replace("\n    ", " ").matches("; it waits for a grace period]").count() > 3);
 }

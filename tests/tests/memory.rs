@@ -282,7 +282,8 @@ fn one_free_bounded() {
             }
             // A stretch may be a little longer than what was left to give.
             let outcome = outcome.below("purged_most", 5 * MIB * KIB).below("purges_most", 65);
-            outcome.below("blocks_most", 2048 + 2 * 512); // one more group, and the magazine that completed it
+            // One more group, and the magazine that completed it.
+            outcome.below("blocks_most", 2048 + 2 * 512);
         }
         // What 600 threads have left, without a thread that has no bound.
         let victim = Victim::new("one_free_bounded").args(["threads", mode]).env("RCUMALLOC_DEFER", mode);

@@ -67,7 +67,8 @@ fn pool_bad_calls() {
         ("realloc", "realloc(0x*): an object of 100 bytes of the pool one: it is for rcumalloc_pool_free"),
         (
             "other",
-            "rcumalloc_pool_free(two, 0x*): not an object of this pool: an object of 100 bytes of the pool one",
+            "rcumalloc_pool_free(two, 0x*): not an object of this pool: an object of 100 bytes of the pool \
+             one",
         ),
         ("block", "rcumalloc_pool_free(one, 0x*): not an object of this pool: a block of 112 bytes in use"),
         (

@@ -403,13 +403,15 @@ fn psi_without_a_trigger() {
         |some: &str| format!("printf \"some avg10=0 total={some}\\nfull avg10=0 total=0\\n\" > /mnt/psi");
     let mounts = format!(
         "mount -t tmpfs none /mnt; {}; mount --bind /mnt/psi /proc/pressure/memory; \
-         mount -o remount,ro,bind /proc/pressure/memory; (for second in 1 3 5 7; do sleep 2; {}; done) & true",
+         mount -o remount,ro,bind /proc/pressure/memory; (for second in 1 3 5 7; do sleep 2; {}; done) & \
+         true",
         text("0"),
         text("${second}000000")
     );
     let Some(victim) = with_mounts(&mounts, &["wait", PSI, "20"]) else { return };
     let outcome = victim.env("RCUMALLOC_PRESSURE", "psi").env("RCUMALLOC_VERBOSE", "1").run().success();
     assert_eq!(outcome.number("scans"), 1, "{outcome}");
-    let line = "rcumalloc: watcher: /proc/pressure/memory: no trigger (writing to it is not permitted), its totals are read";
+    let line = "rcumalloc: watcher: /proc/pressure/memory: no trigger (writing to it is not permitted), its \
+        totals are read";
     assert!(outcome.ours().iter().any(|ours| ours == line), "{outcome}");
 }

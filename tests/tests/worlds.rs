@@ -1,6 +1,6 @@
-//! What the world did to other mallocs, and to this one, in every world at once: each mode, alone and beside an
-//! idle thread, with and without a limit on address space. The rows of rows.txt look closer at each; here a
-//! row is tried where its own test does not go. One command says what does not hold, and where:
+//! What the world did to other mallocs, and to this one, in every world at once: each mode, alone and beside
+//! an idle thread, with and without a limit on address space. The rows of rows.txt look closer at each; here
+//! a row is tried where its own test does not go. One command says what does not hold, and where:
 //!
 //! ```sh
 //! cargo test -p rcumalloc-tests --test worlds

@@ -220,7 +220,8 @@ pub fn measure(plan: &Plan) -> Measure {
         .collect();
     measure.notes.push(format!("For each reader: {}.", each.join("; ")));
     measure.notes.push(
-        "A scan of settled readers costs 1 to 3 ns each from one run to the next, the same within a run: it depends on \
+        "A scan of settled readers costs 1 to 3 ns each from one run to the next, the same within a run: it \
+         depends on \
          where the cells lie, and which row is the cheap one changes with it."
             .into(),
     );

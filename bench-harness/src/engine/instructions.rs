@@ -50,7 +50,8 @@ pub fn measure(valgrind: bool) -> Result<Measure, Refusal> {
         row.ratio = ours.as_ref().and_then(|ours| Some(row.rounds.first()? / ours[0]));
     }
     let notes = vec![
-        "Executed: callgrind's count of the loops of the first table, the empty loop subtracted; ours holds 1/1024 of \
+        "Executed: callgrind's count of the loops of the first table, the empty loop subtracted; ours holds \
+         1/1024 of \
          an announcement that has nothing to say."
             .into(),
     ];

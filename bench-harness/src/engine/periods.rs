@@ -263,7 +263,8 @@ pub fn waited_for_by_a_third(plan: &Plan) -> Measure {
     let mut measure = plan.measure(title, "ns", Limit::Fixed(PERIOD_LIMIT_NS), subjects);
     if processors < 3 {
         measure.notes.push(format!(
-            "3 threads that never sleep on {processors} processors: this is the scheduler's latency as much as the engine's."
+            "3 threads that never sleep on {processors} processors: this is the scheduler's latency as much \
+             as the engine's."
         ));
     }
     measure

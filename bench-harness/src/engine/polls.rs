@@ -145,7 +145,8 @@ pub fn measure(plan: &Plan) -> Measure {
     unsafe { busy_reader.unlock() };
     measure.notes.push(
         "The limit is applied to start_poll and to poll of a finished cookie alike. A full fence is \
-         part of any cookie; `idle` is not a cookie but a whole period: started, scanned, ended, timed and counted."
+         part of any cookie; `idle` is not a cookie but a whole period: started, scanned, ended, timed and \
+         counted."
             .into(),
     );
     measure

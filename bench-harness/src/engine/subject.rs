@@ -221,7 +221,8 @@ impl Measure {
 }
 
 /// What to read before a table is believed.
-const LEGEND: &str = "Median (or p50), least and greatest are over rounds; p99, p99.9 and longest over all operations; ratio \
+const LEGEND: &str = "Median (or p50), least and greatest are over rounds; p99, p99.9 and longest over all \
+    operations; ratio \
      is the median over rounds of this row / first row.";
 
 fn figure(value: f64) -> String {
@@ -321,7 +322,8 @@ pub fn recording_cost() -> String {
     }
     let recorded = began.elapsed().as_nanos() as f64 / count as f64;
     format!(
-        "timing an operation costs {timed:.0} ns, within every latency; recording it {recorded:.1} ns, outside"
+        "timing an operation costs {timed:.0} ns, within every latency; recording it {recorded:.1} ns, \
+         outside"
     )
 }
 

@@ -13,7 +13,11 @@ pub fn envelope(outcome: &Outcome, began: &Moment) -> Value {
         "machine": Machine::look(),
         "commit": machine::commit(),
         "date": began.date,
-        "load": { "before": began.load, "after": machine::load_average(), "processors_busy_with_others": began.by_others() },
+        "load": {
+            "before": began.load,
+            "after": machine::load_average(),
+            "processors_busy_with_others": began.by_others(),
+        },
         "took_seconds": began.seconds(),
         "rounds": outcome.rounds,
         "good": outcome.good,
@@ -60,13 +64,18 @@ mod tests {
 
     #[test]
     fn what_is_kept_is_short_and_still_json() {
-        let long = json!({ "took": 12.345678, "results": [{ "rounds": [{ "parameters": 1, "mops": 1.0 }], "rate": 123456789.123, "count": 1234567, "samples": [1] }, "x"] });
+        let long = json!({ "took": 12.345678, "results": [{
+            "rounds": [{ "parameters": 1, "mops": 1.0 }],
+            "rate": 123456789.123, "count": 1234567, "samples": [1],
+        }, "x"] });
         let kept = slim(&long);
         assert_eq!(kept.lines().count(), 7, "{kept}");
         let read: Value = serde_json::from_str(&kept).expect("JSON");
         assert_eq!(
             read,
-            json!({ "took": 12.35, "results": [{ "rounds": [{ "mops": 1.0 }], "rate": 123500000.0, "count": 1234567 }, "x"] })
+            json!({ "took": 12.35, "results": [{
+                "rounds": [{ "mops": 1.0 }], "rate": 123500000.0, "count": 1234567,
+            }, "x"] })
         );
     }
 }

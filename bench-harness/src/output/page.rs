@@ -13,12 +13,14 @@ pub const NAME: &str = "index.html";
 const STYLE: &str = "
 :root { color-scheme: light dark; }
 body { font: 15px/1.45 system-ui, sans-serif; margin: 2em auto; max-width: 62em; padding: 0 1em; }
-h1 { font-size: 1.5em; } h2 { font-size: 1.25em; margin-top: 2.2em; border-bottom: 1px solid #8886; } h3 { font-size: 1.05em; }
+h1 { font-size: 1.5em; } h2 { font-size: 1.25em; margin-top: 2.2em; border-bottom: 1px solid #8886; }
+h3 { font-size: 1.05em; }
 .wide { overflow-x: auto; } table { border-collapse: collapse; font-size: 0.9em; }
 th, td { padding: 0.2em 0.7em; text-align: left; border-bottom: 1px solid #8883; white-space: nowrap; }
 td.number, th.number { text-align: right; font-variant-numeric: tabular-nums; }
 td.bad { color: #d84a4a; font-weight: 600; } td.good { color: #2ca05a; }
-svg { max-width: 100%; height: auto; display: block; } figure { margin: 1.2em 0; } figcaption { font-weight: 600; }
+svg { max-width: 100%; height: auto; display: block; } figure { margin: 1.2em 0; }
+figcaption { font-weight: 600; }
 .note { opacity: 0.8; } nav a { margin-right: 1em; } code { font-size: 0.95em; }
 ";
 
@@ -39,7 +41,8 @@ pub fn html(outcomes: &[&Outcome], began: &Moment) -> String {
     };
     let mut page = format!(
         "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">\
-         <meta name=\"viewport\" content=\"width=device-width\"><title>{0}</title><style>{STYLE}</style></head>\n\
+         <meta name=\"viewport\" content=\"width=device-width\">\
+         <title>{0}</title><style>{STYLE}</style></head>\n\
          <body><h1>{0}</h1>\n<p>{1}<br>commit {2}, {3}, load {4:.2} before and {5:.2} after, \
          {6:.2} processors busy with others, took {7:.0} s.</p>\n",
         escape(&title),

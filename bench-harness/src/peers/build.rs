@@ -101,7 +101,8 @@ impl Recipe {
     fn manifest(&self) -> String {
         format!(
             "[package]\nname = \"peer\"\nversion = \"0.0.0\"\nedition = \"2021\"\n\n[dependencies]\n\
-             {} = {{ version = \"={}\", features = {:?} }}\n\n[profile.release]\ndebug = false\n\n[workspace]\n",
+             {} = {{ version = \"={}\", features = {:?} }}\n\n\
+             [profile.release]\ndebug = false\n\n[workspace]\n",
             self.package, self.version, self.features
         )
     }

@@ -60,11 +60,15 @@ pub fn run(kind: Kind, with: &[String], common: &Common, outcome: &mut Outcome) 
         bar.inc(1);
     }
     bar.finish_and_clear();
-    let mut table = Table::new("The smallest control group that is enough", &["allocator", "MiB", "seconds without a limit"])
-        .note(format!(
-            "{THREADS} threads, {} MiB live at most; every one of {tries} tries at this limit completed. Less is better.",
-            LIVE >> 20
-        ));
+    let mut table = Table::new(
+        "The smallest control group that is enough",
+        &["allocator", "MiB", "seconds without a limit"],
+    )
+    .note(format!(
+        "{THREADS} threads, {} MiB live at most; every one of {tries} tries at this limit completed. \
+             Less is better.",
+        LIVE >> 20
+    ));
     for (allocator, (limit, free_seconds)) in &found {
         table.row([allocator.name.clone(), mib(*limit), format!("{free_seconds:.2}")]);
     }
@@ -80,9 +84,10 @@ pub fn run(kind: Kind, with: &[String], common: &Common, outcome: &mut Outcome) 
     let rows = found.iter().map(|(allocator, (limit, seconds))| {
         json!({ "allocator": allocator.name, "smallest_bytes": limit, "seconds_unlimited": seconds })
     });
-    Ok(
-        json!({ "threads": THREADS, "live_bytes": LIVE, "tries": tries, "allocators": rows.collect::<Vec<_>>() }),
-    )
+    Ok(json!({
+        "threads": THREADS, "live_bytes": LIVE, "tries": tries,
+        "allocators": rows.collect::<Vec<_>>(),
+    }))
 }
 
 fn mib(limit: Option<u64>) -> String {

@@ -116,10 +116,22 @@ pub fn run(
     outcome.rounds = outcome.rounds.max(rounds);
     let mut table = Table::new(
         format!("{} freeing threads, {} of them flooding", sizes.threads, sizes.flooding),
-        &["MiB", "", "survived", "seconds", "scans", "full refills", "small refills", "pairs", "given MiB", "peak MiB"],
+        &[
+            "MiB",
+            "",
+            "survived",
+            "seconds",
+            "scans",
+            "full refills",
+            "small refills",
+            "pairs",
+            "given MiB",
+            "peak MiB",
+        ],
     )
     .note(
-        "Medians (least .. greatest) of the runs that survived. Full refills fetch a batch, small ones a page. \
+        "Medians (least .. greatest) of the runs that survived. Full refills fetch a batch, small ones a \
+         page. \
          Pairs: scans and full refills within the same 10 ms, which undo each other.",
     );
     let work = if common.quick { WORK / 16 } else { WORK };

@@ -72,7 +72,10 @@ pub fn run(arguments: &Arguments, common: &Common) -> Result<Outcome, Refusal> {
         format!("ranges: {} ranges, ns a look-up", arguments.ranges),
         &["map", "nobody writes", "writers", "writers/nobody", "time of day, writers", "changes/s"],
     )
-    .note("Median (least .. greatest) of the rounds. The reader's processor time, but where it says time of day.");
+    .note(
+        "Median (least .. greatest) of the rounds. The reader's processor time, but where it says time of \
+        day.",
+    );
     let of = |all: &[Figure], figure: fn(&Figure) -> f64| Spread::of(all.iter().map(figure));
     let ns =
         |spread: Option<Spread>| spread.map_or_else(|| "n/a".to_owned(), |s| s.text(|ns| format!("{ns:.0}")));

@@ -90,7 +90,8 @@ fn figures(rows: &[Row], parameters: &Parameters) -> Table {
         "age p99",
     ];
     let mut table = Table::new(title, &head).note(
-        "Median (least .. greatest). Memory: VmHWM less RSS before the threads started. Deferred and age (from the free until the \
+        "Median (least .. greatest). Memory: VmHWM less RSS before the threads started. Deferred and age \
+         (from the free until the \
          block may be reused; ours: until somebody got it again) are of a second, observed pass.",
     );
     let ours = ours(rows);

@@ -15,7 +15,8 @@ pub struct Thread {
 
 impl Scheme for Crossbeam {
     const NAME: &'static str = "crossbeam";
-    const SETTING: &'static str = "own collector and handle; a closure of one word, stored in place; pinned for each operation, for it collects every 128 pins and nowhere else";
+    const SETTING: &'static str = "own collector and handle; a closure of one word, stored in place; pinned \
+        for each operation, for it collects every 128 pins and nowhere else";
     type Local<'s> = Thread;
 
     fn start() -> Result<Self, String> {

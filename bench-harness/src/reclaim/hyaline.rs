@@ -19,7 +19,8 @@ const BATCH: u32 = 32;
 
 impl Scheme for Seize {
     const NAME: &'static str = "seize";
-    const SETTING: &'static str = "own collector, local guards, batches of 32 (the default); a thread that only retires refreshes its guard once a batch";
+    const SETTING: &'static str = "own collector, local guards, batches of 32 (the default); a thread that \
+        only retires refreshes its guard once a batch";
     type Local<'s> = Thread<'s>;
 
     fn start() -> Result<Self, String> {

@@ -121,7 +121,8 @@ pub struct Thread {
 
 impl Scheme for Ours {
     const NAME: &'static str = "ours";
-    const SETTING: &'static str = "librcumalloc.so preloaded, defaults, plain free(); the thread that waits for the others goes offline, as the header advises";
+    const SETTING: &'static str = "librcumalloc.so preloaded, defaults, plain free(); the thread that waits \
+        for the others goes offline, as the header advises";
     type Local<'s> = Thread;
 
     fn start() -> Result<Self, String> {

@@ -26,7 +26,10 @@ pub trait Flavor: Sync + 'static {
 }
 
 macro_rules! flavor {
-    ($type:ident, $call:literal, $defer:literal, $object:literal, $note:literal, $announces:literal, $doc:literal) => {
+    (
+        $type:ident, $call:literal, $defer:literal, $object:literal, $note:literal, $announces:literal,
+        $doc:literal
+    ) => {
         #[doc = $doc]
         pub struct $type;
         impl Flavor for $type {

@@ -44,7 +44,10 @@ pub fn run(arguments: &Arguments, common: &Common) -> Result<Outcome, Refusal> {
     Ok(Outcome {
         command: "refscale".to_owned(),
         results: json!({
-            "schemes": rows.iter().map(|row| json!({ "side": row.side.name(), "rounds": row.rounds })).collect::<Vec<_>>(),
+            "schemes": rows
+                .iter()
+                .map(|row| json!({ "side": row.side.name(), "rounds": row.rounds }))
+                .collect::<Vec<_>>(),
             "without": plain,
             "free at once": at_once,
         }),

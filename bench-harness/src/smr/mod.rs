@@ -29,7 +29,8 @@ pub struct Arguments {
     #[arg(long, value_delimiter = ',', default_values_t = [1, 2, 4, 8, 16])]
     threads: Vec<usize>,
     /// Percentages of updates, a table for each
-    #[arg(long, value_delimiter = ',', default_values_t = [10, 100], value_parser = clap::value_parser!(u64).range(0..=100))]
+    #[arg(long, value_delimiter = ',', default_values_t = [10, 100])]
+    #[arg(value_parser = clap::value_parser!(u64).range(0..=100))]
     updates: Vec<u64>,
     /// Keys to choose from; half of them are in the map
     #[arg(long, default_value_t = 16384)]
@@ -89,7 +90,10 @@ pub fn run(arguments: &Arguments, common: &Common) -> Result<Outcome, Refusal> {
             }));
             results.push(json!({
                 "parameters": parameters,
-                "sides": rows.iter().map(|row| json!({ "side": row.side.name(), "rounds": row.rounds })).collect::<Vec<_>>(),
+                "sides": rows
+                    .iter()
+                    .map(|row| json!({ "side": row.side.name(), "rounds": row.rounds }))
+                    .collect::<Vec<_>>(),
             }));
             outcome.tables.push(figures(&rows, &parameters));
             if outcome.plots.is_empty() && outcome.tables.len() == 1 {
@@ -198,7 +202,8 @@ fn figures(rows: &[Row], parameters: &Parameters) -> Table {
         "drain",
     ];
     let mut table = Table::new(title, &head).note(
-        "Median (least .. greatest). Ours is faster by: in operations a second, of the rounds in which the host kept the processors equally far \
+        "Median (least .. greatest). Ours is faster by: in operations a second, of the rounds in which the \
+         host kept the processors equally far \
          apart for both. Memory: VmHWM less RSS with the map filled. With more threads than processors \
          p99.9 contains waiting for one.",
     );

@@ -46,7 +46,8 @@ pub fn run(arguments: &Arguments, _: &Common) -> Result<Outcome, Refusal> {
     let (trace, lost) = convert(&bytes, arguments.program.join(" "));
     if trace.events.is_empty() {
         return Err(Refusal(format!(
-            "nothing was recorded of {program} ({}): is it static, set-user-ID, or does it bring its own malloc?",
+            "nothing was recorded of {program} ({}): is it static, set-user-ID, or does it bring its own \
+             malloc?",
             finished.complaint()
         )));
     }

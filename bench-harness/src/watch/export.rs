@@ -141,7 +141,8 @@ mod tests {
         let expected = "# HELP r_a A.\n# TYPE r_a gauge\nr_a{pid=\"1\",process=\"x\"} 1\n\
             r_a{pid=\"2\",process=\"a\\\"b\"} 1\n# HELP r_b B.\n# TYPE r_b histogram\n\
             r_b_bucket{pid=\"1\",process=\"x\",le=\"+Inf\"} 2\nr_b_sum{pid=\"1\",process=\"x\"} 3\n\
-            r_b_bucket{pid=\"2\",process=\"a\\\"b\",le=\"+Inf\"} 2\nr_b_sum{pid=\"2\",process=\"a\\\"b\"} 3\n";
+            r_b_bucket{pid=\"2\",process=\"a\\\"b\",le=\"+Inf\"} 2\nr_b_sum{pid=\"2\",process=\"a\\\"b\"} \
+            3\n";
         assert_eq!(text, expected);
     }
 }

@@ -253,7 +253,8 @@ pub fn svg(buffer: &Buffer) -> String {
     let (width, height) = (buffer.area.width.max(1), buffer.area.height);
     let mut svg = format!(
         "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {:.0} {:.0}\" role=\"img\" \
-         font-family=\"monospace\" font-size=\"14\">\n<rect width=\"100%\" height=\"100%\" fill=\"#16181d\"/>\n",
+         font-family=\"monospace\" font-size=\"14\">\n<rect width=\"100%\" height=\"100%\" \
+         fill=\"#16181d\"/>\n",
         f64::from(width) * WIDE + 16.0,
         f64::from(height) * HIGH + 16.0,
     );

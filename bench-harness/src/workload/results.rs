@@ -273,13 +273,15 @@ pub fn list() -> Outcome {
 pub fn outcome(runs: Vec<Run>, choice: &Choice, base: &str, rounds: u32) -> Outcome {
     let mut notes: Vec<String> = choice.missing.iter().map(ToString::to_string).collect();
     notes.push(
-        "throughput: operations per CPU-second (and per second of wall time), median (least .. greatest) of the rounds; \
+        "throughput: operations per CPU-second (and per second of wall time), median (least .. greatest) of \
+         the rounds; \
          ratios are within rounds; latencies are of one separate run"
             .to_owned(),
     );
     if let Some(cost) = runs.iter().flat_map(|run| &run.sides).find_map(|side| side.recording) {
         notes.push(format!(
-            "recording a latency costs {:.0} ns an operation, of which {:.0} ns are within each recorded time",
+            "recording a latency costs {:.0} ns an operation, of which {:.0} ns are within each recorded \
+             time",
             cost.each_ns, cost.floor_ns
         ));
     }
@@ -305,7 +307,8 @@ fn summary(runs: &[Run], choice: &Choice, base: &str) -> Table {
     let mut head = vec!["workload"];
     head.extend(&names);
     let mut table = Table::new("All workloads", &head).note(format!(
-        "operations per CPU-second, ratio to {base}, medians; * first or within 5 % of the best, ! behind {base} in every round"
+        "operations per CPU-second, ratio to {base}, medians; * first or within 5 % of the best, ! behind \
+         {base} in every round"
     ));
     let mut columns: Vec<Vec<f64>> = vec![Vec::new(); names.len()];
     for run in runs {

@@ -170,7 +170,8 @@ impl Report {
         ];
         for flood in &self.floods {
             lines.push(format!(
-                "{}Callback flood: duration {} ms, invoked {}, gone {ROUNDS} rounds {} (at least {LAUNDERED}), most in the air {}",
+                "{}Callback flood: duration {} ms, invoked {}, gone {ROUNDS} rounds {} (at least \
+                 {LAUNDERED}), most in the air {}",
                 if flood.laundered < LAUNDERED { "!!! " } else { "" },
                 flood.millis,
                 flood.invoked,

@@ -272,7 +272,8 @@ impl Slot {
         compiler_fence(SeqCst);
         // SAFETY: `top` and `low` lie side by side in this slot, which is ours.
         unsafe {
-            asm!("movq {a}, {top}", "movq {b}, {low}", "punpcklqdq {a}, {b}", "movups xmmword ptr [{slot}], {a}",
+            asm!("movq {a}, {top}", "movq {b}, {low}", "punpcklqdq {a}, {b}", "movups xmmword ptr [{slot}], \
+                {a}",
                 a = out(xmm_reg) _, b = out(xmm_reg) _, top = in(reg) top, low = in(reg) low,
                 slot = in(reg) &raw mut self.top, options(nostack, preserves_flags));
         }

@@ -29,8 +29,9 @@ const IN_TWICE: u8 = 255;
 const ROUND: usize = 12;
 
 /// Runs `$find` (address shifted right into `t`) and `$mark` over an array, as far as its length
-/// is a multiple of four; how far, is the macro's value. Twelve blocks a round, then four a round; where there
-/// are fewer than twelve, one a round and all of them: each loop ends with a branch that is guessed wrong.
+/// is a multiple of four; how far, is the macro's value. Twelve blocks a round, then four a round; where
+/// there are fewer than twelve, one a round and all of them: each loop ends with a branch that is guessed
+/// wrong.
 /// Written out because the compiler's own loop is two instructions a block longer and forgets
 /// which block was the bad one.
 macro_rules! walk {

@@ -378,7 +378,8 @@ pub fn freed(addr: usize, defers: bool) {
 fn probe_alloc(addr: usize, size: usize, bytes: usize) {
     // SAFETY: does nothing.
     unsafe {
-        asm!(probe!("alloc", "8@%rdi 8@%rsi 8@%rdx"), base = sym PROBES, in("rdi") addr, in("rsi") size, in("rdx") bytes,
+        asm!(probe!("alloc", "8@%rdi 8@%rsi \
+            8@%rdx"), base = sym PROBES, in("rdi") addr, in("rsi") size, in("rdx") bytes,
             options(nostack, preserves_flags));
     }
 }

@@ -160,7 +160,8 @@ mod tests {
 
     #[test]
     fn totals() {
-        let text = b"some avg10=0.00 avg60=1.50 avg300=0.00 total=17636785\nfull avg10=0.00 avg60=0.00 avg300=0.00 total=42\n";
+        let text = b"some avg10=0.00 avg60=1.50 avg300=0.00 total=17636785\nfull avg10=0.00 avg60=0.00 \
+            avg300=0.00 total=42\n";
         assert_eq!(parse(text), Some(Totals { some: 17_636_785, full: 42 }));
         assert_eq!(parse(b"some avg10=0.00 total=7\n"), Some(Totals { some: 7, full: 0 }));
         assert_eq!(parse(b"full total=7\n"), None);

@@ -137,7 +137,8 @@ mod tests {
 
     #[test]
     fn parses() {
-        let text = b"Name:\tx\nUid:\t1000\t0\t0\t0\nThreads:\t3\nCapPrm:\t0000000000000000\nSeccomp:\t2\nSeccomp_filters:\t4\n";
+        let text = b"Name:\tx\nUid:\t1000\t0\t0\t0\nThreads:\t3\nCapPrm:\t0000000000000000\n\
+            Seccomp:\t2\nSeccomp_filters:\t4\n";
         let task = Task { threads: 3, filters: 4, user: 1000, is_capable: false };
         assert_eq!(parse(text), Some(task));
         let old = b"Uid:\t0\nThreads:\t1\nCapPrm:\t0000003fffffffff\nSeccomp:\t2\n";

@@ -287,7 +287,8 @@ impl Window {
 
     /// Where to try next, up to `last`, if something is mapped behind `begin`: each time in a row twice as
     /// far, so that a large mapping costs few tries. What we have mapped there ourselves, before a handler
-    /// jumped out, ends where it was to end: handlers that jump out again and again must not use the window up.
+    /// jumped out, ends where it was to end: handlers that jump out again and again must not use the window
+    /// up.
     fn past(&mut self, begin: usize, last: usize) -> usize {
         if self.asked.1 > begin {
             return self.asked.1.min(last);

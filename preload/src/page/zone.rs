@@ -237,8 +237,8 @@ impl State {
         true
     }
 
-    /// After a change that nobody will finish: publishes the window as it is, without holes; how many units it
-    /// has known. `None`: it is not open, and begins anew.
+    /// After a change that nobody will finish: publishes the window as it is, without holes, and says how
+    /// many units it has known. `None`: the window is not open, and begins anew.
     fn known_units(&mut self, zone: &Zone) -> Option<usize> {
         if !self.window.is_open() {
             self.window = Window::new();

@@ -18,7 +18,12 @@ enum Step {
 fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
         6 => (0..=10u32).prop_map(Step::Block),
-        3 => (1..3000usize, 12..24u32, prop_oneof![Just(Place::Tight), Just(Place::Roomy)], any::<Option<usize>>())
+        3 => (
+            1..3000usize,
+            12..24u32,
+            prop_oneof![Just(Place::Tight), Just(Place::Roomy)],
+            any::<Option<usize>>(),
+        )
             .prop_map(|(n, align, place, by)| Step::Run(n, align, place, by.map(Quarter::of))),
         8 => any::<usize>().prop_map(Step::Free),
         1 => (any::<usize>(), any::<usize>()).prop_map(|(i, n)| Step::Shrink(i, n)),

@@ -19,7 +19,8 @@ fn main() {
     let rust = Box::new(1);
     // SAFETY: a string; the copy is leaked.
     let c = unsafe { strdup(c"text".as_ptr()) };
-    println!("defers {}, rust's block is ours {}, c's {}", rcumalloc::DEFERS, rcumalloc::owns(&*rust), rcumalloc::owns(c));
+    println!("defers {}, rust's block is ours {}, c's \
+        {}", rcumalloc::DEFERS, rcumalloc::owns(&*rust), rcumalloc::owns(c));
     let section = rcumalloc::read();
     let seen = &raw const *rust;
     drop(rust);
