@@ -18,6 +18,7 @@ mod measure;
 mod outcome;
 mod output;
 mod peers;
+mod perf;
 mod pressure;
 mod profile;
 mod programs;
@@ -56,6 +57,8 @@ enum Command {
     Setup(setup::Arguments),
     /// Run a real program under several allocators in turn
     Compare(compare::Arguments),
+    /// What perf counts of a program under several allocators in turn, and where the time goes
+    Perf(perf::Arguments),
     /// Run allocation patterns under several allocators in turn
     Workload(workload::Arguments),
     /// What holding back costs: the library with and without deferral, over families and real programs
@@ -107,6 +110,7 @@ fn dispatch(cli: &Cli) -> Result<Outcome, Refusal> {
     match &cli.command {
         Command::Setup(arguments) => setup::run(arguments, common),
         Command::Compare(arguments) => compare::run(arguments, common),
+        Command::Perf(arguments) => perf::run(arguments, common),
         Command::Workload(arguments) => workload::run(arguments, common),
         Command::Deferral(arguments) => deferral::run(arguments, common),
         Command::Record(arguments) => trace::run(arguments, common),

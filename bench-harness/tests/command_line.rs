@@ -151,6 +151,36 @@ fn a_program_is_compared_and_its_page_stands_alone() {
     assert!(page.contains("RSS over time") && page.contains("<svg") && !page.contains("<script"));
 }
 
+/// Where perf may not be used the refusal is one line that says why.
+#[test]
+fn perf_counts_and_draws_the_difference() {
+    let scratch = Scratch::new("perf");
+    let line = ["perf", "--rounds", "2", "--json", "-", "--record", &scratch.file("flame")];
+    let library = ["--library", library().to_str().expect("UTF-8")];
+    let work = ["--", "perl", "-e", "my %c; $c{$_ % 5000} .= 'x' x ($_ % 20) for 1..300000;"];
+    let output = bench(&[&line[..], &library, &work].concat());
+    if output.status.code() == Some(2) {
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(said.lines().count() == 1 && said.contains("perf"), "{said}");
+        return;
+    }
+    let json: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    let sides = json["results"]["programs"][0]["sides"].as_array().expect("sides");
+    assert_eq!(sides.len(), 2);
+    for side in sides {
+        assert_eq!(side["rounds"].as_array().map(Vec::len), Some(2));
+        assert!(side["rounds"][0]["page-faults"].as_f64().is_some_and(|faults| faults > 10.0), "{side}");
+    }
+    assert!(sides[1]["ratios"]["page-faults"]["median"].as_f64().is_some_and(|ratio| ratio > 0.1));
+    let file = |name: &str| std::fs::read_to_string(scratch.file("flame/") + name).expect(name);
+    // Each side's stacks are those of a program with that malloc.
+    assert!(file("rcumalloc.folded").contains("rcumalloc::"), "{}", file("rcumalloc.folded"));
+    assert!(!file("glibc.folded").contains("rcumalloc::"));
+    assert!(
+        file("glibc-rcumalloc.svg").contains("<svg") && file("glibc-rcumalloc.folded").lines().count() > 5
+    );
+}
+
 #[test]
 fn a_program_that_does_something_else_is_an_error() {
     let library = library().to_string_lossy();

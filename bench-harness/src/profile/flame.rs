@@ -27,16 +27,27 @@ const NARROW: f64 = 0.3;
 #[derive(Default)]
 struct Frame {
     weight: f64,
+    /// Of the same stack before, where two sets of stacks are compared.
+    before: f64,
     callees: BTreeMap<String, Frame>,
 }
 
 impl Frame {
     /// Takes a stack, the outermost frame first.
-    fn add(&mut self, frames: &[String], weight: f64) {
+    fn add(&mut self, frames: &[String], weight: f64, before: f64) {
         self.weight += weight;
+        self.before += before;
         if let Some((first, rest)) = frames.split_first() {
-            self.callees.entry(first.clone()).or_default().add(rest, weight);
+            self.callees.entry(first.clone()).or_default().add(rest, weight, before);
         }
+    }
+
+    /// Red where there is more than before, blue where there is less, the stronger the greater the part.
+    fn colour(&self) -> String {
+        let most = self.weight.max(self.before).max(1.0);
+        let change = (self.weight - self.before) / most;
+        let light = 95.0 - 40.0 * change.abs();
+        format!("hsl({}, 85%, {light:.0}%)", if change >= 0.0 { 8 } else { 215 })
     }
 
     fn depth(&self) -> usize {
@@ -49,7 +60,7 @@ impl Frame {
         for (name, callee) in &self.callees {
             let width = callee.weight / scene.all * WIDTH;
             if width >= NARROW {
-                scene.frame(picture, name, callee.weight, (x, width), level);
+                scene.frame(picture, name, callee, (x, width), level);
                 callee.draw(picture, scene, x, level + 1);
             }
             x += width;
@@ -61,13 +72,21 @@ struct Scene<'a> {
     unit: &'a str,
     all: f64,
     height: f64,
+    /// Colours say how much a frame's weight has changed.
+    is_difference: bool,
 }
 
 impl Scene<'_> {
-    fn frame(&self, picture: &mut String, name: &str, weight: f64, (x, width): (f64, f64), level: usize) {
+    fn frame(&self, picture: &mut String, name: &str, frame: &Frame, (x, width): (f64, f64), level: usize) {
+        let weight = frame.weight;
         let y = self.height - HEIGHT * (level + 1) as f64;
         // The same name has the same colour everywhere.
         let hue = name.bytes().fold(7_u32, |hash, byte| hash.wrapping_mul(31) + u32::from(byte)) % 50;
+        let (colour, was) = if self.is_difference {
+            (frame.colour(), format!(", {:.0} before", frame.before))
+        } else {
+            (format!("hsl({hue}, 75%, 64%)"), String::new())
+        };
         let full = escape(name);
         let letters = ((width - 6.0) / LETTER).max(0.0) as usize;
         let shown = match name.chars().count() {
@@ -78,8 +97,8 @@ impl Scene<'_> {
         let part = weight / self.all * 100.0;
         let _ = writeln!(
             picture,
-            "<g><title>{full}: {weight:.0} {}, {part:.1} %</title><rect x=\"{x:.1}\" y=\"{y:.1}\" \
-             width=\"{:.1}\" height=\"{:.1}\" rx=\"2\" fill=\"hsl({hue}, 75%, 64%)\"/>\
+            "<g><title>{full}: {weight:.0} {}, {part:.1} %{was}</title><rect x=\"{x:.1}\" y=\"{y:.1}\" \
+             width=\"{:.1}\" height=\"{:.1}\" rx=\"2\" fill=\"{colour}\"/>\
              <text x=\"{:.1}\" y=\"{:.1}\">{shown}</text></g>",
             self.unit,
             (width - 0.5).max(0.2),
@@ -106,8 +125,26 @@ pub fn stack<'a>(places: impl DoubleEndedIterator<Item = &'a Place>) -> Vec<Stri
 pub fn draw(title: &str, unit: &str, stacks: &[(Vec<String>, f64)]) -> Result<String, Refusal> {
     let mut root = Frame::default();
     for (frames, weight) in stacks {
-        root.add(frames, *weight);
+        root.add(frames, *weight, 0.0);
     }
+    picture(title, unit, &root, false)
+}
+
+/// Draws stacks and their weights `after`, in colours that say what they weighed `before`. Stacks that are
+/// gone are not in the picture: they have no width.
+pub fn draw_difference(
+    title: &str,
+    unit: &str,
+    before: &[(Vec<String>, f64)],
+    after: &[(Vec<String>, f64)],
+) -> Result<String, Refusal> {
+    let mut root = Frame::default();
+    before.iter().for_each(|(frames, weight)| root.add(frames, 0.0, *weight));
+    after.iter().for_each(|(frames, weight)| root.add(frames, *weight, 0.0));
+    picture(title, unit, &root, true)
+}
+
+fn picture(title: &str, unit: &str, root: &Frame, is_difference: bool) -> Result<String, Refusal> {
     if root.weight <= 0.0 {
         return Err(Refusal("there is nothing to draw".to_owned()));
     }
@@ -120,7 +157,7 @@ pub fn draw(title: &str, unit: &str, stacks: &[(Vec<String>, f64)]) -> Result<St
         escape(title),
         root.weight
     );
-    root.draw(&mut picture, &Scene { unit, all: root.weight, height }, 0.0, 0);
+    root.draw(&mut picture, &Scene { unit, all: root.weight, height, is_difference }, 0.0, 0);
     picture.push_str("</svg>\n");
     Ok(picture)
 }
@@ -175,5 +212,16 @@ mod tests {
         assert!(f[1] < main[1] && f[1] == g[1] && main[1] == x[1]);
         assert_eq!(folded(&stacks), "main;f<a> 30\nmain;g:h 60\nx 10\n");
         assert!(draw("t", "bytes", &[]).is_err());
+    }
+
+    #[test]
+    fn what_has_grown_is_red_and_what_has_shrunk_is_blue() {
+        let stacks =
+            |grown: f64, shrunk: f64| [(vec!["g".to_owned()], grown), (vec!["s".to_owned()], shrunk)];
+        let picture = draw_difference("t", "samples", &stacks(0.0, 8.0), &stacks(8.0, 2.0)).unwrap();
+        let of = |name: &str| picture.split_once(&format!("<title>{name}: ")).expect(name).1;
+        assert!(of("g").starts_with("8 samples, 80.0 %, 0 before<"), "{picture}");
+        assert!(of("g").split("hsl(").nth(1).is_some_and(|colour| colour.starts_with("8, 85%, 55%")));
+        assert!(of("s").split("hsl(").nth(1).is_some_and(|colour| colour.starts_with("215, 85%, 65%")));
     }
 }
