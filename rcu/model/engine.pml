@@ -12,6 +12,8 @@
  *             -DLIVE_PASSIVE    readers announce or leave; nobody expedites
  *             -DLIVE_EXPEDITE   readers never announce: one loops through sections without a
  *                               pause, one may sleep for ever; only the expediter ends periods
+ *             -DOFFER           (-DALONE) the reader is explicit and online for ever, and each pass
+ *                               may offer it leave, and park it behind a barrier of that pass
  * Breakage    -DB_...           one defence removed
  * Witness     -DW_...           assert(false) at a state that must be reachable
  */
@@ -47,11 +49,15 @@ byte ptr;               /* the published block: 0, 1, 2, ... each replaces the o
 #define EXPLICIT 1
 #define OFFLINE  2
 #define PARKED   4
-#define STATE(s, flags)  (((s) << 3) | (flags))
-#define SETTLED(v, s)    (((v) & (OFFLINE | PARKED)) || ((v) >> 3) >= (s))
+#define OFFERED  8      /* explicit, and leave is on offer */
+#define FLAGS    15
+#define STATE(s, flags)  (((s) << 4) | (flags))
+#define SETTLED(v, s)    (((v) & (OFFLINE | PARKED)) || ((v) >> 4) >= (s))
 
 byte state[2];          /* the reader's announcement: sequence and flags */
-bit nest[2];            /* a section is open (inner nesting changes nothing and is left out) */
+#define ASKED    2      /* `nest` of an idle reader whose next lock is to be slow */
+#define OPEN(n)  ((n) & 1)
+byte nest[2];           /* a section is open (inner nesting changes nothing and is left out), or ASKED */
 bit seen[2];            /* the expediter's snapshot of `turn` is from this period, after its barrier */
 bit turned[2];          /* `turn` is no longer what that snapshot says (exact, without counting) */
 
@@ -65,7 +71,7 @@ byte reused;            /* blocks below this have been given out again */
 
 /* A buffered store: to `nest` (the value), to `turn`, or, in two breakages, to `state`. */
 #define NEST(value)  (value)
-#define TURN         2
+#define TURN         4
 #define BUFFERED(v)  (8 + (v))
 #define UPDATER 2       /* its id; readers are 0 and 1 */
 #define EXPEDITER 3     /* stores nothing that is not at once visible */
@@ -298,7 +304,7 @@ inline come_online()
     atomic {
 #ifndef B_FIRST_LOCK_ANNOUNCES
         if
-        :: !(state[me] & (OFFLINE | PARKED)) -> s = state[me] >> 3
+        :: !(state[me] & (OFFLINE | PARKED)) -> s = state[me] >> 4
         :: else
         fi;
 #endif
@@ -314,7 +320,10 @@ inline announce()
     if
     :: (!(s & 1) || SETTLED(state[me], s)) && !(state[me] & PARKED) -> s = 0
     :: else ->
-#ifdef SAFETY
+#ifdef OFFER
+        /* Of the bits it changes none; but who was parked arrives, and is implicit. */
+        atomic { v = state[me]; store_state((v & PARKED -> 0 : v & FLAGS)); v = 0 }
+#elif defined(SAFETY)
         store_state(explicit)
 #else
         atomic { fence(me); state[me] = STATE(s, explicit) };
@@ -347,14 +356,58 @@ inline go_offline()
 #define STEP      steps++
 #endif
 
+/*
+ * The increment of `nest` by an explicit reader that may have been asked for the cold mode, and lock_slow.
+ * The owner sees its own last store, also while it waits in the buffer. (-DFENCED: it is always cold.)
+ */
+inline lock_that_is_told()
+{
+    atomic {
+        nfull(buffer[me]);
+#ifdef FENCED
+        cold = 1;
+        buffer[me]!NEST(1)
+#else
+        cold = (!buffer[me]??[NEST(0)] && nest[me] == ASKED);
+        buffer[me]!NEST(cold -> ASKED + 1 : 1)
+#endif
+    };
+    if
+    :: cold ->
+        atomic {
+#ifndef B_READER_NO_FENCE
+            fence(me);
+#endif
+            v = state[me]
+        };
+        if
+#ifdef B_LOCK_OVERLOOKS_OFFER
+        :: v & (EXPLICIT | OFFERED) -> v = 0
+#else
+        :: (v & (EXPLICIT | OFFERED)) == EXPLICIT -> v = 0
+#endif
+        :: else -> v = 0; come_online()
+        fi;
+#ifndef FENCED
+        atomic { fence(me); nest[me] = 1 };     /* rebase */
+#endif
+        cold = 0
+    :: else
+    fi
+}
+
 /* A whole section: lock, find a block, unlock. */
 inline section()
 {
+#ifdef OFFER
+    lock_that_is_told();
+#else
     buffer[me]!NEST(1);
     if
     :: !explicit || offline -> explicit = 1; offline = 0; come_online()
     :: else
     fi;
+#endif
     atomic {
 #if defined(FENCED) && !defined(B_READER_NO_FENCE)
         fence(me);
@@ -370,7 +423,7 @@ inline section()
 proctype Reader(bit me; bit explicit)
 {
     byte s, v, n;
-    bit offline;
+    bit offline, cold;
     byte steps;
 #if defined(LIVE_PASSIVE)
     do
@@ -394,8 +447,10 @@ proctype Reader(bit me; bit explicit)
 end:do
     :: MORE -> STEP; section()  /* while offline, too: a signal handler's */
     :: MORE && !offline -> STEP; announce()
+#ifndef OFFER
     :: MORE && !offline && MAY_LEAVE -> STEP; go_offline(); offline = 1
     :: MORE && offline -> STEP; offline = 0; come_online()
+#endif
     od
 #endif
 }
@@ -467,6 +522,58 @@ inline need_barrier()
     fi
 }
 
+/* Domain::new_barrier: of this pass, whatever barriers the period has had. */
+inline new_barrier()
+{
+    if
+    :: HAD_BARRIER
+    :: !(HAD_BARRIER) -> atomic { turned[0] = 0; seen[0] = 0; turned[1] = 0; seen[1] = 0 }
+    fi;
+    HEAVY_BARRIER
+    barrier = s
+}
+
+/*
+ * Domain::offer_leave, of a reader that may have rested or not, which is only a guess; and what Domain::ask
+ * makes of it behind the barrier.
+ */
+inline offer_leave(who)
+{
+#ifndef FENCED
+    atomic { if :: nest[who] == 0 -> nest[who] = ASKED :: else fi };
+#endif
+    atomic { if :: state[who] & EXPLICIT -> state[who] = state[who] | OFFERED :: else fi };
+#ifdef B_BARRIER_OF_THE_PERIOD
+    need_barrier();
+#else
+    new_barrier();
+#endif
+    if
+#if defined(FENCED) || defined(B_REST_IS_ENOUGH)
+    :: !OPEN(nest[who]) ->
+#else
+    :: nest[who] == ASKED ->
+#endif
+        atomic {
+            v = state[who];
+            if
+#ifdef B_PARK_IN_SPITE
+            :: v & EXPLICIT ->
+#else
+            :: v & OFFERED ->
+#endif
+                state[who] = STATE(v >> 4, PARKED)
+#ifdef W_OFFER
+                ; assert(false)
+#endif
+            :: else
+            fi;
+            v = 0
+        }
+    :: else
+    fi
+}
+
 /* One reader in a pass of Domain::expedite over period `s`. */
 inline expedite_reader(who)
 {
@@ -485,15 +592,15 @@ inline expedite_reader(who)
     :: !SETTLED(v, s) && !(MAY_PARK) ->
         need_barrier();
         if
-        :: !nest[who] -> atomic { CAS_STATE(who, STATE(s, v & 7)) }
+        :: !OPEN(nest[who]) -> atomic { CAS_STATE(who, STATE(s, v & FLAGS)) }
 #ifdef W_BEHALF
             ; assert(false)
 #endif
-        :: nest[who] ->
+        :: OPEN(nest[who]) ->
             if
             :: !seen[who] -> atomic { turned[who] = 0; seen[who] = 1 }
 #ifndef B_NO_TURN
-            :: seen[who] && turned[who] -> atomic { CAS_STATE(who, STATE(s, v & 7)) }
+            :: seen[who] && turned[who] -> atomic { CAS_STATE(who, STATE(s, v & FLAGS)) }
 #ifdef W_TURN
                 ; assert(false)
 #endif
@@ -515,6 +622,9 @@ end:do
         if
         :: need_barrier()       /* another reader's need of it */
         :: true
+#ifdef OFFER
+        :: offer_leave(0)
+#endif
         fi;
         expedite_reader(0);
 #else
@@ -532,7 +642,12 @@ init
     atomic {
 #ifdef ALONE
         state[1] = STATE(0, OFFLINE);
+#ifdef OFFER
+        state[0] = STATE(0, EXPLICIT);
+        run Reader(0, 1);
+#else
         run Reader(0, 0);
+#endif
 #else
         state[0] = STATE(0, EXPLICIT);
         run Reader(0, 1);

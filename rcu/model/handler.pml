@@ -86,7 +86,11 @@ inline online()
 /* A section of the thread (0) or of its handler (1): lock, lock_slow, its accesses, unlock. */
 inline section(who)
 {
+#ifdef B_INNER_LEANS
+    atomic { depth++; slow = cold && depth == 1 };  /* as if what it interrupted had looked */
+#else
     atomic { depth++; slow = cold };
+#endif
     if
     :: !slow
     :: slow ->
@@ -176,7 +180,7 @@ proctype Parker()
 
 /*
  * Domain::offer_leave and what Domain::ask makes of it. That an increment may go over ASKED, and what the
- * barrier is for, is loom's: here an increment is one step and every store is seen at once.
+ * barrier is for, is engine.pml's: here an increment is one step and every store is seen at once.
  */
 proctype Offerer()
 {

@@ -115,6 +115,8 @@ pub enum Point {
     Unlocking,
     /// `unlock_inner` has loaded `turn` and not stored it.
     Counting,
+    /// `announce` has read the sequence, and has not announced it.
+    Announcing,
 }
 
 /// Has `handler` run when the calling thread comes to `point` next.

@@ -136,10 +136,18 @@ impl ReaderCell {
         if self.domain().is_fenced() || self.watched.load(Relaxed) {
             self.enter_cold_mode();
         }
-        self.raise(sequence);
-        if self.others.parked.load(Relaxed) {
+        #[cfg(loom)]
+        crate::model::at(crate::model::Point::Announcing);
+        let mut sequence = sequence;
+        let was_parked = self.others.parked.load(Relaxed);
+        if was_parked {
             // First: an expediter parks and then says so. One that does both in between is heard next time.
             self.others.parked.store(false, Relaxed);
+            // As in `come_online`: a period that began since the caller looked does not wait for this reader.
+            sequence = self.domain().sequence(Acquire);
+        }
+        self.raise(sequence);
+        if was_parked {
             self.block().arrive(self.index(), false);
         }
         // `laggard_of` begins with a full fence. It stands between this store and its scan, so of

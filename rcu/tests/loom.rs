@@ -123,6 +123,8 @@ fn explore_failing(working: usize, most: usize, name: &str, model: impl Fn() + S
     let mut builder = loom::model::Builder::new();
     builder.preemption_bound = Some(builder.preemption_bound.unwrap_or(usize::MAX).min(most));
     let bound = builder.preemption_bound.unwrap_or(usize::MAX);
+    // Two periods and two readers take more steps than loom expects of a model that ends.
+    builder.max_branches = builder.max_branches.max(3000);
     builder.check(move || {
         EXECUTIONS.fetch_add(1, PlainOrdering::Relaxed);
         thread::begin(working);
@@ -204,6 +206,8 @@ with_membarrier_and_fenced! {
         => a_rested_reader_comes_and_goes_with_membarrier, a_rested_reader_comes_and_goes_fenced;
     a_handler_of_a_rested_reader up to 2, "offer/handler in read_lock"
         => a_handler_of_a_rested_reader_with_membarrier, a_handler_of_a_rested_reader_fenced;
+    a_handler_of_a_parked_reader up to 2, "parked/handler in read_lock"
+        => a_handler_of_a_parked_reader_with_membarrier, a_handler_of_a_parked_reader_fenced;
 }
 
 fn announce_and_advance(domain: &'static Domain) {
@@ -369,6 +373,22 @@ fn a_handler_of_a_rested_reader(domain: &'static Domain) {
     let (block, reader) = (Block::new(), rested(domain));
     let cell = reader.cell();
     race(domain, block, &[Demand::Expedite], move || {
+        thread::interrupt(Point::Locking, move || {
+            // SAFETY: a handler of the thread that owns the cell.
+            let handlers = unsafe { Reader::borrow_cell(cell) };
+            visit(&handlers, block);
+        });
+        visit(&reader, block);
+        std::mem::forget(reader);
+    });
+}
+
+/// What it interrupted has opened a section and not looked yet whether anybody waits for it.
+fn a_handler_of_a_parked_reader(domain: &'static Domain) {
+    let (block, reader) = (Block::new(), rested(domain));
+    assert!(domain.advance(Demand::Expedite) && reader.is_parked());
+    let cell = reader.cell();
+    race(domain, block, &[], move || {
         thread::interrupt(Point::Locking, move || {
             // SAFETY: a handler of the thread that owns the cell.
             let handlers = unsafe { Reader::borrow_cell(cell) };
@@ -654,6 +674,64 @@ fn a_promise_does_not_lean_on_one_half_made() {
         reader.quiescent_state();
         assert!(domain.poll(cookie) && domain.poll(other), "a promise was forgotten");
         std::mem::forget(reader);
+    });
+}
+
+#[test]
+fn an_announcement_that_was_overtaken_takes_nothing_back() {
+    // A handler comes in when the reader has seen one period and not announced it, ends that one, reads, and
+    // has the next one announced for the reader.
+    explore("late announcement/announced for", || {
+        let domain = domain();
+        let (late, own) = (explicit(domain), explicit(domain));
+        let first = domain.start_poll();
+        own.quiescent_state();
+        let cell = late.cell();
+        thread::interrupt(Point::Announcing, move || {
+            assert!(domain.advance(Demand::Expedite) && domain.poll(first));
+            // SAFETY: a handler of the thread that owns the cell.
+            drop(unsafe { Reader::borrow_cell(cell) }.read_lock());
+            own.lock(); // keeps the period in flight
+            std::mem::forget(own);
+            let _ = domain.start_poll();
+            domain.advance(Demand::Expedite);
+            assert!(is_settled(domain, 0));
+        });
+        late.quiescent_state();
+        assert!(is_settled(domain, 0), "an announcement took a younger one back");
+        std::mem::forget(late);
+    });
+}
+
+/// Whether nobody waits for the reader of this number.
+fn is_settled(domain: &Domain, id: u32) -> bool {
+    domain.stalled(u64::MAX, 0).all(|stall| stall.id != id)
+}
+
+#[test]
+fn an_announcement_that_comes_late_holds_up_no_younger_period() {
+    // While the reader is at it, an expediter ends the period, begins the next, and parks the reader. The
+    // expediter's own section keeps that one in flight.
+    explore_up_to(2, "late announcement/parked", || {
+        let domain = domain();
+        let (late, own) = (explicit(domain), explicit(domain));
+        let first = domain.start_poll();
+        own.quiescent_state();
+        let announcing = thread::spawn(move || {
+            late.quiescent_state();
+            std::mem::forget(late);
+        });
+        domain.advance(Demand::Expedite);
+        let section = own.read_lock();
+        let second = domain.start_poll();
+        domain.advance(Demand::Expedite);
+        let was_settled = domain.poll(first) && is_settled(domain, 0);
+        announcing.join().unwrap();
+        assert!(!was_settled || is_settled(domain, 0), "who was settled holds the period up");
+        drop(section);
+        own.quiescent_state();
+        assert!(!was_settled || domain.poll(second), "both are settled, the period is still in flight");
+        std::mem::forget(own);
     });
 }
 
