@@ -3,7 +3,9 @@
 
 use std::cell::RefCell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed, Ordering::SeqCst};
+use std::sync::atomic::{
+    AtomicBool, AtomicUsize, Ordering::AcqRel, Ordering::Acquire, Ordering::Relaxed, Ordering::SeqCst,
+};
 use std::sync::{Arc, Barrier};
 use std::thread;
 
@@ -297,4 +299,39 @@ fn tags_travel_with_pointers() {
     unsafe { guard.defer_destroy(old) };
     // SAFETY: as above; nobody shares it.
     drop(unsafe { number.try_into_owned() });
+}
+
+#[test]
+fn tags_are_changed_bit_by_bit_and_pointers_by_what_a_closure_makes_of_them() {
+    let collector = collector!();
+    let guard = collector.pin();
+    let shared: Atomic<u64, _> = Atomic::from(Owned::new(5).with_tag(0b110));
+    assert_eq!(shared.fetch_and(0b011, AcqRel, &guard).tag(), 0b110);
+    assert_eq!(shared.fetch_xor(0b111, AcqRel, &guard).tag(), 0b010);
+    assert_eq!(shared.fetch_or(0b010, AcqRel, &guard).tag(), 0b101);
+    assert_eq!(shared.load_consume(&guard).tag(), 0b111);
+    assert_eq!(shared.fetch_update(AcqRel, Acquire, &guard, |_| None), Err(shared.load(Acquire, &guard)));
+    let replaced = shared.fetch_update(AcqRel, Acquire, &guard, |there| Some(there.with_tag(1)));
+    assert!(replaced.is_ok_and(|there| there.tag() == 0b111));
+    // SAFETY: nobody else has a reference to it.
+    unsafe { *shared.load(Acquire, &guard).deref_mut() += 1 };
+    let other = shared.clone();
+    assert_eq!(format!("{shared:p}"), format!("{:p}", other.load(Acquire, &guard)));
+    // SAFETY: `shared` is not used any more, and nobody else has a reference.
+    let owned = unsafe { other.load(Acquire, &guard).try_into_owned() }.expect("it is not null");
+    assert_eq!((*owned, owned.tag(), *owned.clone()), (6, 1, 6));
+    // SAFETY: null.
+    assert!(unsafe { Shared::<'_, u64>::null().try_into_owned() }.is_none());
+}
+
+#[test]
+fn a_guard_knows_its_collector() {
+    struct Own;
+    let collector = Collector::<Own>::new();
+    let handle = collector.register();
+    assert_eq!(collector.pin().collector(), Some(&collector));
+    assert_eq!((handle.collector(), handle.pin().collector()), (&collector, Some(&collector)));
+    assert_eq!(epoch::pin().collector(), Some(epoch::default_collector()));
+    // SAFETY: nothing is read under it.
+    assert_eq!(unsafe { epoch::unprotected::<Own>() }.collector(), None);
 }

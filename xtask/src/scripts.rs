@@ -26,6 +26,8 @@ pub enum Script {
     PerfCompare(Words),
     /// Takes the pictures of docs/seeing.md, and makes the manual pages
     Pictures(Words),
+    /// Runs crossbeam's own skip list, queue, list and stack, with their tests, over the engine's types
+    Ported(Words),
     /// Runs real programs under glibc's malloc and under the library in its three modes, and compares
     Programs(Words),
     /// Loads servers under the library for the given time, and judges their memory and their periods
@@ -55,6 +57,7 @@ pub fn run(script: &Script) -> Outcome {
         Script::Miri(words) => ("miri", words),
         Script::PerfCompare(words) => ("perf-compare", words),
         Script::Pictures(words) => ("pictures", words),
+        Script::Ported(words) => ("ported", words),
         Script::Programs(words) => ("programs", words),
         Script::Soak(words) => ("soak", words),
         Script::Suites(words) => ("suites", words),

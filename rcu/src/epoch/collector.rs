@@ -5,6 +5,7 @@
 //! under a section of the one domain whose periods protect it, and the compiler refuses any other guard.
 
 use core::any::TypeId;
+use core::fmt;
 use core::marker::PhantomData;
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -13,7 +14,7 @@ use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
 
 use super::garbage::{self, Pot};
-use super::guard::Guard;
+use super::guard::{Guard, HandleGuard};
 use super::local::{Local, lock};
 use super::{Brand, Global};
 use crate::block::{CELLS_PER_BLOCK, CELLS_PER_WORD, ReaderBlock, ReaderWord};
@@ -226,9 +227,33 @@ pub(super) fn local_of(state: &Arc<State>) -> Rc<Local> {
 /// # // SAFETY: the one thread there is retires it, once, and reads it no more.
 /// # unsafe { guard.defer_destroy(name.load(Acquire, &guard)) };
 /// ```
+#[repr(transparent)]
 pub struct Collector<B = Global> {
     state: Arc<State>,
     brand: Brand<B>,
+}
+
+impl<B> Collector<B> {
+    /// What keeps a state of brand `B` is a collector.
+    pub(super) fn of(state: &Arc<State>) -> &Self {
+        // SAFETY: transparent around the same type, and the reference keeps its lifetime.
+        unsafe { &*core::ptr::from_ref(state).cast() }
+    }
+}
+
+impl<B> PartialEq for Collector<B> {
+    /// The same collector.
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.state, &other.state)
+    }
+}
+
+impl<B> Eq for Collector<B> {}
+
+impl<B> fmt::Debug for Collector<B> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Collector").finish_non_exhaustive()
+    }
 }
 
 impl<B> Clone for Collector<B> {
@@ -252,7 +277,7 @@ impl<B: 'static> Collector<B> {
     }
 
     /// Opens a section of the calling thread, which is registered the first time and until it ends.
-    pub fn pin(&self) -> Guard<'static, B> {
+    pub fn pin(&self) -> Guard<B> {
         Guard::enter(&local_of(&self.state))
     }
 
@@ -310,8 +335,8 @@ pub struct LocalHandle<B = Global> {
 
 impl<B: 'static> LocalHandle<B> {
     /// Opens a section.
-    pub fn pin(&self) -> Guard<'_, B> {
-        Guard::enter(&self.local)
+    pub fn pin(&self) -> HandleGuard<'_, B> {
+        HandleGuard::enter(&self.local)
     }
 
     /// True in a section.
@@ -332,7 +357,13 @@ impl<B: 'static> LocalHandle<B> {
 
     /// Its collector.
     #[must_use]
-    pub fn collector(&self) -> Collector<B> {
-        Collector { state: Arc::clone(self.local.state()), brand: PhantomData }
+    pub fn collector(&self) -> &Collector<B> {
+        Collector::of(self.local.state())
+    }
+}
+
+impl<B> fmt::Debug for LocalHandle<B> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LocalHandle").finish_non_exhaustive()
     }
 }

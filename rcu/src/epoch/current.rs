@@ -36,12 +36,12 @@ impl<T: Send + Sync + 'static, B: 'static> Current<T, B> {
     }
 
     /// The version of now.
-    pub fn get<'g>(&self, guard: &'g Guard<'_, B>) -> &'g T {
+    pub fn get<'g>(&self, guard: &'g Guard<B>) -> &'g T {
         self.version.load(Acquire, guard).deref()
     }
 
     /// Replaces the version of now, whatever it is.
-    pub fn replace(&self, value: T, guard: &Guard<'_, B>) {
+    pub fn replace(&self, value: T, guard: &Guard<B>) {
         let old = self.version.swap(Owned::new(value), AcqRel, guard);
         // SAFETY: nothing else leads to it, and nobody else can have swapped it out; a `T` may be sent, and
         // borrows nothing.
@@ -52,7 +52,7 @@ impl<T: Send + Sync + 'static, B: 'static> Current<T, B> {
     ///
     /// # Errors
     /// `value`, if it is not.
-    pub fn try_replace<'g>(&self, old: &'g T, value: T, guard: &'g Guard<'_, B>) -> Result<&'g T, Box<T>> {
+    pub fn try_replace<'g>(&self, old: &'g T, value: T, guard: &'g Guard<B>) -> Result<&'g T, Box<T>> {
         // Only to compare: what is destroyed is the pointer that was there, not one made of a reference.
         let old = Shared::new(core::ptr::from_ref(old).cast_mut());
         match self.version.exchange(old, Owned::new(value), AcqRel, Acquire) {
@@ -67,7 +67,7 @@ impl<T: Send + Sync + 'static, B: 'static> Current<T, B> {
 
     /// Replaces the version of now by what `change` makes of it, which is called again when another thread
     /// was faster.
-    pub fn update<'g>(&self, guard: &'g Guard<'_, B>, mut change: impl FnMut(&T) -> T) -> &'g T {
+    pub fn update<'g>(&self, guard: &'g Guard<B>, mut change: impl FnMut(&T) -> T) -> &'g T {
         loop {
             let old = self.get(guard);
             if let Ok(new) = self.try_replace(old, change(old), guard) {

@@ -2,9 +2,10 @@
 
 use core::fmt;
 use core::marker::PhantomData;
+use core::ops::{Deref, DerefMut};
 use std::rc::Rc;
 
-use super::collector::{local_of, state_of};
+use super::collector::{Collector, local_of, state_of};
 use super::garbage::Deferred;
 use super::local::Local;
 use super::pointer::{Owned, Pointer, Shared};
@@ -13,18 +14,17 @@ use super::{Brand, Global};
 /// An open section of brand `B`: what is read under it stays valid until it is dropped. Sections nest.
 #[must_use = "the section ends when the guard is dropped"]
 #[repr(transparent)]
-pub struct Guard<'l, B = Global> {
+pub struct Guard<B = Global> {
     /// `None`: the guard of somebody who is alone; see [`unprotected`].
     local: Option<Rc<Local>>,
-    lent: PhantomData<&'l ()>,
     brand: Brand<B>,
 }
 
-impl<B> Guard<'_, B> {
+impl<B> Guard<B> {
     #[inline]
     pub(super) fn enter(local: &Rc<Local>) -> Self {
         local.enter();
-        Guard { local: Some(Rc::clone(local)), lent: PhantomData, brand: PhantomData }
+        Guard { local: Some(Rc::clone(local)), brand: PhantomData }
     }
 
     /// Calls `closure` when every section that is open now has ended: in some thread, outside of any section
@@ -69,6 +69,12 @@ impl<B> Guard<'_, B> {
         }
     }
 
+    /// The collector whose section this is; `None` of [`unprotected`]'s.
+    #[must_use]
+    pub fn collector(&self) -> Option<&Collector<B>> {
+        self.local.as_ref().map(|local| Collector::of(local.state()))
+    }
+
     /// Ends the section and begins another, if this guard is the thread's only one, so that periods go on.
     /// What was read under it cannot be used any more.
     pub fn repin(&mut self) {
@@ -85,7 +91,7 @@ impl<B> Guard<'_, B> {
     }
 }
 
-impl<B> Drop for Guard<'_, B> {
+impl<B> Drop for Guard<B> {
     #[inline]
     fn drop(&mut self) {
         if let Some(local) = &self.local {
@@ -95,9 +101,38 @@ impl<B> Drop for Guard<'_, B> {
     }
 }
 
-impl<B> fmt::Debug for Guard<'_, B> {
+impl<B> fmt::Debug for Guard<B> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Guard").finish_non_exhaustive()
+    }
+}
+
+/// The guard of a section that a [`LocalHandle`](super::LocalHandle) opened, which it lends: as long as it
+/// lives the handle cannot be told to wait.
+#[derive(Debug)]
+#[must_use = "the section ends when the guard is dropped"]
+pub struct HandleGuard<'h, B = Global> {
+    guard: Guard<B>,
+    handle: PhantomData<&'h ()>,
+}
+
+impl<B> HandleGuard<'_, B> {
+    #[inline]
+    pub(super) fn enter(local: &Rc<Local>) -> Self {
+        HandleGuard { guard: Guard::enter(local), handle: PhantomData }
+    }
+}
+
+impl<B> Deref for HandleGuard<'_, B> {
+    type Target = Guard<B>;
+    fn deref(&self) -> &Guard<B> {
+        &self.guard
+    }
+}
+
+impl<B> DerefMut for HandleGuard<'_, B> {
+    fn deref_mut(&mut self) -> &mut Guard<B> {
+        &mut self.guard
     }
 }
 
@@ -107,11 +142,11 @@ impl<B> fmt::Debug for Guard<'_, B> {
 /// # Safety
 /// What is read under it is not retired by anybody else as long as it is used, and what is deferred under it
 /// can be read by nobody else.
-pub unsafe fn unprotected<B>() -> &'static Guard<'static, B> {
-    struct Nobody(Guard<'static>);
+pub unsafe fn unprotected<B>() -> &'static Guard<B> {
+    struct Nobody(Guard);
     // SAFETY: it contains nothing that is a thread's.
     unsafe impl Sync for Nobody {}
-    static NOBODY: Nobody = Nobody(Guard { local: None, lent: PhantomData, brand: PhantomData });
+    static NOBODY: Nobody = Nobody(Guard { local: None, brand: PhantomData });
     // SAFETY: guards are transparent around the same type, whatever their brand.
     unsafe { &*(&raw const NOBODY.0).cast() }
 }

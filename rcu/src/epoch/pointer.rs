@@ -4,6 +4,8 @@
 //! The low bits of an address that its alignment leaves free are the *tag*: a mark that travels with the
 //! pointer, in one compare-and-swap, such as "removed" in a list.
 
+use core::borrow::{Borrow, BorrowMut};
+use core::cmp;
 use core::fmt;
 use core::marker::PhantomData;
 use core::ops::{Deref, DerefMut};
@@ -35,7 +37,7 @@ mod sealed {
 }
 
 /// What can be stored in an [`Atomic`](super::Atomic) of brand `B`: an [`Owned`] or a [`Shared`].
-pub trait Pointer<T, B>: sealed::Sealed {
+pub trait Pointer<T, B = Global>: sealed::Sealed {
     /// The pointer with its tag; ownership goes with it.
     #[doc(hidden)]
     fn into_pointer(self) -> *mut T;
@@ -82,7 +84,7 @@ impl<T> Owned<T> {
 
     /// Gives the value up: from now on it is protected by `guard`, and somebody must retire it.
     #[must_use]
-    pub fn into_shared<'g, B>(self, _guard: &'g Guard<'_, B>) -> Shared<'g, T, B> {
+    pub fn into_shared<'g, B>(self, _guard: &'g Guard<B>) -> Shared<'g, T, B> {
         Shared::new(Pointer::<T, B>::into_pointer(self))
     }
 
@@ -132,6 +134,37 @@ impl<T> From<Box<T>> for Owned<T> {
     fn from(value: Box<T>) -> Owned<T> {
         // SAFETY: out of a box, given away.
         unsafe { Owned::from_raw(Box::into_raw(value)) }
+    }
+}
+
+impl<T: Clone> Clone for Owned<T> {
+    /// A value of its own, with the same tag.
+    fn clone(&self) -> Self {
+        Owned::new((**self).clone()).with_tag(self.tag())
+    }
+}
+
+impl<T> Borrow<T> for Owned<T> {
+    fn borrow(&self) -> &T {
+        self
+    }
+}
+
+impl<T> BorrowMut<T> for Owned<T> {
+    fn borrow_mut(&mut self) -> &mut T {
+        self
+    }
+}
+
+impl<T> AsRef<T> for Owned<T> {
+    fn as_ref(&self) -> &T {
+        self
+    }
+}
+
+impl<T> AsMut<T> for Owned<T> {
+    fn as_mut(&mut self) -> &mut T {
+        self
     }
 }
 
@@ -187,6 +220,25 @@ impl<T, B> PartialEq for Shared<'_, T, B> {
 
 impl<T, B> Eq for Shared<'_, T, B> {}
 
+impl<T, B> PartialOrd for Shared<'_, T, B> {
+    fn partial_cmp(&self, other: &Self) -> Option<cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl<T, B> Ord for Shared<'_, T, B> {
+    /// By address and tag.
+    fn cmp(&self, other: &Self) -> cmp::Ordering {
+        self.pointer.cmp(&other.pointer)
+    }
+}
+
+impl<T, B> fmt::Pointer for Shared<'_, T, B> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Pointer::fmt(&self.as_raw(), f)
+    }
+}
+
 impl<T, B> Default for Shared<'_, T, B> {
     fn default() -> Self {
         Shared::null()
@@ -200,14 +252,25 @@ impl<T, B> fmt::Debug for Shared<'_, T, B> {
 }
 
 impl<'g, T, B> Shared<'g, T, B> {
-    pub(super) fn new(pointer: *mut T) -> Self {
+    pub(super) const fn new(pointer: *mut T) -> Self {
         Shared { pointer, lent: PhantomData, brand: PhantomData }
     }
 
     /// Null, without a tag.
     #[must_use]
-    pub fn null() -> Self {
+    pub const fn null() -> Self {
         Shared::new(core::ptr::null_mut())
+    }
+
+    /// A pointer that was kept as an address. Where crossbeam-epoch has `Shared::from` this is unsafe, for to
+    /// read a `Shared` is not.
+    ///
+    /// # Safety
+    /// It is null, or [`as_raw`](Self::as_raw) or `Box::into_raw` gave it, perhaps with a tag in its free
+    /// bits; and for `'g` nobody destroys the value.
+    #[must_use]
+    pub const unsafe fn from_raw(pointer: *const T) -> Self {
+        Shared::new(pointer.cast_mut())
     }
 
     /// True if it is null, whatever its tag.
@@ -240,6 +303,16 @@ impl<'g, T, B> Shared<'g, T, B> {
         self.as_ref().expect("a null pointer has no value")
     }
 
+    /// The value, to be changed.
+    ///
+    /// # Safety
+    /// It is not null, and for `'g` nobody else has a reference to it.
+    #[must_use]
+    pub unsafe fn deref_mut(&mut self) -> &'g mut T {
+        // SAFETY: as in `as_ref`, and the caller's promise.
+        unsafe { &mut *without_tag(self.pointer) }
+    }
+
     /// The address, without the tag.
     #[must_use]
     pub fn as_raw(&self) -> *const T {
@@ -266,6 +339,16 @@ impl<'g, T, B> Shared<'g, T, B> {
     pub unsafe fn into_owned(self) -> Owned<T> {
         // SAFETY: the caller's promise; every pointer came out of a box.
         unsafe { Owned::from_raw(self.pointer) }
+    }
+
+    /// As [`into_owned`](Self::into_owned); `None` if it is null.
+    ///
+    /// # Safety
+    /// As there, if it is not null.
+    #[must_use]
+    pub unsafe fn try_into_owned(self) -> Option<Owned<T>> {
+        // SAFETY: the caller's promise.
+        (!self.is_null()).then(|| unsafe { self.into_owned() })
     }
 }
 
