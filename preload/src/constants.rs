@@ -77,14 +77,24 @@ pub const TABLE_AND_READER_WORDS: usize = TABLE_WORDS + 1;
 
 // ---- page --------------------------------------------------------------------------------
 
-/// log2 of the page: the only page size supported, checked at start.
-pub const PAGE_SHIFT: u32 = 12;
+/// log2 of the page in which the heap counts. The kernel's may be smaller, not larger; checked at start.
+/// `--cfg rcumalloc_page="16K"` or `"64K"` is for kernels whose pages are of that size.
+pub const PAGE_SHIFT: u32 = if cfg!(rcumalloc_page = "64K") {
+    16
+} else if cfg!(rcumalloc_page = "16K") {
+    14
+} else {
+    12
+};
 
 /// Bytes of a page, order 0.
 pub const PAGE: usize = 1 << PAGE_SHIFT;
 
-/// Largest order of the zone. Order 10 is a unit.
-pub const MAX_ORDER: u32 = 10;
+/// Bytes of the smallest page that a kernel has: what can be read at all can be read to the next multiple.
+pub const LEAST_PAGE: usize = 4096;
+
+/// Largest order of the zone, which is a unit's: 10 for pages of 4 KiB.
+pub const MAX_ORDER: u32 = 22 - PAGE_SHIFT;
 
 /// Pages of a unit, the stretch inside which the zone coalesces.
 pub const UNIT_PAGES: usize = 1 << MAX_ORDER;
@@ -162,10 +172,10 @@ pub const PLACE_TRIES: usize = 8;
 pub const MARK_SHIFTS: core::ops::RangeInclusive<u32> = 4..=14;
 
 /// Free blocks of this order and up are purged first: 64 KiB a call is worth the call.
-pub const PURGE_ORDER: u32 = 4;
+pub const PURGE_ORDER: u32 = 16 - PAGE_SHIFT;
 
 /// Most pages that are out of the zone while they are purged, in one call: 4 MiB, some 100 us.
-pub const PURGE_PAGES: usize = 1024;
+pub const PURGE_PAGES: usize = (4 << 20) / PAGE;
 
 /// Most stretches that a step of purging gives back, or looks through [`PURGE_LOOKS`] for (tune): 64 calls
 /// for a page each take 0.1 ms, for 64 KiB each 0.4 ms.
@@ -220,7 +230,7 @@ pub const WORTH: usize = 1 << 20;
 /// pages may not be resident. `rcumalloc-bench pressure flood` in 128 MiB: one page was 1.4 times as slow as
 /// no back-off, and with magazines that do not grow again meanwhile 2.0 times; four pages take 0.92 of the
 /// time. Pairs of scan and refill: 74 without back-off, 3, 3 and 1 with.
-pub const AFTER_SCAN: usize = 4 * PAGE;
+pub const AFTER_SCAN: usize = (16usize << 10).next_multiple_of(PAGE);
 
 /// Default quiet period after a scan in milliseconds (tune), by `cargo xtask bench-shrinker backoff`: with
 /// 0.2 s there were 7 scans where there are 67 without, with 1 s 5, with 2 s 5, with 5 s 2.
@@ -229,18 +239,18 @@ pub const QUIET_MS: u32 = 2000;
 /// Longest quiet period in milliseconds (tune): each scan before the last one's has ended doubles it.
 pub const QUIET_MOST_MS: u32 = 16_000;
 
-/// Pages a cache's first refill fetches; it doubles with each refill (tune). Slow start.
-pub const BATCH_MIN: usize = 4;
+/// Pages a cache's first refill fetches, 16 KiB; it doubles with each refill (tune). Slow start.
+pub const BATCH_MIN: usize = (16usize << 10).div_ceil(PAGE);
 
 /// Most pages a refill fetches (tune): 256 KiB, and the lock is held for about 5 us.
-pub const BATCH_MAX: usize = 64;
+pub const BATCH_MAX: usize = (256 << 10) / PAGE;
 
-/// Most pages a cache may hold. Its length shares a memdesc word with the link: 8 bits.
-pub const CACHE_MAX: usize = 192;
+/// Most pages a cache may hold: 768 KiB. Its length shares a memdesc word with the link: 8 bits.
+pub const CACHE_MAX: usize = (768 << 10) / PAGE;
 
-/// Pages of a run of metadata (order 4): descriptors of a small program fit in one run, and
+/// log2 of the pages of a run of metadata, 64 KiB: descriptors of a small program fit in one run, and
 /// what is not used of it is not touched.
-pub const META_ORDER: u32 = 4;
+pub const META_ORDER: u32 = 16 - PAGE_SHIFT;
 
 /// Bytes of a cache line.
 pub const LINE: usize = 64;
@@ -273,9 +283,9 @@ pub const SIGNAL_FRAME: usize = 1024;
 
 // ---- the watcher -------------------------------------------------------------------------
 
-/// Bytes of the watcher's mapping: a guard page, its stack, its thread-local storage. What it calls
+/// Bytes of the watcher's mapping, 64 KiB: a guard page, its stack, its thread-local storage. What it calls
 /// needs less than 8 KiB; what is not touched costs nothing.
-pub const HELPER_BYTES: usize = 64 << 10;
+pub const HELPER_BYTES: usize = PAGE + (60usize << 10).next_multiple_of(PAGE);
 
 /// Microseconds of the window a stall trigger watches. An unprivileged process may ask for whole
 /// multiples of 2 s only.

@@ -321,29 +321,107 @@ fn the_crates_compile_for_other_targets() {
     }
 }
 
+/// Every member, with what it becomes unpacked and built for itself; and that those which are for publishing
+/// can be.
 #[test]
-fn the_crates_can_be_packaged() {
-    let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    cargo.current_dir(build::root()).args([
-        "package",
-        "-p",
-        "quiescent",
-        "-p",
-        "rcumalloc",
-        "--allow-dirty",
-        "--no-verify",
-    ]);
-    cargo.env_remove("RUSTC_WORKSPACE_WRAPPER").env("CARGO_TARGET_DIR", build::made().join("package"));
-    said_by(&mut cargo);
-    let mut list = Command::new("tar");
-    list.arg("tzf")
-        .arg(build::made().join(format!("package/package/rcumalloc-{}.crate", env!("CARGO_PKG_VERSION"))));
-    let files = said_by(&mut list);
-    for file in ["RUST.md", "CHANGELOG.md", "LICENSE-MIT", "LICENSE-APACHE", "src/lib.rs", "build.rs"] {
-        assert!(
-            files.lines().any(|line| line.split_once('/').is_some_and(|(_, path)| path == file)),
-            "{file}: {files}"
-        );
+fn the_crates_can_be_packaged_and_published() {
+    for arguments in [&["package", "--workspace"][..], &["publish", "--dry-run", "--workspace"]] {
+        let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+        cargo.current_dir(build::root()).args(arguments).arg("--allow-dirty");
+        // Who builds looks at no debug information.
+        cargo.env("CARGO_PROFILE_DEV_DEBUG", "0").env("CARGO_TARGET_DIR", build::made().join("package"));
+        said_by(cargo.env_remove("RUSTC_WORKSPACE_WRAPPER"));
+    }
+    let packaged = |name: &str| {
+        build::made().join(format!("package/package/{name}-{}.crate", env!("CARGO_PKG_VERSION")))
+    };
+    for (name, readme) in [("rcumalloc", "RUST.md"), ("quiescent", "README.md")] {
+        let files = said_by(Command::new("tar").arg("tzf").arg(packaged(name)));
+        let is_there =
+            |file: &str| files.lines().any(|line| line.split_once('/').is_some_and(|(_, path)| path == file));
+        for file in [readme, "CHANGELOG.md", "LICENSE-MIT", "LICENSE-APACHE", "src/lib.rs"] {
+            assert!(is_there(file), "{name}: {file}: {files}");
+        }
+        let inside = format!("{name}-{}/Cargo.toml", env!("CARGO_PKG_VERSION"));
+        let manifest = said_by(Command::new("tar").arg("xzOf").arg(packaged(name)).arg(inside));
+        let keys = "version description keywords categories documentation readme license rust-version";
+        for key in keys.split(' ') {
+            assert!(manifest.contains(&format!("\n{key} = ")), "{name} has no {key}: {manifest}");
+        }
+    }
+    // The archive and the shared library are built of what its crate alone has.
+    let files = said_by(Command::new("tar").arg("tzf").arg(packaged("rcumalloc-shared")));
+    assert!(files.contains("/src/lib.rs") && files.contains("/include/rcumalloc.h"), "{files}");
+}
+
+/// librcumalloc.so with these flags of rustc's.
+fn built_with(name: &str, flags: &[&str]) -> PathBuf {
+    let target = build::made().join(name);
+    let mut script = Command::new(build::root().join("scripts/build"));
+    script.args(flags).env_remove("RUSTC_WORKSPACE_WRAPPER").env("CARGO_TARGET_DIR", target);
+    PathBuf::from(said_by(&mut script).trim())
+}
+
+/// The smallest address that the window may have, and one above all that it has.
+const WINDOW: std::ops::Range<u64> = 0x6800_0000_0000..0x7c00_0000_0000;
+
+/// What is asked of the kernel about the window while a program runs that uses all of the heap: each call's
+/// address and length.
+fn calls_about_the_window(library: &Path) -> Vec<(u64, u64)> {
+    let log = build::scratch("strace").join("log");
+    let strace = command(build::installed("strace")).on_glibc();
+    let strace =
+        strace.args(["-f", "-qq", "-e", "trace=mmap,munmap,mprotect,madvise,mremap", "-o"]).arg(&log);
+    let strace = strace.arg("-E").arg(format!("LD_PRELOAD={}", library.display()));
+    strace.arg(build::program("drain_in_section")).patience(120).run().success();
+    let text = std::fs::read_to_string(&log).expect("strace writes");
+    let numbers = |line: &str| {
+        let mut words = line.split_once('(')?.1.split(", ");
+        let addr = u64::from_str_radix(words.next()?.strip_prefix("0x")?, 16).ok()?;
+        let len = words.next()?.split(')').next()?.parse().ok()?;
+        WINDOW.contains(&addr).then_some((addr, len))
+    };
+    text.lines().filter_map(numbers).collect()
+}
+
+/// A library whose pages are larger than this kernel's does all that one for 4 KiB does, says to a kernel of
+/// any size of pages what it must, and asks of the kernel only what one with such pages could grant. One of
+/// them is linked by GNU's linker, which makes less of what is missing than rustc's own.
+#[test]
+fn larger_pages() {
+    for (kib, more) in [(16, "-Clink-arg=-fuse-ld=bfd"), (64, "-Clink-arg=-Wl,--build-id")] {
+        let page = kib << 10;
+        let flag = format!("rcumalloc_page=\"{kib}K\"");
+        let library = built_with(&format!("pages-{kib}"), &["--cfg", &flag, more]);
+        for bytes in [4096, 16_384, 65_536] {
+            let name = format!("page_liar_{bytes}.so");
+            let liar = build::compile(&name, "page_liar", &[&format!("-DLIE={bytes}")]);
+            let outcome = command(build::program("preload_took_effect")).preload(&[&liar, &library]).run();
+            if bytes <= page {
+                assert_eq!(outcome.success().text(), "present 1\n");
+                continue;
+            }
+            let least = format!("only of {page} or less; the program is not run");
+            outcome
+                .exited(127)
+                .said(&[&format!("rcumalloc: pages of {bytes} bytes are not supported, {least}")]);
+        }
+        for (program, arguments) in [
+            ("guarantee", &["--sections", "300000"][..]),
+            ("pool_table", &["torture"]),
+            ("calls", &["in_order"]),
+            ("enomem", &["as"]),
+            ("enomem", &["data"]),
+            ("drain_in_section", &[]),
+        ] {
+            let victim = command(build::program(program)).args(arguments).preload(&[&library]);
+            victim.patience(60).run().success().said(&[]);
+        }
+        let calls = calls_about_the_window(&library);
+        assert!(calls.len() > 5, "{calls:x?}");
+        for (addr, len) in calls {
+            assert!(addr % page == 0 && len % page == 0, "{kib} KiB: {addr:#x}, {len:#x}");
+        }
     }
 }
 

@@ -8,7 +8,6 @@
 
 mod crowd;
 #[allow(dead_code, reason = "the test of the engine asks more of it")]
-#[path = "../../../rcu/tests/common/disassembly.rs"]
 mod disassembly;
 mod expedited;
 mod instructions;

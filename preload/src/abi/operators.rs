@@ -242,6 +242,7 @@ macro_rules! new {
         ///
         /// # Safety
         /// As malloc; the arguments are the standard's.
+        #[allow(named_asm_labels, reason = "Rust 1.89 objects, though a naked function is there once")]
         #[unsafe(naked)]
         #[unsafe(no_mangle)]
         pub unsafe extern "C" fn $name() -> *mut c_void {

@@ -27,7 +27,7 @@ const ROW_MOST: usize = 4096;
 const SEATS_PER_WORD: usize = u64::BITS as usize;
 
 /// Bytes of one cache's memory: pages of its own, so that they can go to the system.
-pub const CACHE_BYTES: usize = 2 * PAGE;
+pub const CACHE_BYTES: usize = (8usize << 10).next_multiple_of(PAGE);
 /// Most caches whose memory is taken from the zone together: 512 KiB.
 const TOGETHER_MOST: usize = 64;
 

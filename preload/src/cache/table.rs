@@ -26,6 +26,7 @@ use core::mem::offset_of;
 use core::slice::from_raw_parts;
 use core::sync::atomic::{Ordering::SeqCst, compiler_fence};
 
+use crate::constants::PAGE_SHIFT;
 pub use crate::constants::{SLOT_BYTES, SLOTS};
 
 /// One class's magazine, unpacked.
@@ -399,10 +400,11 @@ fn slot_offset(addr: usize) -> Option<usize> {
     // SAFETY: below the horizon every page's memdesc word can be read; its upper 16 bits are
     // the offset of the class's slot, 0 (the dummy) for what is no slab.
     unsafe {
-        asm!("shr {0}, 12", "mov {words}, qword ptr [rip + {line} + {memdesc}]",
+        asm!("shr {0}, {shift}", "mov {words}, qword ptr [rip + {line} + {memdesc}]",
             "movzx {0:e}, word ptr [{words} + {0} * 8 + 6]",
             inout(reg) slot, words = out(reg) _, line = sym LINE,
-            memdesc = const offset_of!(Line, memdesc), options(pure, readonly, nostack));
+            shift = const PAGE_SHIFT, memdesc = const offset_of!(Line, memdesc),
+            options(pure, readonly, nostack));
     }
     Some(slot)
 }

@@ -80,8 +80,8 @@ struct Tally {
 
 /// Where the two numbers of a [`Tally`] lie in a memdesc word's descriptor.
 const STORED_SHIFT: usize = 4;
-const LOSSES_SHIFT: usize = 12;
-const STORED_MOST: usize = 0xff;
+const LOSSES_SHIFT: usize = 14;
+const STORED_MOST: usize = 0x3ff;
 
 impl Tally {
     fn of(page: Page) -> Tally {

@@ -252,7 +252,9 @@ fn ask_bmi2(wanted: u8) -> bool {
         return false;
     }
     // Leaf 7 exists where leaf 0 says so.
-    let has = __cpuid(0).eax >= 7 && __cpuid_count(7, 0).ebx & (1 << 8) != 0;
+    #[allow(unused_unsafe, reason = "these two are safe only in versions of Rust after the least")]
+    // SAFETY: every x86-64 processor has the instruction.
+    let has = unsafe { __cpuid(0).eax >= 7 && __cpuid_count(7, 0).ebx & (1 << 8) != 0 };
     BMI2.store(if has { YES } else { NO }, Relaxed);
     has
 }

@@ -21,9 +21,9 @@ use core::ptr::NonNull;
 use core::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 /// log2 of the pages of a slab.
-const SLAB_ORDER: u32 = 4;
+const SLAB_ORDER: u32 = SLAB_PAGES.ilog2();
 /// Pages of a slab.
-const SLAB_PAGES: usize = 16;
+const SLAB_PAGES: usize = SLAB_BYTES / PAGE;
 
 /// Head of a descriptor; the free bitmap and then the deferred bitmap follow it. Its 48 bytes leave room on
 /// its cache line for the free bits of 128 blocks: whoever puts a block back touches one line, not two.

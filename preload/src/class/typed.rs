@@ -24,7 +24,7 @@
 
 use crate::class::Torn;
 use crate::class::backlog::{self, DOMAIN};
-use crate::constants::{PAGE, POOL_NAME, POOL_OBJECTS, POOL_SIZE_MAX, POOL_SLAB};
+use crate::constants::{LEAST_PAGE, PAGE, POOL_NAME, POOL_OBJECTS, POOL_SIZE_MAX, POOL_SLAB};
 use crate::os::line::Line;
 use crate::os::lock::Lock;
 use crate::page::Page;
@@ -208,7 +208,7 @@ pub fn lock() -> &'static Lock<Roll> {
 /// Bytes from one object to the next and pages of a slab; `None` for what no pool is for.
 fn shape(size: usize, align: usize) -> Option<(usize, usize)> {
     let align = if align == 0 { 16 } else { align };
-    if size == 0 || size > POOL_SIZE_MAX || !align.is_power_of_two() || align > PAGE {
+    if size == 0 || size > POOL_SIZE_MAX || !align.is_power_of_two() || align > LEAST_PAGE {
         return None;
     }
     let stride = size.next_multiple_of(align.max(8));

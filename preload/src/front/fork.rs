@@ -33,12 +33,22 @@ use crate::os::lock::{self, Lock};
 use crate::os::{home, libcs, tls};
 use crate::page;
 use crate::release::{decay, pressure, publish, watcher};
+use core::arch::asm;
 use core::ffi::c_void;
 use core::sync::atomic::{AtomicBool, Ordering};
 
-unsafe extern "C" {
-    /// What the linker puts into each object for `__register_atfork`.
-    static __dso_handle: *mut c_void;
+/// What stands for this object in `__register_atfork`: the C compiler's own start files have it, which a
+/// program or a library has that the archive is linked into, but not librcumalloc.so. That is never unloaded,
+/// so nobody takes its handlers back; rustc's linker makes a word for it, GNU's does not.
+fn dso_handle() -> *mut c_void {
+    let word: *const *mut c_void;
+    // SAFETY: loads an address that the linker puts there, null if there is none.
+    unsafe {
+        asm!(".weak __dso_handle", ".hidden __dso_handle", "mov {}, qword ptr [rip + __dso_handle@GOTPCREL]",
+            out(reg) word, options(pure, readonly, nostack, preserves_flags));
+    }
+    // SAFETY: a word of the object's own, which nobody writes.
+    if word.is_null() { core::ptr::null_mut() } else { unsafe { *word } }
 }
 
 #[unsafe(link_section = ".data")]
@@ -50,7 +60,7 @@ pub fn install_handlers() {
     if !INSTALLED.swap(true, Ordering::AcqRel) {
         // Not by `pthread_atfork`, which libc has every object bring along, far from what is run beside it.
         // SAFETY: three functions of the right type that stay where they are, and the object's own word.
-        unsafe { libcs::register_atfork(Some(prepare), Some(parent), Some(child), __dso_handle) };
+        unsafe { libcs::register_atfork(Some(prepare), Some(parent), Some(child), dso_handle()) };
     }
 }
 

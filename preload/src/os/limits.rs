@@ -7,25 +7,33 @@
 use super::kept::{Kept, number_after};
 use super::line::Line;
 use super::syscall::{exit_group, syscall};
-use crate::constants::PAGE;
+use crate::constants::{LEAST_PAGE, PAGE};
 
 /// Exit status of a process that cannot be given a heap; what the loader uses when it cannot go on.
 const CANNOT_START: i32 = 127;
 
 /// Bytes of a page of this kernel.
-fn page_size() -> usize {
+pub fn page_size() -> usize {
     // SAFETY: reads a vector the kernel made.
     unsafe { libc::getauxval(libc::AT_PAGESZ) as usize }
 }
 
-/// Ends the process with a line if this kernel's pages are not ours: everything here counts in pages
-/// of 4 KiB, and a program without a malloc cannot run.
+/// Whether the heap can count in its own pages where the kernel's are of so many bytes.
+const fn is_supported(bytes: usize) -> bool {
+    bytes != 0 && PAGE.is_multiple_of(bytes)
+}
+
+/// Ends the process with a line if one of our pages is not so many of the kernel's: what begins at a page of
+/// ours must begin at one of the kernel's, and a program without a malloc cannot run.
 pub fn insist_on_page_size() {
     let bytes = page_size();
-    if bytes != PAGE {
+    if !is_supported(bytes) {
         let mut line = Line::new();
         line.str("pages of ").dec(bytes as u64).str(" bytes are not supported, only of ");
-        line.dec(PAGE as u64).str("; the program is not run").emit();
+        line.dec(PAGE as u64)
+            .str(if PAGE > LEAST_PAGE { " or less" } else { "" })
+            .str("; the program is not run")
+            .emit();
         exit_group(CANNOT_START);
     }
 }
@@ -75,7 +83,8 @@ mod tests {
 
     #[test]
     fn this_machine() {
-        assert_eq!(page_size(), 4096);
+        assert_eq!(page_size(), LEAST_PAGE);
+        assert!(is_supported(page_size()) && is_supported(PAGE) && !is_supported(2 * PAGE));
         assert_eq!(random_seed(), random_seed());
     }
 }

@@ -7,8 +7,9 @@
 //!
 //! In tests every call here can be made to fail: see `fail_after`.
 
+use super::limits;
 use super::syscall::{Errno, close, syscall};
-use crate::constants::PAGE;
+use crate::constants::{LEAST_PAGE, PAGE};
 use core::ffi::CStr;
 
 /// What became of a request for a certain place.
@@ -82,7 +83,7 @@ pub fn map_named(name: &CStr, len: usize) -> Result<usize, Errno> {
         return Err(Errno::ENOMEM);
     }
     // Longer than a file may be: the kernel would send a signal.
-    if super::limits::file_bytes() < len {
+    if limits::file_bytes() < len {
         return Err(Errno::EFBIG);
     }
     // SAFETY: the kernel reads a C string and makes a descriptor that nobody else knows; nothing is mapped
@@ -243,14 +244,17 @@ pub fn resident_pages(addr: usize, pages: usize) -> Option<usize> {
     const CHUNK: usize = 256;
     let mut map = [0u8; CHUNK];
     let mut resident = 0;
+    // The kernel speaks of its own pages, which may be smaller.
+    let page = limits::page_size().clamp(LEAST_PAGE, PAGE);
+    let pages = pages * (PAGE / page);
     for from in (0..pages).step_by(CHUNK) {
         let some = CHUNK.min(pages - from);
-        let args = [addr + from * PAGE, some * PAGE, map.as_mut_ptr() as usize, 0, 0, 0];
+        let args = [addr + from * page, some * page, map.as_mut_ptr() as usize, 0, 0, 0];
         // SAFETY: the kernel writes one byte a page into the map.
         unsafe { syscall(libc::SYS_mincore, args) }.ok()?;
         resident += map[..some].iter().filter(|&&byte| byte & 1 != 0).count();
     }
-    Some(resident)
+    Some((resident * page).div_ceil(PAGE))
 }
 
 /// Asks for small pages in a range that is touched sparsely. Advice: a refusal is fine.

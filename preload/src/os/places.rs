@@ -7,7 +7,8 @@
 //! may not be there; the kernel is asked first.
 
 use super::{code, peers};
-use crate::constants::PAGE;
+// What can be read at all can be read to the end of the smallest page.
+use crate::constants::LEAST_PAGE as PAGE;
 use core::ops::Range;
 use core::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 

@@ -42,7 +42,7 @@ const RAREST: u32 = 5;
 /// Ticks that slow paths, which have done the last one, may miss before the watcher is to.
 const RIDDEN_TICKS: u64 = 4;
 /// Fewest pages a tick purges: 256 KiB, worth a call.
-const LEAST_PAGES: usize = 64;
+const LEAST_PAGES: usize = (256 << 10) / PAGE;
 
 /// The period in milliseconds.
 static PERIOD_MS: AtomicU32 = AtomicU32::new(DECAY_MS);

@@ -2,7 +2,7 @@
 //! which were: whoever wants zeros clears these and no others.
 
 use super::Buddy;
-use super::unit::bits;
+use super::unit::{PAGE_WORDS, bits};
 use crate::constants::{PURGE_LOOKS, UNIT_PAGES};
 
 /// Calls `visit` with each stretch of set bits, its first page and its length, of pages [from, to) of a
@@ -39,7 +39,7 @@ pub enum Dirt {
 
 impl Buddy {
     /// Of the pages of a unit that were given out as part of a run, those that were dirty.
-    pub fn came_dirty(&mut self, unit: usize) -> [u64; UNIT_PAGES / 64] {
+    pub fn came_dirty(&mut self, unit: usize) -> [u64; PAGE_WORDS] {
         self.units.at(unit).came_dirty
     }
 

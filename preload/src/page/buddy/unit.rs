@@ -1,7 +1,12 @@
-//! What the buddy allocator knows of one unit of 1024 pages, and the row of the index that every 64th has.
+//! What the buddy allocator knows of one unit of 4 MiB, and the row of the index that every 64th has.
 
 use crate::constants::{MAX_ORDER, MAX_UNITS, UNIT_PAGES};
 use crate::page::quarter::Quarter;
+
+/// Words of a bitmap of a unit's pages.
+pub(super) const PAGE_WORDS: usize = UNIT_PAGES.div_ceil(64);
+/// Words of a tree, which has a node for each block of each order.
+pub(super) const TREE_WORDS: usize = (2 * UNIT_PAGES).div_ceil(64);
 
 /// How many orders of blocks there are.
 pub(super) const ORDERS: usize = MAX_ORDER as usize + 1;
@@ -27,10 +32,10 @@ impl Cut {
 /// What is known of one unit. All zero: no page of it is free.
 #[repr(C, align(64))]
 pub struct Unit {
-    pub(super) tree: [u64; 32],
-    pub(super) dirty: [u64; 16],
+    pub(super) tree: [u64; TREE_WORDS],
+    pub(super) dirty: [u64; PAGE_WORDS],
     /// Of pages given out as part of a run, those that were dirty.
-    pub(super) came_dirty: [u64; 16],
+    pub(super) came_dirty: [u64; PAGE_WORDS],
     pub(super) blocks: [u16; ORDERS],
     /// In each 64th unit: the row of the index for it and the next 63, by what they are cut for; whole ones
     /// count as cut for blocks.
@@ -54,14 +59,14 @@ impl Unit {
 
     /// Whatever follows from the trees.
     pub(super) fn forget_counts(&mut self) {
-        self.dirty = [0; 16];
+        self.dirty = [0; PAGE_WORDS];
         self.blocks = [0; ORDERS];
         self.row = [[0; ORDERS]; Cut::COUNT];
         self.soiled = 0;
     }
 
     /// Its tree, which has nothing any more.
-    pub(super) fn take_tree(&mut self) -> [u64; 32] {
+    pub(super) fn take_tree(&mut self) -> [u64; TREE_WORDS] {
         core::mem::take(&mut self.tree)
     }
 
@@ -81,7 +86,7 @@ impl Unit {
 }
 
 /// Calls `visit` with each block of a tree that is not part of a larger one: its first page and its order.
-pub(super) fn topmost(tree: &[u64; 32], mut visit: impl FnMut(usize, u32)) {
+pub(super) fn topmost(tree: &[u64; TREE_WORDS], mut visit: impl FnMut(usize, u32)) {
     let has = |node: usize| tree[node / 64] >> (node % 64) & 1 != 0;
     for (word, &bits) in tree.iter().enumerate() {
         let mut left = bits;

@@ -1,0 +1,1 @@
+../../../rcu/tests/common/disassembly.rs
