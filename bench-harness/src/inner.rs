@@ -24,6 +24,7 @@ pub enum Kind {
     Torture,
     Pressure,
     Engine,
+    Churn,
     PairLoop,
 }
 
@@ -38,6 +39,7 @@ pub fn run(arguments: &Arguments) -> Result<Outcome, Refusal> {
         Kind::Torture => crate::torture::inner(job),
         Kind::Pressure => crate::pressure::inner(job),
         Kind::Engine => crate::engine::inner(job),
+        Kind::Churn => crate::engine::churn::inner(job),
         Kind::PairLoop => crate::engine::run_loop(job),
     }?;
     println!("{answer}");

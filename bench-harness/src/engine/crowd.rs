@@ -105,7 +105,9 @@ pub fn beside_a_crowd(plan: &Plan) -> Measure {
         beside("idle threads", 0, CROWD, false),
         beside("idle threads that have read", 0, CROWD, true),
     ];
-    let limit = Limit::Times(0, BESIDE_A_CROWD);
+    let limit = Limit::Times(BESIDE_A_CROWD);
+    // What else the machine does disturbs few of many short rounds.
+    let plan = Plan { rounds: plan.rounds * 10, round: plan.round / 10 };
     plan.measure("a period of two running readers beside a crowd", "ns", limit, subjects)
 }
 

@@ -1,11 +1,12 @@
 //! The grace-period engine beside liburcu and crossbeam-epoch, in the same run.
 //!
 //! Reading order: `subject` (how anything is measured here), `peers` (liburcu's loops, in C), then the
-//! measurements: `pairs` and `instructions`, `polls`, `periods` and `expedited`, `crowd`.
+//! measurements: `pairs` and `instructions`, `polls`, `periods` and `expedited`, `crowd` and `churn`.
 //!
 //! A part runs in a child process of its own, into which liburcu's objects are preloaded: their thread-local
 //! variables are aligned to 128 bytes, which static TLS has only if they are there when the process starts.
 
+pub mod churn;
 mod crowd;
 #[allow(dead_code, reason = "the test of the engine asks more of it")]
 mod disassembly;
@@ -43,7 +44,7 @@ pub enum Measurement {
     Polls(Arguments),
     /// Grace periods among readers that run, and among readers that sleep
     Periods(Arguments),
-    /// Grace periods beside thousands of readers that sleep, have ended, or all announce
+    /// Grace periods, and blocks under the library, beside thousands of threads that sleep or have ended
     Crowd(Arguments),
 }
 
@@ -78,14 +79,20 @@ pub fn run(measurement: &Measurement, common: &Common) -> Result<Outcome, Refusa
     ];
     let mut measures: Vec<Measure> = Vec::new();
     let bar = progress::bar(parts.len() as u64);
+    let mut churns = Vec::new();
     for part in parts {
         bar.set_message(part.name());
+        if part == Part::Crowd {
+            // Of the library, not of the crate: processes of its own.
+            churns = churn::measure(&Plan { rounds, round: Duration::from_secs_f64(seconds) }, common);
+        }
         let answer = part.measured(&Job { part, rounds, seconds, valgrind: !arguments.no_valgrind })?;
         let new: Vec<String> = answer.notes.into_iter().filter(|note| !notes.contains(note)).collect();
         notes.extend(new);
         measures.extend(answer.measures);
         bar.inc(1);
     }
+    measures.extend(churns);
     bar.finish_and_clear();
     let targets: Vec<outcome::Target> = measures.iter().flat_map(Measure::targets).collect();
     let is_missed = targets.iter().any(|target| target.met == Some(false));
@@ -107,7 +114,7 @@ pub fn run(measurement: &Measurement, common: &Common) -> Result<Outcome, Refusa
 }
 
 /// What one child measures.
-#[derive(Clone, Copy, Serialize, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 enum Part {
     Pairs,
     Polls,

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use hdrhistogram::Histogram;
 use serde::{Deserialize, Serialize};
 
+use crate::measure::processor_ns;
 use crate::measure::rounds::{Spread, alternate};
 use crate::outcome::Target;
 use crate::output::table::Table;
@@ -72,8 +73,8 @@ pub enum Limit {
     Fixed(f64),
     /// So much more than the median of the subject with this index, measured in the same run.
     Above(usize, f64),
-    /// So many times the median of the subject with this index, measured in the same run.
-    Times(usize, f64),
+    /// So many times the first subject's figure of the same round: the median of these ratios.
+    Times(f64),
 }
 
 /// The outcome of one subject.
@@ -95,6 +96,8 @@ pub struct Row {
     pub ratio: Option<f64>,
     /// The limit that applies, in the measure's unit.
     pub limit: Option<f64>,
+    /// The limit that applies to the ratio.
+    pub most: Option<f64>,
 }
 
 /// What is kept of a histogram.
@@ -126,6 +129,7 @@ impl Row {
             latencies: None,
             ratio: None,
             limit: None,
+            most: None,
         }
     }
 
@@ -168,6 +172,16 @@ impl Measure {
     /// What was promised of the rows that have a figure.
     pub fn targets(&self) -> Vec<Target> {
         let promised = |row: &Row| {
+            if let (Some(most), None) = (row.most, &row.absent) {
+                return Some(Target {
+                    what: format!(
+                        "{}: {}, {}: at most {most} times the first",
+                        self.title, row.name, row.setting
+                    ),
+                    seen: row.ratio.map_or_else(|| "no figure".into(), |ratio| format!("{ratio:.2} times")),
+                    met: Some(row.ratio.is_some_and(|ratio| ratio <= most)),
+                });
+            }
             let limit = row.limit.filter(|_| row.absent.is_none())?;
             Some(Target {
                 what: format!(
@@ -256,21 +270,24 @@ impl Plan {
             })
             .collect();
         let bound = match limit {
-            Limit::None => None,
+            Limit::None | Limit::Times(_) => None,
             Limit::Fixed(bound) => Some(bound),
             Limit::Above(index, more) => Some(rows[index].median() + more),
-            Limit::Times(index, factor) => Some(rows[index].median() * factor),
         };
         let reference = rows[0].rounds.clone();
         for (row, subject) in rows.iter_mut().zip(&subjects) {
             row.ratio = Spread::of_ratios(&row.rounds, &reference).map(|ratios| ratios.median);
             row.limit = bound.filter(|bound| subject.limited && bound.is_finite());
+            if let Limit::Times(factor) = limit {
+                row.most = subject.limited.then_some(factor);
+            }
         }
         Measure { title: title.to_owned(), notes: Vec::new(), unit: unit.to_owned(), rows }
     }
 }
 
-/// Times `batch(count)` with a count that fills the round: ns for one operation, loop included.
+/// Times `batch(count)` with a count that fills the round: ns of the thread's processor time for one
+/// operation, loop included. Time of day would say, too, who else is on the machine.
 pub fn time_loop(round: Duration, mut batch: impl FnMut(u64)) -> Sample {
     let mut count = 1 << 10;
     loop {
@@ -284,9 +301,9 @@ pub fn time_loop(round: Duration, mut batch: impl FnMut(u64)) -> Sample {
     }
     // The last size took between a quarter and a half of the round: the round itself is about twice that.
     count *= 2;
-    let began = Instant::now();
+    let began = processor_ns();
     batch(count);
-    Sample { value: began.elapsed().as_nanos() as f64 / count as f64, latencies: None }
+    Sample { value: (processor_ns() - began) as f64 / count as f64, latencies: None }
 }
 
 /// Times each call of `operation` until the round is over. `prepare` runs untimed before each.

@@ -15,6 +15,7 @@ use std::time::Instant;
 use serde::Serialize;
 use serde_json::json;
 
+use crate::measure::processor_ns;
 use crate::measure::rounds::{Spread, alternate, ratio_cell};
 use crate::outcome::{Common, Outcome, Refusal, Target};
 use crate::output::table::Table;
@@ -196,12 +197,4 @@ fn write<M: Map>(map: &M, arguments: &Arguments, writer: usize, stop: &AtomicBoo
         changes += 2;
     }
     changes
-}
-
-/// Processor time of the calling thread, ns.
-fn processor_ns() -> u64 {
-    let mut now = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-    // SAFETY: writes one timespec; the clock exists.
-    unsafe { libc::clock_gettime(libc::CLOCK_THREAD_CPUTIME_ID, &raw mut now) };
-    now.tv_sec as u64 * 1_000_000_000 + now.tv_nsec as u64
 }
