@@ -12,6 +12,8 @@ use crate::{Outcome, place};
 pub enum Script {
     /// Runs the engine's tests on aarch64, emulated
     Aarch64(Words),
+    /// What five programs keep of the system after they have freed all: bench/address_space.md
+    AddressSpace(Words),
     /// Measures librcumalloc.so beside glibc's malloc and mimalloc: bench/malloc.md
     BenchMalloc(Words),
     /// Measures the two periods of the shrinker
@@ -50,6 +52,7 @@ pub struct Words {
 pub fn run(script: &Script) -> Outcome {
     let (name, Words { words }) = match script {
         Script::Aarch64(words) => ("aarch64", words),
+        Script::AddressSpace(words) => ("address-space", words),
         Script::BenchMalloc(words) => ("bench-malloc", words),
         Script::BenchShrinker(words) => ("bench-shrinker", words),
         Script::Deb(words) => ("deb", words),

@@ -3,8 +3,8 @@
 //! Every loop holds a compiler barrier between the two, in C and in Rust, and nothing else. The loop
 //! itself is not subtracted; it has a row of its own.
 
-use core::cell::Cell;
-use core::sync::atomic::{Ordering::SeqCst, compiler_fence};
+use core::cell::{Cell, RefCell};
+use core::sync::atomic::{AtomicPtr, Ordering::SeqCst, compiler_fence};
 use std::ptr;
 use std::time::Duration;
 
@@ -111,6 +111,24 @@ pub fn loops(_: &Registered) -> Vec<PairLoop> {
             let guard = crossbeam_epoch::pin();
             compiler_fence(SeqCst);
             drop(guard);
+        }
+    }));
+    let collector = seize::Collector::new();
+    all.push(PairLoop::new("seize", "guard of a collector of one's own", move |n| {
+        for _ in 0..n {
+            let guard = collector.enter();
+            compiler_fence(SeqCst);
+            drop(guard);
+        }
+    }));
+    let hazard = haphazard::HazardPointer::new();
+    let place = RefCell::new((AtomicPtr::new(Box::leak(Box::new(7_u64))), hazard));
+    all.push(PairLoop::new("haphazard", "one pointer read, protected and let go", move |n| {
+        let (pointer, hazard) = &mut *place.borrow_mut();
+        for _ in 0..n {
+            hazard.protect_ptr(pointer);
+            compiler_fence(SeqCst);
+            hazard.reset_protection();
         }
     }));
     all.push(PairLoop::new("empty loop", "one compiler barrier", empty));

@@ -57,9 +57,14 @@ pub fn expect_threads() {
 #[inline(never)]
 #[unsafe(link_section = ".text_threads")]
 pub fn admit_readers() {
-    if ADMITTED.load(Ordering::Acquire) {
-        return;
+    if !ADMITTED.load(Ordering::Acquire) {
+        admit();
     }
+}
+
+/// As `admit_readers`, by one of those who come before the first is done.
+#[inline(always)]
+pub(super) fn admit() {
     mode::set_concurrent();
     let own = tls::alloc_table();
     let mut others = false;

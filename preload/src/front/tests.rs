@@ -17,6 +17,7 @@ use crate::os::map;
 use crate::own_process::in_own_process;
 use crate::release::decay;
 use std::ffi::c_void;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 pub(crate) fn take(size: usize) -> usize {
     // SAFETY: any size.
@@ -357,4 +358,20 @@ fn the_backlog_stays_under_its_budget_beside_a_sleeper() {
     drop(wake);
     sleeper.join().unwrap();
     assert!(DOMAIN.counters().completed > 0);
+}
+
+#[test]
+fn a_second_admission_stores_into_nobodys_word() {
+    in_own_process!();
+    give(take(100));
+    let cache = entry::current().expect("a cache");
+    // Stands for the word of a thread that ends between the two, and its storage with it.
+    let (word, own) = (AtomicUsize::new(7), cache.free_word.load(Relaxed));
+    cache.free_word.store(word.as_ptr() as usize, Relaxed);
+    switch::admit();
+    assert_eq!(word.load(Relaxed), cache.free_table(), "the first one sets it");
+    word.store(7, Relaxed);
+    switch::admit();
+    cache.free_word.store(own, Relaxed);
+    assert_eq!(word.load(Relaxed), 7, "the thread may have gone");
 }
