@@ -1,5 +1,5 @@
-/* rcumalloc.hpp: rcumalloc.h for C++: guards for sections, C++26's <rcu> in namespace rcumalloc, and a
- * memory resource.
+/* rcumalloc.hpp: rcumalloc.h for C++: guards for sections, C++26's <rcu> in namespace rcumalloc, typed
+ * pools, and a memory resource.
  *
  * The surface of <rcu> is that of P2545, [saferecl.rcu] of the standard: what is said there holds here.
  * There is one domain. Scheduled evaluations run in the thread that rcumalloc_call describes, so a deleter
@@ -18,6 +18,7 @@
 #include <cstdlib>
 #include <memory>
 #include <new>
+#include <type_traits>
 #include <utility>
 
 #if __has_include(<memory_resource>)
@@ -151,6 +152,40 @@ template <class T, class D = std::default_delete<T>>
 void rcu_retire(T *p, D d = D(), rcu_domain & = rcu_default_domain()) {
     rcumalloc_call_head(new detail::retired<T, D>(p, std::move(d)), detail::retired<T, D>::run);
 }
+
+/* ---- typed pools ---------------------------------------------------------------------------- */
+
+/* A pool of objects of one type with RCUMALLOC_POOL_TYPESAFE, as rcumalloc.h describes it: whoever finds an
+ * object in a section takes a reference to it, by a counter in the object, and asks it again whether it is
+ * the one that was meant.
+ *
+ * The pool runs no constructor and no destructor, since readers may look at any time: an object is zeros the
+ * first time and as it was freed after that. So T is made of atomics, and of what is never changed. A pool
+ * that ends before all its objects have been freed is a bad call. */
+template <class T>
+class pool {
+    static_assert(std::is_trivially_destructible<T>::value, "no destructor runs: readers may look");
+
+public:
+    /* Throws std::bad_alloc if there is no memory, or T is larger than 1 MiB or aligned to more than 4096. */
+    explicit pool(const char *name)
+        : handle(rcumalloc_pool_create(name, sizeof(T), alignof(T), RCUMALLOC_POOL_TYPESAFE)) {
+        if (handle == nullptr) {
+            throw std::bad_alloc();
+        }
+    }
+    ~pool() { rcumalloc_pool_destroy(handle); }
+    pool(const pool &) = delete;
+    pool &operator=(const pool &) = delete;
+
+    /* Memory for an object; null: there is none. */
+    T *alloc() noexcept { return static_cast<T *>(rcumalloc_pool_alloc(handle)); }
+    /* Gives an object back, which may be handed out again at once. Null is nothing. */
+    void free(T *object) noexcept { rcumalloc_pool_free(handle, object); }
+
+private:
+    rcumalloc_pool *handle;
+};
 
 /* ---- memory resource ------------------------------------------------------------------------ */
 

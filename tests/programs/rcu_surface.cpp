@@ -4,6 +4,7 @@
 #include <atomic>
 #include <cstdio>
 #include <cstring>
+#include <malloc.h>
 #include <memory>
 #include <mutex>
 #include <string>
@@ -208,6 +209,90 @@ static void resource() {
 #endif
 }
 
+/* A table of counted objects as in pool_table.c: readers that keep an object in sight while it is freed and
+ * handed out again find one of its type, and with a reference and its key asked again the right one. */
+struct counted_object {
+    std::atomic<unsigned> made, refs, key, value; /* refs 0: nobody has it */
+    char more[240];
+};
+
+static void pools() {
+    constexpr unsigned slots = 64, keys = 256, made = 0x0b9ec7;
+    pool<counted_object> objects("table");
+    static std::atomic<counted_object *> table[slots];
+    std::atomic<bool> stop{false};
+    std::atomic<long> found{0}, wrong{0}, strange{0};
+    const auto put = [&](counted_object *object) {
+        if (object != nullptr && object->refs.fetch_sub(1) == 1) {
+            objects.free(object);
+        }
+    };
+    const auto take = [](counted_object *object) {
+        unsigned refs = object->refs;
+        while (refs != 0 && !object->refs.compare_exchange_weak(refs, refs + 1)) {
+        }
+        return refs != 0;
+    };
+    std::vector<std::thread> readers;
+    for (int i = 0; i < 2; i++) {
+        readers.emplace_back([&] {
+            for (unsigned key = 0; !stop; key = (key + 7) % keys) {
+                counted_object *object;
+                {
+                    read_guard section;
+                    object = table[key % slots];
+                    for (int pause = 0; object != nullptr && pause < 3; pause++) {
+                        std::this_thread::yield();
+                        strange += object->made != made;
+                    }
+                    if (object != nullptr && !take(object)) {
+                        object = nullptr;
+                    }
+                }
+                if (object != nullptr && object->key == key) {
+                    found++;
+                    wrong += object->value != 3 * key;
+                }
+                put(object);
+            }
+        });
+    }
+    const auto empty = [&] {
+        for (auto &slot : table) {
+            put(slot.exchange(nullptr));
+        }
+    };
+    for (unsigned i = 0; i < 20000 || found == 0; i++) {
+        counted_object *object = objects.alloc();
+        CHECK(object != nullptr);
+        const unsigned key = i * 2654435761u % keys;
+        object->made = made;
+        object->key = key;
+        object->value = 3 * key;
+        object->refs = 1; /* from here on readers may take it */
+        put(table[key % slots].exchange(object));
+        if (i % 4 == 0) {
+            std::this_thread::yield();
+        }
+        if (i % 500 == 0) {
+            empty();
+            malloc_trim(0); /* what is empty leaves the pool, and others overwrite it */
+            for (int block = 0; block < 32; block++) {
+                void *others = std::malloc(16384u << block % 4);
+                CHECK(others != nullptr);
+                std::memset(others, 0xdd, 16384u << block % 4);
+                rcumalloc_free_now(others);
+            }
+        }
+    }
+    stop = true;
+    for (auto &reader : readers) {
+        reader.join();
+    }
+    empty();
+    CHECK(wrong == 0 && strange == 0);
+}
+
 int main(int argc, char **argv) {
     CHECK(argc == 2 && rcumalloc_present());
     static const struct {
@@ -216,6 +301,7 @@ int main(int argc, char **argv) {
     } cases[] = {
         {"intrusive", intrusive}, {"not_intrusive", not_intrusive}, {"synchronized", synchronized},
         {"deleters", deleters},   {"regions", regions},             {"resource", resource},
+        {"pools", pools},
     };
     for (const auto &entry : cases) {
         if (std::strcmp(argv[1], entry.name) == 0) {

@@ -4,7 +4,8 @@ use rcumalloc_tests::{build, command};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-const CASES: [&str; 6] = ["intrusive", "not_intrusive", "synchronized", "deleters", "regions", "resource"];
+const CASES: [&str; 7] =
+    ["intrusive", "not_intrusive", "synchronized", "deleters", "regions", "resource", "pools"];
 
 /// `rcu_surface.cpp` as this compiler makes it.
 fn compiled(dir: &Path, compiler: &str, flags: &[&str]) -> PathBuf {
@@ -37,6 +38,36 @@ fn works(name: &str, compiler: &str, flags: &[&str], has_resource: bool) {
 #[test]
 fn cpp_with_gcc() {
     works("cpp-gcc", "g++", &["-std=c++17"], true);
+}
+
+#[test]
+fn cpp_with_clang_and_libstdcxx() {
+    works("cpp-clang", "clang++", &["-std=c++20"], true);
+}
+
+/// Each header is C or C++ of every version that it is for, without a warning.
+#[test]
+fn headers_in_every_version() {
+    let dir = build::scratch("headers");
+    for (header, extension, compilers, versions) in [
+        ("rcumalloc.h", "c", &["gcc", "clang"][..], &["c99", "c11", "c17", "c2x"][..]),
+        ("rcumalloc.h", "cpp", &["g++", "clang++"], &["c++11", "c++17", "c++20"]),
+        ("rcumalloc.hpp", "cpp", &["g++", "clang++", "clang++ -stdlib=libc++"], &["c++17", "c++20", "c++2b"]),
+    ] {
+        let file = dir.join("uses").with_extension(extension);
+        let uses = format!("#include <{header}>\nint main(void) {{ return rcumalloc_present(); }}\n");
+        std::fs::write(&file, uses).expect("the scratch directory can be written");
+        for (compiler, version) in
+            compilers.iter().flat_map(|compiler| versions.iter().map(move |version| (compiler, version)))
+        {
+            let mut words = compiler.split(' ');
+            let mut tool = Command::new(words.next().unwrap_or_default());
+            tool.args(words).arg(format!("-std={version}"));
+            tool.args(["-Wall", "-Wextra", "-Wpedantic", "-Werror", "-fsyntax-only", "-I"]);
+            build::said_by(tool.arg(build::root().join("preload/include")).arg(&file));
+        }
+    }
+    std::fs::remove_dir_all(dir).expect("the scratch directory can be removed");
 }
 
 #[test]
