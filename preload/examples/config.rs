@@ -18,6 +18,7 @@ fn config(version: u64) -> *mut Config {
 }
 
 fn main() {
+    const { assert!(rcumalloc::DEFERS, "without deferred frees readers need retire instead of drop") };
     let current = AtomicPtr::new(config(0));
     let stop = AtomicBool::new(false);
     std::thread::scope(|threads| {

@@ -96,8 +96,9 @@ impl Table {
     }
 }
 
+#[cfg(feature = "override")]
 unsafe extern "C" {
-    /// The heap's own with the feature `override`.
+    /// The heap's own.
     safe fn malloc_trim(pad: usize) -> std::ffi::c_int;
 }
 
@@ -132,6 +133,7 @@ fn main() {
             if is_torture && round % 500 == 0 {
                 // What is empty leaves the pool.
                 (0..SLOTS).for_each(|slot| table.put(slot, null_mut()));
+                #[cfg(feature = "override")]
                 malloc_trim(0);
             }
             if is_torture && round % 4 == 0 {

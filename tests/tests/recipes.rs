@@ -1,48 +1,89 @@
 //! What README.md and docs/deploying.md say can be done with the library as it is installed is done as it is
-//! written there, on this system with the Debian packages laid over its /usr: in a name space of its own, so
-//! that nothing of it stays.
+//! written there, in a root of its own: this system's, or that of RCUMALLOC_ROOT, a fresh one that `cargo
+//! xtask fresh` makes, with what a test does to it in a layer above, so that nothing of it stays. Our sources
+//! are not in it; the Debian packages are installed by dpkg.
 
 use rcumalloc_tests::build::{self, said_by};
 use rcumalloc_tests::skipped;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// The packages' files in a directory of their own, for one test.
-struct Installed {
+/// Makes `$1` a root: the layers, what programs ask the kernel, and nothing of the sources in `$2`; then runs
+/// the shell in it.
+const ENTER: &str = r#"
+dir=$1 sources=$2 lower=$3 script=$4
+mount -t tmpfs none "$dir" && mkdir "$dir/root"
+mount -t overlay overlay -o "lowerdir=$lower,upperdir=$dir-above/upper,workdir=$dir-above/work" "$dir/root"
+root=$dir/root
+mkdir -p "$root/proc" "$root/dev" "$root/home"
+mount --rbind /dev "$root/dev"
+mount --rbind /proc "$root/proc"
+[ ! -d "$root$sources" ] || mount -t tmpfs none "$root$sources"
+for tools in "$CARGO_HOME" "$RUSTUP_HOME"; do
+    [ ! -d "$tools" ] || { mkdir -p "$root$tools" && mount --bind "$tools" "$root$tools"; }
+done
+exec chroot "$root" sh -euc 'cd /home && . ./environment && eval "$1"' sh "$script"
+"#;
+
+/// A root.
+struct Root {
+    /// Where it is in its own mounts; what is changed lies beside it.
     dir: PathBuf,
 }
 
-impl Installed {
-    /// Not below the sources: a new crate there would be one of the workspace. `None`, and a line that says
-    /// why: this machine cannot.
-    fn new(name: &str) -> Option<Installed> {
+impl Root {
+    /// One without our packages, which lie in `/home`. `None`, and a line that says why: this machine cannot.
+    fn bare(name: &str) -> Option<Root> {
+        // Layers want a file system that is none of layers, and not one in memory.
         let dir = std::env::temp_dir().join(format!("rcumalloc-{name}-{}", std::process::id()));
-        std::fs::create_dir_all(&dir).expect("a directory can be made");
+        let root = Root { dir };
+        std::fs::create_dir_all(&root.dir).expect("a directory can be made");
+        std::fs::create_dir_all(root.above("work")).expect("a directory can be made");
+        let home = root.above("upper/home");
+        std::fs::create_dir_all(&home).expect("a directory can be made");
+        root.put("environment", "");
         let mut deb = Command::new(build::root().join("xtask/scripts/deb"));
-        deb.arg(&dir).env("DEBFULLNAME", "Nobody").env("DEBEMAIL", "nobody@debian.org");
+        deb.arg(&home).env("DEBFULLNAME", "Nobody").env("DEBEMAIL", "nobody@debian.org");
         deb.env("RCUMALLOC_INSTALL_FROM", build::library().parent().expect("a file has a directory"));
-        let packages = said_by(&mut deb);
-        for package in packages.lines() {
-            said_by(Command::new("dpkg-deb").arg("-x").arg(package).arg(dir.join("root")));
-        }
-        let installed = Installed { dir };
-        let tried = installed.command("true").output().expect("unshare starts");
+        said_by(&mut deb);
+        let tried = root.command("true").output().expect("unshare starts");
         if !tried.status.success() {
-            skipped(&format!("no name space here: {}", String::from_utf8_lossy(&tried.stderr)));
+            skipped(&format!("no root here: {}", String::from_utf8_lossy(&tried.stderr)));
             return None;
         }
-        Some(installed)
+        Some(root)
     }
 
-    /// The shell with `script`, where the packages are installed.
+    /// One in which the packages were installed.
+    fn installed(name: &str) -> Option<Root> {
+        let root = Root::bare(name)?;
+        said_by(&mut root.command("dpkg -i ./librcumalloc*.deb"));
+        Some(root)
+    }
+
+    fn above(&self, path: &str) -> PathBuf {
+        let mut name = self.dir.clone().into_os_string();
+        name.push("-above");
+        PathBuf::from(name).join(path)
+    }
+
+    /// A file in `/home`.
+    fn put(&self, name: &str, text: &str) {
+        let path = self.above("upper/home").join(name);
+        std::fs::create_dir_all(path.parent().expect("a folder")).expect("a directory can be made");
+        std::fs::write(path, text).expect("a file can be written");
+    }
+
+    /// The shell with `script`, in `/home`.
     fn command(&self, script: &str) -> Command {
-        let root = self.dir.join("root/usr");
-        let lay = format!(
-            "mount -t overlay overlay -o lowerdir={}:/usr /usr && exec sh -euc \"$1\"",
-            root.display()
-        );
+        let lower = std::env::var_os("RCUMALLOC_ROOT").unwrap_or_else(|| "/".into());
+        let home = std::env::var("HOME").unwrap_or_default();
         let mut shell = Command::new("unshare");
-        shell.args(["--mount", "sh", "-c", &lay, "sh", script]).current_dir(&self.dir);
+        shell.args(["--mount", "sh", "-euc", ENTER, "sh"]).arg(&self.dir).arg(build::root());
+        shell.arg(lower).arg(script);
+        for (name, folder) in [("CARGO_HOME", ".cargo"), ("RUSTUP_HOME", ".rustup")] {
+            shell.env(name, std::env::var(name).unwrap_or_else(|_| format!("{home}/{folder}")));
+        }
         shell.env("RCUMALLOC_VERBOSE", "1").env_remove("LD_PRELOAD").env_remove("RUSTC_WORKSPACE_WRAPPER");
         shell
     }
@@ -56,12 +97,19 @@ impl Installed {
         assert!(err.contains(&greeting), "{script}\nthe library did not say that it is there\n{out}\n{err}");
         (out, err)
     }
+
+    /// Whether a program is there.
+    fn has(&self, program: &str) -> bool {
+        let command = self.command(&format!("command -v {program} >/dev/null")).status();
+        command.is_ok_and(|status| status.success())
+    }
 }
 
-impl Drop for Installed {
+impl Drop for Root {
     fn drop(&mut self) {
         // Left where a test fails, to be looked at.
         if !std::thread::panicking() {
+            std::fs::remove_dir_all(self.above("")).expect("the scratch directory can be removed");
             std::fs::remove_dir_all(&self.dir).expect("the scratch directory can be removed");
         }
     }
@@ -97,23 +145,32 @@ fn blocks(page: &Path, kind: &str) -> Vec<(String, String)> {
     found
 }
 
-/// What the README says can be done once the packages are installed, beside its sources.
+/// What the README says can be done once the packages are installed, in a folder that has of our sources what
+/// its lines name, and the crates as they are packaged.
 #[test]
 fn the_quick_starts_of_the_readme() {
-    let Some(installed) = Installed::new("quick-starts") else { return };
-    for folder in ["tests", "preload"] {
-        let (from, to) = (build::root().join(folder), installed.dir.join(folder));
-        std::os::unix::fs::symlink(from, to).expect("a link can be made");
+    let Some(root) = Root::installed("quick-starts") else { return };
+    for file in ["tests/programs/example.c", "tests/programs/example.cpp", "preload/examples/config.rs"] {
+        let source = std::fs::read_to_string(build::root().join(file)).expect("an example");
+        root.put(file, &source);
     }
-    // What is not published yet is found where it is.
-    let path = build::root().join("preload");
-    let config =
-        format!("[net]\noffline = true\n[patch.crates-io]\nrcumalloc.path = \"{}\"\n", path.display());
-    std::fs::create_dir(installed.dir.join(".cargo")).expect("a directory can be made");
-    std::fs::write(installed.dir.join(".cargo/config.toml"), config).expect("a file can be written");
+    let package = build::made().join("quick-starts");
+    let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    cargo.current_dir(build::root()).args(["package", "--no-verify", "--allow-dirty", "--quiet"]);
+    cargo.args(["-p", "quiescent", "-p", "rcumalloc"]).env("CARGO_TARGET_DIR", &package);
+    said_by(cargo.env_remove("RUSTC_WORKSPACE_WRAPPER"));
+    let mut config = "[net]\noffline = true\n[patch.crates-io]\n".to_owned();
+    for name in ["quiescent", "rcumalloc"] {
+        let file = format!("{name}-{}", env!("CARGO_PKG_VERSION"));
+        let mut tar = Command::new("tar");
+        tar.arg("-C").arg(root.above("upper/home")).arg("-xzf");
+        said_by(tar.arg(package.join("package").join(format!("{file}.crate"))));
+        config += &format!("{name}.path = \"/home/{file}\"\n");
+    }
+    root.put(".cargo/config.toml", &config);
     let blocks = blocks(&build::root().join("README.md"), "run");
     let [(_, script)] = blocks.as_slice() else { panic!("{blocks:?}") };
-    let (out, err) = installed.served(script);
+    let (out, err) = root.served(script);
     let version = |number: u32| format!("version {number}, every look was consistent");
     let expected = ["hello".to_owned(), version(1_000_000), version(100_000), version(300_000)];
     assert_eq!(out.lines().collect::<Vec<_>>(), expected, "{err}");
@@ -123,16 +180,59 @@ fn the_quick_starts_of_the_readme() {
 
 #[test]
 fn the_recipes_for_programs_as_they_are() {
-    let Some(installed) = Installed::new("recipes") else { return };
+    let Some(root) = Root::installed("recipes") else { return };
     let recipes = blocks(&build::root().join("docs/deploying.md"), "run");
-    assert!(recipes.len() >= 5);
+    assert!(recipes.len() >= 6);
     for (program, script) in &recipes {
-        if is_there(program) {
-            installed.served(script);
+        if root.has(program) {
+            root.served(script);
         } else {
             skipped(&format!("no {program} here"));
         }
     }
+}
+
+/// Each line of the recipe for an image is done as it says, but for the first: the root is another Debian's.
+#[test]
+fn a_container_image() {
+    let Some(root) = Root::bare("image") else { return };
+    let page = std::fs::read_to_string(build::root().join("docs/deploying.md")).expect("a page");
+    let recipe = std::fs::read_to_string(build::root().join("packaging/Dockerfile")).expect("a recipe");
+    assert!(page.contains(&format!("```dockerfile\n{recipe}```")), "the page has another recipe");
+    let mut environment = String::new();
+    for (number, line) in recipe.lines().enumerate() {
+        let (what, rest) = line.split_once(' ').unwrap_or_else(|| panic!("not an instruction: {line}"));
+        match what {
+            "FROM" => assert!(number == 0 && rest.starts_with("debian:"), "{line}"),
+            "COPY" => drop(said_by(&mut root.command(&format!("cp {rest}")))),
+            "RUN" => drop(said_by(&mut root.command(rest))),
+            "ENV" => environment += &format!("export {rest}\n"),
+            _ => panic!("nobody does {line}"),
+        }
+    }
+    root.put("environment", &environment);
+    root.served("exec env true");
+}
+
+/// The manifest is one of Kubernetes': its fields have their places, and the library understands its
+/// variables.
+#[test]
+fn a_manifest_for_kubernetes() {
+    let path = build::root().join("packaging/kubernetes.yaml");
+    let manifest = std::fs::read_to_string(&path).expect("a manifest");
+    let page = std::fs::read_to_string(build::root().join("docs/deploying.md")).expect("a page");
+    let block = page.split("```yaml\n").nth(1).and_then(|rest| rest.split("```").next()).expect("a block");
+    assert!(block.lines().all(|line| manifest.contains(line.trim())), "the page has another manifest");
+    if !is_there("kubectl") {
+        return skipped("no kubectl here");
+    }
+    let dir = build::scratch("kubernetes");
+    std::fs::copy(&path, dir.join("kubernetes.yaml")).expect("a file can be copied");
+    std::fs::write(dir.join("kustomization.yaml"), "resources: [kubernetes.yaml]\n").expect("a file");
+    // Patched by the names of the API's own types: a field in a wrong place is not found.
+    let said = said_by(Command::new("kubectl").arg("kustomize").arg(&dir));
+    assert!(said.contains("kind: Deployment") && said.contains("value: librcumalloc.so.1"), "{said}");
+    std::fs::remove_dir_all(dir).expect("the scratch directory can be removed");
 }
 
 #[test]
@@ -157,13 +257,10 @@ fn a_unit_of_systemd_is_accepted() {
 
 #[test]
 fn every_program_with_ld_so_preload() {
-    let Some(installed) = Installed::new("ld-so-preload") else { return };
-    let etc = installed.dir.join("etc");
-    std::fs::create_dir(&etc).expect("a directory can be made");
+    let Some(root) = Root::installed("ld-so-preload") else { return };
     let lines = blocks(&build::root().join("docs/deploying.md"), "preload");
     let [(_, line)] = lines.as_slice() else { panic!("{lines:?}") };
-    // Another /etc, in which the line is done as it is written.
-    installed.served(&format!("mount --bind {} /etc\n{line}\nexec /bin/true", etc.display()));
+    root.served(&format!("{line}\nexec /bin/true"));
 }
 
 #[test]
@@ -201,12 +298,26 @@ fn rpm_packages() {
     {
         assert!(files.lines().any(|line| line.ends_with(file)), "{file}: {files}");
     }
-    // And it serves a program as it lies in the package.
-    said_by(Command::new("rpm2archive").arg(of("rcumalloc")));
-    let archive = format!("{}.tgz", of("rcumalloc").display());
-    said_by(Command::new("tar").arg("-C").arg(&dir).args(["-xzf", &archive]));
-    let found = said_by(Command::new("find").arg(dir.join("usr")).args(["-name", "librcumalloc.so.1"]));
+    // Installed into an empty root, it serves a program from there, and it goes again.
+    let root = dir.join("root");
+    std::fs::create_dir(&root).expect("a directory can be made");
+    let rpm = |arguments: &[&str]| {
+        let mut rpm = Command::new("rpm");
+        rpm.arg("--root").arg(&root).args(["--nodeps", "--force-debian"]).args(arguments);
+        said_by(&mut rpm)
+    };
+    let packages = [of("rcumalloc"), of("rcumalloc-devel")].map(|path| path.display().to_string());
+    rpm(&["-i", &packages[0], &packages[1]]);
+    let found = said_by(Command::new("find").arg(root.join("usr")).args(["-name", "librcumalloc.so.1"]));
     let mut served = Command::new(build::program("preload_took_effect"));
     assert_eq!(said_by(served.env("LD_PRELOAD", found.trim())), "present 1\n");
+    rpm(&["-e", "rcumalloc-devel", "rcumalloc"]);
+    let left = said_by(Command::new("find").arg(root.join("usr")).args(["-name", "*rcumalloc*"]));
+    assert_eq!(left, "");
+    if is_there("rpmlint") {
+        let spec = build::root().join("packaging/rcumalloc.spec");
+        let said = said_by(Command::new("rpmlint").arg(spec));
+        assert!(said.contains(" 0 errors"), "{said}");
+    }
     std::fs::remove_dir_all(dir).expect("the scratch directory can be removed");
 }

@@ -10,7 +10,7 @@ use crate::{Outcome, place};
 /// Each has a script of its name, which says more with `--help`.
 #[derive(Subcommand)]
 pub enum Script {
-    /// Runs the engine's tests on aarch64, emulated
+    /// Runs the engine's tests and the crate's examples on aarch64, emulated
     Aarch64(Words),
     /// What five programs keep of the system after they have freed all: bench/address_space.md
     AddressSpace(Words),
@@ -20,6 +20,8 @@ pub enum Script {
     BenchShrinker(Words),
     /// Makes the Debian packages librcumalloc1 and librcumalloc-dev
     Deb(Words),
+    /// Does what the README says in a fresh Debian root, which has our packages alone
+    Fresh(Words),
     /// Fuzzes the whole API of the heap
     Fuzz(Words),
     /// Runs the engine's tests under Miri: a quick share, or with `--full` all that it can run
@@ -56,6 +58,7 @@ pub fn run(script: &Script) -> Outcome {
         Script::BenchMalloc(words) => ("bench-malloc", words),
         Script::BenchShrinker(words) => ("bench-shrinker", words),
         Script::Deb(words) => ("deb", words),
+        Script::Fresh(words) => ("fresh", words),
         Script::Fuzz(words) => ("fuzz", words),
         Script::Miri(words) => ("miri", words),
         Script::PerfCompare(words) => ("perf-compare", words),
