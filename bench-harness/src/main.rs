@@ -11,6 +11,7 @@ mod compare;
 mod deferral;
 mod engine;
 mod family;
+mod figures;
 mod inner;
 mod machine;
 mod man;
@@ -25,6 +26,7 @@ mod programs;
 mod ranges;
 mod rcuscale;
 mod reclaim;
+mod record;
 mod refscale;
 mod report;
 mod self_test;
@@ -63,8 +65,8 @@ enum Command {
     Workload(workload::Arguments),
     /// What holding back costs: the library with and without deferral, over families and real programs
     Deferral(deferral::Arguments),
-    /// Record the malloc calls of a real program, for `workload replay`
-    Record(trace::Arguments),
+    /// Write the malloc calls of a real program into a file, for `workload replay`
+    Trace(trace::Arguments),
     /// Free blocks as the kernel's kfree_rcu_test does, over each reclamation scheme
     Rcuscale(rcuscale::Arguments),
     /// The cost of a read-side section, over each reclamation scheme
@@ -81,6 +83,10 @@ enum Command {
     Pressure(pressure::Arguments),
     /// Everything above at a standard size: one page and one JSON file
     Report(report::Arguments),
+    /// Make the recorded results that README and docs quote: bench/*.json, with the commit
+    Record(record::Arguments),
+    /// Compare the figures of README and docs with the recorded results, or insert them
+    Figures(figures::Arguments),
     /// Compare one allocator with itself: the ratio must be 1.00 within the printed spread
     SelfTest(self_test::Arguments),
     /// A profile of the heap that the library has written: stacks, leaks, for pprof, as a flame graph
@@ -113,7 +119,9 @@ fn dispatch(cli: &Cli) -> Result<Outcome, Refusal> {
         Command::Perf(arguments) => perf::run(arguments, common),
         Command::Workload(arguments) => workload::run(arguments, common),
         Command::Deferral(arguments) => deferral::run(arguments, common),
-        Command::Record(arguments) => trace::run(arguments, common),
+        Command::Trace(arguments) => trace::run(arguments, common),
+        Command::Record(arguments) => record::run(arguments, common),
+        Command::Figures(arguments) => figures::run(arguments),
         Command::Rcuscale(arguments) => rcuscale::run(arguments, common),
         Command::Refscale(arguments) => refscale::run(arguments, common),
         Command::Smr(arguments) => smr::run(arguments, common),

@@ -67,9 +67,9 @@ fn parts(arguments: &Arguments, common: &Common) -> Vec<Part> {
     let traces = ["perl", "python3", "sqlite3"].iter().flat_map(|name| ["--trace".to_owned(), trace(name)]);
     let all = [
         ("self-test", vec!["self-test".to_owned()]),
-        ("record-perl", program(&["record", OUTPUT, &trace("perl")], &perl)),
-        ("record-python3", program(&["record", OUTPUT, &trace("python3")], &python3)),
-        ("record-sqlite3", program(&["record", OUTPUT, &trace("sqlite3")], &sqlite3)),
+        ("record-perl", program(&["trace", OUTPUT, &trace("perl")], &perl)),
+        ("record-python3", program(&["trace", OUTPUT, &trace("python3")], &python3)),
+        ("record-sqlite3", program(&["trace", OUTPUT, &trace("sqlite3")], &sqlite3)),
         ("workload", words("workload all --seconds 0.2").into_iter().chain(traces).collect()),
         ("perl", compare(&perl)),
         ("python3", compare(&python3)),

@@ -28,11 +28,11 @@ fn what_cannot_be_done_is_one_line() {
     );
     assert_eq!(
         refusal(&["workload", "replay", "--with", "glibc"]),
-        "replay needs --trace FILE; `record -- PROGRAM` makes one"
+        "replay needs --trace FILE; `trace -- PROGRAM` makes one"
     );
     assert_eq!(
         refusal(&["workload", "replay", "--with", "glibc", "--trace", &junk]),
-        format!("unreadable trace {junk}: it is no trace of rcumalloc-bench record")
+        format!("unreadable trace {junk}: it is no trace of rcumalloc-bench trace")
     );
     assert!(refusal(&["workload", "replay", "--with", "glibc", "--trace", &absent]).contains("No such file"));
     assert!(refusal(&["workload", "all", "--with", "glibc", "--trace", &absent]).contains("No such file"));
@@ -204,7 +204,7 @@ fn a_real_program_is_recorded_and_replayed() {
     let trace = scratch.file("p.rcutrace");
     let library = library().to_string_lossy();
     let script = "my %h; for my $i (1..20000) { $h{$i % 500} = 'x' x ($i % 90) } print scalar(keys %h)";
-    let output = bench(&["record", "-o", &trace, "--", "perl", "-e", script]);
+    let output = bench(&["trace", "-o", &trace, "--", "perl", "-e", script]);
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     assert_eq!(std::fs::read_dir(&scratch.0).expect("it is there").count(), 1, "the raw file is removed");
     let line = ["workload", "replay", "--trace", &trace, "--with", "glibc,rcumalloc", "--library", &library];
@@ -229,7 +229,7 @@ fn the_program_that_a_script_executes_is_recorded() {
     let trace = scratch.file("s.rcutrace");
     let perl = "my %h; for my $i (1..20000) { $h{$i % 500} = \"x\" x ($i % 90) }";
     let events = |program: &[&str]| {
-        let output = bench(&[&["record", "-o", &trace, "--json", "-", "--"], program].concat());
+        let output = bench(&[&["trace", "-o", &trace, "--json", "-", "--"], program].concat());
         let recorded: Value = serde_json::from_str(&out(&output)).expect("JSON");
         assert_eq!(recorded["results"]["lost"], 0, "{recorded}");
         recorded["results"]["events"].as_f64().unwrap_or(0.0)
@@ -250,7 +250,7 @@ fn threads_are_recorded_and_replayed() {
     let own = env!("CARGO_BIN_EXE_rcumalloc-bench");
     let job = r#"{"workload":"random-replace","threads":4,"seconds":0.02,"sizes":[8,1000],
         "touch":"first","latency":false,"seed":1,"trace":null}"#;
-    let output = bench(&["record", "-o", &trace, "--json", "-", "--", own, "inner", "workload", job]);
+    let output = bench(&["trace", "-o", &trace, "--json", "-", "--", own, "inner", "workload", job]);
     let recorded: Value = serde_json::from_str(&out(&output)).expect("JSON");
     let threads = recorded["results"]["threads"].as_u64().unwrap_or(0);
     let events = recorded["results"]["events"].as_u64().unwrap_or(0);

@@ -1,4 +1,4 @@
-//! Sizes that real programs asked for: `rcumalloc-bench record` of each, its blocks below 64 KiB sorted by
+//! Sizes that real programs asked for: `rcumalloc-bench trace` of each, its blocks below 64 KiB sorted by
 //! size and cut into 64 equal parts, of each part the size in its middle. A pair is a size and how many of
 //! the 64 have it.
 

@@ -105,7 +105,8 @@ mod tests {
 
     #[test]
     fn what_perf_script_says_is_folded() {
-        let text = "env \n\tffff free_unref folios\n\t  d4 __GI___execve\n\nenv \n\tffff free_unref folios\n\t  d4 __GI___execve\n\n\
+        let text = "env \n\tffff free_unref folios\n\t  d4 __GI___execve\n\nenv \n\tffff free_unref \
+            folios\n\t  d4 __GI___execve\n\n\
                     python3 \n\t 12 [unknown]\n\n";
         let stacks = folded(text);
         let stack = |names: &[&str]| names.iter().map(|&name| name.to_owned()).collect::<Vec<_>>();

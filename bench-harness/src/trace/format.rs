@@ -130,7 +130,7 @@ impl Trace {
         };
         let mut rest = Reader { bytes: body, at: 0 };
         if rest.take(8)? != MAGIC {
-            return Err("it is no trace of rcumalloc-bench record".to_owned());
+            return Err("it is no trace of rcumalloc-bench trace".to_owned());
         }
         let version = rest.u32()?;
         if version != VERSION {
@@ -360,7 +360,7 @@ mod tests {
         assert_eq!(Trace::decode(&other), Err("its version is 9, and this reads 1".to_owned()));
         assert_eq!(
             Trace::decode(b"GIF89a  nonsense and more"),
-            Err("it is no trace of rcumalloc-bench record".into())
+            Err("it is no trace of rcumalloc-bench trace".into())
         );
     }
 }

@@ -1,4 +1,4 @@
-//! Traces of a real program's calls: `record` makes one, `workload replay` repeats it.
+//! Traces of a real program's calls: `trace` makes one, `workload replay` repeats it.
 
 pub mod format;
 pub mod replay;

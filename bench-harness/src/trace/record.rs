@@ -1,4 +1,4 @@
-//! `record -- PROGRAM`: runs a program with the recorder preloaded and turns what it wrote into a trace.
+//! `trace -- PROGRAM`: runs a program with the recorder preloaded and turns what it wrote into a trace.
 //!
 //! The recorder's events carry addresses; a trace has slots. A slot goes back to the thread that freed it and
 //! is used again by that thread first, so that in a replay no thread waits for another but where a block
@@ -33,7 +33,7 @@ static RECORDER: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/recorder.so")
 
 pub fn run(arguments: &Arguments, _: &Common) -> Result<Outcome, Refusal> {
     let Some((program, rest)) = arguments.program.split_first() else {
-        return Err(Refusal("record needs a program".to_owned()));
+        return Err(Refusal("trace needs a program".to_owned()));
     };
     let recorder = memory_file(c"recorder.so", RECORDER).map_err(Refusal::of("cannot hold the recorder"))?;
     let library = format!("/proc/{}/fd/{}", std::process::id(), recorder.as_raw_fd());
@@ -67,7 +67,7 @@ pub fn run(arguments: &Arguments, _: &Common) -> Result<Outcome, Refusal> {
     table.row(["most blocks at once".to_owned(), short(f64::from(trace.slots))]);
     table.row(["bytes".to_owned(), short(size as f64)]);
     Ok(Outcome {
-        command: "record".into(),
+        command: "trace".into(),
         results,
         notes,
         tables: vec![table],

@@ -66,7 +66,7 @@ pub struct Arguments {
     /// What of a fresh block is written
     #[arg(long, value_enum)]
     pub touch: Option<Touch>,
-    /// What `record` wrote: for replay, or to be replayed beside all; may be given several times
+    /// What `trace` wrote: for replay, or to be replayed beside all; may be given several times
     #[arg(long, value_name = "FILE")]
     pub trace: Vec<PathBuf>,
     /// Do not measure latencies
@@ -171,7 +171,7 @@ fn jobs(arguments: &Arguments, common: &Common) -> Result<Vec<Job>, Refusal> {
     let patterns = match name {
         "all" => catalogue::ALL.iter().map(|entry| job(entry.about)).collect(),
         "replay" if traces.is_empty() => {
-            return Err(Refusal("replay needs --trace FILE; `record -- PROGRAM` makes one".to_owned()));
+            return Err(Refusal("replay needs --trace FILE; `trace -- PROGRAM` makes one".to_owned()));
         }
         "replay" => Vec::new(),
         name => vec![job(catalogue::find(name)?.about)],
