@@ -3,12 +3,32 @@
 use crate::cache::takers;
 use crate::cache::takers::Whose;
 use crate::cache::thread_cache::ThreadCache;
+use crate::class::backlog::DOMAIN;
 use crate::class::size_class::{CLASSES, Class};
 use crate::class::work::Work;
 use crate::class::{backlog, depot, large_pages};
 use crate::constants::KEPT_GROUPS;
 use crate::page::watermark;
 use crate::release::stall;
+use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use rcu::Cookie;
+
+/// So many walks over all threads that sleep find all that there is: the first notes who works, the second
+/// takes.
+const WALKS: u64 = 2;
+/// How many there have been since a period began or ended: that moment, and in the lowest bits their number.
+/// Relaxed: a number that steers.
+static WALKED: AtomicU64 = AtomicU64::new(0);
+const NUMBER: u64 = 3;
+
+/// Another number, with `NUMBER` clear, whenever a period has begun or ended. While a section holds one up,
+/// those who sleep have nothing more than when somebody looked last.
+fn moment() -> u64 {
+    let next = DOMAIN.snapshot().to_bits();
+    // What is taken in a period, and what behind its end, is the same cookie; the one before has not elapsed,
+    // or has.
+    (next + u64::from(DOMAIN.poll(Cookie::from_bits(next - 2)))) << NUMBER.count_ones()
+}
 
 impl ThreadCache {
     /// Closes the open group behind a cookie and queues it.
@@ -88,11 +108,17 @@ pub fn reclaim(mut own: Option<&mut ThreadCache>) {
     depot::drain_all(&mut work);
     large_pages::reclaim(&mut work);
     if work.goes_on() && backlog::is_over_budget() {
-        // Threads that sleep may have it.
-        let own = own.as_deref().map_or(core::ptr::null(), core::ptr::from_ref);
-        takers::clear_others(own, Whose::Idle, &mut work);
-        depot::distribute_shared(&mut work);
-        depot::drain_all(&mut work);
+        let (now, walked) = (moment(), WALKED.load(Relaxed));
+        let walks = if walked & !NUMBER == now { walked & NUMBER } else { 0 };
+        if walks < WALKS {
+            // Threads that sleep may have it.
+            let own = own.as_deref().map_or(core::ptr::null(), core::ptr::from_ref);
+            if takers::clear_others(own, Whose::Idle, &mut work) {
+                WALKED.store(now | (walks + 1), Relaxed);
+            }
+            depot::distribute_shared(&mut work);
+            depot::drain_all(&mut work);
+        }
     }
     if backlog::is_over_budget() {
         // What is left may be in the way of a section.
