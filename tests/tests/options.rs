@@ -12,6 +12,23 @@ fn options_change_while_the_program_runs() {
     assert!(ours.len() == 2 && ours.iter().all(|line| line.starts_with("rcumalloc: free(0x")), "{outcome}");
 }
 
+/// Each option that docs/configuration.md lists refuses with one line what it does not understand, and the
+/// program runs; three are paths, which may be anything.
+#[test]
+fn each_option_refuses_what_it_does_not_understand() {
+    let page = std::fs::read_to_string(build::root().join("docs/configuration.md")).expect("there is a page");
+    let names = page.lines().filter_map(|line| line.strip_prefix("- `")?.split('`').next());
+    let names: Vec<&str> = names.filter(|name| name.starts_with("RCUMALLOC_")).collect();
+    let paths = ["RCUMALLOC_STATS", "RCUMALLOC_PROFILE_FILE", "RCUMALLOC_CONF"];
+    assert!(names.len() > 15 && paths.iter().all(|name| names.contains(name)), "{names:?}");
+    for name in names.into_iter().filter(|name| !paths.contains(name)) {
+        for value in ["~", "", " 1 ", "0x10", "99999999999999999999"] {
+            let line = format!("rcumalloc: {name}={value}: not understood; the default is in force");
+            command(build::installed("true")).env(name, value).run().success().said(&[&line]);
+        }
+    }
+}
+
 /// What a program that says what is in force says with this file and these variables.
 fn configured(file: &str, variables: &[(&str, &str)]) -> Outcome {
     let path = build::scratch("configured").join("rcumalloc.conf");

@@ -377,6 +377,34 @@ fn the_crates_can_be_packaged_and_published() {
     assert!(files.contains("/src/lib.rs") && files.contains("/include/rcumalloc.h"), "{files}");
 }
 
+/// The version that the manifests name is enough, if that toolchain is here.
+#[test]
+fn the_least_version_of_rust() {
+    let manifest = std::fs::read_to_string(build::root().join("Cargo.toml")).expect("a manifest");
+    let least = manifest.lines().find_map(|line| line.strip_prefix("rust-version = \"")?.strip_suffix('"'));
+    let least = format!("+{}", least.expect("a version"));
+    let cargo = |arguments: &[&str]| {
+        // rustup's, which knows of toolchains; what the test runner's cargo was told is not for another.
+        let mut cargo = Command::new("cargo");
+        cargo.current_dir(build::root()).arg(&least).args(arguments);
+        for name in ["RUSTC_WORKSPACE_WRAPPER", "RUSTUP_TOOLCHAIN", "CARGO", "RUSTC", "LD_LIBRARY_PATH"] {
+            cargo.env_remove(name);
+        }
+        cargo.env("CARGO_TARGET_DIR", build::made().join("least"));
+        cargo
+    };
+    let version = cargo(&["--version"]).env("RUSTUP_AUTO_INSTALL", "0").output();
+    if !version.is_ok_and(|output| output.status.success()) {
+        return rcumalloc_tests::skipped(&format!("no toolchain {least} here"));
+    }
+    let features = ["--features", "rcumalloc/override,rcumalloc/allocator-api2,quiescent/std"];
+    said_by(cargo(&["check", "--quiet", "-p", "quiescent", "-p", "rcumalloc"]).args(features));
+    said_by(&mut cargo(&["rustc", "--quiet", "--release", "--lib", "-p", "rcumalloc-shared"]));
+    let library = build::made().join("least/release/librcumalloc.so");
+    let outcome = command(build::program("preload_took_effect")).preload(&[&library]).run().success();
+    assert_eq!(outcome.text(), "present 1\n");
+}
+
 /// librcumalloc.so with these flags of rustc's.
 fn built_with(name: &str, flags: &[&str]) -> PathBuf {
     let target = build::made().join(name);
