@@ -89,6 +89,14 @@ fn sleeping_waiter() {
     outcome.below("deferred_peak", 640 << 10);
 }
 
+/// Blocks that have waited come to where plain frees push, too, where only `rcumalloc_free` defers.
+#[test]
+fn frees_of_both_kinds() {
+    for mode in ["api", "all", "strict", "all,except=1-1000"] {
+        Victim::new("frees_of_both_kinds").env("RCUMALLOC_DEFER", mode).run().success().said(&[]);
+    }
+}
+
 #[test]
 fn excepted_sizes() {
     const SIZES: [u64; 8] = [16, 250, 300, 2000, 4096, 8000, 100_000, 2_000_000];

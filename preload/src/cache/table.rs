@@ -214,11 +214,15 @@ impl Slot {
         self.open(magic);
     }
 
-    /// So many blocks that were written behind the last one are in it now.
+    /// So many blocks that were written behind the last one are in it now. Where free pushes here, too, it
+    /// may push no more than before, and nothing past the array: it looks for the very end of its room.
     #[inline(always)]
     pub fn add(&mut self, count: usize) {
+        let top = self.top.wrapping_add(count);
         compiler_fence(SeqCst);
-        self.top = self.top.wrapping_add(count);
+        self.high = self.high.max(top);
+        compiler_fence(SeqCst);
+        self.top = top;
     }
 
     /// Whether malloc finds nothing.
