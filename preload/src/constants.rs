@@ -265,6 +265,9 @@ pub const META_ALIGN: usize = LINE;
 /// and what it finds; the pages of so many bytes, touched for the first time, 200 us and more.
 pub const LEAVE_STEP: usize = 2 << 20;
 
+/// The same where the heap has grown by as much since somebody last looked (tune): docs/decisions/classes.md.
+pub const LEAVE_GROWTH: usize = 128 << 10;
+
 /// Functions that may wait for a grace period before those who queue more wait, too: a head and what it
 /// stands for are some 64 bytes, so 4 MiB of them. A grace period that nobody delays takes 10 us, one with
 /// idle threads some ms (tune).

@@ -4,12 +4,14 @@
 //! The blocks of a magazine come from anywhere. A hundred that were freed at random keep a hundred slabs from
 //! being empty, however few bytes they are, and a program that goes on from size to size would grow by that
 //! for each size it leaves behind. Age finds them too late where the heap grows by a hundred megabytes a
-//! second. So time is told by growth: a thread that has carved [`LEAVE_STEP`] from slabs looks through its
-//! classes and gives back what it has of those whose magazine malloc has not found empty since its last look;
-//! a class that is used all the same pays a refill for each look. Then the pages of its slabs all of whose
-//! blocks are in go to the system: of blocks of 1 KiB one in ten that survives keeps a third of the pages,
-//! but every slab. A program that comes back to a class pays for each page with a fault. So no more of them
-//! goes than the heap has grown by since the last look: where what was left serves what comes, nothing does.
+//! second. So time is told by growth: where the heap has grown by [`LEAVE_GROWTH`] since anybody looked, a
+//! thread that has carved as much from slabs looks through its classes and gives back what it has of those
+//! whose magazine malloc has not found empty since its last look; where the heap does not grow, one that has
+//! carved [`LEAVE_STEP`]. A class that is used all the same pays a refill for each look. Then the pages of its
+//! slabs all of whose blocks are in go to the system: of blocks of 1 KiB one in ten that survives keeps a
+//! third of the pages, but every slab. A program that comes back to a class pays for each page with a fault.
+//! So no more of them goes than the heap has grown by since the last look: where what was left serves what
+//! comes, nothing does.
 //!
 //! What such a class is filling joins the open group and waits; what has waited by the next look goes to the
 //! slabs. The depot of a class is everybody's: it is drained when nobody has taken from it for so long that
@@ -23,7 +25,7 @@ use crate::class::magazine::Magazine;
 use crate::class::size_class::Class;
 use crate::class::work::Work;
 use crate::class::{depot, pool};
-use crate::constants::LEAVE_STEP;
+use crate::constants::{LEAVE_GROWTH, LEAVE_STEP};
 use crate::page::zone;
 use core::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
@@ -31,11 +33,17 @@ use core::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 #[unsafe(link_section = ".data")]
 static TOUCHED: AtomicUsize = AtomicUsize::new(0);
 
+/// Bytes of the heap that are in use or dirty.
+fn touched() -> usize {
+    zone::used_bytes() + zone::dirty_bytes()
+}
+
 impl ThreadCache {
     /// Looks through the classes if enough has been carved. Now it is `present` whose slabs are to be asked.
     #[inline]
     pub fn leave_classes_if_due(&mut self, present: Class) {
-        if self.carved >= LEAVE_STEP {
+        let has_grown = || touched() >= TOUCHED.load(Relaxed).saturating_add(LEAVE_GROWTH);
+        if self.carved >= LEAVE_GROWTH && (self.carved >= LEAVE_STEP || has_grown()) {
             self.carved = 0;
             self.leave_classes(present);
         }
@@ -49,7 +57,7 @@ impl ThreadCache {
     fn leave_classes(&mut self, present: Class) {
         depot::look();
         let mut left = 0u64;
-        let touched = zone::used_bytes() + zone::dirty_bytes();
+        let touched = touched();
         let mut grown = touched.saturating_sub(TOUCHED.swap(touched, Relaxed));
         for class in Class::all() {
             let state = self.class(class);
@@ -118,11 +126,16 @@ mod tests {
     const USED: usize = 200;
     const GROWN: usize = 3000;
 
-    /// Carves a little less than what makes a thread look.
-    fn grow() {
-        (0..LEAVE_STEP / Class::of_size(GROWN).size() - 1).for_each(|_| {
+    /// Carves a little less than so many bytes.
+    fn grow_by(bytes: usize) {
+        (0..bytes / Class::of_size(GROWN).size() - 1).for_each(|_| {
             take(GROWN);
         });
+    }
+
+    /// Carves a little less than what makes a thread look in any case.
+    fn grow() {
+        grow_by(LEAVE_STEP);
     }
 
     /// Whether a block of `LEFT` bytes is in its slab, or that has gone.
@@ -142,9 +155,9 @@ mod tests {
         give(take(USED));
         assert!(cache.class(left).warm.is_some() && !cache.alloc.slot(left).is_empty());
         assert!(cache.shelf.open().is_some_and(|shelf| !shelf.full(left).is_empty()));
-        for _ in 0..5 {
+        for _ in 0..5 * LEAVE_STEP / LEAVE_GROWTH {
             take(USED);
-            grow();
+            grow_by(LEAVE_GROWTH);
         }
         assert!(blocks.iter().all(|&block| is_in_slab(block)));
         assert_eq!(pool::of(left).census().away, 0);
@@ -155,6 +168,17 @@ mod tests {
         let again = take(LEFT);
         give(again);
         assert_eq!(take(LEFT), again);
+    }
+
+    #[test]
+    fn where_the_heap_grows_a_look_is_due_sooner() {
+        in_own_process!();
+        let blocks: Vec<usize> = (0..400).map(|_| take(LEFT)).collect();
+        grow();
+        blocks.iter().for_each(|&block| give(block));
+        assert!(!blocks.iter().all(|&block| is_in_slab(block)));
+        grow_by(4 * LEAVE_GROWTH);
+        assert!(blocks.iter().all(|&block| is_in_slab(block)));
     }
 
     #[test]
