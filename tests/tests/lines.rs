@@ -1,4 +1,5 @@
-//! Every file of the repository is as wide as a page: 110 columns. What a command writes is as wide as it
+//! Every file of the repository is as wide as a page, 110 columns, and what the documents call functions are
+//! some. What a command writes is as wide as it
 //! comes, so recorded results, manual pages, pictures and lock files are left out.
 
 use rcumalloc_tests::build::{self, said_by};
@@ -33,4 +34,19 @@ fn no_line_is_wider_than_a_page() {
         }
     }
     assert!(wide.is_empty(), "{wide}");
+}
+
+/// `name()` in the two walks through the code is a function of the heap or of the engine.
+#[test]
+fn the_lives_name_functions_that_are_there() {
+    let page = std::fs::read_to_string(build::root().join("docs/lives.md")).expect("there is a page");
+    let mut find = Command::new("grep");
+    find.arg("-rhoE").arg("fn [a-z_]+").args(["preload/src", "rcu/src"]).current_dir(build::root());
+    let found = said_by(&mut find);
+    let functions: std::collections::BTreeSet<&str> =
+        found.lines().filter_map(|line| line.strip_prefix("fn ")).collect();
+    let named: Vec<&str> = page.split('`').filter_map(|word| word.strip_suffix("()")).collect();
+    assert!(named.len() > 15, "{named:?}");
+    let lost: Vec<&&str> = named.iter().filter(|name| !functions.contains(**name)).collect();
+    assert!(lost.is_empty(), "the sources have no such function: {lost:?}");
 }

@@ -171,7 +171,7 @@ fn summary(recorded: &dyn Fn(&str) -> Result<Recorded, Refusal>) -> Made {
             number(&mean["rss"])
         ),
         format!(
-            "| larson-like, two threads, operations a CPU-second | mimalloc v3 | {} | {} |",
+            "| larson-like, operations a CPU-second | mimalloc v3 | {} | {} |",
             spread(&larson["per_cpu"]),
             spread(&larson["rss"])
         ),

@@ -125,7 +125,7 @@ mod tests {
 
     #[test]
     fn counts_and_refusals_are_told_apart() {
-        let text = "# started on\n\n<not supported>,,cycles,0,100.00,,\n1.43,msec,task-clock,1428527,100.00,0.2,x\n\
+        let text = "# started\n\n<not supported>,,cycles,0,100.00,,\n1.43,msec,task-clock,1428527,100,0.2,\n\
                     126,,page-faults:u,1428527,100.00,88.3,K/sec\n";
         let counts = read(text);
         assert_eq!(counts["task-clock"], Ok(1.43));
