@@ -167,3 +167,25 @@ fn stress_that_is_off() {
         }
     });
 }
+
+/// Every call, mixed at random, in each mode.
+#[test]
+fn every_call_in_each_mode() {
+    let defers = ["all", "api", "strict", "all,except=1-1000", "all,except=4096+"];
+    let others = [
+        ("RCUMALLOC_TRAP", "1/3"),
+        ("RCUMALLOC_PROFILE", "4K"),
+        ("RCUMALLOC_LEDGER", "1"),
+        ("RCUMALLOC_STRESS", "1"),
+        ("RCUMALLOC_BUDGET", "64K"),
+        ("RCUMALLOC_LIMIT", "8M"),
+        ("RCUMALLOC_DECAY_MS", "0"),
+    ];
+    let options = defers.map(|mode| ("RCUMALLOC_DEFER", mode)).into_iter().chain(others);
+    for (seed, (name, value)) in (1..).zip(options) {
+        for threads in ["0", "2"] {
+            let victim = Victim::new("every_call").args(["0.4", threads, &format!("{seed}")]);
+            victim.env(name, value).patience(60).run().success();
+        }
+    }
+}

@@ -13,7 +13,7 @@ use crate::abi::libc_names;
 use crate::cache::table;
 use crate::class::large::{self, LargeRef};
 use crate::class::resize;
-use crate::class::size_class::Class;
+use crate::class::size_class::{Class, SMALL_MAX};
 use crate::class::slab::Whereabouts;
 use crate::class::verdict::{self, Address};
 use crate::constants::PAGE;
@@ -58,6 +58,8 @@ fn alloc(size: usize, real: usize, flags: Flags) -> *mut u8 {
     // SAFETY: libc gives the address of the calling thread's errno.
     let errno = unsafe { *libc::__errno_location() };
     let (align, zeros) = (flags.align(), flags.wants_zeros());
+    // All that `nallocx` says is the program's, also of a sample, which is cut to what was asked for.
+    let size = if real <= SMALL_MAX { real } else { size };
     let block = match (align <= MALLOC_ALIGN, zeros) {
         // SAFETY: any thread, any size.
         (true, false) => unsafe { libc_names::malloc(size).cast() },

@@ -243,7 +243,9 @@ impl ThreadCache {
             if self.defer.slot(class).marked_in() != 0 {
                 let had = self.alloc.slot(class).len();
                 self.take_waited(class, is_open, most.min(left + had * class.size()));
-                left = left.saturating_sub((self.alloc.slot(class).len() - had) * class.size());
+                // None at all, where what malloc pops now ends at a sample.
+                let more = self.alloc.slot(class).len().saturating_sub(had);
+                left = left.saturating_sub(more * class.size());
             }
         }
     }

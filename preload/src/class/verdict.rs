@@ -465,7 +465,7 @@ pub fn size_fits(addr: usize, size: usize, align: usize) -> bool {
         Address::Large { start, .. } if start == addr => {
             // What is freed already is for `free` to judge.
             let asked = LargeRef::of(addr).and_then(LargeRef::asked);
-            asked.is_none_or(|asked| is_as_good_as(asked, size)) && addr & (align - 1) == 0
+            asked.is_none_or(|asked| is_as_good_as(asked, size, align)) && addr & (align - 1) == 0
         }
         Address::Trapped { start, bytes, live: true } if start == addr => {
             bytes == size.max(1) && addr & (align - 1) == 0
@@ -474,10 +474,11 @@ pub fn size_fits(addr: usize, size: usize, align: usize) -> bool {
     }
 }
 
-/// Whether a block that was asked with `asked` bytes may be freed with `size`: small ones as those that lie
-/// in slabs may be.
-fn is_as_good_as(asked: usize, size: usize) -> bool {
-    asked == size || asked <= SMALL_MAX && Class::of_size(asked).serves(size)
+/// Whether a block that was asked with `asked` bytes may be freed with `size` and `align`: small ones as
+/// those that lie in slabs may be, for realloc and mallocx may ask for more than the program does.
+fn is_as_good_as(asked: usize, size: usize, align: usize) -> bool {
+    let is_in_class = |class: Class| class.serves(size) || Class::of_aligned(size, align) == Some(class);
+    asked == size || asked <= SMALL_MAX && is_in_class(Class::of_size(asked))
 }
 
 /// As [`size_fits`], for a caller that may name the size the block was asked with, its real size, or any
@@ -491,12 +492,14 @@ pub fn size_may_be(addr: usize, size: usize, align: usize) -> bool {
             let least = large::pages_for(asked);
             let may_be = large::pages_for(size)
                 .is_some_and(|pages| (least..=Some(large.pages())).contains(&Some(pages)));
-            may_be && addr & (align - 1) == 0
+            (may_be || is_as_good_as(asked, size, align)) && addr & (align - 1) == 0
         }
         None => match inspect(addr) {
             Address::Trapped { start, bytes, live: true } if start == addr => {
                 let real = Class::of_aligned(bytes, align).map_or(bytes, Class::size);
-                (bytes..=real).contains(&size.max(1)) && addr & (align - 1) == 0
+                // mallocx asks for all of its class.
+                let may_be = (bytes..=real).contains(&size.max(1)) || is_as_good_as(bytes, size, align);
+                may_be && addr & (align - 1) == 0
             }
             _ => size_fits(addr, size, align),
         },

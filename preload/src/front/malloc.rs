@@ -85,6 +85,17 @@ fn alloc(size: usize) -> *mut u8 {
     unsafe { table::malloc(size, malloc_slow) }
 }
 
+/// A block of `class` that lies in a slab, and is no sample. `None`: no memory for it.
+pub fn alloc_in_slab(class: Class) -> Option<usize> {
+    // SAFETY: the words are this thread's tables, always.
+    if let Some(block) = unsafe { table::pop(class) } {
+        return Some(block);
+    }
+    let mut frame = Frame::new();
+    frame.begin();
+    small_block(class)
+}
+
 /// A block of `class` for a request of `size` bytes aligned to `align`.
 #[inline(never)]
 #[unsafe(link_section = ".text_start")]

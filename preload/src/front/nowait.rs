@@ -1,9 +1,9 @@
 //! Blocks where nothing may lock, wait or ask for memory: `rcumalloc_prefill` puts them aside,
 //! `rcumalloc_alloc_nowait` takes them.
 
+use crate::cache::own;
 use crate::cache::stock::MOST;
 use crate::cache::thread_cache::ThreadCache;
-use crate::cache::{own, table};
 use crate::class::size_class::{Class, SMALL_MAX};
 use crate::front::{entry, malloc, under_way};
 use crate::os::tls;
@@ -21,12 +21,10 @@ pub fn prefill(size: usize, count: usize) -> usize {
     under_way::look_behind();
     let Some(stock) = entry::current().and_then(|cache| cache.stock()) else { return 0 };
     while stock.count(class) < count.min(MOST) {
-        // SAFETY: the words are this thread's tables, always.
-        let block = unsafe { table::malloc(class.size(), malloc::malloc_slow) };
-        // SAFETY: just given to us.
-        if block.is_null() || !unsafe { stock.put(class, block as usize) } {
-            break;
-        }
+        // Of a slab alone: what is left goes back to the slabs. A sample lies elsewhere.
+        let Some(block) = malloc::alloc_in_slab(class) else { break };
+        // SAFETY: just given to us; there is room.
+        unsafe { stock.put(class, block) };
     }
     stock.count(class)
 }

@@ -5,6 +5,7 @@ use crate::cache::{mode, table};
 use crate::class::large::LargeRef;
 use crate::class::marks::Map;
 use crate::class::resize::{self, Resized};
+use crate::class::sampled;
 use crate::class::size_class::{Class, SMALL_MAX};
 use crate::class::slab::Slab;
 use crate::class::trap;
@@ -105,6 +106,9 @@ fn resize_or_move(addr: usize, size: usize) -> *mut u8 {
             cache.alloc_large(size, align, Place::Roomy)
         })
         .0
+    } else if sampled::any() {
+        // What becomes a sample has the very size.
+        malloc::alloc_begun(size)
     } else if size > held {
         // SAFETY: the words are this thread's tables, always.
         unsafe { table::malloc(Class::to_grow(size, held).size(), malloc::malloc_begun) }
