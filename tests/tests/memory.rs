@@ -26,6 +26,21 @@ fn rlimit_as() {
     assert_eq!(outcome.text(), "488890\n");
 }
 
+/// What is free near a limit is not the heap's alone.
+#[test]
+fn room_near_a_limit() {
+    for (mode, beside) in MODES.iter().flat_map(|mode| [(mode, ""), (mode, "idle")]) {
+        let victim = Victim::new("room_near_a_limit").args((!beside.is_empty()).then_some(beside));
+        let outcome = victim.env("RCUMALLOC_DEFER", mode).run().success();
+        assert!(outcome.number("filled_mib") >= 100, "{outcome}");
+        assert_eq!(outcome.number("mapped"), 1, "{mode} {beside}\n{outcome}");
+        if beside.is_empty() {
+            // Of 10,000 pages.
+            outcome.below("faults", 1000);
+        }
+    }
+}
+
 /// The kernel maps 64 KiB of a file around each page of code that is run: a stretch for what first calls run,
 /// one for what a thread comes to, one for what several come to.
 #[test]

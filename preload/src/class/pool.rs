@@ -88,12 +88,27 @@ pub fn of(class: Class) -> &'static ClassPool {
     &POOLS[class.index()]
 }
 
+/// Takes up what waits in the slabs of every class, as far as one call goes.
+#[inline(never)]
+#[unsafe(link_section = ".text_rare")]
+pub fn settle_some() {
+    Class::all().for_each(|class| of(class).settle_some());
+}
+
+/// Gives empty slabs of every class to the zone.
+#[unsafe(link_section = ".text_threads")]
+pub fn release_empty_all() {
+    for class in Class::all() {
+        of(class).release_empty();
+    }
+}
+
 /// Gives what is free in the slabs of every class back: empty slabs to the zone, pages of others to the
 /// system.
 #[unsafe(link_section = ".text_threads")]
 pub fn release_all() {
+    release_empty_all();
     for class in Class::all() {
-        of(class).release_empty();
         of(class).purge_pages(&mut Work::asked_for());
     }
 }
@@ -172,6 +187,14 @@ impl ClassPool {
     /// Moves elapsed deferred bits to the free bitmaps, and empty slabs to the zone.
     pub fn settle(&self) {
         self.0.lock().settle(usize::MAX);
+    }
+
+    /// The same for as many slabs as one call may look at, if there are any.
+    fn settle_some(&self) {
+        // SAFETY: an aligned word of a static.
+        if unsafe { (&raw const (*self.0.peek()).waiting).read_volatile() } != 0 {
+            self.0.lock().settle(SLABS_SETTLED);
+        }
     }
 
     /// Gives the slab that was kept empty, if there is one, to the zone; and those that become so. Returns

@@ -228,6 +228,8 @@ fn push_deferred(cache: &mut ThreadCache, class: Class, block: usize) {
             }
         }
         if !cache.makes_room(class) && !cache.turn_deferred(class) {
+            // There is no memory: what waits is taken up by whoever is left to do it.
+            cache.slow_path();
             return cache.defer_at_last(class, block);
         }
     }

@@ -7,14 +7,15 @@
 
 use crate::cache::thread_cache::ThreadCache;
 use crate::cache::{drain, shares, shelf};
-use crate::class::backlog;
 use crate::class::cause::Cause;
 use crate::class::queue::Link;
 use crate::class::work::Work;
+use crate::class::{backlog, depot, pool};
+use crate::constants::WORTH;
 use crate::front::{fork, stress, switch};
 use crate::os::{bell, clock, home};
-use crate::page::reserve;
-use crate::release::{decay, pressure, publish, stall, watcher};
+use crate::page::{limit, reserve, watermark};
+use crate::release::{decay, pressure, publish, stall, surplus, watcher};
 
 impl ThreadCache {
     /// What every slow path begins with: the thread announces a quiescent state (a no-op inside
@@ -42,6 +43,9 @@ impl ThreadCache {
     fn heed(&mut self) {
         if bell::wants() & bell::STRESS != 0 {
             stress::slow_path(self);
+        }
+        if bell::wants() & bell::ROOM != 0 {
+            self.make_room();
         }
         if bell::is_wanted() {
             pressure::serve();
@@ -80,6 +84,21 @@ impl ThreadCache {
         publish::consider(self.now_ms);
         watcher::consider(self.now_ms);
         pressure::tend(self.now_ms);
+    }
+
+    /// Near a limit, what has waited and what is kept for reuse may be what others have no room for.
+    #[cold]
+    #[inline(never)]
+    #[unsafe(link_section = ".text_rare")]
+    fn make_room(&mut self) {
+        if !limit::was_refused() {
+            return;
+        }
+        pool::settle_some();
+        if self.shelf.held() + depot::all_bytes() >= WORTH {
+            surplus::reclaim(Some(self));
+        }
+        watermark::purge_excess(0);
     }
 
     /// Retires partial magazines and expedites for what is past the age limit.

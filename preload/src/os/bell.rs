@@ -20,6 +20,11 @@ pub const SIGNAL: u32 = 2;
 pub const STRESS: u32 = 4;
 /// Traps wait for their time to spring.
 pub const TRAPS: u32 = 8;
+/// The system has refused a mapping: slow paths are to make room, until somebody [`withdraw`]s this.
+pub const ROOM: u32 = 16;
+
+/// What stays wanted though it was served.
+const STAYING: u32 = STRESS | ROOM;
 
 #[unsafe(link_section = ".data")]
 static WANTS: AtomicU32 = AtomicU32::new(0);
@@ -41,12 +46,12 @@ pub fn wants() -> u32 {
 
 /// Whether there is something to [`take`].
 pub fn is_wanted() -> bool {
-    wants() & !STRESS != 0
+    wants() & !STAYING != 0
 }
 
 /// Takes what is asked for: the caller serves it.
 pub fn take() -> u32 {
-    WANTS.fetch_and(STRESS, Relaxed) & !STRESS
+    WANTS.fetch_and(STAYING, Relaxed) & !STAYING
 }
 
 /// Takes back what is asked for: it has just been served.

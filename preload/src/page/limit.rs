@@ -14,9 +14,10 @@
 //!
 //! What counts is usable memory less free pages that hold none. Relaxed: it steers.
 
-use core::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use core::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 
-use crate::os::bell;
+use crate::constants::BREATH_MS;
+use crate::os::{bell, clock};
 
 /// The limit in bytes; `usize::MAX`: none.
 #[unsafe(link_section = ".data")]
@@ -34,6 +35,9 @@ static PEAK: AtomicUsize = AtomicUsize::new(0);
 /// Bytes held, as of a moment ago.
 #[unsafe(link_section = ".data")]
 static HELD: AtomicUsize = AtomicUsize::new(0);
+
+/// Until when the system counts as one that refuses mappings, coarse clock, in nanoseconds.
+static REFUSES_UNTIL: AtomicU64 = AtomicU64::new(0);
 
 /// Part of the limit, as a shift, that a scan frees beyond it (tune).
 const SLACK: u32 = 3;
@@ -115,6 +119,33 @@ pub fn is_passed() -> bool {
 pub fn excess(held: usize) -> usize {
     let limit = bytes();
     if held > limit { held - limit + (limit >> SLACK) } else { 0 }
+}
+
+/// The system has refused a mapping.
+pub(super) fn note_refusal() {
+    REFUSES_UNTIL.store(clock::now_coarse_ns() + BREATH_MS * 1_000_000, Relaxed);
+    bell::want(bell::ROOM);
+}
+
+/// Whether the system has refused a mapping within the time of a breath: address space, data or memory locked
+/// is near a limit, which is not ours alone. One load where it never has.
+#[inline]
+pub fn was_refused() -> bool {
+    REFUSES_UNTIL.load(Relaxed) != 0 && refuses_still()
+}
+
+#[cold]
+#[inline(never)]
+#[unsafe(link_section = ".text_rare")]
+fn refuses_still() -> bool {
+    let until = REFUSES_UNTIL.load(Relaxed);
+    let still = clock::now_coarse_ns() < until;
+    if !still {
+        // What somebody says meanwhile may be lost: who is refused again says so again.
+        REFUSES_UNTIL.store(0, Relaxed);
+        bell::withdraw(bell::ROOM);
+    }
+    still
 }
 
 /// A scan has been made; the heap holds `held` bytes.

@@ -25,6 +25,7 @@
 use super::{limit, purge, zone};
 use crate::constants::{
     BREATH_MS, BREATHS, DIRTY_HIGH, DIRTY_SHARE, GIVE_MOST, LATER_MOST, LENIENCE_SHARE, PAGE, PURGE_PAGES,
+    WORTH,
 };
 use crate::os::clock;
 use crate::os::lock::Lock;
@@ -68,6 +69,12 @@ pub fn set_watched(watched: bool) {
     WATCHED.store(watched, Relaxed);
 }
 
+/// The system has refused a mapping: from now on, and for a while, little stays.
+pub fn note_refusal() {
+    limit::note_refusal();
+    MARK.fetch_min(WORTH, Relaxed);
+}
+
 /// How much is to be given back now by whoever frees. Two loads up to the mark.
 #[inline]
 pub fn excess() -> usize {
@@ -95,17 +102,18 @@ fn spare_most() -> usize {
 
 /// What stays because the heap breathes.
 fn spare() -> usize {
-    SPARE.load(Relaxed).min(spare_most())
+    if limit::was_refused() { 0 } else { SPARE.load(Relaxed).min(spare_most()) }
 }
 
 /// What freeing leaves to a watcher: within the same bound.
 fn later_most() -> usize {
-    spare_most().min(LATER_MOST)
+    if limit::was_refused() { 0 } else { spare_most().min(LATER_MOST) }
 }
 
 /// Dirty bytes past which freeing gives back, without what may stay because the heap breathes.
 fn high() -> usize {
-    LEAST.load(Relaxed).max(zone::used_bytes() >> DIRTY_SHARE)
+    let least = LEAST.load(Relaxed);
+    if limit::was_refused() { least.min(WORTH) } else { least.max(zone::used_bytes() >> DIRTY_SHARE) }
 }
 
 /// Dirty bytes that are more than freeing leaves, whether or not the mark has been passed.

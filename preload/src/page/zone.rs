@@ -640,7 +640,8 @@ impl Zone {
     /// Purges up to `bounds`, whole units and then the highest and the longest stretches first. `count` says
     /// how many of the pages of a stretch it gives, from how many of them are dirty.
     fn purge(&self, way: &Way<'_>, bounds: Bounds, count: impl Fn(usize, usize, usize) -> usize) -> Purged {
-        let mut all = self.unmap(way, MAX_ORDER, &bounds, &count);
+        let order = if limit::was_refused() { PURGE_ORDER } else { MAX_ORDER };
+        let mut all = self.unmap(way, order, &bounds, &count);
         let is_step = bounds.stretches != usize::MAX;
         let mut pass = if is_step { self.state.lock().pass } else { Pass::LONG };
         while all.bytes < bounds.bytes && all.stretches < bounds.stretches {

@@ -1,17 +1,17 @@
 //! Classes that a thread has left: what it keeps of sizes it does not ask for any more goes back to the
 //! slabs.
 //!
-//! The blocks of a magazine come from anywhere. A hundred that were freed at random keep a hundred slabs from
-//! being empty, however few bytes they are, and a program that goes on from size to size would grow by that
-//! for each size it leaves behind. Age finds them too late where the heap grows by a hundred megabytes a
-//! second. So time is told by growth: where the heap has grown by [`LEAVE_GROWTH`] since anybody looked, a
+//! The blocks of a magazine come from anywhere. A hundred that were freed at random keep a hundred slabs
+//! from being empty, however few bytes they are, and a program that goes on from size to size would grow by
+//! that for each size it leaves behind. Age finds them too late where the heap grows by a hundred megabytes
+//! a second. So time is told by growth: where the heap has grown by [`LEAVE_GROWTH`] since anybody looked, a
 //! thread that has carved as much from slabs looks through its classes and gives back what it has of those
 //! whose magazine malloc has not found empty since its last look; where the heap does not grow, one that has
-//! carved [`LEAVE_STEP`]. A class that is used all the same pays a refill for each look. Then the pages of its
-//! slabs all of whose blocks are in go to the system: of blocks of 1 KiB one in ten that survives keeps a
-//! third of the pages, but every slab. A program that comes back to a class pays for each page with a fault.
-//! So no more of them goes than the heap has grown by since the last look: where what was left serves what
-//! comes, nothing does.
+//! carved [`LEAVE_STEP`]. A class that is used all the same pays a refill for each look. Then the pages of
+//! its slabs all of whose blocks are in go to the system: of blocks of 1 KiB one in ten that survives keeps
+//! a third of the pages, but every slab. A program that comes back to a class pays for each page with a
+//! fault. So no more of them goes than the heap has grown by since the last look: where what was left serves
+//! what comes, nothing does.
 //!
 //! What such a class is filling joins the open group and waits; what has waited by the next look goes to the
 //! slabs. The depot of a class is everybody's: it is drained when nobody has taken from it for so long that

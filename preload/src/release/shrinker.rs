@@ -40,7 +40,7 @@ use crate::class::work::Work;
 use crate::class::{depot, empties, group, large_batch, large_pages, pool, typed};
 use crate::constants::PAGE;
 use crate::os::clock;
-use crate::page::{back_off, purge, reserve, zone};
+use crate::page::{back_off, purge, reserve, watermark, zone};
 use crate::release::scan_log::{self, Record};
 
 pub use crate::release::scan_log::Reason;
@@ -131,6 +131,7 @@ impl Scan<'_> {
         }
         if self.reason == Reason::MapFailed {
             self.given = zone::free_bytes().saturating_sub(free);
+            watermark::note_refusal();
             purge::unmap_free();
         }
         self.start_small();
@@ -182,7 +183,11 @@ impl Scan<'_> {
 
     #[inline(never)]
     fn empty_slabs(&mut self) {
-        pool::release_all();
+        // Where a mapping failed, pages of slabs that the system gets are no room for what is asked for.
+        match self.reason {
+            Reason::MapFailed => pool::release_empty_all(),
+            _ => pool::release_all(),
+        }
         typed::release_all();
     }
 

@@ -23,11 +23,22 @@ pub fn copy() -> Result<(), String> {
     ]))?;
     for name in String::from_utf8_lossy(&listed.stdout).split('\0').filter(|name| !name.is_empty()) {
         let (source, there) = (place::root().join(name), tree().join(name));
-        if source.is_file() {
-            bring(&source, &there).map_err(|error| format!("{}: {error}", there.display()))?;
-        }
+        let brought = match fs::read_link(&source) {
+            Ok(target) => link(&target, &there),
+            Err(_) if source.is_file() => bring(&source, &there),
+            Err(_) => Ok(()),
+        };
+        brought.map_err(|error| format!("{}: {error}", there.display()))?;
     }
     Ok(())
+}
+
+fn link(target: &Path, there: &Path) -> std::io::Result<()> {
+    if fs::read_link(there).ok().as_deref() == Some(target) {
+        return Ok(());
+    }
+    fs::create_dir_all(there.parent().expect("a file lies in a directory"))?;
+    std::os::unix::fs::symlink(target, there)
 }
 
 fn bring(source: &Path, there: &Path) -> std::io::Result<()> {
