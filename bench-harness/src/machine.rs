@@ -64,6 +64,8 @@ impl Machine {
 pub struct Moment {
     /// UTC, to the minute.
     pub date: String,
+    /// Of the sources, before a result of this run is written among them.
+    pub commit: String,
     /// Load average of the last minute.
     pub load: f64,
     when: Instant,
@@ -75,6 +77,7 @@ impl Moment {
     pub fn now() -> Moment {
         Moment {
             date: output(Command::new("date").args(["-u", "+%Y-%m-%d %H:%M UTC"])),
+            commit: commit(),
             load: load_average(),
             when: Instant::now(),
             busy: busy_seconds(),

@@ -34,7 +34,7 @@ struct Recording {
     minutes: f64,
 }
 
-const RESULTS: [Recording; 6] = [
+const RESULTS: [Recording; 8] = [
     Recording { name: "perf", line: "perf --suite threaded --rounds 5", minutes: 1.5 },
     Recording {
         name: "families",
@@ -55,6 +55,8 @@ const RESULTS: [Recording; 6] = [
         minutes: 2.5,
     },
     Recording { name: "ranges", line: "ranges", minutes: 0.7 },
+    Recording { name: "pairs", line: "pairs --markdown bench/pairs.md", minutes: 1.5 },
+    Recording { name: "crowd", line: "crowd --markdown bench/crowd.md", minutes: 2.0 },
     Recording { name: "report", line: "report --fresh", minutes: 11.0 },
 ];
 
@@ -90,6 +92,8 @@ pub fn run(arguments: &Arguments, common: &Common) -> Result<Outcome, Refusal> {
         });
     }
     let commit = clean_commit()?;
+    // Command lines name their pages from there.
+    std::env::set_current_dir(machine::root()).map_err(Refusal::of("cannot enter the repository"))?;
     build()?;
     let minutes: f64 = chosen.iter().map(|one| one.minutes).sum();
     eprintln!("record: {} results with commit {commit}, about {minutes:.0} minutes", chosen.len());

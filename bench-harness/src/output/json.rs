@@ -11,7 +11,7 @@ pub fn envelope(outcome: &Outcome, began: &Moment) -> Value {
         "command": outcome.command,
         "line": std::env::args().collect::<Vec<_>>().join(" "),
         "machine": Machine::look(),
-        "commit": machine::commit(),
+        "commit": began.commit,
         "date": began.date,
         "load": {
             "before": began.load,
@@ -37,7 +37,9 @@ pub fn slim(envelope: &Value) -> String {
     for (key, value) in rounded.as_object().unwrap_or(&empty).iter().filter(|(key, _)| *key != "results") {
         text += &format!("{}: {value},\n", json!(key));
     }
-    let parts = rounded["results"].as_array().cloned().unwrap_or_default();
+    let Some(parts) = rounded["results"].as_array() else {
+        return text + &format!("\"results\": {}\n}}\n", rounded["results"]);
+    };
     let parts: Vec<String> = parts.iter().map(Value::to_string).collect();
     text + &format!("\"results\": [\n{}\n]\n}}\n", parts.join(",\n"))
 }
@@ -68,6 +70,8 @@ mod tests {
             "rounds": [{ "parameters": 1, "mops": 1.0 }],
             "rate": 123456789.123, "count": 1234567, "samples": [1],
         }, "x"] });
+        let one: Value = serde_json::from_str(&slim(&json!({ "results": { "a": 1.23456 } }))).expect("JSON");
+        assert_eq!(one, json!({ "results": { "a": 1.235 } }));
         let kept = slim(&long);
         assert_eq!(kept.lines().count(), 7, "{kept}");
         let read: Value = serde_json::from_str(&kept).expect("JSON");

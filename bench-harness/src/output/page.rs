@@ -47,7 +47,7 @@ pub fn html(outcomes: &[&Outcome], began: &Moment) -> String {
          {6:.2} processors busy with others, took {7:.0} s.</p>\n",
         escape(&title),
         escape(&Machine::look().describe()),
-        escape(&machine::commit()),
+        escape(&began.commit),
         escape(&began.date),
         began.load,
         machine::load_average(),
