@@ -54,9 +54,6 @@ fn a_figure_that_was_changed_by_hand_is_found_and_made_again() {
     assert_eq!(std::fs::read_to_string(&page).expect("a page"), before);
 }
 
-/// Recorded before a run asked for its commit at its beginning: their own files made the tree differ from it.
-const OWN_FILES: [&str; 2] = ["pairs.json", "crowd.json"];
-
 #[test]
 fn recorded_results_name_their_commit_and_no_place_of_a_machine() {
     let mut results = 0;
@@ -69,8 +66,6 @@ fn recorded_results_name_their_commit_and_no_place_of_a_machine() {
         let json: Value = serde_json::from_str(&text).expect("JSON");
         let name = path.display();
         let commit = json["commit"].as_str().or(json["about"]["commit"].as_str()).unwrap_or_default();
-        let is_own = OWN_FILES.iter().any(|own| path.ends_with(own));
-        let commit = if is_own { commit.trim_end_matches("-dirty") } else { commit };
         assert!(
             commit.len() >= 7 && commit.bytes().all(|byte| byte.is_ascii_hexdigit()),
             "{name}: {commit:?}"
