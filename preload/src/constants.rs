@@ -268,6 +268,9 @@ pub const LEAVE_STEP: usize = 2 << 20;
 /// The same where the heap has grown by as much since somebody last looked (tune): docs/decisions/classes.md.
 pub const LEAVE_GROWTH: usize = 128 << 10;
 
+/// ... and, in a larger heap, by this part of it, as a shift (tune).
+pub const LEAVE_SHARE: u32 = 5;
+
 /// Functions that may wait for a grace period before those who queue more wait, too: a head and what it
 /// stands for are some 64 bytes, so 4 MiB of them. A grace period that nobody delays takes 10 us, one with
 /// idle threads some ms (tune).

@@ -4,14 +4,14 @@
 //! The blocks of a magazine come from anywhere. A hundred that were freed at random keep a hundred slabs
 //! from being empty, however few bytes they are, and a program that goes on from size to size would grow by
 //! that for each size it leaves behind. Age finds them too late where the heap grows by a hundred megabytes
-//! a second. So time is told by growth: where the heap has grown by [`LEAVE_GROWTH`] since anybody looked, a
-//! thread that has carved as much from slabs looks through its classes and gives back what it has of those
-//! whose magazine malloc has not found empty since its last look; where the heap does not grow, one that has
-//! carved [`LEAVE_STEP`]. A class that is used all the same pays a refill for each look. Then the pages of
-//! its slabs all of whose blocks are in go to the system: of blocks of 1 KiB one in ten that survives keeps
-//! a third of the pages, but every slab. A program that comes back to a class pays for each page with a
-//! fault. So no more of them goes than the heap has grown by since the last look: where what was left serves
-//! what comes, nothing does.
+//! a second. So time is told by growth: where the heap has grown by [`LEAVE_GROWTH`] since anybody looked,
+//! or by a [part](LEAVE_SHARE) of itself if that is more, a thread that has carved as much from slabs looks
+//! through its classes and gives back what it has of those whose magazine malloc has not found empty since
+//! its last look; where the heap does not grow, one that has carved [`LEAVE_STEP`]. A class that is used all
+//! the same pays a refill for each look. Then the pages of its slabs all of whose blocks are in go to the
+//! system: of blocks of 1 KiB one in ten that survives keeps a third of the pages, but every slab. A program
+//! that comes back to a class pays for each page with a fault. So no more of them goes than the heap has
+//! grown by since the last look: where what was left serves what comes, nothing does.
 //!
 //! What such a class is filling joins the open group and waits; what has waited by the next look goes to the
 //! slabs. The depot of a class is everybody's: it is drained when nobody has taken from it for so long that
@@ -25,7 +25,7 @@ use crate::class::magazine::Magazine;
 use crate::class::size_class::Class;
 use crate::class::work::Work;
 use crate::class::{depot, pool};
-use crate::constants::{LEAVE_GROWTH, LEAVE_STEP};
+use crate::constants::{LEAVE_GROWTH, LEAVE_SHARE, LEAVE_STEP};
 use crate::page::zone;
 use core::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
@@ -42,7 +42,11 @@ impl ThreadCache {
     /// Looks through the classes if enough has been carved. Now it is `present` whose slabs are to be asked.
     #[inline]
     pub fn leave_classes_if_due(&mut self, present: Class) {
-        let has_grown = || touched() >= TOUCHED.load(Relaxed).saturating_add(LEAVE_GROWTH);
+        let has_grown = || {
+            let touched = touched();
+            let step = LEAVE_GROWTH.max(touched >> LEAVE_SHARE);
+            self.carved >= step && touched >= TOUCHED.load(Relaxed).saturating_add(step)
+        };
         if self.carved >= LEAVE_GROWTH && (self.carved >= LEAVE_STEP || has_grown()) {
             self.carved = 0;
             self.leave_classes(present);
