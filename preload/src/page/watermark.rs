@@ -94,20 +94,23 @@ fn excess_over_mark() -> usize {
 }
 
 /// The most that may stay dirty because the heap breathes: with what is given out no more than the heap has
-/// needed since it last lay idle, and a part of that.
+/// needed since it last lay idle, and a part of that; nothing near a limit.
 fn spare_most() -> usize {
+    if limit::was_refused() {
+        return 0;
+    }
     let peak = limit::peak_used();
     (peak + (peak >> LENIENCE_SHARE)).saturating_sub(zone::used_bytes())
 }
 
 /// What stays because the heap breathes.
 fn spare() -> usize {
-    if limit::was_refused() { 0 } else { SPARE.load(Relaxed).min(spare_most()) }
+    SPARE.load(Relaxed).min(spare_most())
 }
 
 /// What freeing leaves to a watcher: within the same bound.
 fn later_most() -> usize {
-    if limit::was_refused() { 0 } else { spare_most().min(LATER_MOST) }
+    spare_most().min(LATER_MOST)
 }
 
 /// Dirty bytes past which freeing gives back, without what may stay because the heap breathes.
