@@ -1,6 +1,6 @@
 //! Every file of the repository is as wide as a page, 110 columns, and what the documents call functions are
-//! some. What a command writes is as wide as it
-//! comes, so recorded results, manual pages, pictures and lock files are left out.
+//! some. What a command writes is as wide as it comes, so recorded results, manual pages, pictures and lock
+//! files are left out.
 
 use rcumalloc_tests::build::{self, said_by};
 use std::process::Command;

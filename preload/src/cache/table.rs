@@ -215,7 +215,7 @@ impl Slot {
     }
 
     /// So many blocks that were written behind the last one are in it now. Where free pushes here, too, it
-    /// may push no more than before, and nothing past the array: it looks for the very end of its room.
+    /// finds that it is full by top being high, so high must never be left behind.
     #[inline(always)]
     pub fn add(&mut self, count: usize) {
         let top = self.top.wrapping_add(count);

@@ -26,24 +26,19 @@ use crate::class::size_class::Class;
 use crate::class::work::Work;
 use crate::class::{depot, pool};
 use crate::constants::{LEAVE_GROWTH, LEAVE_SHARE, LEAVE_STEP};
-use crate::page::zone;
+use crate::page::limit;
 use core::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 /// Bytes of the heap that were in use or dirty when somebody last looked. Relaxed: it steers.
 #[unsafe(link_section = ".data")]
 static TOUCHED: AtomicUsize = AtomicUsize::new(0);
 
-/// Bytes of the heap that are in use or dirty.
-fn touched() -> usize {
-    zone::used_bytes() + zone::dirty_bytes()
-}
-
 impl ThreadCache {
     /// Looks through the classes if enough has been carved. Now it is `present` whose slabs are to be asked.
     #[inline]
     pub fn leave_classes_if_due(&mut self, present: Class) {
         let has_grown = || {
-            let touched = touched();
+            let touched = limit::held();
             let step = LEAVE_GROWTH.max(touched >> LEAVE_SHARE);
             self.carved >= step && touched >= TOUCHED.load(Relaxed).saturating_add(step)
         };
@@ -61,7 +56,7 @@ impl ThreadCache {
     fn leave_classes(&mut self, present: Class) {
         depot::look();
         let mut left = 0u64;
-        let touched = touched();
+        let touched = limit::held();
         let mut grown = touched.saturating_sub(TOUCHED.swap(touched, Relaxed));
         for class in Class::all() {
             let state = self.class(class);
