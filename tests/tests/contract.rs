@@ -272,6 +272,18 @@ fn cpp_operators() {
     assert_eq!(host(Victim::new("operators_host")).text(), "done\n");
 }
 
+/// Where nobody can throw, the forms that do not are right still.
+#[test]
+fn cpp_operators_alone() {
+    for mode in ["all", "api", "strict"] {
+        let victim = |case| Victim::new("operators_alone").arg(case).env("RCUMALLOC_DEFER", mode);
+        let nothrow = victim("nothrow").env("RCUMALLOC_HARD_LIMIT", "32M").run().success().said(&[]);
+        assert!(nothrow.number("failed") >= 4, "the limit was not met\n{nothrow}");
+        let line = "rcumalloc: operator new: no memory, and no C++ runtime was found that could say so";
+        victim("plain").run().aborted_saying(line);
+    }
+}
+
 /// A case that works without the library, and with it in every mode.
 fn operators(program: &Path, case: &str) {
     command(program).on_glibc().arg(case).run().success();

@@ -165,8 +165,7 @@ fn own_allocator_victim(other: &std::path::Path) -> std::path::PathBuf {
     build::compile("own_allocator_in_worlds", "own_allocator_api_linked", &["-Wl,--no-as-needed", &other])
 }
 
-/// In strict nobody announces while all sleep: there it is what they have freed that is held. In api what a
-/// thread frees lies in the magazines that it allocates from, which are looked at less often. What the ended
+/// In strict nobody announces while all sleep: there it is what they have freed that is held. What the ended
 /// ones held goes back at once if they leave a process alone, else with the watcher, within seconds.
 #[test]
 fn idle_threads() {
@@ -177,8 +176,7 @@ fn idle_threads() {
         |_| Victim::new("many_threads").arg(THREADS),
         |world, outcome| {
             if world.mode != "strict" {
-                let most = if world.mode == "api" { idle * 7 / 4 } else { idle * 3 / 2 };
-                let outcome = outcome.below("idle_kib", most);
+                let outcome = outcome.below("idle_kib", idle * 4 / 3);
                 if !world.is_beside {
                     outcome.below("ended_kib", ended * 6 / 5);
                 }

@@ -14,7 +14,8 @@
 //!
 //! No C++ runtime is linked: a `new` that fails, or a form of it whose plain one was replaced, jumps to the
 //! function of the runtime of whoever called, which asks the new-handler and throws as if we had not been
-//! there. Nothing of ours is on the stack then, so there is nothing to unwind.
+//! there. Nothing of ours is on the stack then, so there is nothing to unwind. Where no runtime is found, a
+//! nothrow form returns null; another one can tell its caller nothing, and ends the process.
 //!
 //! Any thread; the rules of malloc and free.
 
@@ -82,6 +83,9 @@ const NAMES: [&CStr; 8] = [
 const STANDS_ON: [u8; NAMES.len()] =
     [0, NEW, NEW, NEW | NEW_ARRAY, 0, NEW_ALIGNED, NEW_ALIGNED, NEW_ALIGNED | NEW_ALIGNED_ARRAY];
 
+/// Which return null where the others throw.
+const IS_NOTHROW: [bool; NAMES.len()] = [false, false, true, true, false, false, true, true];
+
 /// The address of a form of `new` of ours.
 macro_rules! own {
     ($name:literal) => {{
@@ -139,11 +143,21 @@ extern "C" fn runtime(which: usize, caller: usize) -> usize {
         // The next best, which may be another allocator's, but throws as well.
         if found.is_null() { libc::dlsym(libc::RTLD_NEXT, NAMES[which].as_ptr()) } else { found }
     };
-    if found.is_null() {
+    if !found.is_null() {
+        return found as usize;
+    }
+    // Without a runtime there is no handler to ask, and what may not throw says so itself.
+    if IS_NOTHROW[which] {
+        nothing as *const () as usize
+    } else {
         Line::new().str("operator new: no memory, and no C++ runtime was found that could say so").emit();
         syscall::abort()
     }
-    found as usize
+}
+
+/// What a nothrow form of `new` gives where there is no memory and no C++ runtime.
+extern "C" fn nothing() -> *mut c_void {
+    null_mut()
 }
 
 /// What a form of `new` jumps to that finds one replaced on which it stands, or that nobody has asked yet. 0:

@@ -193,15 +193,15 @@ impl ThreadCache {
         }
     }
 
-    /// Files a full local magazine for reuse: here, or past this thread's share in the depot. Where
-    /// there is nobody to trade with, the slabs are the better place: other classes may get them.
+    /// Files a full local magazine for reuse: here, or past what the thread may keep ready, in the depot.
+    /// Where there is nobody to trade with, the slabs are the better place: other classes may get them.
     fn keep_local(&mut self, class: Class, mut magazine: Magazine) {
         check_in(class, &mut magazine);
         self.retired += magazine.len() as u64;
         let bytes = magazine.bytes();
         if let Some(mut shelf) = self.shelf.open()
             && shelf.full(class).len() * bytes < LOCAL_BYTES
-            && shelf.held() + bytes <= self.loan.share_bytes()
+            && shelf.held() + bytes <= self.loan.share_bytes().min(self.loan.stock_bytes())
         {
             shelf.push_full_whole(magazine);
             return;
