@@ -26,6 +26,7 @@ pub enum Kind {
     Engine,
     Churn,
     PairLoop,
+    Large,
 }
 
 pub fn run(arguments: &Arguments) -> Result<Outcome, Refusal> {
@@ -41,6 +42,7 @@ pub fn run(arguments: &Arguments) -> Result<Outcome, Refusal> {
         Kind::Engine => crate::engine::inner(job),
         Kind::Churn => crate::engine::churn::inner(job),
         Kind::PairLoop => crate::engine::run_loop(job),
+        Kind::Large => crate::large::measured::inner(job),
     }?;
     println!("{answer}");
     Ok(Outcome::default())

@@ -13,6 +13,7 @@ mod engine;
 mod family;
 mod figures;
 mod inner;
+mod large;
 mod machine;
 mod man;
 mod measure;
@@ -75,6 +76,8 @@ enum Command {
     Smr(smr::Arguments),
     /// The range map beside other maps that are read by many: the cost of a look-up
     Ranges(ranges::Arguments),
+    /// Large blocks: growing, touching and freeing them, and huge pages under each of the machine's settings
+    Large(large::Arguments),
     #[command(flatten)]
     Engine(engine::Measurement),
     /// rcutorture's scheme: no reader may see an element that was reused too early
@@ -91,6 +94,8 @@ enum Command {
     SelfTest(self_test::Arguments),
     /// A profile of the heap that the library has written: stacks, leaks, for pprof, as a flame graph
     Profile(profile::Arguments),
+    /// What a profile costs: programs without one, with none, and with one at the usual rate
+    ProfileCost(profile::cost::Arguments),
     #[command(flatten)]
     Watch(watch::Watch),
     /// Write the manual pages of docs/man
@@ -126,6 +131,8 @@ fn dispatch(cli: &Cli) -> Result<Outcome, Refusal> {
         Command::Refscale(arguments) => refscale::run(arguments, common),
         Command::Smr(arguments) => smr::run(arguments, common),
         Command::Ranges(arguments) => ranges::run(arguments, common),
+        Command::Large(arguments) => large::run(arguments, common),
+        Command::ProfileCost(arguments) => profile::cost::run(arguments, common),
         Command::Engine(measurement) => engine::run(measurement, common),
         Command::Torture(arguments) => torture::run(arguments, common),
         Command::Pressure(arguments) => pressure::run(arguments, common),

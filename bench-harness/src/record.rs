@@ -34,7 +34,7 @@ struct Recording {
     minutes: f64,
 }
 
-const RESULTS: [Recording; 8] = [
+const RESULTS: [Recording; 11] = [
     Recording { name: "perf", line: "perf --suite threaded --rounds 5", minutes: 1.5 },
     Recording {
         name: "families",
@@ -56,7 +56,10 @@ const RESULTS: [Recording; 8] = [
     },
     Recording { name: "ranges", line: "ranges", minutes: 0.7 },
     Recording { name: "pairs", line: "pairs --markdown bench/pairs.md", minutes: 1.5 },
+    Recording { name: "polls", line: "polls --markdown bench/polls.md", minutes: 1.0 },
     Recording { name: "crowd", line: "crowd --markdown bench/crowd.md", minutes: 2.0 },
+    Recording { name: "large", line: "large --markdown bench/large.md", minutes: 0.5 },
+    Recording { name: "profile", line: "profile-cost", minutes: 6.0 },
     Recording { name: "report", line: "report --fresh", minutes: 11.0 },
 ];
 

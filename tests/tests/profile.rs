@@ -1,7 +1,7 @@
 //! The profile (`RCUMALLOC_PROFILE`): estimates are what there was, within the error of the sampling; what
 //! waits for a grace period is told from what is live; and no way to allocate or to free escapes it.
 
-use rcumalloc_tests::{Outcome, Victim, build, command};
+use rcumalloc_tests::{Outcome, Victim, build, command, skipped};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::PathBuf;
@@ -267,6 +267,17 @@ fn profile_has_probes() {
         let (_, behind) = notes.split_once(&wanted).unwrap_or_else(|| panic!("no {name} in {notes}"));
         let given = behind.lines().find_map(|line| line.trim().strip_prefix("Arguments: "));
         assert_eq!(given, Some(arguments), "{notes}");
+    }
+    // Who traces with it, as the manual says; not every machine has it.
+    let probes = format!("usdt:{}:*", library.display());
+    match std::process::Command::new("bpftrace").args(["-l", &probes]).output() {
+        Ok(output) if output.status.success() => {
+            let listed = String::from_utf8_lossy(&output.stdout).into_owned();
+            for name in ["otel_memory:alloc", "otel_memory:free"] {
+                assert!(listed.lines().any(|line| line.ends_with(name)), "{listed}");
+            }
+        }
+        _ => skipped("in part: no bpftrace here, or it may not look"),
     }
     let dumps = Dumps::new("probes");
     let mut gdb = command(build::installed("gdb")).on_glibc().args(["-batch", "-nx"]);

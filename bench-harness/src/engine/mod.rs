@@ -28,10 +28,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use subject::{Measure, Plan};
 
-use crate::machine::{self, Machine, Moment};
+use crate::machine::Moment;
 use crate::measure::child::Child;
 use crate::outcome::{self, Common, Outcome, Refusal};
-use crate::output::progress;
+use crate::output::{markdown, progress};
 
 /// Subcommands that measure the engine.
 #[derive(Subcommand)]
@@ -107,7 +107,7 @@ pub fn run(measurement: &Measurement, common: &Common) -> Result<Outcome, Refusa
         ..Outcome::default()
     };
     if let Some(file) = &arguments.markdown {
-        std::fs::write(file, markdown(&outcome, &began))
+        std::fs::write(file, markdown::page("The grace-period engine", &outcome, &began))
             .map_err(Refusal::of(format_args!("cannot write {}", file.display())))?;
     }
     Ok(outcome)
@@ -180,29 +180,6 @@ pub fn inner(job: &str) -> Result<Value, Refusal> {
         }
     };
     Ok(json!(Answer { notes: peers::describe(), measures }))
-}
-
-/// The page of the tables: where, when and how, and then what the terminal shows.
-fn markdown(outcome: &Outcome, began: &Moment) -> String {
-    let line: Vec<String> = std::env::args().skip(1).collect();
-    let mut text = format!(
-        "# The grace-period engine, measured\n\nWritten by `rcumalloc-bench {}`.\n\n- {}; {}; commit {}\n\
-         - load average {:.2} before, {:.2} after; other processes kept {:.2} processors busy meanwhile\n",
-        line.join(" "),
-        Machine::look().describe(),
-        began.date,
-        machine::commit(),
-        began.load,
-        machine::load_average(),
-        began.by_others(),
-    );
-    for note in &outcome.notes {
-        text += &format!("- {note}\n");
-    }
-    for table in outcome.tables.iter().chain([&outcome::targets(&outcome.targets)]) {
-        text += &format!("\n{}", table.markdown());
-    }
-    text
 }
 
 /// A domain of one measurement's own, with membarrier if the system has it. Leaked: domains are for ever.

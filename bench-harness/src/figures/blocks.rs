@@ -25,6 +25,8 @@ pub fn make(name: &str, root: &Path) -> Made {
         "reading" => reading(&recorded("report")?.part("refscale")?),
         "groups" => groups(&recorded("report")?.part("pressure")?),
         "perf" => perf(&recorded("perf")?),
+        "large" => large(&recorded("large")?),
+        "profile" => profile(&recorded("profile")?),
         other => Err(Refusal(format!("there are no figures '{other}'"))),
     }
 }
@@ -412,4 +414,57 @@ fn perf(recorded: &Recorded) -> Made {
         absent => format!("\nn/a on this machine: {}; the file says why.\n", absent.join(", ")),
     };
     Ok(recorded.source() + &lines(&format!("| program |{head}"), rows) + &note)
+}
+
+fn figures_of(list: &Value) -> Vec<f64> {
+    list.as_array().into_iter().flatten().map(number).collect()
+}
+
+fn large(recorded: &Recorded) -> Made {
+    let blocks = recorded.results["blocks"].as_array().into_iter().flatten();
+    let show = |figures: &[f64]| {
+        let median = Spread::of(figures.iter().copied()).map_or(f64::NAN, |spread| spread.median);
+        if median >= 100.0 { format!("{median:.0}") } else { format!("{median:.1}") }
+    };
+    let rows = blocks.map(|row| {
+        let (ours, theirs) = (figures_of(&row["rcumalloc"]), figures_of(&row["glibc"]));
+        let ratio = Spread::of_ratios(&ours, &theirs).map_or(f64::NAN, |ratio| ratio.median);
+        let word = |key: &str| row[key].as_str().unwrap_or_default();
+        format!("| {}, {} | {} | {} | {ratio:.2} |", word("what"), word("unit"), show(&ours), show(&theirs))
+    });
+    let blocks = lines("| | rcumalloc | glibc | ratio |", rows);
+    let huge = recorded.results["huge_pages"].as_array().into_iter().flatten();
+    let rows = huge.map(|row| {
+        let setting = row["setting"].as_str().unwrap_or_default();
+        let advised = if row["advised"] == true { ", the program advises" } else { "" };
+        let cell = |side: usize| {
+            let rounds = row["sides"][side].as_array().into_iter().flatten();
+            let huge: Vec<f64> = rounds.map(|figure| number(&figure["huge_mib"])).collect();
+            let first = &row["sides"][side][0];
+            format!("{} of {}, {}", first["aligned"], first["blocks"], show(&huge))
+        };
+        format!("| {setting}{advised} | {} | {} |", cell(0), cell(1))
+    });
+    let head = "| setting: blocks aligned, MiB of 64 in huge pages | rcumalloc | glibc |";
+    Ok(recorded.source() + &blocks + "\n" + &lines(head, rows))
+}
+
+fn profile(recorded: &Recorded) -> Made {
+    let programs = recorded.results.as_array().into_iter().flatten();
+    let rows = programs.map(|row| {
+        let counts = figures_of(&row["instructions"]);
+        let count = |side: usize| match counts.as_slice() {
+            [first, ..] => format!("{:.4}", counts[side] / first),
+            [] => "n/a".to_owned(),
+        };
+        let seconds = |side: usize| figures_of(&row["seconds"][side]);
+        let time = |side: usize| {
+            let spread = Spread::of_ratios(&seconds(side), &seconds(0));
+            spread.map_or_else(|| "n/a".to_owned(), |spread| spread.ratio_text())
+        };
+        let name = row["program"].as_str().unwrap_or_default();
+        format!("| {name} | {} | {} | {} | {} |", count(1), count(2), time(1), time(2))
+    });
+    let head = "| program | instructions, `0` | instructions, `512K` | CPU time, `0` | CPU time, `512K` |";
+    Ok(recorded.source() + &lines(head, rows))
 }

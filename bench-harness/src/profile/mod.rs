@@ -7,6 +7,7 @@
 //!   text      tables, and what has leaked            flame   a picture
 //! ```
 
+pub mod cost;
 mod dump;
 pub mod flame;
 mod pprof;
