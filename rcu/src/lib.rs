@@ -72,7 +72,7 @@
 //! 11. [`Domain::poll`] compares the sequence with the cookie and says true.
 //! 12. [`Stamped::open`] asks once more and gives the batch out.
 //!
-//! The proofs are loom models (`tests/loom.rs`, `cargo xtask loom`) of every pair that can race, and a
+//! The proofs are loom models (`tests/loom`, `cargo xtask loom`) of every pair that can race, and a
 //! Promela model (`rcu/model`, `cargo xtask spin`) of the algorithm under total store order.
 //!
 //! # Reading order

@@ -1,4 +1,4 @@
-//! The loom models of the engine and the range map: rcu/tests/loom.rs and loom_ranges.rs.
+//! The loom models of the engine and the range map: rcu/tests/loom/ and loom_ranges.rs.
 
 use std::path::Path;
 use std::process::Command;
