@@ -88,8 +88,26 @@ impl Reader {
 
     /// Announces that the thread will hold no protected reference until [`online`](Reader::online):
     /// call it before blocking for long. A section opened while offline (by a signal handler, say)
-    /// is safe: it comes online and goes back. Inside a section this is misuse.
-    pub fn offline(&self) {
+    /// is safe: it comes online and goes back.
+    ///
+    /// No [`Guard`] of the reader's can live meanwhile. Inside a section that [`lock`](Reader::lock) opened, of
+    /// which the compiler knows nothing, this is misuse.
+    ///
+    /// ```
+    /// fn sleeps(reader: &mut quiescent::Reader) {
+    ///     drop(reader.read_lock());
+    ///     reader.offline();
+    /// }
+    /// ```
+    ///
+    /// ```compile_fail,E0502
+    /// fn sleeps(reader: &mut quiescent::Reader) {
+    ///     let section = reader.read_lock();
+    ///     reader.offline(); // what `section` has found could be reused
+    ///     drop(section);
+    /// }
+    /// ```
+    pub fn offline(&mut self) {
         self.cell.offline();
     }
 

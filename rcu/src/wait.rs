@@ -38,29 +38,53 @@ impl Domain {
     /// domain, if it has one; it goes offline for the wait. Waits for announcements first; where
     /// readers do not announce within [`PATIENCE_NS`](PATIENCE_NS) it expedites.
     ///
-    /// Inside a section of the calling thread this would wait for ever: misuse, and the process ends.
-    pub fn synchronize(&self, me: Option<&Reader>) {
+    /// Inside a section of the calling thread this would wait for ever. With the thread's reader no
+    /// [`Guard`](crate::Guard) of it can live; where a section was opened by [`lock`](Reader::lock) it is misuse,
+    /// and the process ends.
+    ///
+    /// ```
+    /// fn waits(domain: &quiescent::Domain, reader: &mut quiescent::Reader) {
+    ///     drop(reader.read_lock());
+    ///     domain.synchronize(Some(&mut *reader));
+    /// }
+    /// ```
+    ///
+    /// ```compile_fail,E0502
+    /// fn waits(domain: &quiescent::Domain, reader: &mut quiescent::Reader) {
+    ///     let section = reader.read_lock();
+    ///     domain.synchronize(Some(&mut *reader)); // would wait for `section`
+    ///     drop(section);
+    /// }
+    /// ```
+    pub fn synchronize(&self, me: Option<&mut Reader>) {
         self.cond_synchronize(self.snapshot(), me);
     }
 
     /// As [`synchronize`](Domain::synchronize), expediting from the beginning.
-    pub fn synchronize_expedited(&self, me: Option<&Reader>) {
+    pub fn synchronize_expedited(&self, me: Option<&mut Reader>) {
         self.cond_synchronize_expedited(self.snapshot(), me);
     }
 
     /// Waits until `cookie` has elapsed; returns at once if it has.
-    pub fn cond_synchronize(&self, cookie: Cookie, me: Option<&Reader>) {
-        until_elapsed(self, cookie, me, Urgency::Patient);
+    pub fn cond_synchronize(&self, cookie: Cookie, me: Option<&mut Reader>) {
+        until_elapsed(self, cookie, me.as_deref(), Urgency::Patient);
     }
 
     /// As [`cond_synchronize`](Domain::cond_synchronize), expediting from the beginning.
-    pub fn cond_synchronize_expedited(&self, cookie: Cookie, me: Option<&Reader>) {
-        until_elapsed(self, cookie, me, Urgency::Expedited);
+    pub fn cond_synchronize_expedited(&self, cookie: Cookie, me: Option<&mut Reader>) {
+        until_elapsed(self, cookie, me.as_deref(), Urgency::Expedited);
+    }
+
+    /// [`synchronize_expedited`](Domain::synchronize_expedited) for who has a reader that others of the thread
+    /// share, and has looked that no section is open.
+    #[cfg(feature = "std")]
+    pub(crate) fn synchronize_outside(&self, me: &Reader) {
+        until_elapsed(self, self.snapshot(), Some(me), Urgency::Expedited);
     }
 
     /// Waits until everything that the embedder has batched so far is reusable: seal, wait, reclaim.
     /// The wait is expedited: whoever asks for a barrier is waiting for memory.
-    pub fn barrier(&self, me: Option<&Reader>, hooks: &mut dyn BarrierHooks) {
+    pub fn barrier(&self, me: Option<&mut Reader>, hooks: &mut dyn BarrierHooks) {
         hooks.seal();
         self.synchronize_expedited(me);
         hooks.reclaim();
@@ -87,7 +111,7 @@ fn until_elapsed(domain: &Domain, cookie: Cookie, me: Option<&Reader>, urgency: 
     // The waiting thread must not be waited for.
     let online = me.filter(|me| !me.cell().is_offline());
     if let Some(me) = online {
-        me.offline();
+        me.cell().offline();
     }
     let mut pause = Pause::new();
     while !domain.poll(cookie) {

@@ -26,10 +26,10 @@ impl BarrierHooks for Embedder {
 
 in_both_modes! {
     fn what_was_sealed_has_elapsed_at_reclaim(domain) {
-        let me = explicit_reader(domain);
+        let mut me = explicit_reader(domain);
         let _sleeper = explicit_reader(domain);
         let mut embedder = Embedder { domain, sealed: None, reclaimed: false };
-        domain.barrier(Some(&me), &mut embedder);
+        domain.barrier(Some(&mut me), &mut embedder);
         assert!(embedder.reclaimed);
         assert!(!me.is_offline(), "back online after the wait");
     }

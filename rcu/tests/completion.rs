@@ -48,7 +48,7 @@ in_both_modes! {
     }
 
     fn going_offline_ends_the_period(domain) {
-        let reader = reader(domain);
+        let mut reader = reader(domain);
         let cookie = domain.start_poll();
         reader.offline();
         assert!(domain.poll(cookie));
@@ -96,7 +96,7 @@ in_both_modes! {
     }
 
     fn coming_online_in_flight_does_not_swallow_the_end(domain) {
-        let (away, here) = (explicit_reader(domain), reader(domain));
+        let (mut away, mut here) = (explicit_reader(domain), reader(domain));
         away.offline();
         let cookie = domain.start_poll();
         away.online();
@@ -105,7 +105,7 @@ in_both_modes! {
     }
 
     fn sections_opened_offline_do_not_upset_the_count(domain) {
-        let reader = reader(domain);
+        let mut reader = reader(domain);
         reader.offline();
         for _ in 0..2500 {
             drop(reader.read_lock());
@@ -135,7 +135,7 @@ in_both_modes! {
         const ROUNDS: u32 = 20_000;
         let arrivals = Arc::new(AtomicU32::new(0));
         let threads: Vec<_> = (0..2).map(|number| {
-            let (reader, arrivals) = (explicit_reader(domain), arrivals.clone());
+            let (mut reader, arrivals) = (explicit_reader(domain), arrivals.clone());
             std::thread::spawn(move || {
                 for round in 0..ROUNDS {
                     if number == 0 {
@@ -186,7 +186,7 @@ proptest! {
             if scan { domain.advance(Demand::Start); }
             match how {
                 0 => readers[who].as_ref().unwrap().quiescent_state(),
-                1 => readers[who].as_ref().unwrap().offline(),
+                1 => readers[who].as_mut().unwrap().offline(),
                 _ => drop(readers[who].take()),
             }
         }

@@ -129,7 +129,7 @@ impl Scheme for Ours {
     }
 
     fn pause(&mut self, who: usize) {
-        let reader = &self.readers[who];
+        let reader = &mut self.readers[who];
         if reader.is_offline() {
             reader.online();
         } else if reader.nesting() == 0 {

@@ -111,7 +111,7 @@ fn one_membarrier_a_period_however_many_passes() {
 #[test]
 fn no_membarrier_where_everybody_has_announced() {
     let domain = fast_domain();
-    let (one, other, _silent) = (explicit_reader(domain), explicit_reader(domain), reader(domain));
+    let (one, mut other, _silent) = (explicit_reader(domain), explicit_reader(domain), reader(domain));
     domain.advance(Demand::Start);
     one.quiescent_state();
     other.offline();

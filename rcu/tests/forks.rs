@@ -96,7 +96,7 @@ in_both_modes! {
     }
 
     fn an_offline_survivor_stays_offline(domain) {
-        let me = explicit_reader(domain);
+        let mut me = explicit_reader(domain);
         me.offline();
         forked(domain, Some(&me), || {
             assert!(me.is_offline());
@@ -118,7 +118,9 @@ in_both_modes! {
         let me = explicit_reader(domain);
         for _ in 0..25 {
             forked(domain, Some(&me), || {
-                domain.synchronize_expedited(Some(&me));
+                // SAFETY: `me` is this thread's, and lives as long as this.
+                let mut own = unsafe { Reader::borrow_cell(me.cell()) };
+                domain.synchronize_expedited(Some(&mut *own));
                 let section = me.read_lock();
                 assert!(held_up(domain));
                 forked(domain, Some(&me), || assert!(held_up(domain)));

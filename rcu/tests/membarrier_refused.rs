@@ -59,12 +59,12 @@ fn filter(code: u32, k: u32, jt: u8, jf: u8) -> libc::sock_filter {
 
 /// Grace periods are right, and end: by announcement, by expedite, with sleepers, under torture.
 fn works(domain: &'static Domain) {
-    let (reader, _sleeping) = (explicit_reader(domain), explicit_reader(domain));
+    let (mut reader, _sleeping) = (explicit_reader(domain), explicit_reader(domain));
     let section = reader.read_lock();
     assert!(held_up(domain));
     drop(section);
     assert!(expedites_to_end(domain, domain.start_poll()));
-    domain.synchronize(Some(&reader));
+    domain.synchronize(Some(&mut reader));
     domain.synchronize_expedited(None);
     let torture = Torture::new(domain);
     let threads = vec![torture.tight_reader(), torture.interrupted_reader(), torture.sleepy_reader()];

@@ -26,7 +26,7 @@ fn unlock_once_too_often(domain: &'static Domain) {
 }
 
 fn offline_in_section(domain: &'static Domain) {
-    let reader = named_reader(domain);
+    let mut reader = named_reader(domain);
     reader.lock();
     reader.offline();
     unlock(&reader);
@@ -39,15 +39,15 @@ fn exit_in_section(domain: &'static Domain) {
 }
 
 fn synchronize_in_section(domain: &'static Domain) {
-    let reader = named_reader(domain);
+    let mut reader = named_reader(domain);
     reader.lock();
-    domain.synchronize(Some(&reader));
+    domain.synchronize(Some(&mut reader));
 }
 
 fn expedite_in_section(domain: &'static Domain) {
-    let reader = named_reader(domain);
+    let mut reader = named_reader(domain);
     reader.lock();
-    domain.synchronize_expedited(Some(&reader));
+    domain.synchronize_expedited(Some(&mut reader));
 }
 
 fn strangers_cookie(domain: &'static Domain) {
@@ -124,11 +124,12 @@ in_both_modes! {
 
     fn offline_in_a_section_is_ignored(domain) {
         assert_eq!(reported(domain, offline_in_section), Misuse::OfflineInSection { tid: TID });
-        let reader = explicit_reader(domain);
-        let _section = reader.read_lock();
+        let mut reader = explicit_reader(domain);
+        reader.lock();
         reader.offline();
         assert!(!reader.is_offline());
         assert!(held_up(domain));
+        unlock(&reader);
     }
 
     fn exit_in_a_section_ends_it(domain) {

@@ -132,7 +132,7 @@ impl Model {
                 }
             }
             Step::Offline(who) => {
-                if let (Some(reader), None) = (&self.readers[who], self.sections[who]) {
+                if let (Some(reader), None) = (&mut self.readers[who], self.sections[who]) {
                     reader.offline();
                     self.offline[who] = true;
                     self.came_by(who);

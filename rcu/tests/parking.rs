@@ -116,7 +116,7 @@ in_both_modes! {
     }
 
     fn an_explicit_reader_stays_explicit_offline_and_back(domain) {
-        let reader = explicit_reader(domain);
+        let mut reader = explicit_reader(domain);
         reader.offline();
         assert!(reader.is_explicit());
         reader.online();

@@ -71,7 +71,7 @@ in_both_modes! {
     fn the_first_lock_hook_runs_once_and_before_the_section_is_explicit(domain) {
         thread_local!(static CALLS: std::cell::Cell<u32> = const { std::cell::Cell::new(0) });
         domain.set_first_lock_hook(|| CALLS.set(CALLS.get() + 1));
-        let reader = reader(domain);
+        let mut reader = reader(domain);
         assert_eq!(CALLS.get(), 0);
         for _ in 0..3 {
             drop(reader.read_lock());
@@ -97,7 +97,7 @@ in_both_modes! {
     }
 
     fn a_section_opened_while_offline_is_waited_for_and_goes_back_offline(domain) {
-        let reader = reader(domain);
+        let mut reader = reader(domain);
         reader.offline();
         for _ in 0..3 {
             let section = reader.read_lock();
@@ -110,7 +110,7 @@ in_both_modes! {
     }
 
     fn a_nested_section_opened_while_offline_goes_back_at_the_outermost_unlock(domain) {
-        let reader = reader(domain);
+        let mut reader = reader(domain);
         reader.offline();
         let (outer, inner) = (reader.read_lock(), reader.read_lock());
         drop(inner);
@@ -120,7 +120,7 @@ in_both_modes! {
     }
 
     fn online_inside_a_section_opened_offline_lasts(domain) {
-        let reader = reader(domain);
+        let mut reader = reader(domain);
         reader.offline();
         let section = reader.read_lock();
         reader.online();
@@ -131,7 +131,7 @@ in_both_modes! {
     }
 
     fn offline_twice_and_online_twice_are_once(domain) {
-        let reader = reader(domain);
+        let mut reader = reader(domain);
         reader.offline();
         reader.offline();
         reader.online();
@@ -144,7 +144,7 @@ in_both_modes! {
     }
 
     fn nothing_is_announced_while_offline(domain) {
-        let (away, here) = (reader(domain), reader(domain));
+        let (mut away, here) = (reader(domain), reader(domain));
         away.offline();
         let cookie = domain.start_poll();
         away.quiescent_state();
@@ -154,7 +154,7 @@ in_both_modes! {
     }
 
     fn a_reader_that_comes_online_in_flight_is_not_waited_for(domain) {
-        let (away, here) = (reader(domain), reader(domain));
+        let (mut away, here) = (reader(domain), reader(domain));
         away.offline();
         let cookie = domain.start_poll();
         away.online();

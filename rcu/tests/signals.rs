@@ -106,7 +106,7 @@ in_both_modes! {
     }
 
     fn a_handlers_section_of_an_offline_thread_goes_back_offline(domain) {
-        let reader = interrupted_reader(domain);
+        let mut reader = interrupted_reader(domain);
         reader.offline();
         raise();
         assert!(reader.is_offline());
@@ -169,7 +169,7 @@ in_both_modes! {
             let began = Instant::now();
             while !enough(began, 1000) {
                 // Anew each time: what the first lock interrupts matters.
-                let reader = interrupted_reader(domain);
+                let mut reader = interrupted_reader(domain);
                 let _ = domain.start_poll();
                 for _ in 0..30 {
                     reader.quiescent_state();

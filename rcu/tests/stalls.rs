@@ -46,7 +46,7 @@ in_both_modes! {
     }
 
     fn nobody_who_is_offline_parked_announced_or_gone(domain) {
-        let (parked, away, here) = (reader(domain), reader(domain), explicit_reader(domain));
+        let (parked, mut away, here) = (reader(domain), reader(domain), explicit_reader(domain));
         let gone = reader(domain);
         let holder = reader(domain);
         let _section = holder.read_lock();

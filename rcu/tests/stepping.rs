@@ -50,7 +50,12 @@ extern "C" fn on_trap(_: i32, _: *mut libc::siginfo_t, context: *mut libc::c_voi
 }
 
 /// Runs `operation` and interrupts it behind its `step`th instruction; false if it has fewer.
-fn interrupted_at(step: u32, domain: &'static Domain, reader: &Reader, operation: fn(&Reader)) -> bool {
+fn interrupted_at(
+    step: u32,
+    domain: &'static Domain,
+    reader: &mut Reader,
+    operation: fn(&mut Reader),
+) -> bool {
     TARGET.set(Some((domain, reader.cell())));
     trapped_at(step, || operation(reader));
     TARGET.take().is_none()
@@ -70,15 +75,15 @@ fn trapped_at(step: u32, operation: impl FnOnce()) {
 fn interrupt_everywhere(
     domain: fn() -> &'static Domain,
     prepare: fn(&'static Domain) -> Reader,
-    operation: fn(&Reader),
+    operation: fn(&mut Reader),
 ) {
     on_signal(libc::SIGTRAP, on_trap);
     let mut step = 1;
     loop {
         let domain = domain();
         // Never dropped: a failed assertion in a section would become an abort.
-        let reader = ManuallyDrop::new(prepare(domain));
-        if !interrupted_at(step, domain, &reader, operation) {
+        let mut reader = ManuallyDrop::new(prepare(domain));
+        if !interrupted_at(step, domain, &mut reader, operation) {
             assert!(step > 3, "no instruction was interrupted: does the trap flag work here?");
             return;
         }
@@ -136,7 +141,7 @@ fn parked_after_it_rested(domain: &'static Domain) -> Reader {
 }
 
 fn offline(domain: &'static Domain) -> Reader {
-    let reader = explicit_reader(domain);
+    let mut reader = explicit_reader(domain);
     reader.offline();
     reader
 }
@@ -238,14 +243,14 @@ fn a_cell_whose_registration_a_fork_cut_off_is_free() {
 
 /// A reader that has rested is parked by another thread while it stands at any instruction of `operation`:
 /// what it reads behind that is protected.
-fn park_everywhere(domain: fn() -> &'static Domain, operation: fn(&Reader)) {
+fn park_everywhere(domain: fn() -> &'static Domain, operation: fn(&mut Reader)) {
     on_signal(libc::SIGTRAP, on_trap);
     let mut parked = 0;
     let parked_meanwhile = |&step: &u32| {
         let domain = domain();
-        let reader = ManuallyDrop::new(rested(domain));
+        let mut reader = ManuallyDrop::new(rested(domain));
         let expedite = move || (0..2).for_each(|_| _ = domain.advance(Demand::Expedite));
-        let interrupted = paused_at(step, || operation(&reader), expedite);
+        let interrupted = paused_at(step, || operation(&mut reader), expedite);
         parked += domain.counters().parked;
         while reader.nesting() > 0 {
             assert!(held_up(domain), "step {step}: the section is not waited for");
@@ -306,9 +311,9 @@ everywhere! {
     lock_of_one_parked_after_it_rested: parked_after_it_rested, |reader| reader.lock();
     lock_and_unlock: explicit_and_lagging, |reader| drop(reader.read_lock());
     lock_while_offline: offline, |reader| reader.lock();
-    unlock_of_a_section_opened_offline: in_a_section_opened_offline, crate::common::unlock;
-    unlock_behind_online: online_in_a_section_opened_offline, crate::common::unlock;
-    unlock_that_takes_its_turn: about_to_take_its_turn, crate::common::unlock;
+    unlock_of_a_section_opened_offline: in_a_section_opened_offline, |reader| crate::common::unlock(reader);
+    unlock_behind_online: online_in_a_section_opened_offline, |reader| crate::common::unlock(reader);
+    unlock_that_takes_its_turn: about_to_take_its_turn, |reader| crate::common::unlock(reader);
     announcement_of_an_implicit_reader: implicit_and_lagging, |reader| reader.quiescent_state();
     announcement_of_an_explicit_reader: explicit_and_lagging, |reader| reader.quiescent_state();
     announcement_of_a_parked_reader: parked, |reader| reader.quiescent_state();

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use common::*;
 use quiescent::{Cookie, Demand, Domain, PATIENCE_NS, Reader};
 
-type Wait = fn(&Domain, Option<&Reader>);
+type Wait = fn(&Domain, Option<&mut Reader>);
 
 const WAITS: [Wait; 4] = [
     Domain::synchronize,
@@ -45,10 +45,10 @@ in_both_modes! {
     fn sleeping_threads_do_not_hold_a_wait_up(domain) {
         let wake_implicit = sleeper(domain, |_| {});
         let wake_explicit = sleeper(domain, |reader| drop(reader.read_lock()));
-        let me = explicit_reader(domain);
+        let mut me = explicit_reader(domain);
         for wait in WAITS {
             let cookie = domain.snapshot();
-            wait(domain, Some(&me));
+            wait(domain, Some(&mut me));
             assert!(domain.poll(cookie));
             assert!(!me.is_offline());
         }
@@ -78,24 +78,25 @@ in_both_modes! {
     }
 
     fn the_waiting_thread_is_not_waited_for(domain) {
-        let me = explicit_reader(domain);
-        domain.synchronize(Some(&me));
+        let mut me = explicit_reader(domain);
+        domain.synchronize(Some(&mut me));
         assert_eq!(domain.counters().expedited, 0, "it went offline instead");
     }
 
     fn a_wait_while_offline_stays_offline(domain) {
-        let me = reader(domain);
+        let mut me = reader(domain);
         me.offline();
-        domain.synchronize(Some(&me));
+        domain.synchronize(Some(&mut me));
         assert!(me.is_offline());
     }
 
     fn an_elapsed_cookie_returns_at_once_even_in_a_section(domain) {
         let cookie = domain.start_poll();
-        let me = reader(domain);
-        let _section = me.read_lock();
-        domain.cond_synchronize(cookie, Some(&me));
-        domain.cond_synchronize_expedited(cookie, Some(&me));
+        let mut me = reader(domain);
+        me.lock(); // by hand: no guard may live
+        domain.cond_synchronize(cookie, Some(&mut me));
+        domain.cond_synchronize_expedited(cookie, Some(&mut me));
+        unlock(&me);
     }
 
     fn a_patient_wait_asks_only_after_its_patience(domain) {
@@ -109,9 +110,9 @@ in_both_modes! {
     fn two_waiters_at_once_both_return(domain) {
         let _sleeping = explicit_reader(domain);
         let threads: Vec<_> = (0..3).map(|number| thread::spawn(move || {
-            let me = explicit_reader(domain);
+            let mut me = explicit_reader(domain);
             for round in 0..100 {
-                WAITS[(number + round) % 2 + 1](domain, Some(&me));
+                WAITS[(number + round) % 2 + 1](domain, Some(&mut me));
             }
         })).collect();
         for thread in threads {

@@ -42,8 +42,8 @@ impl Crowd {
     }
 
     fn offline() -> Crowd {
-        let crowd = Crowd::new();
-        crowd.readers.iter().for_each(Reader::offline);
+        let mut crowd = Crowd::new();
+        crowd.readers.iter_mut().for_each(Reader::offline);
         crowd
     }
 

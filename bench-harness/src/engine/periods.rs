@@ -131,7 +131,7 @@ fn their_reader(flavor: Flavor, running: &Running) {
 }
 
 /// How one waits for a period of ours.
-type Wait = fn(&Domain, Option<&Reader>);
+type Wait = fn(&Domain, Option<&mut Reader>);
 
 /// Everybody's calls that wait for a period, `ours` and `theirs` while readers of one's own run.
 fn waits(
@@ -170,11 +170,13 @@ pub fn waited_for_by_a_reader(plan: &Plan) -> Measure {
             |running| our_reader(domain, running),
             |running| {
                 let me = new_reader(domain);
+                // SAFETY: this thread's, and `me` lives as long as it: two closures have a hold on one reader.
+                let mut waiting = unsafe { Reader::borrow_cell(me.cell()) };
                 let prepare = || {
                     section(&me, running);
                     me.quiescent_state();
                 };
-                time_each(round, prepare, || wait(domain, Some(&me)))
+                time_each(round, prepare, || wait(domain, Some(&mut *waiting)))
             },
         )
     }

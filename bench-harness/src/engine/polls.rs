@@ -15,7 +15,7 @@ pub const POLL_LIMIT_NS: f64 = 10.0;
 pub fn measure(plan: &Plan) -> Measure {
     let _registered = Registered::in_all();
     let idle = new_domain();
-    let idle_reader = new_reader(idle);
+    let mut idle_reader = new_reader(idle);
     idle_reader.offline();
     let finished = idle.start_poll();
     assert!(idle.poll(finished), "nobody is in the way of this period");

@@ -1,6 +1,7 @@
 //! What is tortured, behind one trait: the engine linked in, or the preloaded library's C interface.
 
 use core::ffi::{CStr, c_void};
+use core::mem::ManuallyDrop;
 use rcu::{Demand, Domain, PageOfPointers, ReaderBlock, ReaderCell, ReaderWord};
 use std::ptr::NonNull;
 
@@ -88,6 +89,12 @@ impl EngineReader {
         let Some(reader) = &self.0 else { unreachable!("taken in drop only") };
         reader
     }
+
+    /// A handle that who waits, or goes offline, has alone: a flavor's reader is shared.
+    fn to_wait(&self) -> ManuallyDrop<rcu::Reader> {
+        // SAFETY: of the calling thread, whose reader this is, and which does not end it meanwhile.
+        unsafe { rcu::Reader::borrow_cell(self.own().cell()) }
+    }
 }
 
 impl Reader for EngineReader {
@@ -104,7 +111,7 @@ impl Reader for EngineReader {
         self.own().quiescent_state();
     }
     fn offline(&self) {
-        self.own().offline();
+        self.to_wait().offline();
     }
     fn online(&self) {
         self.own().online();
@@ -115,8 +122,7 @@ impl Reader for EngineReader {
     unsafe fn with_handle(handle: usize, section: impl FnOnce(&Self)) {
         // SAFETY: `handle` is the address of a `&'static ReaderCell`; the caller owns its reader.
         let reader = unsafe { rcu::Reader::borrow_cell(&*(handle as *const ReaderCell)) };
-        let borrowed =
-            core::mem::ManuallyDrop::new(EngineReader(Some(core::mem::ManuallyDrop::into_inner(reader))));
+        let borrowed = ManuallyDrop::new(EngineReader(Some(ManuallyDrop::into_inner(reader))));
         section(&borrowed);
     }
 }
@@ -158,12 +164,14 @@ impl Flavor for Engine {
     }
 
     fn synchronize(&self, reader: Option<&EngineReader>, expedited: bool) {
-        let reader = reader.map(EngineReader::own);
+        let mut reader = reader.map(EngineReader::to_wait);
+        let reader = reader.as_deref_mut();
         if expedited { DOMAIN.synchronize_expedited(reader) } else { DOMAIN.synchronize(reader) }
     }
 
     fn cond_synchronize(&self, cookie: u64, reader: Option<&EngineReader>, expedited: bool) {
-        let (cookie, reader) = (rcu::Cookie::from_bits(cookie), reader.map(EngineReader::own));
+        let mut reader = reader.map(EngineReader::to_wait);
+        let (cookie, reader) = (rcu::Cookie::from_bits(cookie), reader.as_deref_mut());
         if expedited {
             DOMAIN.cond_synchronize_expedited(cookie, reader);
         } else {

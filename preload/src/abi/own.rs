@@ -126,7 +126,7 @@ pub extern "C" fn rcumalloc_quiescent_state() {
 /// `rcumalloc_thread_offline()`.
 #[cfg_attr(feature = "override", unsafe(no_mangle))]
 pub extern "C" fn rcumalloc_thread_offline() {
-    if let Some(reader) = readers::own() {
+    if let Some(mut reader) = readers::own() {
         reader.offline();
     }
 }

@@ -98,8 +98,8 @@ fn hold_back() {
 
 /// Sleeps in `nap`; meanwhile no grace period waits for the calling thread, which is in no section.
 fn away(nap: impl FnOnce()) {
-    let reader = readers::own().filter(|reader| !reader.is_offline());
-    if let Some(reader) = &reader {
+    let mut reader = readers::own().filter(|reader| !reader.is_offline());
+    if let Some(reader) = &mut reader {
         reader.offline();
     }
     nap();

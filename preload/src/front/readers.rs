@@ -109,8 +109,8 @@ pub fn cond_synchronize(call: &str, cookie: Cookie, expedited: bool) {
         return;
     }
     refuse_in_section(call);
-    let reader = own();
-    let reader = reader.as_deref();
+    let mut reader = own();
+    let reader = reader.as_deref_mut();
     if expedited {
         DOMAIN.cond_synchronize_expedited(cookie, reader);
     } else {
@@ -126,8 +126,8 @@ pub fn own_to_wait(call: &str) -> Option<ManuallyDrop<Reader>> {
 
 /// Waits for a grace period, on behalf of `call`.
 pub fn synchronize(call: &str, expedited: bool) {
-    let reader = own_to_wait(call);
-    let reader = reader.as_deref();
+    let mut reader = own_to_wait(call);
+    let reader = reader.as_deref_mut();
     if expedited { DOMAIN.synchronize_expedited(reader) } else { DOMAIN.synchronize(reader) }
 }
 
@@ -165,6 +165,6 @@ pub fn barrier() {
             reclaim_shared(&mut work);
         }
     }
-    let reader = own_to_wait("rcumalloc_barrier");
-    DOMAIN.barrier(reader.as_deref(), &mut Hooks);
+    let mut reader = own_to_wait("rcumalloc_barrier");
+    DOMAIN.barrier(reader.as_deref_mut(), &mut Hooks);
 }

@@ -131,7 +131,7 @@ impl Local {
             self.depth() == 0,
             "waiting for a grace period under a guard of the same thread would never end"
         );
-        self.state.domain.synchronize_expedited(Some(&self.reader));
+        self.state.domain.synchronize_outside(&self.reader);
     }
 
     /// Ends and begins the section, if it is the only one of the thread, so that periods go on.

@@ -122,7 +122,10 @@ impl Torture {
         });
     }
 
-    fn spawn(&'static self, body: impl Fn(&'static Torture, &mut Dice) + Send + 'static) -> JoinHandle<()> {
+    fn spawn(
+        &'static self,
+        mut body: impl FnMut(&'static Torture, &mut Dice) + Send + 'static,
+    ) -> JoinHandle<()> {
         thread::spawn(move || {
             let mut dice = Dice(self as *const Torture as u64 ^ u64::from(std::process::id()));
             while !self.stop.load(Relaxed) {
@@ -169,7 +172,7 @@ impl Torture {
 
     /// Sleeps inside sections, between them, online and offline; nests.
     pub fn sleepy_reader(&'static self) -> JoinHandle<()> {
-        let reader = reader(self.domain);
+        let mut reader = reader(self.domain);
         self.spawn(move |torture, dice| {
             let nap = Duration::from_micros(dice.roll(300));
             match dice.roll(5) {
@@ -202,7 +205,7 @@ impl Torture {
     /// Reads, announces, and is interrupted all the time by a handler that reads as well.
     pub fn interrupted_reader(&'static self) -> JoinHandle<()> {
         on_signal(libc::SIGUSR1, read_in_handler);
-        let reader = reader(self.domain);
+        let mut reader = reader(self.domain);
         let cell = reader.cell();
         self.spawn(move |torture, dice| {
             INTERRUPTED.set(Some((torture, cell)));
