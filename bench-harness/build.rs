@@ -1,5 +1,6 @@
-//! Compiles the two helpers that cannot be Rust programs with a standard library: the launcher, which must
-//! be tiny, and the recorder, which runs inside other programs' malloc. Both are embedded in the binary.
+//! Compiles the helpers that cannot be Rust programs with a standard library: the launcher, which must be
+//! tiny, the recorder, which runs inside other programs' malloc, and a second thread for programs that have
+//! none. All are embedded in the binary.
 
 #[path = "helpers/urcu/build.rs"]
 mod urcu;
@@ -14,6 +15,8 @@ fn main() {
     // Static: no dynamic loader, so that what is preloaded is preloaded into the measured program alone.
     compile("helpers/launch.c", &out.join("launch"), &["-static", "-Os"]);
     compile("helpers/recorder.c", &out.join("recorder.so"), &["-shared", "-fPIC", "-O2", "-pthread"]);
+    let second = ["-shared", "-fPIC", "-O2", "-pthread"];
+    compile("helpers/second_thread.c", &out.join("second_thread.so"), &second);
     urcu::compile_all(out);
 }
 

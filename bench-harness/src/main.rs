@@ -155,7 +155,10 @@ fn main() -> ExitCode {
         }
         Err(error) => {
             let text = error.to_string();
-            let line = text.lines().next().unwrap_or_default().trim_start_matches("error: ");
+            // What is missing stands in lines of its own.
+            let said: Vec<&str> = text.lines().take_while(|line| !line.is_empty()).map(str::trim).collect();
+            let line = said.join(" ");
+            let line = line.trim_start_matches("error: ");
             return refuse(&Refusal(format!("{line} (see --help)")));
         }
     };

@@ -17,7 +17,11 @@ fn what_cannot_be_done_is_one_line() {
         refusal(&["compare", "--with", "glibc", "--", "nosuchprogram"]),
         "cannot run nosuchprogram: No such file or directory (os error 2)"
     );
-    assert!(refusal(&["compare"]).contains("required"), "no program");
+    assert!(
+        refusal(&["compare"]).contains("required arguments were not provided: <PROGRAM>..."),
+        "no program"
+    );
+    assert!(refusal(&["stats"]).contains("were not provided: <PID>"), "no process");
     assert!(
         refusal(&["compare", "--with", "nosuch", "--", "true"])
             .starts_with("no allocator 'nosuch'; there are")

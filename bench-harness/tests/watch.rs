@@ -167,7 +167,15 @@ fn prometheus_reads_the_export() {
         connection.read_to_string(&mut answer).expect("it answers");
         answer
     };
+    // Who is connected and says nothing makes nobody wait: it is still there when others have their answers.
+    let mut silent = TcpStream::connect(host).expect("it listens");
     let answer = ask(format!("GET /{path} HTTP/1.1\r\nHost: x\r\n\r\n"));
+    silent.set_nonblocking(true).expect("a socket");
+    let hung_up = silent.read(&mut [0]);
+    assert!(
+        hung_up.is_err_and(|error| error.kind() == std::io::ErrorKind::WouldBlock),
+        "who is silent was first"
+    );
     let missing = ask("GET /nosuch HTTP/1.1\r\n\r\n".to_owned());
     let strange = ask("hello\r\n\r\n".to_owned());
     let _ = export.kill();

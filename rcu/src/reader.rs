@@ -90,8 +90,8 @@ impl Reader {
     /// call it before blocking for long. A section opened while offline (by a signal handler, say)
     /// is safe: it comes online and goes back.
     ///
-    /// No [`Guard`] of the reader's can live meanwhile. Inside a section that [`lock`](Reader::lock) opened, of
-    /// which the compiler knows nothing, this is misuse.
+    /// No [`Guard`] of the reader's can live meanwhile. Inside a section that [`lock`](Reader::lock) opened,
+    /// of which the compiler knows nothing, this is misuse.
     ///
     /// ```
     /// fn sleeps(reader: &mut quiescent::Reader) {

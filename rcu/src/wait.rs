@@ -39,8 +39,8 @@ impl Domain {
     /// readers do not announce within [`PATIENCE_NS`](PATIENCE_NS) it expedites.
     ///
     /// Inside a section of the calling thread this would wait for ever. With the thread's reader no
-    /// [`Guard`](crate::Guard) of it can live; where a section was opened by [`lock`](Reader::lock) it is misuse,
-    /// and the process ends.
+    /// [`Guard`](crate::Guard) of it can live; where a section was opened by [`lock`](Reader::lock) it is
+    /// misuse, and the process ends.
     ///
     /// ```
     /// fn waits(domain: &quiescent::Domain, reader: &mut quiescent::Reader) {
@@ -75,8 +75,8 @@ impl Domain {
         until_elapsed(self, cookie, me.as_deref(), Urgency::Expedited);
     }
 
-    /// [`synchronize_expedited`](Domain::synchronize_expedited) for who has a reader that others of the thread
-    /// share, and has looked that no section is open.
+    /// [`synchronize_expedited`](Domain::synchronize_expedited) for who has a reader that others of the
+    /// thread share, and has looked that no section is open.
     #[cfg(feature = "std")]
     pub(crate) fn synchronize_outside(&self, me: &Reader) {
         until_elapsed(self, self.snapshot(), Some(me), Urgency::Expedited);

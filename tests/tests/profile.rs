@@ -257,6 +257,36 @@ fn profile_is_documented() {
     assert!((stack.blocks / wanted - 1.0).abs() < 0.001, "{wanted}");
 }
 
+/// What the profile says of a program is what valgrind, which counts each call, says of it. A block counts
+/// with the bytes of its size class, an eighth more at the most, and a thousand samples are off by a tenth at
+/// the most.
+#[test]
+fn profile_agrees_with_valgrind() {
+    let script = "my @kept = map { 'x' x (700 + $_ % 500) } 1 .. 20000; print scalar @kept";
+    let perl = || {
+        let mut perl = vec![build::installed("perl").display().to_string()];
+        perl.extend(["-e".to_owned(), script.to_owned()]);
+        perl
+    };
+    let valgrind = std::process::Command::new(build::installed("valgrind")).args(perl()).output();
+    let said = String::from_utf8_lossy(&valgrind.expect("valgrind starts").stderr).into_owned();
+    let counted =
+        said.lines().find_map(|line| line.split_once("total heap usage: ")?.1.split_once(" frees, "));
+    let bytes =
+        counted.and_then(|(_, bytes)| bytes.strip_suffix(" bytes allocated")?.replace(',', "").parse().ok());
+    let counted: f64 = bytes.unwrap_or_else(|| panic!("{said}"));
+    let dumps = Dumps::new("valgrind");
+    let line = perl();
+    let profiled = command(&line[0]).args(&line[1..]).env("RCUMALLOC_PROFILE", "16K");
+    profiled.env("RCUMALLOC_PROFILE_FILE", dumps.0.join("perl")).run().success();
+    let dump = dumps.read("perl");
+    let (bytes, samples) =
+        dump.stacks.values().fold((0.0, 0.0), |sum, stack| (sum.0 + stack.bytes, sum.1 + stack.samples));
+    assert!(samples > 500.0, "{samples} samples");
+    let ratio = bytes / counted;
+    assert!((0.88..1.25).contains(&ratio), "{bytes} bytes in the profile, {counted} by valgrind");
+}
+
 /// The probes are in the library, and a debugger that knows nothing of it finds their arguments.
 #[test]
 fn profile_has_probes() {

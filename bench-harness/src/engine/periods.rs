@@ -170,7 +170,7 @@ pub fn waited_for_by_a_reader(plan: &Plan) -> Measure {
             |running| our_reader(domain, running),
             |running| {
                 let me = new_reader(domain);
-                // SAFETY: this thread's, and `me` lives as long as it: two closures have a hold on one reader.
+                // SAFETY: this thread's, and `me` lives as long: two closures have a hold on one reader.
                 let mut waiting = unsafe { Reader::borrow_cell(me.cell()) };
                 let prepare = || {
                     section(&me, running);

@@ -451,20 +451,23 @@ fn large(recorded: &Recorded) -> Made {
 
 fn profile(recorded: &Recorded) -> Made {
     let programs = recorded.results.as_array().into_iter().flatten();
-    let rows = programs.map(|row| {
-        let counts = figures_of(&row["instructions"]);
-        let count = |side: usize| match counts.as_slice() {
-            [first, ..] => format!("{:.4}", counts[side] / first),
-            [] => "n/a".to_owned(),
-        };
-        let seconds = |side: usize| figures_of(&row["seconds"][side]);
-        let time = |side: usize| {
-            let spread = Spread::of_ratios(&seconds(side), &seconds(0));
-            spread.map_or_else(|| "n/a".to_owned(), |spread| spread.ratio_text())
-        };
-        let name = row["program"].as_str().unwrap_or_default();
-        format!("| {name} | {} | {} | {} | {} |", count(1), count(2), time(1), time(2))
-    });
-    let head = "| program | instructions, `0` | instructions, `512K` | CPU time, `0` | CPU time, `512K` |";
+    let mut means = [const { Vec::new() }; 3];
+    let mut rows: Vec<String> = programs
+        .map(|row| {
+            let seconds = |side: usize| figures_of(&row["seconds"][side]);
+            let mut cells = String::new();
+            // The order of `profile-cost`'s sides.
+            for (mean, (side, to)) in means.iter_mut().zip([(1, 0), (2, 0), (4, 3)]) {
+                let ratio = Spread::of_ratios(&seconds(side), &seconds(to));
+                mean.extend(ratio.map(|ratio| ratio.median));
+                cells +=
+                    &format!(" {} |", ratio.map_or_else(|| "n/a".to_owned(), |ratio| ratio.ratio_text()));
+            }
+            format!("| {} |{cells}", row["program"].as_str().unwrap_or_default())
+        })
+        .collect();
+    let mean = |ratios: &Vec<f64>| format!(" {:.3} |", geometric_mean(ratios).unwrap_or(f64::NAN));
+    rows.push(format!("| geometric mean |{}", means.iter().map(mean).collect::<String>()));
+    let head = "| CPU time | with threads, `0` | with threads, `512K` | alone, `512K` |";
     Ok(recorded.source() + &lines(head, rows))
 }

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::ExportArguments;
@@ -15,6 +16,8 @@ use crate::outcome::Refusal;
 const REQUEST_BYTES: u64 = 8192;
 /// How long somebody who has connected may take to ask and to listen.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// How many may be connected: who says nothing makes nobody else wait.
+const ASKING: usize = 32;
 /// What the format calls itself.
 const TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
@@ -28,10 +31,21 @@ pub fn run(arguments: &ExportArguments) -> Result<(), Refusal> {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).map_err(Refusal::of(&refused))?;
     let port = listener.local_addr().map_err(Refusal::of(&refused))?.port();
     println!("rcumalloc-bench: serving http://127.0.0.1:{port}/metrics");
+    let asking = Arc::new(());
     for connection in listener.incoming().flatten() {
-        let areas = if arguments.whom.all { Area::all() } else { areas.clone() };
-        // Somebody who has hung up is no reason to end.
-        let _ = answer(connection, &areas);
+        if Arc::strong_count(&asking) > ASKING {
+            continue; // hung up on
+        }
+        let (asks, all) = (Arc::clone(&asking), arguments.whom.all);
+        let areas = areas.clone();
+        let answers = move || {
+            let _asks = asks;
+            let areas = if all { Area::all() } else { areas };
+            // Somebody who has hung up is no reason to end.
+            let _ = answer(connection, &areas);
+        };
+        // Where no thread is to be had this one is hung up on, too.
+        let _ = std::thread::Builder::new().spawn(answers);
     }
     Ok(())
 }
