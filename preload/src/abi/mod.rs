@@ -3,6 +3,7 @@
 //! Under the feature `override` (always in the shared library) the functions carry their C names; without
 //! it they are ordinary functions that Rust's tests and [`crate::RcuMalloc`] call.
 
+mod arch;
 pub mod at_exit;
 pub mod atfork;
 pub mod attributes;

@@ -19,6 +19,7 @@
 //!
 //! Any thread; the rules of malloc and free.
 
+use crate::abi::arch;
 use crate::cache::table;
 use crate::class::verdict;
 use crate::front::free::free_slow;
@@ -26,9 +27,9 @@ use crate::front::malloc;
 use crate::front::malloc::malloc_slow;
 use crate::os::line::Line;
 use crate::os::syscall;
-use core::arch::{asm, naked_asm};
+use core::arch::asm;
 use core::ffi::{CStr, c_char, c_int, c_void};
-use core::mem::{offset_of, transmute};
+use core::mem::transmute;
 use core::ptr::null_mut;
 use core::sync::atomic::{AtomicU8, AtomicUsize, Ordering::Acquire, Ordering::Relaxed, Ordering::Release};
 
@@ -44,7 +45,7 @@ const NEW_ALIGNED_ARRAY: u8 = 8;
 static REPLACED: AtomicU8 = AtomicU8::new(UNKNOWN);
 
 /// What the program has for the names that others stand on. The Release with which [`ask`] says that it is
-/// known pairs with the Acquire in [`bound`], and with the load in a form of `new`, which is one on this
+/// known pairs with the Acquire in [`bound`], and with the load in a form of `new`, which is one on its
 /// processor.
 #[repr(C)]
 struct Bound {
@@ -88,15 +89,9 @@ const IS_NOTHROW: [bool; NAMES.len()] = [false, false, true, true, false, false,
 
 /// The address of a form of `new` of ours.
 macro_rules! own {
-    ($name:literal) => {{
-        let address: usize;
-        // SAFETY: computes an address.
-        unsafe {
-            asm!(concat!("lea {}, [rip + rcumalloc_own", $name, "]"), out(reg) address,
-                options(pure, nomem, nostack, preserves_flags));
-        }
-        address
-    }};
+    ($name:literal) => {
+        arch::own_address!("rcumalloc_own", $name)
+    };
 }
 
 /// The runtime's forms, where the plain one is replaced and they are called for every block. Relaxed: racing
@@ -221,13 +216,7 @@ pub fn start() {
 /// Whether a C++ runtime was there when the library was loaded: what the loader made of a name that is in
 /// every one.
 fn has_runtime() -> bool {
-    let handler: usize;
-    // SAFETY: reads a word that the loader wrote.
-    unsafe {
-        asm!(".weak _ZSt15get_new_handlerv", "mov {}, qword ptr [rip + _ZSt15get_new_handlerv@GOTPCREL]",
-            out(reg) handler, options(pure, readonly, nostack, preserves_flags));
-    }
-    handler != 0
+    crate::os::arch::weak_address!("_ZSt15get_new_handlerv") != 0
 }
 
 extern "C" fn own_malloc(size: usize) -> *mut u8 {
@@ -246,12 +235,9 @@ extern "C" fn own_free(block: *mut c_void) {
     unsafe { table::free(block.cast(), free_slow) }
 }
 
-/// A form of `new`. `on`: those it stands on, which must be ours. `get`: how memory comes. `keep`: its
-/// arguments in registers, after their bytes: an odd number of words, so that the stack is aligned; `drop`:
-/// the same from the end.
+/// A form of `new`: its number, what it gets memory with, and which arguments it has.
 macro_rules! new {
-    ($name:ident $which:literal, $($change:literal,)? $get:ident,
-        keep($words:literal: $($keep:ident)+), drop($($drop:ident)+)) => {
+    ($name:ident $which:literal, $get:ident, $shape:ident) => {
         /// `operator new` of C++, one of its forms.
         ///
         /// # Safety
@@ -260,58 +246,19 @@ macro_rules! new {
         #[unsafe(naked)]
         #[unsafe(no_mangle)]
         pub unsafe extern "C" fn $name() -> *mut c_void {
-            naked_asm!(
-                concat!(".globl rcumalloc_own", stringify!($name)),
-                concat!(".hidden rcumalloc_own", stringify!($name)),
-                concat!("rcumalloc_own", stringify!($name), ":"),
-                ".cfi_startproc",
-                "2:",
-                "test byte ptr [rip + {replaced}], {on}",
-                "jne 4f",
-                $(concat!("push ", stringify!($keep), "\n.cfi_adjust_cfa_offset 8"),)+
-                $($change,)?
-                "call qword ptr [rip + {bound} + {get}]",
-                $(concat!("pop ", stringify!($drop), "\n.cfi_adjust_cfa_offset -8"),)+
-                "test rax, rax",
-                "jz 3f",
-                "ret",
-                "3:",
-                "lea r8, [rip + {runtime}]",
-                "jmp 5f",
-                "4:",
-                "lea r8, [rip + {other}]",
-                "5:",
-                $(concat!("push ", stringify!($keep), "\n.cfi_adjust_cfa_offset 8"),)+
-                "mov edi, {which}",
-                concat!("mov rsi, qword ptr [rsp + ", $words, "]"),
-                "call r8",
-                $(concat!("pop ", stringify!($drop), "\n.cfi_adjust_cfa_offset -8"),)+
-                "test rax, rax",
-                "jz 2b",
-                "jmp rax",
-                ".cfi_endproc",
-                replaced = sym REPLACED,
-                on = const UNKNOWN | STANDS_ON[$which],
-                bound = sym BOUND,
-                get = const offset_of!(Bound, $get),
-                runtime = sym runtime,
-                other = sym other,
-                which = const $which,
-            )
+            arch::operator_new!($name $which, $get, $shape, UNKNOWN | STANDS_ON[$which])
         }
     };
 }
 
-new!(_Znwm 0, malloc, keep(8: rdi), drop(rdi));
-new!(_Znam 1, malloc, keep(8: rdi), drop(rdi));
-new!(_ZnwmRKSt9nothrow_t 2, malloc, keep(24: rdi rsi rdx), drop(rdx rsi rdi));
-new!(_ZnamRKSt9nothrow_t 3, malloc, keep(24: rdi rsi rdx), drop(rdx rsi rdi));
-new!(_ZnwmSt11align_val_t 4, "xchg rdi, rsi", aligned_alloc, keep(24: rdi rsi rdx), drop(rdx rsi rdi));
-new!(_ZnamSt11align_val_t 5, "xchg rdi, rsi", aligned_alloc, keep(24: rdi rsi rdx), drop(rdx rsi rdi));
-new!(_ZnwmSt11align_val_tRKSt9nothrow_t 6, "xchg rdi, rsi", aligned_alloc,
-    keep(24: rdi rsi rdx), drop(rdx rsi rdi));
-new!(_ZnamSt11align_val_tRKSt9nothrow_t 7, "xchg rdi, rsi", aligned_alloc,
-    keep(24: rdi rsi rdx), drop(rdx rsi rdi));
+new!(_Znwm 0, malloc, size);
+new!(_Znam 1, malloc, size);
+new!(_ZnwmRKSt9nothrow_t 2, malloc, size_and_one);
+new!(_ZnamRKSt9nothrow_t 3, malloc, size_and_one);
+new!(_ZnwmSt11align_val_t 4, aligned_alloc, size_and_align);
+new!(_ZnamSt11align_val_t 5, aligned_alloc, size_and_align);
+new!(_ZnwmSt11align_val_tRKSt9nothrow_t 6, aligned_alloc, size_and_align);
+new!(_ZnamSt11align_val_tRKSt9nothrow_t 7, aligned_alloc, size_and_align);
 
 /// Makes a function differ from one that does the same under an exported name. Else the optimiser takes the
 /// exported one for both, and the loader looks the name up in every program.

@@ -1,8 +1,8 @@
 //! The library's own names; documented for users in `include/rcumalloc.h`.
 
+use crate::abi::arch;
 use crate::abi::calls::start_worker;
 use crate::cache::own;
-use crate::cache::thread_cache::ThreadCache;
 use crate::class::backlog::{self, DOMAIN};
 use crate::class::page_kinds::{self, PageStats};
 use crate::class::size_class::Class;
@@ -16,9 +16,7 @@ use crate::release::census::{self, ClassStats};
 use crate::release::report;
 use crate::release::shrinker::{self, Reason};
 use crate::release::stats::{self, Stats};
-use core::arch::naked_asm;
 use core::ffi::{CStr, c_char, c_int, c_uint, c_void};
-use core::mem::offset_of;
 use rcu::{Cookie, Demand, ReaderCell};
 
 /// `rcumalloc_read_lock()`. Spelled out, so that whoever gets the rare cases is told where the section
@@ -26,27 +24,7 @@ use rcu::{Cookie, Demand, ReaderCell};
 #[cfg_attr(feature = "override", unsafe(no_mangle))]
 #[unsafe(naked)]
 pub extern "C" fn rcumalloc_read_lock() {
-    naked_asm!(
-        "mov rax, qword ptr [rip + rcumalloc_tables@GOTTPOFF]",
-        "mov rax, qword ptr fs:[rax]",
-        "mov rdi, qword ptr [rax + {reader}]",
-        "test rdi, rdi",
-        "jz 2f",
-        "inc dword ptr [rdi]",
-        "jle 3f",
-        "ret",
-        "2:",
-        "mov rdi, qword ptr [rsp]",
-        "jmp {first}",
-        "3:",
-        "mov rsi, qword ptr [rsp]",
-        "jmp {rare}",
-        // Alone in its section, which is aligned as its contents want: the fast path lies in one line.
-        ".p2align 6",
-        reader = const offset_of!(ThreadCache, reader),
-        first = sym lock_first,
-        rare = sym lock_rare,
-    )
+    arch::read_lock!(lock_first, lock_rare)
 }
 
 extern "C" fn lock_first(place: usize) {
@@ -88,7 +66,7 @@ pub extern "C" fn rcumalloc_reader_self() -> &'static ReaderCell {
 #[cfg_attr(feature = "override", unsafe(no_mangle))]
 #[unsafe(naked)]
 pub unsafe extern "C" fn rcumalloc_reader_lock_rare(cell: &ReaderCell) {
-    naked_asm!("mov rsi, qword ptr [rsp]", "jmp {rare}", rare = sym lock_handle_rare)
+    arch::jump_with_place!(lock_handle_rare)
 }
 
 /// # Safety

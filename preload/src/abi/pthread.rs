@@ -6,6 +6,7 @@
 //! nothing can leak. The trampoline leaves no frame behind: it ends in a jump to the program's
 //! function, so unwinding and backtraces see what they would see without us.
 
+use crate::abi::arch;
 use crate::cache::registry;
 use crate::cache::thread_cache::ThreadCache;
 use crate::front::{entry, exit, switch, under_way};
@@ -13,7 +14,6 @@ use crate::os::clock;
 use crate::os::libcs::Libcs;
 use crate::os::signals::Quiet;
 use crate::release::watcher;
-use core::arch::global_asm;
 use core::ffi::{c_int, c_void};
 use core::sync::atomic::Ordering::Relaxed;
 
@@ -102,22 +102,4 @@ unsafe extern "C" {
     fn rcumalloc_thread_start(cache: *mut c_void) -> *mut c_void;
 }
 
-global_asm!(
-    ".pushsection .text_threads,\"ax\",@progbits",
-    ".hidden rcumalloc_thread_start",
-    ".globl rcumalloc_thread_start",
-    ".type rcumalloc_thread_start, @function",
-    "rcumalloc_thread_start:",
-    ".cfi_startproc",
-    "sub rsp, 8",
-    ".cfi_adjust_cfa_offset 8",
-    "call {enter}",
-    "add rsp, 8",
-    ".cfi_adjust_cfa_offset -8",
-    "mov rdi, rdx",
-    "jmp rax",
-    ".cfi_endproc",
-    ".size rcumalloc_thread_start, . - rcumalloc_thread_start",
-    ".popsection",
-    enter = sym enter,
-);
+arch::thread_start!(enter);

@@ -33,7 +33,7 @@ use crate::class::marks::Map;
 use crate::class::size_class::Class;
 use crate::class::{sampled, waiting};
 use crate::constants::LEAST_CHARGE;
-use core::sync::atomic::{Ordering::SeqCst, compiler_fence};
+use crate::os::arch;
 use rcu::{Batch, Cookie, Stamped};
 
 /// How often a round that is due finds the last one waiting before who does not come by is parked, ...
@@ -270,7 +270,7 @@ impl ThreadCache {
         let waited = self.defer.slot(class).marked_in();
         // Until they are where they belong, they are nowhere: whoever jumps out of here loses them.
         self.defer.slot(class).set_marked_in(0);
-        compiler_fence(SeqCst);
+        arch::stores_in_order();
         if !is_open {
             return self.defer.slot(class).drop_first(waited);
         }

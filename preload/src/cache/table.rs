@@ -19,14 +19,11 @@ use crate::class::magazine::Magazine;
 use crate::class::marks::Map;
 use crate::class::size_class::{Class, Fit, LOOKUP_MAX, SLOT_OF_SIZE};
 use crate::class::verdict::{self, Found};
-use crate::os::tls;
+use crate::os::{arch, tls};
 use crate::page::bounds::{LINE, Line};
-use core::arch::asm;
 use core::mem::offset_of;
 use core::slice::from_raw_parts;
-use core::sync::atomic::{Ordering::SeqCst, compiler_fence};
 
-use crate::constants::PAGE_SHIFT;
 pub use crate::constants::{SLOT_BYTES, SLOTS};
 
 /// One class's magazine, unpacked.
@@ -143,13 +140,8 @@ impl Slot {
             return false;
         }
         let now = high.wrapping_add(more.min(left));
-        let found: *mut usize;
-        // SAFETY: our own word, changed in one instruction.
-        unsafe {
-            asm!("cmpxchg qword ptr [{at}], {now}", at = in(reg) &raw mut self.high, now = in(reg) now,
-                inout("rax") high => found, options(nostack));
-        }
-        found == high
+        // SAFETY: our own word.
+        unsafe { arch::replace_word((&raw mut self.high).cast(), high as usize, now as usize) }
     }
 
     /// Marks those blocks of `class` in it in that are not noted to be. One that was in has been freed twice:
@@ -191,23 +183,8 @@ impl Slot {
         self.close();
         self.noted = 0;
         if left != 0 {
-            // Few, so each loop more costs a branch that is guessed wrong: as a copy it would be a call, and
-            // as the compiler's loop three of them.
             // SAFETY: `low` to `top` are the slot's own array.
-            unsafe {
-                asm!(
-                    "2:",
-                    "mov {t}, [{from} + {i} * 8]",
-                    "mov [{to} + {i} * 8], {t}",
-                    "inc {i}",
-                    "jne 2b",
-                    t = out(reg) _,
-                    from = in(reg) self.low.wrapping_add(count + left),
-                    to = in(reg) self.low.wrapping_add(left),
-                    i = inout(reg) -(left as isize) => _,
-                    options(nostack)
-                );
-            }
+            unsafe { arch::move_few_down(self.low.wrapping_add(count), self.low, left) };
         }
         self.high = self.high.wrapping_sub(count);
         self.set_ends(self.low.wrapping_add(left), self.low);
@@ -219,9 +196,9 @@ impl Slot {
     #[inline(always)]
     pub fn add(&mut self, count: usize) {
         let top = self.top.wrapping_add(count);
-        compiler_fence(SeqCst);
+        arch::stores_in_order();
         self.high = self.high.max(top);
-        compiler_fence(SeqCst);
+        arch::stores_in_order();
         self.top = top;
     }
 
@@ -262,7 +239,7 @@ impl Slot {
     #[inline(always)]
     fn close(&mut self) {
         self.open(0);
-        compiler_fence(SeqCst);
+        arch::stores_in_order();
     }
 
     #[inline(always)]
@@ -274,15 +251,10 @@ impl Slot {
     /// Sets where the blocks end and begin, in one instruction.
     #[inline(always)]
     fn set_ends(&mut self, top: *mut usize, low: *mut usize) {
-        compiler_fence(SeqCst);
+        arch::stores_in_order();
         // SAFETY: `top` and `low` lie side by side in this slot, which is ours.
-        unsafe {
-            asm!("movq {a}, {top}", "movq {b}, {low}", "punpcklqdq {a}, {b}", "movups xmmword ptr [{slot}], \
-                {a}",
-                a = out(xmm_reg) _, b = out(xmm_reg) _, top = in(reg) top, low = in(reg) low,
-                slot = in(reg) &raw mut self.top, options(nostack, preserves_flags));
-        }
-        compiler_fence(SeqCst);
+        unsafe { arch::store_pair((&raw mut self.top).cast(), top as usize, low as usize) };
+        arch::stores_in_order();
     }
 
     /// Takes the magazine out, its length written to its head. The slot is always empty and
@@ -332,7 +304,7 @@ impl Slot {
     }
 }
 
-/// The fast path of malloc: 12 instructions. `slow` gets everything else.
+/// The fast path of malloc: 12 instructions on x86-64. `slow` gets everything else.
 ///
 /// # Safety
 /// The calling thread's words point at tables of its own or at the table of zeros (always so).
@@ -352,9 +324,7 @@ pub unsafe fn malloc(size: usize, slow: unsafe extern "C" fn(usize) -> *mut u8) 
         if top == (*slot).low {
             return slow(size);
         }
-        // One instruction where the compiler's are two; free's look at the newest block needs the other.
-        asm!("sub qword ptr [{table} + {offset} + {top}], 8", table = in(reg) table, offset = in(reg) offset,
-            top = const offset_of!(Slot, top), options(nostack));
+        arch::pop_top!(slot, table, offset, top);
         *top.sub(1) as *mut u8
     }
 }
@@ -382,35 +352,11 @@ pub unsafe fn pop(class: Class) -> Option<usize> {
 /// Offset of the slot of the class whose slab holds `addr`; 0, the dummy's, for a page of the heap that is no
 /// slab's; `None` for what is not of the heap.
 ///
-/// Spelled in assembly because the operands are then read where they are used, and because the window's line
-/// stays one cache line (the optimiser would take the static apart). Each load is of one aligned word, as a
-/// relaxed atomic load is.
+/// Spelled by `arch`, where the window's line stays one cache line (the optimiser would take the static
+/// apart).
 #[inline(always)]
 fn slot_offset(addr: usize) -> Option<usize> {
-    let mut offset = addr;
-    // SAFETY: reads a word of the window's line; so does the next.
-    unsafe {
-        asm!("sub {0}, qword ptr [rip + {line} + {base}]", inout(reg) offset, line = sym LINE,
-            base = const offset_of!(Line, base), options(pure, readonly, nostack));
-    }
-    // SAFETY: as above.
-    unsafe {
-        asm!("cmp {0}, qword ptr [rip + {line} + {horizon}]", "jae {outside}",
-            in(reg) offset, line = sym LINE, horizon = const offset_of!(Line, horizon),
-            outside = label { return None },
-            options(readonly, nostack));
-    }
-    let mut slot = offset;
-    // SAFETY: below the horizon every page's memdesc word can be read; its upper 16 bits are
-    // the offset of the class's slot, 0 (the dummy) for what is no slab.
-    unsafe {
-        asm!("shr {0}, {shift}", "mov {words}, qword ptr [rip + {line} + {memdesc}]",
-            "movzx {0:e}, word ptr [{words} + {0} * 8 + 6]",
-            inout(reg) slot, words = out(reg) _, line = sym LINE,
-            shift = const PAGE_SHIFT, memdesc = const offset_of!(Line, memdesc),
-            options(pure, readonly, nostack));
-    }
-    Some(slot)
+    arch::slot_offset!(addr, LINE, Line)
 }
 
 /// Whether `block` is the start of a small block which realloc leaves where it is for `size` bytes. Any
@@ -420,11 +366,12 @@ pub fn stays(block: usize, size: usize) -> bool {
     slot_offset(block).is_some_and(|slot| Fit::of_slot(slot).keeps(block, size))
 }
 
-/// The fast path of free: 21 instructions. `slow` gets null, what is in no slab, what does not
+/// The fast path of free: 21 instructions on x86-64. `slow` gets null, what is in no slab, what does not
 /// start a block, what lies on top of its magazine already (a double free), and whatever finds its
 /// magazine full.
 ///
-/// Parts are spelled in assembly, as in [`slot_offset`]: six instructions fewer than the compiler's.
+/// On x86-64 parts are spelled in assembly, as in [`slot_offset`]: six instructions fewer than the
+/// compiler's.
 ///
 /// # Safety
 /// As [`malloc`]. `block` may be any address: nothing behind it is touched.
@@ -438,8 +385,7 @@ pub unsafe fn free(block: *mut u8, slow: unsafe extern "C" fn(*mut u8)) {
     let mut product = u32::from(block as usize as u16);
     // SAFETY: the offset lies inside the table; a zeroed slot fails the check (0 < 0).
     unsafe {
-        asm!("imul {0:e}, dword ptr [{slot} + {magic}]", inout(reg) product, slot = in(reg) slot,
-            magic = const offset_of!(Slot, magic), options(pure, readonly, nostack));
+        arch::times_magic!(product, slot);
         if product >= (*slot).magic {
             return slow(block);
         }
@@ -455,7 +401,6 @@ pub unsafe fn free(block: *mut u8, slow: unsafe extern "C" fn(*mut u8)) {
             return slow(block);
         }
         *top = block as usize;
-        asm!("add qword ptr [{slot} + {top}], 8", slot = in(reg) slot, top = const offset_of!(Slot, top),
-            options(nostack));
+        arch::push_top!(slot, top);
     }
 }

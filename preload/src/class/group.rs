@@ -15,8 +15,8 @@ use crate::class::magazine::Magazine;
 use crate::class::queue::{Link, Shared};
 use crate::class::size_class::{CLASSES, Class};
 use crate::class::waiting::TakenUp;
-use crate::os::clock;
-use core::sync::atomic::{AtomicU32, Ordering::Relaxed, Ordering::SeqCst, compiler_fence};
+use crate::os::{arch, clock};
+use core::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use rcu::{Batch, Cookie};
 
 /// An open group. Zero bytes are an empty one.
@@ -35,7 +35,7 @@ impl Group {
     pub fn push(&mut self, mut magazine: Magazine) {
         magazine.set_next(self.first.take());
         // As in `Stack::push`.
-        compiler_fence(SeqCst);
+        arch::stores_in_order();
         self.first = Some(magazine);
     }
 

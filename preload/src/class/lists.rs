@@ -4,7 +4,7 @@
 //! (`group.rs`).
 
 use crate::class::magazine::Magazine;
-use core::sync::atomic::{Ordering::SeqCst, compiler_fence};
+use crate::os::arch;
 
 /// A last-in first-out list of magazines, with its length.
 #[derive(Default)]
@@ -27,7 +27,7 @@ impl Stack {
         self.blocks = self.blocks.wrapping_add(magazine.len() as u32);
         magazine.set_next(self.top.take());
         // Whoever finds it on top, where a handler has jumped out of this, finds the rest behind it.
-        compiler_fence(SeqCst);
+        arch::stores_in_order();
         self.top = Some(magazine);
         self.len += 1;
     }

@@ -8,7 +8,7 @@
 //! The byte of block `p` of a class with shift k = floor(log2(size)) is number `p >> k` of map k:
 //! blocks lie at least 2^k apart, so no two of one slab share a byte, and since the heap is one
 //! window the map is one area per k. `retire` checks and clears a whole magazine's bytes at its
-//! turn (four instructions a block, three with BMI2's `shrx`), `load` sets them when the blocks
+//! turn (on x86-64 four instructions a block, three with BMI2's `shrx`), `load` sets them when the blocks
 //! are about to be handed out again. A block that is freed twice is in two magazines or twice in
 //! one: the second to be retired finds 0. That is the double-free check, and it costs the fast
 //! paths nothing.
@@ -17,59 +17,11 @@
 //! byte. Two threads racing here are themselves the double free.
 
 use crate::class::size_class::Class;
+use crate::os::arch;
 use crate::page::bounds;
-use core::arch::asm;
-use core::arch::x86_64::{__cpuid, __cpuid_count};
-use core::sync::atomic::{AtomicU8, Ordering::Relaxed};
 
 /// What the byte of a block reads after it was marked in once too often: 0 - 1.
 const IN_TWICE: u8 = 255;
-
-/// Blocks a round of the long loop: divides 12, 60 and 252, leaves 4 of 28, 124 and 508.
-const ROUND: usize = 12;
-
-/// Runs `$find` (address shifted right into `t`) and `$mark` over an array, as far as its length
-/// is a multiple of four; how far, is the macro's value. Twelve blocks a round, then four a round; where
-/// there are fewer than twelve, one a round and all of them: each loop ends with a branch that is guessed
-/// wrong.
-/// Written out because the compiler's own loop is two instructions a block longer and forgets
-/// which block was the bad one.
-macro_rules! walk {
-    ($find:literal, $shift:literal, $mark:literal; $map:expr, $blocks:expr, $bad:ident) => {{
-        let long = $blocks.len() / ROUND * ROUND;
-        let few = $blocks.len() < ROUND;
-        let done = if few { $blocks.len() } else { $blocks.len() & !3 };
-        walk!(@round $find, $shift, $mark; $map, $blocks, $bad, 0, long, "96",
-            "", " + 8", " + 16", " + 24", " + 32", " + 40", " + 48", " + 56", " + 64", " + 72",
-            " + 80", " + 88");
-        if few {
-            walk!(@round $find, $shift, $mark; $map, $blocks, $bad, 0, done, "8", "");
-        } else {
-            walk!(@round $find, $shift, $mark; $map, $blocks, $bad, long, done, "32",
-                "", " + 8", " + 16", " + 24");
-        }
-        done
-    }};
-    (@round $find:literal, $shift:literal, $mark:literal; $map:expr, $blocks:expr, $bad:ident,
-     $from:expr, $to:expr, $step:literal, $($at:literal),+) => {
-        if $from != $to {
-            asm!(
-                "2:",
-                $(concat!($find, "[{end} + {i}", $at, "]", $shift), $mark,)+
-                concat!("add {i}, ", $step),
-                "jne 2b",
-                "/* {bad:e} */",
-                t = out(reg) _,
-                end = in(reg) $blocks.as_ptr().add($to),
-                i = inout(reg) (($from as isize) - ($to as isize)) * 8 => _,
-                bias = in(reg) $map.bias,
-                bad = inout(reg) $bad,
-                in("rcx") $map.shift as usize,
-                options(nostack)
-            );
-        }
-    };
-}
 
 /// Address that, added to `p >> k`, is the byte of `p`.
 #[derive(Clone, Copy)]
@@ -130,17 +82,8 @@ impl Map {
     /// Every block lies in a slab of this class and the caller holds them.
     #[inline(always)]
     pub unsafe fn retire(self, blocks: &[usize]) -> bool {
-        let mut bad = 0u32;
-        // SAFETY: the bytes are committed and ours, says the caller; BMI2 is asked for.
-        let done = unsafe {
-            if bmi2() {
-                walk!("shrx {t}, ", ", rcx", "sub byte ptr [{bias} + {t}], 1\nadc {bad:e}, 0";
-                      self, blocks, bad)
-            } else {
-                walk!("mov {t}, ", "\nshr {t}, cl", "sub byte ptr [{bias} + {t}], 1\nadc {bad:e}, 0";
-                      self, blocks, bad)
-            }
-        };
+        // SAFETY: the bytes are committed and ours, says the caller.
+        let (done, mut bad) = unsafe { arch::clear_marks(self.bias, self.shift, blocks) };
         for &block in &blocks[done..] {
             // SAFETY: as above.
             unsafe {
@@ -159,16 +102,8 @@ impl Map {
     /// As [`Map::retire`].
     #[inline(always)]
     pub unsafe fn load(self, blocks: &[usize]) {
-        let mut bad = 0u32;
-        // SAFETY: the bytes are committed and ours, says the caller; BMI2 is asked for.
-        let done = unsafe {
-            if bmi2() {
-                walk!("shrx {t}, ", ", rcx", "mov byte ptr [{bias} + {t}], 1"; self, blocks, bad)
-            } else {
-                walk!("mov {t}, ", "\nshr {t}, cl", "mov byte ptr [{bias} + {t}], 1"; self, blocks, bad)
-            }
-        };
-        let _ = bad;
+        // SAFETY: the bytes are committed and ours, says the caller.
+        let done = unsafe { arch::set_marks(self.bias, self.shift, blocks) };
         for &block in &blocks[done..] {
             // SAFETY: as above.
             unsafe { self.byte(block).write(1) };
@@ -181,29 +116,8 @@ impl Map {
     /// As [`Map::retire`]; `to` has room for them.
     #[inline(always)]
     pub unsafe fn load_few(self, blocks: *const usize, to: *mut usize, count: usize) {
-        if count == 0 {
-            return;
-        }
-        // One a round, which the compiler's own loop is not: one branch that is guessed wrong, not three.
         // SAFETY: the bytes are committed and ours, says the caller; so is the room.
-        unsafe {
-            asm!(
-                "2:",
-                "mov {t}, [{from} + {i} * 8]",
-                "mov [{to} + {i} * 8], {t}",
-                "shr {t}, cl",
-                "mov byte ptr [{bias} + {t}], 1",
-                "inc {i}",
-                "jne 2b",
-                t = out(reg) _,
-                from = in(reg) blocks.wrapping_add(count),
-                to = in(reg) to.wrapping_add(count),
-                i = inout(reg) -(count as isize) => _,
-                bias = in(reg) self.bias,
-                in("rcx") self.shift as usize,
-                options(nostack)
-            );
-        }
+        unsafe { arch::set_few_marks(self.bias, self.shift, blocks, to, count) };
     }
 
     /// After a `retire` that failed: the place in `blocks` of the next block that was in
@@ -226,35 +140,4 @@ impl Map {
             }
         })
     }
-}
-
-/// Turns of magazines before the processor is asked for BMI2: CPUID traps in virtual machines, 4 us
-/// a leaf, which a small program never earns back.
-const ASK_AFTER: u8 = 64;
-const NO: u8 = 254;
-const YES: u8 = 255;
-
-/// Whether the processor is known to have BMI2; asked once.
-#[inline(always)]
-fn bmi2() -> bool {
-    let known = BMI2.load(Relaxed);
-    if known < NO { ask_bmi2(known) } else { known == YES }
-}
-
-/// The answer, or how often it was wanted. Racing threads ask later or twice, no more.
-#[unsafe(link_section = ".data")]
-static BMI2: AtomicU8 = AtomicU8::new(0);
-
-#[cold]
-fn ask_bmi2(wanted: u8) -> bool {
-    if wanted < ASK_AFTER {
-        BMI2.store(wanted + 1, Relaxed);
-        return false;
-    }
-    // Leaf 7 exists where leaf 0 says so.
-    #[allow(unused_unsafe, reason = "these two are safe only in versions of Rust after the least")]
-    // SAFETY: every x86-64 processor has the instruction.
-    let has = unsafe { __cpuid(0).eax >= 7 && __cpuid_count(7, 0).ebx & (1 << 8) != 0 };
-    BMI2.store(if has { YES } else { NO }, Relaxed);
-    has
 }

@@ -19,36 +19,11 @@ use crate::class::backlog::DOMAIN;
 use crate::class::sampled;
 use crate::constants::{PAGE, PROFILE_BLOCKS, PROFILE_DEPTH, PROFILE_STACKS};
 use crate::os::places::{self, Call};
-use crate::os::{clock, map};
+use crate::os::{arch, clock, map};
 use crate::page::bounds;
-use core::arch::asm;
 use core::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 use core::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize};
 use rcu::Cookie;
-
-/// A probe of the kind that SystemTap has made usual: provider `otel_memory`, as profilers expect it of
-/// allocators. There is no semaphore.
-macro_rules! probe {
-    ($name:literal, $arguments:literal) => {
-        concat!(
-            "990: nop\n",
-            ".pushsection .note.stapsdt, \"\", @note\n",
-            ".balign 4\n",
-            ".4byte 992f - 991f, 994f - 993f, 3\n",
-            "991: .asciz \"stapsdt\"\n",
-            "992: .balign 4\n",
-            "993: .8byte 990b, {base}, 0\n",
-            ".asciz \"otel_memory\"\n",
-            ".asciz \"",
-            $name,
-            "\"\n.asciz \"",
-            $arguments,
-            "\"\n",
-            "994: .balign 4\n",
-            ".popsection"
-        )
-    };
-}
 
 /// What the addresses in the notes are relative to: readers want a section of this name.
 #[used]
@@ -376,22 +351,14 @@ pub fn freed(addr: usize, defers: bool) {
 #[inline(never)]
 #[unsafe(link_section = ".text_rare")]
 fn probe_alloc(addr: usize, size: usize, bytes: usize) {
-    // SAFETY: does nothing.
-    unsafe {
-        asm!(probe!("alloc", "8@%rdi 8@%rsi \
-            8@%rdx"), base = sym PROBES, in("rdi") addr, in("rsi") size, in("rdx") bytes,
-            options(nostack, preserves_flags));
-    }
+    arch::probe!(PROBES, "alloc", addr, size, bytes);
 }
 
 /// `otel_memory:free(address)`: of a sample.
 #[inline(never)]
 #[unsafe(link_section = ".text_rare")]
 fn probe_free(addr: usize) {
-    // SAFETY: does nothing.
-    unsafe {
-        asm!(probe!("free", "8@%rdi"), base = sym PROBES, in("rdi") addr, options(nostack, preserves_flags))
-    };
+    arch::probe!(PROBES, "free", addr);
 }
 
 /// The number of the stack above `frame`; of the table's length, if there is no place for it.

@@ -30,10 +30,9 @@ use crate::class::size_class::{CLASSES, Class};
 use crate::class::{Torn, depot, empties, group, large_batch, pool, typed};
 use crate::front::queue;
 use crate::os::lock::{self, Lock};
-use crate::os::{home, libcs, tls};
+use crate::os::{arch, home, libcs, tls};
 use crate::page;
 use crate::release::{decay, pressure, publish, watcher};
-use core::arch::asm;
 use core::ffi::c_void;
 use core::sync::atomic::{AtomicBool, Ordering};
 
@@ -41,12 +40,7 @@ use core::sync::atomic::{AtomicBool, Ordering};
 /// program or a library has that the archive is linked into, but not librcumalloc.so. That is never unloaded,
 /// so nobody takes its handlers back; rustc's linker makes a word for it, GNU's does not.
 fn dso_handle() -> *mut c_void {
-    let word: *const *mut c_void;
-    // SAFETY: loads an address that the linker puts there, null if there is none.
-    unsafe {
-        asm!(".weak __dso_handle", ".hidden __dso_handle", "mov {}, qword ptr [rip + __dso_handle@GOTPCREL]",
-            out(reg) word, options(pure, readonly, nostack, preserves_flags));
-    }
+    let word = arch::weak_address!("__dso_handle", ".hidden __dso_handle") as *const *mut c_void;
     // SAFETY: a word of the object's own, which nobody writes.
     if word.is_null() { core::ptr::null_mut() } else { unsafe { *word } }
 }

@@ -8,8 +8,7 @@
 //! that installs a handler later replaces ours until it is taken over again, each time a trap is about to
 //! spring.
 
-use core::arch::global_asm;
-
+use super::arch::{SA_RESTORER, restorer};
 use super::bell;
 use super::syscall::{Errno, syscall};
 use super::tid;
@@ -27,25 +26,6 @@ struct Action {
     mask: u64,
 }
 
-const SA_RESTORER: usize = 0x0400_0000;
-
-unsafe extern "C" {
-    fn rcumalloc_sigreturn();
-}
-
-// These very bytes are how debuggers and unwinders know a signal's frame.
-global_asm!(
-    ".pushsection .text.rcumalloc_sigreturn,\"ax\",@progbits",
-    "nop",
-    ".hidden rcumalloc_sigreturn",
-    ".globl rcumalloc_sigreturn",
-    ".type rcumalloc_sigreturn, @function",
-    "rcumalloc_sigreturn:",
-    ".byte 0x48, 0xc7, 0xc0, 0x0f, 0, 0, 0, 0x0f, 0x05",
-    ".size rcumalloc_sigreturn, . - rcumalloc_sigreturn",
-    ".popsection",
-);
-
 /// Asks for memory to be given back.
 pub extern "C" fn request(_: i32) {
     bell::want(bell::SIGNAL);
@@ -61,8 +41,7 @@ pub fn install(signal: i32, handler: extern "C" fn(i32)) -> Result<(), Errno> {
     }
     let flags = SA_RESTORER | (libc::SA_RESTART | libc::SA_ONSTACK) as usize;
     let handler = handler as *const () as usize;
-    let restorer = rcumalloc_sigreturn as *const () as usize;
-    act(signal, Some(&Action { handler, flags, restorer, mask: 0 }), None)
+    act(signal, Some(&Action { handler, flags, restorer: restorer(), mask: 0 }), None)
 }
 
 fn act(signal: i32, new: Option<&Action>, old: Option<&mut Action>) -> Result<(), Errno> {
@@ -105,8 +84,11 @@ pub fn take_over() {
     WANTED.0.store(old.handler, Release);
     let kept = old.flags & (libc::SA_NODEFER | libc::SA_RESTART) as usize;
     let flags = SA_RESTORER | (libc::SA_SIGINFO | libc::SA_ONSTACK) as usize | kept;
-    let restorer = rcumalloc_sigreturn as *const () as usize;
-    let _ = act(libc::SIGSEGV, Some(&Action { handler: ours, flags, restorer, mask: old.mask }), None);
+    let _ = act(
+        libc::SIGSEGV,
+        Some(&Action { handler: ours, flags, restorer: restorer(), mask: old.mask }),
+        None,
+    );
 }
 
 /// What runs on SIGSEGV: who asked for it, and then whatever the program wants.
@@ -147,8 +129,7 @@ extern "C" fn on_fault(signal: i32, info: *mut libc::siginfo_t, context: *mut c_
 /// somebody has sent is sent again.
 fn be_default(signal: i32, info: *const libc::siginfo_t) {
     let default = Action { handler: libc::SIG_DFL, flags: SA_RESTORER, ..Action::default() };
-    let restorer = rcumalloc_sigreturn as *const () as usize;
-    let _ = act(signal, Some(&Action { restorer, ..default }), None);
+    let _ = act(signal, Some(&Action { restorer: restorer(), ..default }), None);
     // SAFETY: the signal's own.
     if unsafe { (*info).si_code } <= 0 {
         let args = [tid::pid() as usize, tid::tid() as usize, signal as usize, 0, 0, 0];

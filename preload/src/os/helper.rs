@@ -8,13 +8,9 @@
 //!
 //! A cloned thread without a thread pointer of its own would run on its creator's thread-local
 //! storage and take its creator's cache for its own. So the mapping that holds the stack ends in a
-//! block of thread-local storage as libc lays it out: what this library needs, zeros
-//! but for the pointer to itself, the stack protector's canary and our two words, which
-//! say "a thread that has given its cache back".
-//!
-//! ```text
-//!   guard page | stack, grows down ... | thread-local storage | control block <- fs
-//! ```
+//! block of thread-local storage as libc lays it out for this processor (`arch::thread_block`): what this
+//! library needs, zeros but for what the compiler's code looks at and our two words, which say "a thread
+//! that has given its cache back".
 //!
 //! What it may call: raw system calls, the vDSO's clock (`rcu::now_ns`), and of libc nothing but what the
 //! compiler itself may turn a copy or a comparison into, which works on its arguments alone (`memcpy` and its
@@ -25,26 +21,20 @@
 //! One helper at a time. Its number lies in [`Helper::tid`]: written by the kernel before `clone`
 //! returns, set to 0 and woken by the kernel when it is off its stack for good, however it ends.
 
-use core::arch::{asm, global_asm};
 use core::num::NonZeroUsize;
 use core::sync::atomic::AtomicU32;
 use core::sync::atomic::Ordering::{Acquire, Relaxed};
 
 use once_cell::race::OnceNonZeroUsize;
 
+pub use super::arch::is_under_valgrind;
+use super::arch::{self, rcumalloc_clone};
 use super::map;
 use super::signals::Quiet;
 use super::syscall::{Errno, syscall};
 use super::tid::pid;
-use super::tls::{self, thread_pointer};
+use super::tls;
 use crate::constants::{HELPER_BYTES, PAGE};
-
-/// Bytes copied of the control block: itself, its self pointer, the canary and the pointer guard lie
-/// in the first 64; the rest stays zero.
-const CONTROL_BYTES: usize = 64;
-/// Bytes the control block is given. libc's is larger, but nothing of libc runs here that reads
-/// further.
-const CONTROL_ROOM: usize = 512;
 
 /// Looks for a thread that has ended, until it is forgotten: well over 10 ms.
 const LAST_LOOKS: u32 = 20_000;
@@ -56,44 +46,6 @@ pub struct Helper {
     /// Kept for the next one.
     mapping: OnceNonZeroUsize,
 }
-
-unsafe extern "C" {
-    fn rcumalloc_clone(
-        flags: usize,
-        stack: usize,
-        tid: *const AtomicU32,
-        thread_pointer: usize,
-        run: extern "C" fn() -> !,
-    ) -> isize;
-}
-
-// rdi flags, rsi stack, rdx where the parent's copy of the number goes, r10 where the child's is cleared,
-// r8 thread pointer. The child's first frame has no caller, and says so to debuggers.
-global_asm!(
-    ".pushsection .text.rcumalloc_clone,\"ax\",@progbits",
-    ".hidden rcumalloc_clone",
-    ".globl rcumalloc_clone",
-    ".type rcumalloc_clone, @function",
-    "rcumalloc_clone:",
-    ".cfi_startproc",
-    "mov r9, r8",
-    "mov r8, rcx",
-    "mov r10, rdx",
-    "mov eax, {clone}",
-    "syscall",
-    "test rax, rax",
-    "jz 2f",
-    "ret",
-    "2:",
-    ".cfi_undefined rip",
-    "xor ebp, ebp",
-    "call r9",
-    "ud2",
-    ".cfi_endproc",
-    ".size rcumalloc_clone, . - rcumalloc_clone",
-    ".popsection",
-    clone = const libc::SYS_clone,
-);
 
 impl Helper {
     /// None yet.
@@ -116,32 +68,15 @@ impl Helper {
     /// but ours, calls nothing but what the head of this file allows, and ends with [`end`].
     pub unsafe fn start(&'static self, run: extern "C" fn() -> !, table: usize) -> Result<u32, Errno> {
         let mapping = self.mapping.get_or_try_init(map_stack)?.get();
-        let pointer = mapping + HELPER_BYTES - CONTROL_ROOM;
-        let depth = thread_local_depth();
-        if depth > HELPER_BYTES / 4 {
-            return Err(Errno::ENOMEM);
-        }
-        // SAFETY: the mapping is ours, nobody runs on it, and all of this lies inside it. The
-        // calling thread's own control block is as long as what is copied.
-        unsafe {
-            core::ptr::write_bytes((pointer - depth) as *mut u8, 0, depth);
-            core::ptr::copy_nonoverlapping(thread_pointer() as *const u8, pointer as *mut u8, CONTROL_BYTES);
-            // The words libc keeps at 0 and 16: the block's own address. At 8: no dynamic storage.
-            let control = pointer as *mut usize;
-            control.write(pointer);
-            control.add(1).write(0);
-            control.add(2).write(pointer);
-            let words = (pointer - own_words_depth()) as *mut usize;
-            words.write(table);
-            words.add(1).write(table);
-        }
+        // SAFETY: the mapping is ours, nobody runs on it, and it is long enough for what a helper needs.
+        let block = unsafe { arch::thread_block(mapping, HELPER_BYTES, tls::free_word() - 8, table) };
+        let (pointer, stack) = block.ok_or(Errno::ENOMEM)?;
         let flags = libc::CLONE_VM
             | libc::CLONE_SIGHAND
             | libc::CLONE_THREAD
             | libc::CLONE_SETTLS
             | libc::CLONE_PARENT_SETTID
             | libc::CLONE_CHILD_CLEARTID;
-        let stack = (pointer - depth) & !63;
         let _quiet = Quiet::all();
         // SAFETY: a new thread on a stack of its own that outlives it.
         let result = unsafe { rcumalloc_clone(flags as usize, stack, &raw const self.tid, pointer, run) };
@@ -189,21 +124,6 @@ fn is_remembered(tid: u32) -> bool {
     answer != Err(Errno(libc::ESRCH))
 }
 
-/// Whether the program runs under valgrind, which ends a program at a clone it does not know. The
-/// instructions do nothing on a processor.
-pub fn is_under_valgrind() -> bool {
-    // The request RUNNING_ON_VALGRIND and its five arguments.
-    let request = [0x1001usize, 0, 0, 0, 0, 0];
-    let answer: usize;
-    // SAFETY: rotations by 128 bits in all and an exchange of a register with itself.
-    unsafe {
-        asm!("rol rdi, 3", "rol rdi, 13", "rol rdi, 61", "rol rdi, 51", ".byte 0x48, 0x87, 0xdb",
-            inlateout("rdx") 0usize => answer, in("rax") request.as_ptr(), inout("rdi") 0usize => _,
-            options(nostack));
-    }
-    answer != 0
-}
-
 fn map_stack() -> Result<NonZeroUsize, Errno> {
     let mapping = map::map(HELPER_BYTES).and_then(NonZeroUsize::new).ok_or(Errno::ENOMEM)?;
     let none = libc::PROT_NONE as usize;
@@ -220,19 +140,10 @@ pub fn end() -> ! {
     }
 }
 
-/// How far below the thread pointer our two words lie.
-fn own_words_depth() -> usize {
-    thread_pointer() - (tls::free_word() - 8)
-}
-
-/// How far below the thread pointer the lowest thing lies that a helper may touch: our words.
-fn thread_local_depth() -> usize {
-    (own_words_depth() + 64).next_multiple_of(64)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::os::tls::thread_pointer;
     use core::sync::atomic::AtomicUsize;
     use std::sync::Mutex;
 

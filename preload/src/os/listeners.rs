@@ -11,14 +11,9 @@
 //! and use what libc has for a thread. So whoever calls these holds no lock of ours, has nothing of the heap
 //! in hand, and is not a thread that libc does not know of. errno is kept.
 
+use super::arch::{self, LANDINGS, PLAIN_MUNMAP};
 use crate::constants::PAGE;
-use core::arch::asm;
 use core::ffi::{c_int, c_void};
-
-/// What libc's `munmap` begins with: the number into eax, and the system call.
-const PLAIN: [u8; 7] = [0xb8, libc::SYS_munmap as u8, 0, 0, 0, 0x0f, 0x05];
-/// Where branches are checked, this is in front of it.
-const LANDING: [u8; 4] = [0xf3, 0x0f, 0x1e, 0xfa];
 
 /// Whether somebody stands in front of libc's `munmap`, as of now.
 pub fn are_there() -> bool {
@@ -37,8 +32,9 @@ fn is_plain(code: usize) -> bool {
         bytes.iter().enumerate().all(same)
     };
     debug_assert!(code > PAGE);
-    let landing = if starts_with(code, &LANDING) { LANDING.len() } else { 0 };
-    starts_with(code + landing, &PLAIN)
+    let landing =
+        LANDINGS.iter().find(|landing| starts_with(code, *landing)).map_or(0, |landing| landing.len());
+    starts_with(code + landing, &PLAIN_MUNMAP)
 }
 
 /// Makes a call of libc's and keeps the calling thread's errno. Whether it succeeded.
@@ -68,23 +64,8 @@ pub unsafe fn unmap(addr: usize, len: usize) -> bool {
 /// # Safety
 /// The contents are the caller's to lose. For the rest as [`unmap`].
 pub unsafe fn purge(addr: usize, len: usize) -> bool {
-    made(|| {
-        let result: c_int;
-        // By the address that the loader has found: one of that name is our own, and the compiler would take
-        // it for what is meant; who stands in front of us is.
-        // SAFETY: promised by the caller.
-        unsafe {
-            asm!(
-                "call qword ptr [rip + madvise@GOTPCREL]",
-                in("rdi") addr,
-                in("rsi") len,
-                in("edx") libc::MADV_DONTNEED,
-                lateout("eax") result,
-                clobber_abi("C"),
-            );
-        }
-        result
-    })
+    // SAFETY: promised by the caller.
+    made(|| unsafe { arch::libcs_madvise(addr, len, libc::MADV_DONTNEED) })
 }
 
 #[cfg(test)]
@@ -93,16 +74,19 @@ mod tests {
 
     #[test]
     fn only_the_bare_call_is_plain() {
-        let text = |landing: &[u8], number: u8| {
-            let mut code = landing.to_vec();
-            code.extend([0xb8, number, 0, 0, 0, 0x0f, 0x05, 0xc3]);
-            code
-        };
+        let text = |landing: &[u8], call: &[u8]| [landing, call, &[0; 16]].concat();
         let plain = |code: &[u8]| is_plain(code.as_ptr() as usize);
-        assert!(plain(&text(&[], 11)) && plain(&text(&LANDING, 11)));
-        assert!(!plain(&text(&[], 28)), "another call");
+        assert!(plain(&text(&[], &PLAIN_MUNMAP)) && plain(&text(&LANDINGS[0], &PLAIN_MUNMAP)));
+        for at in 0..PLAIN_MUNMAP.len() {
+            let mut other = PLAIN_MUNMAP;
+            other[at] ^= 4;
+            assert!(!plain(&text(&[], &other)), "another call");
+        }
         // What tracers and registration caches write there.
-        assert!(!plain(&[0xcc; 16]) && !plain(&text(&[0xe9, 1, 2, 3, 4], 11)));
-        assert!(!plain(&text(&[0xf3, 0x0f, 0x1e, 0xfb], 11)));
+        assert!(!plain(&[0xcc; 32]) && !plain(&text(&[0xe9, 1, 2, 3, 4], &PLAIN_MUNMAP)));
+        let mut landing = LANDINGS[0];
+        landing[3] ^= 1;
+        assert!(!plain(&text(&landing, &PLAIN_MUNMAP)));
+        assert!(is_plain(libc::munmap as *const () as usize), "libc's own");
     }
 }

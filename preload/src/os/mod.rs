@@ -4,6 +4,7 @@
 //! Everything here may be called from any thread at any time, before libc's constructors
 //! and in the child of a fork. Calls return their errors as values.
 
+pub mod arch;
 pub mod bell;
 pub mod cgroup;
 pub mod clock;

@@ -6,6 +6,7 @@
 //! pointers: a saved one that points further up the stack, and a return address beside it. Whatever is read
 //! may not be there; the kernel is asked first.
 
+use super::arch::{self, ADDRESS_BITS};
 use super::{code, peers};
 // What can be read at all can be read to the end of the smallest page.
 use crate::constants::LEAST_PAGE as PAGE;
@@ -67,7 +68,11 @@ impl Around<'_> {
     /// place on the calling thread's.
     fn is_return(&self, addr: usize, stack: usize) -> bool {
         let is_stack = addr.wrapping_sub(stack).wrapping_add(STACK) < 2 * STACK;
-        if addr < 16 * PAGE || addr >> 47 != 0 || is_stack || self.is_data(addr) || self.heap.contains(&addr)
+        if addr < 16 * PAGE
+            || addr >> ADDRESS_BITS != 0
+            || is_stack
+            || self.is_data(addr)
+            || self.heap.contains(&addr)
         {
             return false;
         }
@@ -78,10 +83,8 @@ impl Around<'_> {
         if !code::is_at(addr).unwrap_or_else(|| code_around(addr).is_some()) {
             return false;
         }
-        let Some(code) = peek(addr - 8).map(usize::to_le_bytes) else { return false };
-        // call rel32; or call r/m, whose second byte says so, in 2 to 7 bytes.
-        let is_indirect = |len: usize| code[8 - len] == 0xff && code[9 - len] & 0x38 == 0x10;
-        let is_return = code[3] == 0xe8 || [2, 3, 4, 6, 7].into_iter().any(is_indirect);
+        let Some(code) = peek(addr - 8) else { return false };
+        let is_return = arch::ends_in_call(code);
         if is_return {
             seen.store(addr, Relaxed);
         }
@@ -206,29 +209,7 @@ fn is_freeing(addr: usize) -> bool {
 #[inline(never)]
 #[unsafe(link_section = ".text_rare")]
 fn callee(addr: usize) -> Option<usize> {
-    let behind = |at: usize, distance: [u8; 4]| at.wrapping_add_signed(i32::from_le_bytes(distance) as isize);
-    let [_, _, first, second, a, b, c, d] = peek(addr - 8)?.to_le_bytes();
-    // call [rip + distance]
-    if (first, second) == (0xff, 0x15) {
-        return peek(behind(addr, [a, b, c, d]));
-    }
-    if second != 0xe8 {
-        return None;
-    }
-    // To the function, or to a stub of the linker's: it may begin with endbr64, and the jump with a prefix.
-    let mut stub = behind(addr, [a, b, c, d]);
-    let function = stub;
-    if peek(stub)? as u32 == 0xfa1e_0ff3 {
-        stub += 4;
-    }
-    if peek(stub)? as u8 == 0xf2 {
-        stub += 1;
-    }
-    match peek(stub)?.to_le_bytes() {
-        // jmp [rip + distance]
-        [0xff, 0x25, a, b, c, d, ..] => peek(behind(stub + 6, [a, b, c, d])),
-        _ => Some(function),
-    }
+    arch::callee(addr, peek)
 }
 
 /// A stack, read upwards.
@@ -248,7 +229,7 @@ impl Stack {
         // SAFETY: an aligned word of a page that can be read: the calling thread's stack, above what runs.
         let word = unsafe { (self.at as *const usize).read_volatile() };
         self.at += 8;
-        Some(word)
+        Some(arch::without_signature(word))
     }
 }
 

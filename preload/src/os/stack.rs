@@ -6,25 +6,11 @@
 //! stack it may need before it does anything: where there is too little, the fault comes while nothing is
 //! under way, and a jump out of it leaves nothing.
 
-use core::arch::asm;
-
-use crate::constants::STACK_BYTES;
+use super::arch;
 
 /// Touches what a slow path may need of the calling thread's stack. Nothing may be under way: no lock held,
 /// nothing taken out of one place and not yet in another.
 #[inline(always)]
 pub fn probe() {
-    // SAFETY: reads a word of the stack, below everything that is in use and above the stack pointer at that
-    // moment, so that no tool that watches the stack takes offence. The stack pointer is put back; flags are
-    // left alone.
-    unsafe {
-        asm!(
-            "lea rsp, [rsp - {bytes}]",
-            "mov {word}, qword ptr [rsp]",
-            "lea rsp, [rsp + {bytes}]",
-            bytes = const STACK_BYTES,
-            word = out(reg) _,
-            options(preserves_flags),
-        );
-    }
+    arch::probe_stack();
 }

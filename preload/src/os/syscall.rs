@@ -1,12 +1,13 @@
-//! Raw system calls: one `syscall` instruction, the error as a value, `errno` untouched.
+//! Raw system calls: one instruction, the error as a value, `errno` untouched.
 //!
 //! libc's wrappers set `errno` on failure, and some are interposed by other preloaded
 //! libraries that call malloc (hazard `init_reentrancy`). None of that can happen here.
 //! Any thread, any time, signal handlers included.
 
-use core::arch::asm;
 use core::ffi::CStr;
 use core::sync::atomic::{AtomicU32, AtomicUsize};
+
+use super::arch;
 
 /// An error number as the kernel returned it (positive).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -42,24 +43,8 @@ impl Errno {
 /// writes through them, and no mapping that Rust relies on taken away.
 #[inline]
 pub unsafe fn syscall(nr: i64, args: [usize; 6]) -> Result<usize, Errno> {
-    let ret: isize;
-    // SAFETY: the x86-64 Linux convention; rcx and r11 are the only registers clobbered, and
-    // the memory clobber is the default. The caller answers for the call itself.
-    unsafe {
-        asm!(
-            "syscall",
-            inlateout("rax") nr as isize => ret,
-            in("rdi") args[0],
-            in("rsi") args[1],
-            in("rdx") args[2],
-            in("r10") args[3],
-            in("r8") args[4],
-            in("r9") args[5],
-            lateout("rcx") _,
-            lateout("r11") _,
-            options(nostack),
-        );
-    }
+    // SAFETY: the caller answers for the call itself.
+    let ret = unsafe { arch::syscall(nr, args) };
     if (-4095..0).contains(&ret) { Err(Errno(-ret as i32)) } else { Ok(ret as usize) }
 }
 
@@ -144,7 +129,7 @@ pub fn open_quick(path: &[u8]) -> Result<i32, Errno> {
 pub fn owner_alone(fd: i32) -> bool {
     // SAFETY: plain numbers, for which zeros are values.
     let mut stat: libc::stat = unsafe { core::mem::zeroed() };
-    // SAFETY: the kernel fills the structure, which is x86-64's own.
+    // SAFETY: the kernel fills the structure, which is this processor's own.
     let asked = unsafe { syscall(libc::SYS_fstat, [fd as usize, &raw mut stat as usize, 0, 0, 0, 0]) };
     asked.is_ok() && stat.st_uid == 0 && stat.st_mode & (libc::S_IWGRP | libc::S_IWOTH) == 0
 }

@@ -22,12 +22,12 @@
 //! print a message. Stores are Release and [`of`] is Acquire, so a descriptor found through
 //! a word is seen initialised.
 
-use core::arch::asm;
 use core::sync::atomic::AtomicU64;
 use core::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 
 use super::{Page, bounds};
 use crate::constants::{PAGE, PAGE_SHIFT};
+use crate::os::arch;
 
 /// What a page is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -259,28 +259,15 @@ pub unsafe fn show_slot(page: Page, slot: u16) {
     unsafe { word(page) }.fetch_or((slot as u64) << SLOT_SHIFT, Relaxed);
 }
 
-/// From how many words on one instruction writes them faster than a loop (tune).
-const LONG: usize = 32;
-
 /// Writes `memdesc` to `count` words from `first` on.
 ///
 /// # Safety
 /// They are words of pages that the caller owns.
 #[inline]
 pub(super) unsafe fn fill(first: *const AtomicU64, count: usize, memdesc: Memdesc) {
-    if count >= LONG {
-        // SAFETY: the caller's words. Each is written whole, behind all stores before: as the stores below.
-        unsafe {
-            asm!("rep stosq", inout("rcx") count => _, inout("rdi") first => _, in("rax") memdesc.0,
-                options(nostack, preserves_flags));
-        }
-        return;
-    }
-    for i in 0..count {
-        // SAFETY: the caller's words.
-        // Release: pairs with the Acquire in `of`.
-        unsafe { &*first.add(i) }.store(memdesc.0, Release);
-    }
+    // SAFETY: the caller's words. Each is written whole, behind all stores before: pairs with the Acquire in
+    // `of`.
+    unsafe { arch::fill_words(first.cast_mut().cast(), count, memdesc.0) };
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@ use crate::class::fingerprints;
 use crate::class::trap::{self, Slot, Spot};
 use crate::class::verdict;
 use crate::os::line::Line;
-use crate::os::{bell, env, handler, tid};
+use crate::os::{arch, bell, env, handler, tid};
 
 /// `RCUMALLOC_LEDGER`: one group in so many, or `0`.
 pub fn parse_groups(text: &[u8]) -> Option<u32> {
@@ -63,15 +63,10 @@ struct Fault {
 #[inline(never)]
 #[unsafe(link_section = ".text_rare")]
 fn on_fault(info: *const libc::siginfo_t, context: *const libc::ucontext_t) -> bool {
-    const WRITES: i64 = 2;
     // SAFETY: the kernel has filled both for this signal.
     let fault = unsafe {
-        let registers = &(*context).uc_mcontext.gregs;
-        Fault {
-            addr: (*info).si_addr() as usize,
-            writes: registers[libc::REG_ERR as usize] & WRITES != 0,
-            place: registers[libc::REG_RIP as usize] as usize,
-        }
+        let (writes, place) = arch::fault(&*context);
+        Fault { addr: (*info).si_addr() as usize, writes, place }
     };
     // SAFETY: as above. What somebody sends has no address.
     if unsafe { (*info).si_code } <= 0 {

@@ -1,0 +1,10 @@
+//! What depends on the processor, by the same names for each: its instructions, its calling convention, how
+//! libc lays out a thread's block, and what of memory must be said to it aloud.
+//!
+//! What functions look like that C calls by their names is in `abi/arch`.
+
+#[cfg(target_arch = "x86_64")]
+pub(crate) mod x86_64;
+
+#[cfg(target_arch = "x86_64")]
+pub use x86_64::*;
