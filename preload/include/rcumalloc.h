@@ -57,7 +57,7 @@ RCUMALLOC_WEAK bool rcumalloc_read_held(void);
  * child of its fork too, but not in destructors that run at the thread's end, and in no other thread:
  * there the process ends with a line, unless the place has a new thread already, whose sections it would
  * upset. A signal handler that switches fibres must not leave a section open across the switch. Both kinds
- * of sections nest in each other. Async-signal-safe. x86-64, GCC 6 or Clang. */
+ * of sections nest in each other. Async-signal-safe. GCC 6 or Clang. */
 typedef struct rcumalloc_reader {
     int32_t nest, turn; /* the library's: for the two functions below only */
 } rcumalloc_reader;
@@ -88,6 +88,31 @@ static inline void rcumalloc_reader_unlock(rcumalloc_reader *self) {
     }
     __asm__ __volatile__("incl %0" : "+m"(self->turn), "=@cce"(rare) : : "memory");
     if (__builtin_expect(rare, 0)) {
+        rcumalloc_reader_unlock_rare(self, true);
+    }
+}
+#elif defined(__aarch64__) && defined(__ATOMIC_RELEASE)
+static inline void rcumalloc_reader_lock(rcumalloc_reader *self) {
+    /* A handler's section in between leaves the word as it was. That an outermost section is seen is what the
+     * rare case does. */
+    int32_t nest = __atomic_load_n(&self->nest, __ATOMIC_RELAXED) + 1;
+    __atomic_store_n(&self->nest, nest, __ATOMIC_RELAXED);
+    __atomic_signal_fence(__ATOMIC_SEQ_CST);
+    if (nest <= 0) {
+        rcumalloc_reader_lock_rare(self);
+    }
+}
+
+static inline void rcumalloc_reader_unlock(rcumalloc_reader *self) {
+    int32_t nest = __atomic_load_n(&self->nest, __ATOMIC_RELAXED) - 1, turn;
+    __atomic_store_n(&self->nest, nest, __ATOMIC_RELEASE);
+    if (nest != 0) {
+        rcumalloc_reader_unlock_rare(self, false);
+        return;
+    }
+    turn = __atomic_load_n(&self->turn, __ATOMIC_RELAXED) + 1;
+    __atomic_store_n(&self->turn, turn, __ATOMIC_RELEASE);
+    if (turn == 0) {
         rcumalloc_reader_unlock_rare(self, true);
     }
 }

@@ -37,7 +37,8 @@ public:
 };
 
 /* The same by the thread's handle, where the compiler has it inline. */
-#if defined(__x86_64__) && defined(__GCC_ASM_FLAG_OUTPUTS__)
+#if defined(__x86_64__) && defined(__GCC_ASM_FLAG_OUTPUTS__) || \
+    defined(__aarch64__) && defined(__ATOMIC_RELEASE)
 class reader_guard {
 public:
     explicit reader_guard(rcumalloc_reader *self) noexcept : self(self) { rcumalloc_reader_lock(self); }

@@ -3,11 +3,11 @@
 fn main() {
     println!("cargo::rerun-if-changed=build.rs");
     let is = |name: &str, value: &str| std::env::var(format!("CARGO_CFG_{name}")).is_ok_and(|is| is == value);
-    if !(is("TARGET_ARCH", "x86_64") && is("TARGET_OS", "linux") && is("TARGET_ENV", "gnu")) {
-        println!(
-            "cargo::error=librcumalloc.so is for x86-64 Linux with glibc; the crate rcumalloc is the system's"
-        );
-        println!("cargo::error=allocator elsewhere, and its engine, quiescent, is for other processors, too");
+    let is_known = is("TARGET_ARCH", "x86_64") || is("TARGET_ARCH", "aarch64");
+    if !(is_known && is("TARGET_OS", "linux") && is("TARGET_ENV", "gnu")) {
+        println!("cargo::error=librcumalloc.so is for Linux with glibc on x86-64 or aarch64; the crate");
+        println!("cargo::error=rcumalloc is the system's allocator elsewhere, and its engine, quiescent, is");
+        println!("cargo::error=for other processors, too");
         return;
     }
     println!("cargo::rustc-check-cfg=cfg(feature, values(\"override\", \"inject\", \"allocator-api2\"))");

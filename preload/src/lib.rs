@@ -19,9 +19,9 @@
 //! feature `allocator-api2` [`RcuMalloc`] is an `Allocator` of the crate of that name, as
 //! `Vec::new_in(RcuMalloc)` takes it. [`stats`] tells what the heap holds.
 //!
-//! The heap is for x86-64 Linux with glibc. On every other target [`RcuMalloc`] is the system's allocator,
-//! nothing is deferred, and [`DEFERS`] says so: there a section protects what is retired only if the program
-//! waits for it.
+//! The heap is for Linux with glibc on x86-64, and on aarch64, where it has run under an emulator but on no
+//! machine. On every other target [`RcuMalloc`] is the system's allocator, nothing is deferred, and
+//! [`DEFERS`] says so: there a section protects what is retired only if the program waits for it.
 // # Inside
 //
 // A folder is a floor of the house and calls go down only: `abi` → `front` → `release` → `cache` → `class` →

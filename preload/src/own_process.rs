@@ -4,13 +4,23 @@ use std::process::Command;
 
 const CHILD: &str = "RCUMALLOC_TEST_CHILD";
 
+/// What runs a test's program: `cargo xtask aarch64` says so.
+const EMULATOR: &str = "RCUMALLOC_TEST_EMULATOR";
+
 /// Seconds a child has: what hangs becomes a failure.
 const MOST_SECONDS: u32 = 120;
 
 /// Runs `test` of this binary again, alone in a fresh process that `prepare` has the last word on; its
 /// failure is ours.
 pub fn run(test: &str, prepare: impl FnOnce(&mut Command)) {
-    let mut command = Command::new(std::env::current_exe().expect("a test has a path"));
+    let own = std::env::current_exe().expect("a test has a path");
+    // An emulator's words, where the system does not know them.
+    let emulator = std::env::var(EMULATOR).unwrap_or_default();
+    let mut words = emulator.split_whitespace();
+    let mut command = Command::new(words.next().unwrap_or(own.to_str().expect("text")));
+    if !emulator.is_empty() {
+        command.args(words).arg(&own);
+    }
     command.args(["--exact", test, "--nocapture", "--test-threads=1"]);
     prepare(&mut command);
     let output = command.output().expect("the test's own program starts");

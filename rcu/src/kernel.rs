@@ -5,7 +5,7 @@
 //! thread-local storage, which a thread of the embedder's may not have, and another's may allocate, inside an
 //! allocator's own call. Nothing here can be interposed but `getauxval`, which is called once, at the first
 //! look at the clock, and reads a table. No call changes errno. Any thread, signal handlers included.
-//! `portable.rs` stands in its place on other systems.
+//! `portable.rs` stands in its place on other systems and processors.
 
 use core::arch::asm;
 use core::ffi::{CStr, c_char};
@@ -19,9 +19,16 @@ pub(crate) unsafe fn call(number: i64, args: [usize; 4]) -> isize {
     let result: isize;
     // SAFETY: the kernel's convention: rcx and r11 are clobbered, nothing else. The caller answers for the
     // call itself.
+    #[cfg(target_arch = "x86_64")]
     unsafe {
         asm!("syscall", inlateout("rax") number as isize => result, in("rdi") args[0], in("rsi") args[1],
             in("rdx") args[2], in("r10") args[3], lateout("rcx") _, lateout("r11") _, options(nostack));
+    }
+    // SAFETY: the kernel's convention: nothing is clobbered. The caller answers for the call itself.
+    #[cfg(target_arch = "aarch64")]
+    unsafe {
+        asm!("svc 0", inlateout("x0") args[0] as isize => result, in("x1") args[1], in("x2") args[2],
+            in("x3") args[3], in("x8") number, options(nostack));
     }
     result
 }
@@ -39,7 +46,13 @@ pub(crate) fn write_to_stderr(line: &[u8]) {
 }
 
 /// membarrier with `command`; a negative result is an error.
+///
+/// Where `arch.rs` has no assembly there is none: a reader's increment is several instructions, between which
+/// the barrier might fall, so every domain is fenced.
 pub(crate) fn membarrier(command: usize) -> isize {
+    if cfg!(not(target_arch = "x86_64")) {
+        return -(libc::ENOSYS as isize);
+    }
     // SAFETY: membarrier takes no pointers.
     unsafe { call(libc::SYS_membarrier, [command, 0, 0, 0]) }
 }
@@ -110,6 +123,10 @@ const NONE: usize = 1;
 /// Where the vDSO's clock is, or one of the two above. Racing finders find the same.
 static GET_TIME: AtomicUsize = AtomicUsize::new(UNKNOWN);
 
+/// The vDSO's name for its clock.
+const VDSO_CLOCK: &CStr =
+    if cfg!(target_arch = "aarch64") { c"__kernel_clock_gettime" } else { c"__vdso_clock_gettime" };
+
 /// Which of the kernel's clocks.
 #[derive(Clone, Copy)]
 #[repr(i32)]
@@ -141,12 +158,21 @@ pub(crate) fn clock(clock: Clock) -> u64 {
 #[cold]
 #[cfg_attr(target_os = "linux", unsafe(link_section = ".text_solo"))]
 fn find() -> usize {
-    // SAFETY: reads a table that the kernel made.
-    let image = unsafe { libc::getauxval(libc::AT_SYSINFO_EHDR) } as usize;
+    // SAFETY: reads a table that the kernel made, and keeps the calling thread's errno, which says so if the
+    // kernel has no image to offer.
+    let image = unsafe {
+        let errno = libc::__errno_location();
+        let before = *errno;
+        let image = libc::getauxval(libc::AT_SYSINFO_EHDR) as usize;
+        if image == 0 {
+            *errno = before;
+        }
+        image
+    };
     let found = match image {
         0 => None,
         // SAFETY: the kernel's ELF image.
-        image => unsafe { symbol(image, c"__vdso_clock_gettime") },
+        image => unsafe { symbol(image, VDSO_CLOCK) },
     };
     let address = found.unwrap_or(NONE);
     GET_TIME.store(address, Relaxed);

@@ -108,7 +108,14 @@ mod domain;
 pub mod epoch;
 mod expedite;
 #[cfg_attr(
-    any(not(all(target_arch = "x86_64", target_os = "linux", target_pointer_width = "64")), rcu_portable),
+    any(
+        not(all(
+            any(target_arch = "x86_64", target_arch = "aarch64"),
+            target_os = "linux",
+            target_pointer_width = "64"
+        )),
+        rcu_portable
+    ),
     path = "portable.rs"
 )]
 #[cfg_attr(any(loom, miri), allow(dead_code, reason = "a model has a membarrier and a time of its own"))]

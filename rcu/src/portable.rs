@@ -1,5 +1,5 @@
 //! What `kernel.rs` asks the kernel, asked of libc or the standard library, where the system is not Linux on
-//! x86-64.
+//! x86-64 or aarch64.
 //!
 //! There is no membarrier here, so every domain is fenced (`arch.rs`), and nobody asks for another thread's
 //! time. The functions of libc may be interposed and set errno: who is the allocator, and must mind, is on

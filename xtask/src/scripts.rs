@@ -10,7 +10,7 @@ use crate::{Outcome, place};
 /// Each has a script of its name, which says more with `--help`.
 #[derive(Subcommand)]
 pub enum Script {
-    /// Runs the engine's tests and the crate's examples on aarch64, emulated
+    /// Runs the engine and the heap on aarch64, emulated: their tests, C programs and examples
     Aarch64(Words),
     /// What five programs keep of the system after they have freed all: bench/address_space.md
     AddressSpace(Words),

@@ -45,8 +45,8 @@ const NEW_ALIGNED_ARRAY: u8 = 8;
 static REPLACED: AtomicU8 = AtomicU8::new(UNKNOWN);
 
 /// What the program has for the names that others stand on. The Release with which [`ask`] says that it is
-/// known pairs with the Acquire in [`bound`], and with the load in a form of `new`, which is one on its
-/// processor.
+/// known pairs with the Acquire in [`bound`], and with the load in a form of `new`, which is one,
+/// too.
 #[repr(C)]
 struct Bound {
     malloc: AtomicUsize,

@@ -31,7 +31,7 @@ use crate::os::lock::{Guard, Lock};
 use crate::os::signals::Quiet;
 use crate::os::{map, peers, tid, tls};
 use crate::page::meta;
-use core::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use core::sync::atomic::{AtomicU64, AtomicUsize, Ordering, fence};
 use rcu::{NoRoom, Reader, ReaderBlock, ReaderCell, ReaderWord};
 
 /// Live caches from which on a registration looks for abandoned ones; doubles with each search.
@@ -393,7 +393,11 @@ pub fn ask_others(own: *const ThreadCache, what: u32) {
 fn is_deserted(cache: &ThreadCache, free_word: usize) -> bool {
     const WORD: usize = size_of::<usize>();
     // The lower half is enough: a word that agrees in it says that the thread lives.
-    peers::differs(free_word - WORD, core::ptr::from_ref(cache) as usize as u32)
+    let is_deserted = peers::differs(free_word - WORD, core::ptr::from_ref(cache) as usize as u32);
+    // Behind what the kernel has just read: whoever changed the word, or took it away, had seen the thread
+    // end.
+    fence(Ordering::Acquire);
+    is_deserted
 }
 
 /// Whether so many caches are live that it is worth to look for those whose threads have ended without

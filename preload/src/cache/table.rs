@@ -41,7 +41,8 @@ pub struct Slot {
     noted: u32,
 }
 
-/// A table of slots.
+/// A table of slots. Aligned as `arch::store_pair` wants it.
+#[cfg_attr(target_arch = "aarch64", repr(align(16)))]
 #[repr(C)]
 pub struct Table {
     slots: [Slot; SLOTS],

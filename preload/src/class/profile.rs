@@ -22,7 +22,7 @@ use crate::os::places::{self, Call};
 use crate::os::{arch, clock, map};
 use crate::page::bounds;
 use core::sync::atomic::Ordering::{Acquire, Relaxed, Release};
-use core::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize};
+use core::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, fence};
 use rcu::Cookie;
 
 /// What the addresses in the notes are relative to: readers want a section of this name.
@@ -313,7 +313,14 @@ impl Block {
     fn take_unused(&self) -> bool {
         let key = self.key.load(Acquire);
         let is_unused = key == NOBODY || key & FREED != 0 && !self.waits();
-        is_unused && self.key.compare_exchange(key, IN_HAND, Acquire, Relaxed).is_ok()
+        is_unused && self.take_in_hand(key)
+    }
+
+    /// Takes it in hand, if its key is still this one. Who sees what is stored then, sees that it is in hand.
+    fn take_in_hand(&self, key: usize) -> bool {
+        let is_taken = self.key.compare_exchange(key, IN_HAND, Acquire, Relaxed).is_ok();
+        fence(Release);
+        is_taken
     }
 
     /// Whether what its block waits for has not come yet.
@@ -327,9 +334,7 @@ impl Block {
 #[inline(never)]
 #[unsafe(link_section = ".text_rare")]
 pub fn freed(addr: usize, defers: bool) {
-    let of_addr = |block: &&Block| {
-        block.key.load(Relaxed) == addr && block.key.compare_exchange(addr, IN_HAND, Acquire, Relaxed).is_ok()
-    };
+    let of_addr = |block: &&Block| block.key.load(Relaxed) == addr && block.take_in_hand(addr);
     let Some(block) = places_of(blocks(), addr / PAGE).find(of_addr) else { return };
     probe_free(addr);
     let mut key = NOBODY;
@@ -450,8 +455,10 @@ pub fn for_each_sample(mut visit: impl FnMut(Sample)) {
             is_deferred: key & FREED != 0,
             age_ms: (now.wrapping_sub(block.ms.load(Relaxed)) as i32).max(0) as u32,
         };
-        // Somebody else's by now, if it has changed.
-        if block.key.load(Acquire) == key {
+        // Somebody else's by now, if it has changed. Behind the loads of the rest; pairs with the fence in
+        // `take_in_hand`.
+        fence(Acquire);
+        if block.key.load(Relaxed) == key {
             visit(sample);
         }
     }

@@ -173,10 +173,39 @@ mod tests {
         }
     }
 
+    /// A thread with a block of its own, made as a helper is, with libc's flags: emulators know no others.
+    #[test]
+    fn a_block_of_its_own_is_a_threads() {
+        let _alone = ALONE.lock().unwrap();
+        static TID: AtomicU32 = AtomicU32::new(0);
+        let mapping = map_stack().unwrap().get();
+        // SAFETY: our own mapping, which nobody runs on.
+        let block = unsafe { arch::thread_block(mapping, HELPER_BYTES, tls::free_word() - 8, 80) };
+        let (pointer, stack) = block.unwrap();
+        assert!(stack.is_multiple_of(16) && mapping < stack && stack < mapping + HELPER_BYTES);
+        let flags = libc::CLONE_VM
+            | libc::CLONE_FS
+            | libc::CLONE_FILES
+            | libc::CLONE_SIGHAND
+            | libc::CLONE_THREAD
+            | libc::CLONE_SYSVSEM
+            | libc::CLONE_SETTLS
+            | libc::CLONE_PARENT_SETTID
+            | libc::CLONE_CHILD_CLEARTID;
+        // SAFETY: a stack and a block of its own, and `look` keeps to the rules.
+        let result = unsafe { rcumalloc_clone(flags as usize, stack, TID.as_ptr().cast(), pointer, look) };
+        assert!(result > 0, "{result}");
+        while TID.load(Acquire) != 0 {
+            std::thread::yield_now();
+        }
+        assert_eq!((SEEN[0].load(Relaxed), SEEN[1].load(Relaxed)), (80, 80));
+        assert_eq!(SEEN[2].load(Relaxed), pointer);
+    }
+
     extern "C" fn sleep() -> ! {
         loop {
             // SAFETY: sleeps until the process ends.
-            let _ = unsafe { syscall(libc::SYS_pause, [0; 6]) };
+            let _ = unsafe { syscall(libc::SYS_ppoll, [0; 6]) };
         }
     }
 

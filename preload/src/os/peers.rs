@@ -16,8 +16,14 @@ use super::syscall::{Errno, syscall};
 /// themselves, a little later.
 pub fn barrier_everywhere() {
     const PRIVATE_EXPEDITED: usize = 1 << 3;
+    const REGISTER: usize = 1 << 4;
     // SAFETY: membarrier takes no memory of ours.
-    let _ = unsafe { syscall(libc::SYS_membarrier, [PRIVATE_EXPEDITED, 0, 0, 0, 0, 0]) };
+    let call = |command| unsafe { syscall(libc::SYS_membarrier, [command, 0, 0, 0, 0, 0]) };
+    // The engine, which registers the process on x86-64, has no use for it elsewhere.
+    if cfg!(not(target_arch = "x86_64")) {
+        let _ = call(REGISTER);
+    }
+    let _ = call(PRIVATE_EXPEDITED);
 }
 
 /// Whether the 32 bits at `address`, a multiple of 4, certainly differ from `value`, or are in no mapping
@@ -58,12 +64,23 @@ pub fn page_wiped_on_fork() -> Option<usize> {
     let page = map::map(crate::constants::PAGE)?;
     // SAFETY: our own fresh page.
     let advised = unsafe { syscall(libc::SYS_madvise, [page, crate::constants::PAGE, WIPEONFORK, 0, 0, 0]) };
-    if advised.is_err() {
+    if advised.is_err() || says_yes_to_all(page) {
         // SAFETY: nobody knows of it yet.
         unsafe { map::unmap(page, crate::constants::PAGE) };
         return None;
     }
     Some(page)
+}
+
+/// Whether advice that does not exist is taken, too, at a page of ours: emulators, under which programs for
+/// other processors than x86-64 run, do so, and wipe nothing.
+fn says_yes_to_all(page: usize) -> bool {
+    const NO_SUCH_ADVICE: usize = 1 << 20;
+    let advise = || {
+        // SAFETY: our own page, and no advice that does anything.
+        unsafe { syscall(libc::SYS_madvise, [page, crate::constants::PAGE, NO_SUCH_ADVICE, 0, 0, 0]) }
+    };
+    cfg!(not(target_arch = "x86_64")) && advise().is_ok()
 }
 
 #[cfg(test)]

@@ -294,6 +294,7 @@ mod tests {
     fn calls() -> [usize; 3] {
         let (direct, indirect, other): (usize, usize, usize);
         // SAFETY: calls functions that do nothing, of C's convention.
+        #[cfg(target_arch = "x86_64")]
         unsafe {
             asm!("lea r12, [rip + 2f]", "call {gives_back}", "2:", out("r12") direct,
                 gives_back = sym gives_back, clobber_abi("C"));
@@ -301,6 +302,15 @@ mod tests {
                 pointer = sym POINTER, clobber_abi("C"));
             asm!("lea r12, [rip + 2f]", "call {takes}", "2:", out("r12") other,
                 takes = sym takes, clobber_abi("C"));
+        }
+        // SAFETY: as above.
+        #[cfg(target_arch = "aarch64")]
+        unsafe {
+            asm!("adr x20, 2f", "bl {gives_back}", "2:", out("x20") direct, gives_back = sym gives_back,
+                clobber_abi("C"));
+            asm!("adr x20, 2f", "adrp x9, {pointer}", "ldr x9, [x9, :lo12:{pointer}]", "blr x9", "2:",
+                out("x20") indirect, pointer = sym POINTER, clobber_abi("C"));
+            asm!("adr x20, 2f", "bl {takes}", "2:", out("x20") other, takes = sym takes, clobber_abi("C"));
         }
         [direct, indirect, other]
     }

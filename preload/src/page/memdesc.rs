@@ -67,7 +67,7 @@ const KINDS: [Kind; 9] = [
 
 const KIND_MASK: u64 = 0xf;
 const DESCRIPTOR_MASK: u64 = 0x0000_7fff_ffff_fff0;
-/// No address of a process has this bit.
+/// No descriptor has this bit in its address, wherever a process has others: descriptors lie in the window.
 const CHANGED: u64 = 1 << 47;
 const SLOT_SHIFT: u32 = 48;
 

@@ -176,10 +176,14 @@ fn purge_past_mark(excess: usize, own: usize) -> usize {
     given
 }
 
+const _: () = assert!(GIVE_MOST >= PURGE_PAGES * PAGE);
+
 /// What may be given `passed_ns` after the last time; nothing, where it is not worth a call.
 fn allowance(passed_ns: u64) -> usize {
     let most = PURGE_PAGES * PAGE;
-    let allowed = (passed_ns as u128 * GIVE_MOST as u128 / 1_000_000_000).min(most as u128) as usize;
+    // More than that in a second, and the product of less fits.
+    let passed_ns = passed_ns.min(1_000_000_000);
+    let allowed = ((passed_ns * GIVE_MOST as u64 / 1_000_000_000) as usize).min(most);
     if allowed < most / 8 { 0 } else { allowed }
 }
 

@@ -327,7 +327,7 @@ fn empty_table(status: &Status, keep_stderr: bool) -> Result<(), Errno> {
 fn occupy(status: &Status, number: i32) -> Result<(), Errno> {
     if number != status.fd() {
         // SAFETY: this thread's own table.
-        unsafe { syscall(libc::SYS_dup2, [status.fd() as usize, number as usize, 0, 0, 0, 0]) }?;
+        unsafe { syscall(libc::SYS_dup3, [status.fd() as usize, number as usize, 0, 0, 0, 0]) }?;
     }
     Ok(())
 }

@@ -766,7 +766,8 @@ macro_rules! probe {
         // SAFETY: does nothing.
         unsafe {
             core::arch::asm!($crate::os::arch::x86_64::probe_note!($name, "8@%rdi 8@%rsi 8@%rdx"),
-                base = sym $base, in("rdi") $first, in("rsi") $second, in("rdx") $third, options(nostack, preserves_flags));
+                base = sym $base, in("rdi") $first, in("rsi") $second, in("rdx") $third,
+                options(nostack, preserves_flags));
         }
     };
 }
