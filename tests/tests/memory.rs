@@ -346,6 +346,24 @@ fn advice_dies_with_block() {
     }
 }
 
+/// Neither does what it maps over a block, or moves away from it.
+#[test]
+fn mapped_over() {
+    for mode in MODES {
+        for (kib, beside) in [("300", "solo"), ("300", "idle"), ("4096", "solo"), ("4096", "idle")] {
+            for how in ["fixed", "moved"] {
+                let victim = Victim::new("mapped_over").args([kib, how, beside]);
+                let outcome = victim.env("RCUMALLOC_DEFER", mode).run().success().said(&[]);
+                assert_eq!(
+                    (outcome.number("not_zero"), outcome.number("in_file")),
+                    (0, 0),
+                    "{mode} {outcome}"
+                );
+            }
+        }
+    }
+}
+
 /// A program's sizes shift and a tenth of its blocks survives each shift: slabs of sizes that it has left
 /// give their pages back, one by one.
 #[test]

@@ -253,6 +253,30 @@ fn seccomp_strict() {
     }
 }
 
+/// Whatever call a filter refuses of those that the library can do without, what is asked of the heap works.
+#[test]
+fn calls_refused() {
+    for call in [
+        libc::SYS_getpid,
+        libc::SYS_gettid,
+        libc::SYS_tgkill,
+        libc::SYS_clone,
+        libc::SYS_openat,
+        libc::SYS_memfd_create,
+        libc::SYS_madvise,
+        libc::SYS_munmap,
+        libc::SYS_mremap,
+        libc::SYS_mincore,
+        libc::SYS_prlimit64,
+        libc::SYS_getrandom,
+        libc::SYS_sched_yield,
+        libc::SYS_rt_sigprocmask,
+    ] {
+        let outcome = Victim::new("calls_refused").arg(call.to_string()).run().success();
+        assert_eq!(outcome.number("bad_calls"), 0, "call {call}: {outcome}");
+    }
+}
+
 #[test]
 fn unshare_after_start() {
     let glibc = Victim::new("unshare_after_start").on_glibc().run().success();

@@ -3,7 +3,7 @@
 //!
 //! Each makes the system call that libc's would, and answers as it would; none is a cancellation point.
 //! `madvise` calls who stands behind us, libc or a library that listens for memory that goes
-//! (`os/listeners.rs`). Any thread, signal handlers too. What a program does by `syscall(2)`, or maps over
+//! (`os/listeners.rs`). Any thread, signal handlers too. What a program does by `syscall(2)`, or unmaps of
 //! its blocks, is not seen here.
 
 use crate::class::changed;
@@ -128,6 +128,77 @@ pub unsafe extern "C" fn mlock2(addr: *const c_void, len: usize, flags: c_uint) 
     note(addr.cast_mut(), len, Some(Attribute::Lock));
     // SAFETY: the caller's promise.
     answer(unsafe { syscall(libc::SYS_mlock2, [addr as usize, len, flags as usize, 0, 0, 0]) })
+}
+
+/// `mmap(addr, len, protection, flags, fd, offset)`: with `MAP_FIXED` it may lie over a block, which then has
+/// another file's pages until it is freed.
+///
+/// # Safety
+/// As libc's.
+#[cfg_attr(feature = "override", unsafe(no_mangle))]
+pub unsafe extern "C" fn mmap(
+    addr: *mut c_void,
+    len: usize,
+    protection: c_int,
+    flags: c_int,
+    fd: c_int,
+    offset: c_long,
+) -> *mut c_void {
+    if flags & libc::MAP_FIXED != 0 {
+        note(addr, len, Some(Attribute::Mapping));
+    }
+    let args = [addr as usize, len, protection as usize, flags as usize, fd as usize, offset as usize];
+    // SAFETY: the caller's promise.
+    mapped(unsafe { syscall(libc::SYS_mmap, args) })
+}
+
+/// `mmap64`, which is the same here.
+///
+/// # Safety
+/// As libc's.
+#[cfg_attr(feature = "override", unsafe(no_mangle))]
+pub unsafe extern "C" fn mmap64(
+    addr: *mut c_void,
+    len: usize,
+    protection: c_int,
+    flags: c_int,
+    fd: c_int,
+    offset: c_long,
+) -> *mut c_void {
+    // SAFETY: the caller's promise.
+    unsafe { mmap(addr, len, protection, flags, fd, offset) }
+}
+
+/// `mremap(addr, len, wanted, flags, ...)`: what moves away leaves a hole, what moves in is another mapping.
+/// The last argument, where to, is there if the flags say so; else it is whatever the register holds.
+///
+/// # Safety
+/// As libc's.
+#[cfg_attr(feature = "override", unsafe(no_mangle))]
+pub unsafe extern "C" fn mremap(
+    addr: *mut c_void,
+    len: usize,
+    wanted: usize,
+    flags: c_int,
+    to: *mut c_void,
+) -> *mut c_void {
+    note(addr, len.max(wanted), Some(Attribute::Mapping));
+    if flags & libc::MREMAP_FIXED != 0 {
+        note(to, wanted, Some(Attribute::Mapping));
+    }
+    // SAFETY: the caller's promise.
+    mapped(unsafe { syscall(libc::SYS_mremap, [addr as usize, len, wanted, flags as usize, to as usize, 0]) })
+}
+
+/// Answers as libc does: `MAP_FAILED` and errno for an error.
+fn mapped(result: Result<usize, Errno>) -> *mut c_void {
+    match result {
+        Ok(at) => at as *mut c_void,
+        Err(Errno(error)) => {
+            malloc::set_errno(error);
+            libc::MAP_FAILED
+        }
+    }
 }
 
 /// `mbind(addr, len, mode, nodes, most, flags)`, libnuma's.

@@ -60,7 +60,8 @@ pub fn was_cloned() -> bool {
 /// of a clone that shares memory. In doubt, no: numbers agree by accident only in a child that is the first
 /// of a namespace of its own and was made by a parent that is the first of its own.
 pub fn is_at_home() -> bool {
-    watched().load(Ordering::Relaxed) == tid::pid()
+    let pid = tid::pid();
+    pid != tid::NO_PID && watched().load(Ordering::Relaxed) == pid
 }
 
 /// From here on the heap belongs to this process. True if it has been cloned since that was last said.

@@ -141,6 +141,8 @@ pub enum Attribute {
     Key,
     /// MADV_HUGEPAGE, MADV_NOHUGEPAGE, and advice that this does not know: only a new mapping is without.
     Other,
+    /// mmap with MAP_FIXED, mremap: the pages may be anybody's, or none. As above.
+    Mapping,
 }
 
 const MADV_GUARD_INSTALL: i32 = 102;
@@ -198,7 +200,7 @@ pub fn undo(addr: usize, len: usize, kinds: u32) -> bool {
         (Attribute::Lock, (libc::SYS_munlock, [addr, len, 0, 0, 0, 0])),
         (Attribute::Place, (libc::SYS_mbind, [addr, len, libc::MPOL_DEFAULT as usize, 0, 0, 0])),
     ];
-    let mut is_undone = kinds & Attribute::Other.bit() == 0;
+    let mut is_undone = kinds & (Attribute::Other.bit() | Attribute::Mapping.bit()) == 0;
     for (kind, (number, args)) in undoing {
         if kinds & kind.bit() != 0 {
             // SAFETY: gives a range of ours back what it had; none of these changes what it holds.

@@ -12,10 +12,14 @@ pub fn tid() -> i32 {
     unsafe { syscall(libc::SYS_gettid, [0; 6]) }.unwrap_or(0) as i32
 }
 
-/// The kernel's number of the calling thread's process.
+/// What [`pid`] says where a filter refuses the call. No process has that number, and it is not 0, which
+/// `home` knows a cloned child by.
+pub const NO_PID: u32 = u32::MAX;
+
+/// The kernel's number of the calling thread's process, or [`NO_PID`].
 pub fn pid() -> u32 {
-    // SAFETY: no arguments, cannot fail.
-    unsafe { syscall(libc::SYS_getpid, [0; 6]) }.unwrap_or(0) as u32
+    // SAFETY: no arguments; fails only where a filter says so.
+    unsafe { syscall(libc::SYS_getpid, [0; 6]) }.map_or(NO_PID, |pid| pid as u32)
 }
 
 #[cfg(test)]

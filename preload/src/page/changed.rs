@@ -1,4 +1,4 @@
-//! Pages whose attributes the program has changed: protection, advice, locks, a memory policy.
+//! Pages that the program has changed: their protection, advice, locks, memory policy, or the mapping itself.
 //!
 //! What it did to a block dies with the block. The names by which it does so (`abi/attributes.rs`) mark each
 //! page of the window first, by a bit of the page's memdesc word; when a marked page comes back to the zone,
@@ -113,9 +113,10 @@ pub unsafe fn restore(first: Page, pages: usize) {
 #[inline(never)]
 unsafe fn restore_marked(first: Page, pages: usize) {
     stretches(first, pages, |addr, len| {
-        // Who listens for memory that goes is not told here: it stays.
+        // Who listens for memory that goes is not told here: it stays, unless it may be a file's.
+        let stays = kinds() & map::Attribute::Mapping.bit() == 0 && listeners::are_there();
         // SAFETY: promised by the caller.
-        if listeners::are_there() || !unsafe { map::map_anew(addr, len) } {
+        if stays || !unsafe { map::map_anew(addr, len) } {
             // All but what only a new mapping can undo.
             map::undo(addr, len, kinds());
         }
