@@ -60,6 +60,17 @@ fn jump_out_of_malloc() {
     }
 }
 
+/// Each thread out of its own calls, while the others wait for its locks. No call is found wrong, and nobody
+/// waits for a lock that somebody has let go of without a word.
+#[test]
+fn jumps_among_threads() {
+    for mode in ["all", "all", "all", "api", "strict"] {
+        let victim = Victim::new("jump_among_threads").env("RCUMALLOC_DEFER", mode);
+        let outcome = victim.patience(60).run().success();
+        assert!(outcome.number("jumps") > 20 && outcome.number("bad_calls") == 0, "{outcome}");
+    }
+}
+
 /// The same at every instruction that calls come by, of malloc's and of those that take more locks, with
 /// forks in between. What is lost is what was on its way: a block or a few, not all that was free.
 #[test]

@@ -201,11 +201,12 @@ impl<T> Lock<T> {
     }
 
     /// Lets go of the lock if the calling thread holds it, in frames that are gone. The value is torn, and is
-    /// given to `mend` first.
+    /// given to `mend` first. Those frames may as well have let go of it and not have come to waking who
+    /// sleeps: then nobody else would.
     pub fn let_go_of_own(&self, mend: impl FnOnce(&mut T)) {
         let word = self.word.load(Relaxed);
         if word & !STATE != thread_pointer() || word == FREE {
-            return;
+            return futex_wake_low(&self.word, 1);
         }
         if matches!(word & STATE, HELD | WAITED) {
             // SAFETY: we hold it, and nobody of us uses it.
@@ -296,6 +297,24 @@ mod tests {
         VALUE.let_go_after_fork();
         assert_eq!(waiter.join().unwrap(), 2);
         assert!(!VALUE.is_locked());
+    }
+
+    #[test]
+    fn who_was_not_woken_is_woken_by_whoever_jumped_away() {
+        static VALUE: Lock<u32> = Lock::new(1);
+        core::mem::forget(VALUE.lock());
+        let waiter = std::thread::spawn(|| *VALUE.lock());
+        while VALUE.word.load(Relaxed) & STATE != WAITED {
+            std::thread::yield_now();
+        }
+        // It is about to sleep, if it does not yet.
+        std::thread::sleep(core::time::Duration::from_millis(20));
+        // As `unlock` does, and then a handler jumps.
+        VALUE.word.store(FREE, Release);
+        std::thread::sleep(core::time::Duration::from_millis(20));
+        assert!(!waiter.is_finished(), "it did not sleep");
+        VALUE.let_go_of_own(|_| unreachable!("nothing is torn"));
+        assert_eq!(waiter.join().unwrap(), 1);
     }
 
     #[test]
