@@ -1,6 +1,12 @@
 //! Every number that was chosen, in one place: its unit, and why it has this value.
 //!
-//! "(tune)" marks a starting point that measuring may move; the others follow from a layout.
+//! "(tune)" marks a starting point that measuring may move. What elsewhere is a number that nobody can
+//! choose, because a layout, an encoding, another's interface or arithmetic gives it, says "(given)" there.
+
+// ---- units -------------------------------------------------------------------------------
+
+/// Nanoseconds of a millisecond.
+pub const MS: u64 = 1_000_000;
 
 // ---- os ----------------------------------------------------------------------------------
 
@@ -20,7 +26,7 @@ pub const LOCK_SPINS: u32 = 64;
 /// How long a thread that needs a lock of the heap waits for a fork that holds it, in nanoseconds, before it
 /// takes it away: longer than a fork takes that waits for nobody (its time goes with the memory to copy: 10
 /// ms are some GiB), and short for a program whose fork waits for the very thread.
-pub const FORK_PATIENCE_NS: u64 = 10_000_000;
+pub const FORK_PATIENCE_NS: u64 = 10 * MS;
 
 /// Bytes of the pages in which the figures are published under `RCUMALLOC_WATCH`: three times what they take
 /// with slabs of every class, so that every number may have all its digits. What is not written takes no
@@ -74,6 +80,54 @@ pub const TABLE_WORDS: usize = SLOTS * SLOT_BYTES / 8;
 /// The same with the word behind it, where a thread cache names its reader's cell, and the tables of threads
 /// without one name none.
 pub const TABLE_AND_READER_WORDS: usize = TABLE_WORDS + 1;
+
+/// Bytes of the longest path in `RCUMALLOC_STATS` or `RCUMALLOC_PROFILE_FILE`, on the stack of an exit, ...
+pub const STATS_PATH_BYTES: usize = 256;
+/// ... and of the longest name that is made of it, with numbers and the zero byte at its end.
+pub const STATS_NAME_BYTES: usize = 512;
+
+/// Bytes of the longest value of an option that is looked at, on the stack of a start; a file's name has room
+/// of its own.
+pub const OPTION_BYTES: usize = 64;
+
+/// Bytes of the longest text of a value that is written: a number of 64 bits, 20 digits, and a unit.
+pub const NUMBER_BYTES: usize = 24;
+
+/// Bytes of a kernel's line that are seen; of a longer one its beginning. What is looked for is a name and a
+/// number.
+pub const FILE_LINE_BYTES: usize = 128;
+
+/// Bytes of the two lines of a file of stalls, which are some 120, and room for what a later kernel adds.
+pub const PSI_BYTES: usize = 256;
+
+/// Bytes read at a time from /proc/self/maps: some of the stack of whoever called malloc.
+pub const MAPS_CHUNK: usize = 512;
+
+/// Pages of which the kernel is asked at a time whether they are in memory, a byte each, on the stack of
+/// whoever called malloc.
+pub const RESIDENT_PAGES: usize = 256;
+
+/// Bytes of the longest path of a control group's file, with its zero byte.
+pub const CGROUP_PATH_BYTES: usize = 512;
+
+/// Bytes of the list of a process's control groups that are seen: version 1 has a dozen lines, ...
+pub const CGROUP_LIST_BYTES: usize = 1024;
+
+/// ... and of one of their other files, or of a line of it.
+pub const CGROUP_TEXT_BYTES: usize = 512;
+
+/// Bytes apart from which on two places are on different stacks, as far as anybody can tell: as much as a
+/// thread's stack has, where nobody says more.
+pub const SAME_STACK: usize = 8 << 20;
+
+/// Ranges of code that are known at most: a process of a hundred libraries has as many.
+pub const CODE_RANGES: usize = 512;
+
+/// How long they are good for, in milliseconds, ...
+pub const CODE_GOOD_MS: u32 = 1000;
+
+/// ... and so much longer for each line: some thousand times as long as it takes to read it.
+pub const CODE_GOOD_MS_PER_LINE: u32 = 4;
 
 // ---- page --------------------------------------------------------------------------------
 
@@ -258,6 +312,56 @@ pub const LINE: usize = 64;
 /// Alignment in bytes of metadata objects: a cache line, so neighbours share none.
 pub const META_ALIGN: usize = LINE;
 
+/// Pages that a cache may hold, as a multiple of what it fetches (tune): one batch comes while another is
+/// used, and a third lies between so that not each page that comes back goes on to the zone; ...
+pub const BATCHES_HELD: usize = 3;
+
+/// ... and at least, in pages: a few of the first batches.
+pub const CACHE_LEAST: usize = 4 * BATCH_MIN;
+
+/// Orders a block may be larger than a run that is to grow (tune): with two, what doubles in turn with others
+/// grows in place four times in five and is 1.8 times as fast, with one and with three 1.1 and 1.4 times.
+pub const GROWTH_ORDERS: u32 = 2;
+
+/// Bits for units that had marked pages: those of 64 GiB. Two units that share one are both looked through.
+pub const CHANGED_BITS: usize = 1 << 14;
+
+/// Part of the limit, as a shift, that a scan frees beyond it (tune).
+pub const LIMIT_SLACK: u32 = 3;
+
+/// Part of the limit, as a shift, that must come together before the next scan where the last did not get
+/// below (tune): memory that is not the heap's has little room, too.
+pub const LIMIT_STEP: u32 = 5;
+
+/// Quarters of a class, into which threads are spread (tune).
+pub const QUARTERS: usize = 4;
+
+/// Nodes of the map of ranges that are taken from the metadata at a time, ...
+pub const RANGE_NODES: usize = 32;
+
+/// ... whenever fewer are left: more than a change takes of a map that is seven levels high, and has 50,000
+/// ranges at the least.
+pub const RANGE_NODES_LEAST: usize = 24;
+
+/// More than there are in a map of so many ranges as there may be. When these are used up, a handler has
+/// jumped out of a look-up, for which nodes wait for ever: further runs come from the window.
+pub const RANGE_NODES_MOST: usize = 2 * APART_MOST;
+
+/// Fewest pages that a tick of decay purges: 256 KiB, worth a call.
+pub const IDLE_LEAST_PAGES: usize = (256 << 10) / PAGE;
+
+/// Shortest tick of decay in nanoseconds: a period of 0 means at once, not without pause.
+pub const TICK_LEAST_NS: u64 = 10 * MS;
+
+/// Decay periods running that came to nothing, after which the next ones are longer, ...
+pub const IDLE_PERIODS: u32 = 3;
+
+/// ... each twice the last, up to this power of two: what is left is held by somebody.
+pub const IDLE_RAREST: u32 = 5;
+
+/// Ticks that slow paths, which have done the last one, may miss before the watcher is to.
+pub const RIDDEN_TICKS: u64 = 4;
+
 // ---- threads -----------------------------------------------------------------------------
 
 /// Bytes a thread carves from slabs before it gives back what it keeps of classes it has left (tune). With 1
@@ -286,6 +390,39 @@ pub const CALLS_IDLE_NS: u64 = 1_000_000_000;
 /// Bytes of stack that the kernel needs at least to call a handler on x86-64: the red zone of 128, the state
 /// of the vector registers of 512 and a header, and the context and the signal's description of some 450.
 pub const SIGNAL_FRAME: usize = 1024;
+
+/// Live caches from which on a registration looks for abandoned ones (tune); doubles with each search, so
+/// that all searches together take as long as the registrations.
+pub const SCAVENGE_FROM: usize = 64;
+
+/// Readers of the first block of cells. Those behind it hold ...
+pub const READERS_FIRST: usize = 32;
+
+/// ... so many times as many as all before them, up to what a block can: few blocks, and what is not used is
+/// not touched.
+pub const READERS_GROW: usize = 7;
+
+/// A row of seats holds so many times as many as all before it, ...
+pub const SEATS_GROW: usize = 7;
+
+/// ... but at most so many: 64 KiB of them.
+pub const SEATS_ROW_MOST: usize = 4096;
+
+/// Bytes of one cache's memory: pages of its own, so that they can go to the system.
+pub const CACHE_BYTES: usize = (8usize << 10).next_multiple_of(PAGE);
+
+/// Most caches whose memory is taken from the zone together: 512 KiB.
+pub const CACHES_TOGETHER: usize = 64;
+
+/// Pages that the reserve for `free` holds per live thread, ...
+pub const RESERVE_PER_THREAD: usize = 1;
+
+/// ... and most pages of the reserve: it must not make small programs big.
+pub const RESERVE_MOST: usize = 16;
+
+/// In which of libc's four rounds of key destructors (`PTHREAD_DESTRUCTOR_ITERATIONS`) the cache is given
+/// back: every other destructor has run once before that. A round costs some 500 instructions.
+pub const EXIT_ROUND: u32 = 2;
 
 // ---- the watcher -------------------------------------------------------------------------
 
@@ -321,6 +458,52 @@ pub const TIMER_SLACK_NS: usize = 50_000_000;
 /// Most milliseconds the watcher sleeps. Where threads end without libc, that is how long it may
 /// keep a process alive that has no other thread.
 pub const LONGEST_NAP_MS: u32 = 30_000;
+
+/// How long a thread that leaves waits for the watcher to end, in nanoseconds. It answers at once unless
+/// it is in the middle of a scan.
+pub const WATCHER_PATIENCE_NS: u64 = 1_000 * MS;
+
+/// Most nanoseconds its starter waits for it to have read the control group's limit; usually one
+/// thirtieth of it.
+pub const WATCHER_READY_NS: u64 = 10 * MS;
+
+// ---- what the heap tells -----------------------------------------------------------------
+
+/// Milliseconds of a section past which it is reported, where `RCUMALLOC_STALL_MS` does not say: half of
+/// what the kernel waits for its own.
+pub const STALL_MS: u64 = 10_000;
+
+/// Sections younger than this do not stall, in nanoseconds: a few ticks of the kernel's, in which a thread
+/// may simply have lost its processor.
+pub const STALL_LEAST_NS: u64 = 10 * MS;
+
+/// Readers and places that are told apart; all others are booked together (tune): a screen full.
+pub const STALLS_KEPT: usize = 32;
+
+/// Bounds between the ages of what waits, in milliseconds: one for each power of ten that people tell apart.
+pub const AGES_MS: [u32; 4] = [10, 100, 1000, 10_000];
+
+/// Batches of one queue that are looked at for it: the rest is younger, and its age is not known.
+pub const BATCHES_LOOKED_AT: usize = 256;
+
+/// How often a magazine that its owner changes meanwhile is looked at.
+pub const CHECK_LOOKS: usize = 4;
+
+/// Scans that are remembered one by one: a screen full, 48 bytes each.
+pub const SCANS_REMEMBERED: usize = 16;
+
+/// Return addresses that a trap keeps of a call.
+pub const TRAP_DEPTH: usize = 6;
+
+/// Threads in sections that are remembered with each group that is hashed under `RCUMALLOC_LEDGER`.
+pub const PRINT_READERS: usize = 4;
+
+/// Places of a profile's table that one entry may have: with half of it in use one in 65,000 finds none.
+pub const PROFILE_PLACES: usize = 16;
+
+/// Bytes of a line of a profile that are put together before some are written: with the next number it stays
+/// within [`LINE_BYTES`].
+pub const PROFILE_PART: usize = 200;
 
 // ---- blocks, magazines, slabs ------------------------------------------------------------
 
@@ -380,6 +563,83 @@ pub const SLAB_PURGE_CALL: usize = 8;
 
 /// Small blocks that one call gives back (tune): 16 full magazines, 0.1 ms to 0.3 ms.
 pub const MOST_BLOCKS: usize = 2048;
+
+/// Bytes of a slab, and its alignment. 16 bits of offset make the interior check one `movzx`.
+pub const SLAB_BYTES: usize = 64 * 1024;
+
+/// Blocks past 128 bytes are so many eighths of a power of two: `docs/decisions/classes.md` says what others
+/// cost.
+pub const EIGHTHS: [usize; 4] = [9, 11, 13, 16];
+
+/// Largest size, in bytes, of which every block has its own class, to 16 bytes: what realloc grows up to here
+/// gets no more than it asks for, so that `free_sized` tells an object from one that is 16 bytes larger.
+pub const EXACT_MAX: usize = 128;
+
+/// What grows by less than a quarter (as five of four parts) grows in small steps (tune), ...
+pub const GROWS_SLOWLY: (usize, usize) = (5, 4);
+
+/// ... and gets 3/8 more than it asks for (tune), as eleven of eight parts, as rpmalloc gives. With each step
+/// a block of its own, a string that grows by 16 bytes to 4 KiB would move 26 times, not 15.
+pub const GROWTH: (usize, usize) = (11, 8);
+
+/// Least part of a block, as nine of sixteen parts, that must be filled for realloc to leave it where it is:
+/// what [`GROWTH`] gave stays.
+pub const LEAST_FILLED: (usize, usize) = (9, 16);
+
+/// A tail that realloc cuts from a large block waits as a block of its own if it is more than this part of
+/// what is left of the block, as a shift, ...
+pub const TAIL_SHARE: u32 = 3;
+
+/// ... or so many pages: else the block keeps it, as malloc may give as much too much, and a block that grows
+/// again finds it there.
+pub const TAIL_PAGES: usize = WORTH / PAGE;
+
+/// Words of a magazine of each kind, head included: page-cut, so powers of two.
+pub const KIND_WORDS: [usize; 6] = [16, 32, 64, 128, 256, 512];
+
+/// Filling magazines of any class may have arrays of this kind: 124 blocks.
+pub const FILLING_KIND: usize = 3;
+
+/// Largest block, in bytes, for which each kind is used (tune): each doubling halves what a turn costs each
+/// block, as long as what circulates stays near. With 508 blocks of 64 bytes in place of 252 a tight pair is
+/// 1.07 times as fast and producer/consumer 1.1 times; with 124 in place of 252 it is 0.93.
+pub const KIND_UP_TO: [usize; KIND_WORDS.len()] = [usize::MAX, usize::MAX, usize::MAX, usize::MAX, 128, 64];
+
+/// Blocks of any magazine under the fuzzer, whose inputs are short.
+pub const FUZZED_BLOCKS: usize = 4;
+
+/// Quarters of a slab's blocks that were out and have come back, from which on it is mostly returned.
+pub const MOSTLY_QUARTERS: usize = 3;
+
+/// Size in bytes from which on a block comes from pages where no slab is to be had, but pages are: smaller
+/// ones would take a page each.
+pub const PAGES_FROM: usize = 1024;
+
+/// What a large block counts for as work, in small blocks: its run goes back to the zone, its descriptor to
+/// the pool.
+pub const LARGE_BLOCK: usize = 4;
+
+/// What a look into another thread's cache counts for: as many cache lines.
+pub const LOOK_AT_CACHE: usize = 4;
+
+/// Runs that go back under one lock: each takes some 100 ns.
+pub const RUNS_AT_ONCE: u32 = 16;
+
+/// Counters of large blocks, each a cache line, over which threads are spread.
+pub const LARGE_SHARDS: usize = 8;
+
+// ---- what waits --------------------------------------------------------------------------
+
+/// Default budget as a percentage of the heap in use: one eighth.
+pub const BUDGET_PERCENT: u32 = 12;
+
+/// Parts of the budget: one is what the ledgers of all threads together may not have posted, and by so much a
+/// backlog over its budget must grow before the next attempt.
+pub const BUDGET_STEPS: usize = 8;
+
+/// Default age limit, in milliseconds. Long against a period (microseconds), short against what
+/// a person watching memory notices.
+pub const AGE_MS: u32 = 1000;
 
 // ---- RCUMALLOC_STRESS --------------------------------------------------------------------
 
@@ -487,3 +747,51 @@ pub const POOL_SLAB: usize = 64 * 1024;
 /// Largest object of a typed pool, in bytes: what is larger has pages of its own, and would better be a
 /// block.
 pub const POOL_SIZE_MAX: usize = 1 << 20;
+
+/// One class alone may fill one part in so many of what a thread's filling magazines may hold (tune).
+pub const CLASS_PART: usize = 4;
+
+/// Empty magazines of one kind a thread keeps before it gives half of them to the store: a thread
+/// that only allocates or only frees must not hoard them.
+pub const SPARE_MAGAZINES: usize = 20;
+
+/// Most slow paths between two looks at the coarse clock: its cost (some 40 instructions) spread thin.
+pub const CLOCK_TURNS: u32 = 32;
+
+/// A thread whose last two looks were further apart than this part (as a shift) of the age limit looks at
+/// each slow path: 32 of them may take it half a minute, ...
+pub const CLOCK_SELDOM: u32 = 3;
+
+/// ... and one whose looks are closer together than this part needs only half as many.
+pub const CLOCK_OFTEN: u32 = 4;
+
+/// A batch of large blocks is closed when it has reached this part of the thread's share, as a shift.
+pub const LARGE_BATCH_SHARE: u32 = 2;
+
+/// A large block that is ready serves requests down to 1/9 less than its pages (as a shift of the request).
+pub const READY_WASTE: u32 = 3;
+
+/// Walks over all threads that sleep, which find all the groups that are too many: the first notes who
+/// works, the second takes.
+pub const SURPLUS_WALKS: u64 = 2;
+
+/// Ranges of sizes that may be excepted from a mode.
+pub const EXCEPTIONS: usize = 8;
+
+// ---- under pressure ----------------------------------------------------------------------
+
+/// The heap is to stay below so many quarters of what the control group allows (tune), unless the user has
+/// said what else. The rest is for what is not the heap's, and for what comes in during a scan.
+pub const CGROUP_QUARTERS: u64 = 3;
+
+/// Milliseconds between two looks at the kernel's files by a solo process. The kernel itself settles
+/// stalls every 2 s for those without privileges.
+pub const SOLO_MS: u32 = 2000;
+
+/// Most nanoseconds a thread waits for the one that serves, each time it wants more memory: a scan
+/// takes a few milliseconds if it gets a processor.
+pub const THROTTLE_NS: u64 = 20 * MS;
+
+/// Of so many objects of a typed pool that begin to wait, one asks whether others have waited long enough
+/// (tune).
+pub const POOL_LOOK: usize = 16;

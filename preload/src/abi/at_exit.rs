@@ -9,16 +9,12 @@
 use crate::abi::operators;
 use crate::abi::profile;
 use crate::class::sampled;
+use crate::constants::{STATS_NAME_BYTES, STATS_PATH_BYTES};
 use crate::front::{entry, exit, start};
 use crate::os::line::{Line, Number};
 use crate::os::sink::Sink;
 use crate::os::{conf, env, syscall};
 use crate::release::report;
-
-/// Longest path in `RCUMALLOC_STATS`, in bytes.
-const PATH_BYTES: usize = 256;
-/// Longest name it makes, with numbers and the zero byte at its end.
-const NAME_BYTES: usize = 512;
 
 #[cfg(feature = "override")]
 #[used]
@@ -57,7 +53,7 @@ pub extern "C" fn destructor() {
 
 /// Calls `write` with what the option `name` says, if it says anything.
 fn with_path(name: &[u8], write: impl Fn(&[u8])) {
-    let mut value = [0; PATH_BYTES];
+    let mut value = [0; STATS_PATH_BYTES];
     let Some((len, _)) = conf::setting(name, &mut value) else { return };
     // What somebody has put where a program with more rights writes is not to be overwritten for them.
     if env::secure() {
@@ -104,7 +100,7 @@ fn write_to(name: &[u8], path: &[u8], write: impl Fn(Sink<'_>) -> bool) {
 #[inline(never)]
 #[unsafe(link_section = ".text_rare")]
 fn create(path: &[u8]) -> Result<i32, syscall::Errno> {
-    let mut name = [0; NAME_BYTES];
+    let mut name = [0; STATS_NAME_BYTES];
     let mut at = 0;
     let mut append = |bytes: &[u8]| {
         let place = name.get_mut(at..at + bytes.len()).ok_or(syscall::Errno(libc::ENAMETOOLONG))?;

@@ -28,8 +28,8 @@ use core::ptr::null_mut;
 struct Flags(c_int);
 
 impl Flags {
-    const LG_ALIGN: c_int = 0x3f;
-    const ZERO: c_int = 0x40;
+    const LG_ALIGN: c_int = 0x3f; // (given) by jemalloc's header
+    const ZERO: c_int = 0x40; // (given) by jemalloc's header
 
     fn align(self) -> usize {
         1 << (self.0 & Flags::LG_ALIGN)

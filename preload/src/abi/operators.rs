@@ -34,7 +34,7 @@ use core::ptr::null_mut;
 use core::sync::atomic::{AtomicU8, AtomicUsize, Ordering::Acquire, Ordering::Relaxed, Ordering::Release};
 
 /// In [`REPLACED`]: nobody has asked yet.
-const UNKNOWN: u8 = 0x80;
+const UNKNOWN: u8 = 0x80; // (given) as an encoding
 /// In [`REPLACED`]: a form of `new` on which others stand is not ours.
 const NEW: u8 = 1;
 const NEW_ARRAY: u8 = 2;

@@ -4,7 +4,7 @@ use crate::front::typed;
 use core::ffi::{CStr, c_char, c_uint, c_void};
 
 /// `RCUMALLOC_POOL_TYPESAFE`.
-const TYPESAFE: c_uint = 1;
+const TYPESAFE: c_uint = 1; // (given) by the header
 
 /// `rcumalloc_pool_create(name, size, align, flags)`.
 ///

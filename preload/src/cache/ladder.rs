@@ -26,7 +26,7 @@ pub enum Step {
 }
 
 /// How many steps there are.
-pub const STEPS: usize = 6;
+pub const STEPS: usize = 6; // (given) as a count
 
 /// Their names in reports, in order.
 pub const STEP_NAMES: [&str; STEPS] = ["other_kind", "store", "reserve", "elapsed", "own_blocks", "slab"];

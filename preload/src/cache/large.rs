@@ -22,12 +22,10 @@ use crate::class::large_batch::{self, Freed};
 use crate::class::queue::Queue;
 use crate::class::work::Work;
 use crate::class::{large_pages, waiting};
+use crate::constants::LARGE_BATCH_SHARE;
 use crate::page::watermark;
 use crate::page::zone::{Holds, Place, Want};
 use rcu::Demand;
-
-/// A batch is closed when it has reached this part of the thread's share, as a shift.
-const BATCH_SHARE: u32 = 2;
 
 impl ThreadCache {
     /// A large block for `size` bytes aligned to `align`, and what it holds. `place`: where
@@ -110,7 +108,7 @@ impl ThreadCache {
     #[inline]
     pub fn keep_freed(&mut self, block: LargeRef) -> bool {
         self.freed.push(block);
-        self.freed.bytes() >= ready::share() >> BATCH_SHARE
+        self.freed.bytes() >= ready::share() >> LARGE_BATCH_SHARE
     }
 
     /// Closes the batch of large blocks, however small, if there is one. True if what waits is more than the

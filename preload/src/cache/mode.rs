@@ -16,10 +16,8 @@
 //! A process turns concurrent once and for good (`front::switch`).
 
 use crate::class::size_class::Class;
+use crate::constants::EXCEPTIONS;
 use core::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering};
-
-/// Ranges of sizes that may be excepted.
-pub const EXCEPTIONS: usize = 8;
 
 /// What is deferred; `RCUMALLOC_DEFER`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -8,10 +8,8 @@ use crate::cache::{mode, shares};
 use crate::class::large::LargeRef;
 use crate::class::large_batch::Freed;
 use crate::class::large_pages;
-use crate::constants::{PAGE, READY_MOST, READY_SHARE_MOST, READY_SOLO_SHARE};
+use crate::constants::{PAGE, READY_MOST, READY_SHARE_MOST, READY_SOLO_SHARE, READY_WASTE};
 
-/// A block serves requests down to 1/9 less than its pages (as a shift of the request).
-const WASTE: u32 = 3;
 /// Blocks that may be handed out, oldest first. Zero bytes are an empty one.
 #[repr(C)]
 pub struct Ready {
@@ -52,7 +50,7 @@ impl Ready {
     /// A block of at least `pages` pages, and not many more, that begins at a multiple of `align`.
     #[inline]
     pub fn take(&mut self, pages: usize, align: usize) -> Option<LargeRef> {
-        let most = pages.saturating_add(pages >> WASTE);
+        let most = pages.saturating_add(pages >> READY_WASTE);
         let fits = |at: &usize| {
             let Some((block, has)) = self.blocks[*at] else { return false };
             has >= pages && has <= most && block.base() & (align - 1) == 0

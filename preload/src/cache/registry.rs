@@ -20,26 +20,20 @@
 //! One lock, held with signals blocked, so that a handler's first `read_lock` can take it, or by a thread
 //! that has a cache, whose handlers need none. What an ended thread leaves whole is vacant (`vacant.rs`).
 
-use crate::cache::seats::{self, CACHE_BYTES, Ground, Seat};
+use crate::cache::seats::{self, Ground, Seat};
 use crate::cache::thread_cache::ThreadCache;
 use crate::cache::vacant::{self, Room};
 use crate::cache::{mode, shares};
 use crate::class::backlog::DOMAIN;
 use crate::class::size_class::Class;
 use crate::class::{Torn, group};
+use crate::constants::{CACHE_BYTES, READERS_FIRST, READERS_GROW, SCAVENGE_FROM};
 use crate::os::lock::{Guard, Lock};
 use crate::os::signals::Quiet;
 use crate::os::{map, peers, tid, tls};
 use crate::page::meta;
 use core::sync::atomic::{AtomicU64, AtomicUsize, Ordering, fence};
 use rcu::{NoRoom, Reader, ReaderBlock, ReaderCell, ReaderWord};
-
-/// Live caches from which on a registration looks for abandoned ones; doubles with each search.
-const SCAVENGE_FROM: usize = 64;
-/// Readers of the first block of cells. Those behind it hold so many times as many as all before them, up to
-/// what a block can: few blocks, and what is not used is not touched.
-const FIRST_BLOCK: usize = 32;
-const BLOCKS_GROW: usize = 7;
 
 /// What the lock protects, beside the taking of vacant caches.
 pub struct Inner {
@@ -64,14 +58,14 @@ const LEAVING: u32 = 4;
 /// Left behind by a thread that the child of a fork does not have, as it was in that moment.
 const ORPHAN: u32 = 5;
 /// The state is these bits of a seat's `live`; the rest counts the owners.
-const STATE: u32 = 7;
+const STATE: u32 = 7; // (given) as an encoding
 
 /// Caches left behind, or fewer. Relaxed: the lock is taken before one is.
 #[unsafe(link_section = ".data")]
 static ORPHANS: AtomicUsize = AtomicUsize::new(0);
 /// Of caches that were given back: blocks retired and loaded by turns, and large blocks handed out again.
 /// Relaxed: figures.
-static GONE: [AtomicU64; 3] = [const { AtomicU64::new(0) }; 3];
+static GONE: [AtomicU64; 3] = [const { AtomicU64::new(0) }; 3]; // (given) as a count
 
 /// In what state the cache of `seat` is.
 fn state(seat: &Seat) -> u32 {
@@ -133,9 +127,9 @@ fn new_reader() -> Option<Reader> {
             Ok(reader) => return Some(reader),
             // Two threads that come here at once make more room than they need.
             Err(NoRoom) => {
-                let cells =
-                    (READERS.load(Ordering::Relaxed) * BLOCKS_GROW).clamp(FIRST_BLOCK, rcu::CELLS_PER_BLOCK);
-                let block = block_of(cells).or_else(|| block_of(FIRST_BLOCK))?;
+                let cells = (READERS.load(Ordering::Relaxed) * READERS_GROW)
+                    .clamp(READERS_FIRST, rcu::CELLS_PER_BLOCK);
+                let block = block_of(cells).or_else(|| block_of(READERS_FIRST))?;
                 READERS.fetch_add(block.capacity(), Ordering::Relaxed);
                 DOMAIN.add_block(block);
             }

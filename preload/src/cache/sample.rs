@@ -20,7 +20,7 @@ const TRAP: Due = sampled::TRAP as Due;
 const PROFILE: Due = sampled::PROFILE as Due;
 
 /// For nothing.
-pub const NOTHING: Due = 0;
+pub const NOTHING: Due = 0; // (given) as an encoding
 
 /// For a trap.
 pub fn is_trapped(due: Due) -> bool {

@@ -11,25 +11,17 @@
 //! Seats lie in rows, each several times as long as all before it. Seats are taken and left under the
 //! registry's lock; anybody may walk.
 
-use crate::constants::PAGE;
+use crate::constants::{CACHE_BYTES, CACHES_TOGETHER, PAGE, SEATS_GROW, SEATS_ROW_MOST};
 use crate::page::meta;
 use core::sync::atomic::{
     AtomicPtr, AtomicU32, AtomicU64, AtomicUsize,
     Ordering::{Acquire, Relaxed, Release},
 };
 
-/// Seats of the first row. A row holds so many times as many as all before it, up to [`ROW_MOST`]: few rows,
-/// and what is not used is not touched.
+/// Seats of the first row. A row holds [`SEATS_GROW`] times as many as all before it, up to
+/// [`SEATS_ROW_MOST`]: few rows, and what is not used is not touched.
 const ROW_FIRST: usize = SEATS_PER_WORD;
-const ROWS_GROW: usize = 7;
-/// Most seats of a row: 64 KiB of them.
-const ROW_MOST: usize = 4096;
 const SEATS_PER_WORD: usize = u64::BITS as usize;
-
-/// Bytes of one cache's memory: pages of its own, so that they can go to the system.
-pub const CACHE_BYTES: usize = (8usize << 10).next_multiple_of(PAGE);
-/// Most caches whose memory is taken from the zone together: 512 KiB.
-const TOGETHER_MOST: usize = 64;
 
 /// A place for one thread's cache. Zero bytes are a free one without memory.
 pub struct Seat {
@@ -86,7 +78,7 @@ impl Ground {
         if self.at == self.end {
             // As many again as there are.
             let pages = CACHE_BYTES / PAGE;
-            let together = self.cut.clamp(1, TOGETHER_MOST);
+            let together = self.cut.clamp(1, CACHES_TOGETHER);
             let more = |caches: usize| meta::pages(caches * pages).map(|found| (found, caches));
             let ((memory, is_zero), caches) = more(together).or_else(|| more(1))?;
             self.at = memory.as_ptr() as usize;
@@ -148,7 +140,7 @@ fn lowest_free() -> Option<(&'static Row, usize)> {
 #[unsafe(link_section = ".text_start")]
 fn add_row() -> Option<&'static Row> {
     let have = SEATS.load(Relaxed);
-    let want = (have * ROWS_GROW).clamp(ROW_FIRST, ROW_MOST);
+    let want = (have * SEATS_GROW).clamp(ROW_FIRST, SEATS_ROW_MOST);
     let seats = want.next_multiple_of(SEATS_PER_WORD);
     let words = seats / SEATS_PER_WORD;
     let bytes = size_of::<Row>() + words * size_of::<AtomicU64>() + seats * size_of::<Seat>();

@@ -7,16 +7,12 @@
 
 use crate::class::{backlog, magazine};
 use crate::constants::{
-    BUSY_LOOKS, FILL_ENOUGH, FILL_LEAST, FILL_MOST, FILL_SHARE, FILL_TOGETHER, SEAL_MOST, SEAL_SHARE,
-    SHARE_LEAST, SHELF_FILLS, SHELF_MOST,
+    BUSY_LOOKS, FILL_ENOUGH, FILL_LEAST, FILL_MOST, FILL_SHARE, FILL_TOGETHER, RESERVE_MOST,
+    RESERVE_PER_THREAD, SEAL_MOST, SEAL_SHARE, SHARE_LEAST, SHELF_FILLS, SHELF_MOST,
 };
 use crate::page::{back_off, reserve, zone};
 use core::sync::atomic::{AtomicIsize, AtomicU32, AtomicUsize, Ordering};
 
-/// Pages the reserve for `free` holds per live thread, up to [`RESERVE_MOST`] in all.
-const RESERVE_PER_THREAD: usize = 1;
-/// Most pages of the reserve: it must not make small programs big.
-const RESERVE_MOST: usize = 16;
 /// Live caches. Relaxed: a number that steers.
 #[unsafe(link_section = ".data")]
 static LIVE_NOW: AtomicUsize = AtomicUsize::new(0);

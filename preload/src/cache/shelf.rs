@@ -42,7 +42,7 @@ const BY_TAKER: usize = 2;
 /// Open for somebody whom the child of a fork does not have, or for a frame that is gone.
 const LEFT_OPEN: usize = 3;
 /// The state is these bits.
-const STATE: usize = 7;
+const STATE: usize = 7; // (given) as an encoding
 
 fn by_taker() -> usize {
     thread_pointer() | BY_TAKER

@@ -20,9 +20,9 @@ use crate::page::meta::{MetaObject, MetaPool};
 use core::ptr::NonNull;
 use core::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed, Ordering::Release, compiler_fence};
 
-const COUNT_SHIFT: u32 = 48;
+const COUNT_SHIFT: u32 = 48; // (given) as an encoding
 /// Most blocks of one class.
-pub const MOST: usize = (1 << (64 - COUNT_SHIFT)) - 1;
+pub const MOST: usize = (1 << (64 - COUNT_SHIFT)) - 1; // (given) as an encoding
 
 /// The blocks that a thread has put aside. Zeros are an empty one.
 #[repr(C, align(64))]

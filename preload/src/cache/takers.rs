@@ -44,7 +44,7 @@ pub enum Whose {
 }
 
 impl Whose {
-    const COUNT: usize = 3;
+    const COUNT: usize = 3; // (given) as a count
 }
 
 /// Of each kind of walk, the number of the seat at which the next one begins: where the last one stopped for

@@ -23,7 +23,7 @@
 
 use crate::cache::ladder::{self, Step};
 use crate::cache::mode;
-use crate::cache::seats::{CACHE_BYTES, Seat};
+use crate::cache::seats::Seat;
 use crate::cache::shares::Loan;
 use crate::cache::shelf::Shelf;
 use crate::cache::stock::{self, Stock};
@@ -36,7 +36,9 @@ use crate::class::large_batch::Freed;
 use crate::class::lists::Stack;
 use crate::class::magazine::{KINDS, Magazine, least, most};
 use crate::class::size_class::{CLASSES, Class};
-use crate::constants::{PAGE, TABLE_WORDS};
+use crate::constants::{
+    CACHE_BYTES, CLASS_PART, CLOCK_OFTEN, CLOCK_SELDOM, CLOCK_TURNS, MS, PAGE, SPARE_MAGAZINES, TABLE_WORDS,
+};
 use crate::os::tls;
 use crate::page::cache::PageCache;
 use crate::page::quarter::Quarter;
@@ -45,18 +47,8 @@ use core::marker::PhantomPinned;
 use core::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use rcu::{Reader, ReaderCell};
 
-/// Empty magazines of one kind a thread keeps before it gives half of them to the store: a thread
-/// that only allocates or only frees must not hoard them.
-const SPARES: usize = 20;
-/// Most slow paths between two looks at the coarse clock: its cost (some 40 instructions) spread thin.
-const TICKS: u32 = 32;
-/// A thread whose last two looks were further apart than this part (as a shift) of the age limit looks at
-/// each slow path: 32 of them may take it half a minute, ...
-const SELDOM: u32 = 3;
-/// ... and one whose looks are closer together than this part needs only half as many.
-const OFTEN: u32 = 4;
 /// The coarse clock before it was looked at.
-const NEVER: u32 = 0;
+const NEVER: u32 = 0; // (given) as an encoding
 
 /// What a thread is asked to do at its next slow path: a set of bits in its cache.
 pub mod ask {
@@ -122,7 +114,7 @@ pub struct ThreadCache {
     pub ticks: AtomicU32,
     /// What a scan asks of the owner ([`ask`]). Set by anybody.
     pub asked: AtomicU32,
-    /// Slow paths from one look at the clock to the next, at most [`TICKS`].
+    /// Slow paths from one look at the clock to the next, at most [`CLOCK_TURNS`].
     pace: u32,
     /// The coarse clock when it was last looked at, in milliseconds.
     pub now_ms: u32,
@@ -299,7 +291,8 @@ impl ThreadCache {
         let (quota, fill) = (self.quota(class), self.loan.fill_bytes());
         let state = self.class(class);
         let passed = clock.wrapping_sub(core::mem::replace(&mut state.seen, clock));
-        let (product, wanted) = (u128::from(passed).pow(3) * bytes as u128, (fill as u128 / 4).pow(4));
+        let (product, wanted) =
+            (u128::from(passed).pow(3) * bytes as u128, ((fill / CLASS_PART) as u128).pow(4));
         if product < wanted / 4 {
             state.quota = (quota * 2).min(most(class)) as u16;
         } else if product > wanted * 4 {
@@ -358,8 +351,8 @@ impl ThreadCache {
     pub fn keep_spare(&mut self, magazine: Magazine) {
         let kind = magazine.kind();
         self.spares[kind].push(magazine);
-        if self.spares[kind].len() > SPARES {
-            self.shed_spares(kind, SPARES / 2);
+        if self.spares[kind].len() > SPARE_MAGAZINES {
+            self.shed_spares(kind, SPARE_MAGAZINES / 2);
         }
     }
 
@@ -387,10 +380,10 @@ impl ThreadCache {
         // Relaxed, here and where others store: a count that may go wrong.
         let ticks = self.ticks.load(Ordering::Relaxed).wrapping_sub(1);
         self.ticks.store(ticks, Ordering::Relaxed);
-        if ticks < TICKS {
+        if ticks < CLOCK_TURNS {
             return false;
         }
-        self.ticks.store(TICKS - 1, Ordering::Relaxed);
+        self.ticks.store(CLOCK_TURNS - 1, Ordering::Relaxed);
         true
     }
 
@@ -428,7 +421,7 @@ impl ThreadCache {
     /// Takes the time, `now_ns` of the coarse clock; true when the age limit has passed since the last sweep.
     pub fn look_at_clock(&mut self, now_ns: u64) -> bool {
         let (before, limit) = (self.now_ms, backlog::age_limit_ms());
-        self.now_ms = (now_ns / 1_000_000) as u32;
+        self.now_ms = (now_ns / MS) as u32;
         if self.swept_ms == NEVER {
             // The first look only winds the clock up: a thread that does little never asks for it.
             self.swept_ms = self.now_ms;
@@ -445,10 +438,10 @@ impl ThreadCache {
     /// Decides when to look next, `passed` milliseconds after the last look.
     #[inline]
     fn set_pace(&mut self, passed: u32, limit: u32) {
-        if passed > limit >> SELDOM {
+        if passed > limit >> CLOCK_SELDOM {
             self.pace = 1;
-        } else if passed <= limit >> OFTEN {
-            self.pace = (self.pace * 2).min(TICKS);
+        } else if passed <= limit >> CLOCK_OFTEN {
+            self.pace = (self.pace * 2).min(CLOCK_TURNS);
         }
         self.ticks.store(self.pace - 1, Ordering::Relaxed);
     }
@@ -457,8 +450,8 @@ impl ThreadCache {
     #[unsafe(link_section = ".text_start")]
     pub fn reset(&mut self) {
         self.ledger.post();
-        self.ticks.store(TICKS - 1, Ordering::Relaxed);
-        self.pace = TICKS;
+        self.ticks.store(CLOCK_TURNS - 1, Ordering::Relaxed);
+        self.pace = CLOCK_TURNS;
         self.asked.store(0, Ordering::Relaxed);
         self.rounds = 0;
         self.credit = self.loan.fill_bytes();

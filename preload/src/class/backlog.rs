@@ -14,20 +14,14 @@
 //! All words are relaxed: they steer, they do not order. What orders is the cookie.
 
 use crate::class::cause::{self, Cause};
-use crate::constants::LEAST_BUDGET;
+use crate::constants::{AGE_MS, BUDGET_PERCENT, BUDGET_STEPS, LEAST_BUDGET};
 use crate::os::env::Size;
 use crate::page::zone;
 use core::sync::atomic::{AtomicBool, AtomicIsize, AtomicU32, AtomicUsize, Ordering::Relaxed};
 use rcu::{Batch, Cookie, Demand, Domain, Stamped};
 
 /// The grace periods every block of the heap waits for.
-pub static DOMAIN: Domain = Domain::new(0x72);
-
-/// Default budget as a percentage of the heap in use: one eighth.
-const BUDGET_PERCENT: u32 = 12;
-/// Default age limit, in milliseconds. Long against a period (microseconds), short against what
-/// a person watching memory notices.
-const AGE_MS: u32 = 1000;
+pub static DOMAIN: Domain = Domain::new(0x72); // (given) as a name: each domain has another
 
 /// What steers the backlog; one cache line, written by slow paths.
 #[repr(align(64))]
@@ -50,7 +44,7 @@ static ACCOUNT: Account = Account {
     expedite_at: AtomicUsize::new(LEAST_BUDGET),
     peak: AtomicUsize::new(0),
     budget: AtomicUsize::new(LEAST_BUDGET),
-    step: AtomicUsize::new(LEAST_BUDGET / 8),
+    step: AtomicUsize::new(LEAST_BUDGET / BUDGET_STEPS),
     threads: AtomicUsize::new(1),
 };
 
@@ -137,7 +131,7 @@ pub fn threads() -> usize {
 
 fn set_step(budget: usize) {
     // An eighth of the budget for all of them together.
-    ACCOUNT.step.store(budget / 8 / ACCOUNT.threads.load(Relaxed), Relaxed);
+    ACCOUNT.step.store(budget / BUDGET_STEPS / ACCOUNT.threads.load(Relaxed), Relaxed);
 }
 
 /// Unposted bytes, either way, that a ledger may hold.
@@ -288,7 +282,7 @@ fn relieve(cookie: Cookie) -> bool {
     }
     expedite(cookie, Cause::Budget);
     // Whether it helped or not, the blocks leave the account only when somebody takes them up.
-    ACCOUNT.expedite_at.store(deferred + budget / 8, Relaxed);
+    ACCOUNT.expedite_at.store(deferred + budget / BUDGET_STEPS, Relaxed);
     true
 }
 
@@ -296,7 +290,7 @@ fn relieve(cookie: Cookie) -> bool {
 /// has grown by an eighth of the budget from what is left now. So the mark follows the backlog down, too.
 pub fn settle_mark() {
     let budget = last_budget();
-    ACCOUNT.expedite_at.store(budget.max(deferred_bytes() + budget / 8), Relaxed);
+    ACCOUNT.expedite_at.store(budget.max(deferred_bytes() + budget / BUDGET_STEPS), Relaxed);
 }
 
 /// Called when blocks were taken up again: the mark may come down.

@@ -21,7 +21,7 @@ pub enum Cause {
 }
 
 /// How many causes are counted here.
-pub const CAUSES: usize = 4;
+pub const CAUSES: usize = 4; // (given) as a count
 
 /// What came of hurrying for one cause.
 #[derive(Clone, Copy, Default, Debug)]

@@ -79,9 +79,9 @@ struct Tally {
 }
 
 /// Where the two numbers of a [`Tally`] lie in a memdesc word's descriptor.
-const STORED_SHIFT: usize = 4;
-const LOSSES_SHIFT: usize = 14;
-const STORED_MOST: usize = 0x3ff;
+const STORED_SHIFT: usize = 4; // (given) as an encoding
+const LOSSES_SHIFT: usize = 14; // (given) as an encoding
+const STORED_MOST: usize = 0x3ff; // (given) as an encoding
 
 impl Tally {
     fn of(page: Page) -> Tally {

@@ -7,14 +7,11 @@
 //! was for. Whose it was is not known; who was in a section when the group was sealed is, and may have been
 //! allowed to.
 
-use crate::constants::{PRINTED, PRINTS};
+use crate::constants::{PRINT_READERS, PRINTED, PRINTS};
 use crate::os::line::Line;
 use crate::os::{clock, map};
 use core::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 use core::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize};
-
-/// Threads in sections that are remembered.
-const READERS: usize = 4;
 
 /// One group's.
 #[repr(C)]
@@ -23,7 +20,7 @@ struct Prints {
     key: AtomicUsize,
     ms: AtomicU32,
     count: AtomicU32,
-    readers: [AtomicU32; READERS],
+    readers: [AtomicU32; PRINT_READERS],
     prints: [AtomicU32; PRINTED],
 }
 
@@ -35,7 +32,7 @@ static SEALED: AtomicU32 = AtomicU32::new(0);
 static CHECKED: AtomicU64 = AtomicU64::new(0);
 static CHANGED: AtomicU64 = AtomicU64::new(0);
 
-const IN_HAND: usize = 1;
+const IN_HAND: usize = 1; // (given) as an encoding
 
 /// Takes one group in `rate` from now on. False: no memory.
 #[cold]

@@ -21,7 +21,7 @@ pub struct Round {
 
 impl Round {
     /// Among `classes`: magazines joined groups before it, which have waited long enough when it has.
-    pub const GROUPS: u64 = 1 << 63;
+    pub const GROUPS: u64 = 1 << 63; // (given) as an encoding
 
     /// Without a block.
     pub const NONE: Round = Round { cookie: Cookie::from_bits(0), classes: 0, blocks: 0, late: 0 };

@@ -37,9 +37,9 @@ const NOTHING: u16 = 0;
 const LIVE: u16 = 1;
 const FREED: u16 = 2;
 /// Live, and in the profile.
-const SAMPLED: u16 = LIVE | 2;
+const SAMPLED: u16 = LIVE | 2; // (given) as an encoding
 /// Freed by a realloc that moved, or the tail of one that shrank.
-const OUTGROWN: u16 = 4;
+const OUTGROWN: u16 = 4; // (given) as an encoding
 
 /// The block is a range outside of the window.
 const APART: u16 = 1;

@@ -10,7 +10,7 @@ use crate::class::backlog;
 use crate::class::large::{Descriptor, LargeRef};
 use crate::class::large_batch::{self, Freed};
 use crate::class::work::Work;
-use crate::constants::PAGE;
+use crate::constants::{LARGE_SHARDS, PAGE, RUNS_AT_ONCE};
 use crate::os::tls;
 use crate::page::meta::MetaPool;
 use crate::page::zone::{self, Holds, Want};
@@ -19,9 +19,6 @@ use core::ptr::NonNull;
 use core::sync::atomic::{AtomicPtr, AtomicU64, AtomicUsize, Ordering};
 
 static DESCRIPTORS: MetaPool<Descriptor> = MetaPool::new();
-
-/// Runs that go back under one lock: each takes some 100 ns.
-const AT_ONCE: u32 = 16;
 
 /// What every block that comes or goes changes. Threads are spread over several, each a cache line: with one
 /// for all, two threads passed three lines (this, the pool's lock and its list) to and fro with every block.
@@ -36,9 +33,7 @@ struct Shard {
     created: AtomicU64,
 }
 
-const SHARDS: usize = 8;
-
-static ALL: [Shard; SHARDS] = [const { Shard::new() }; SHARDS];
+static ALL: [Shard; LARGE_SHARDS] = [const { Shard::new() }; LARGE_SHARDS];
 
 impl Shard {
     const fn new() -> Shard {
@@ -53,7 +48,7 @@ impl Shard {
     /// The calling thread's: threads have tables of some pages, so neighbours have different ones.
     #[inline]
     fn own() -> &'static Shard {
-        &ALL[tls::alloc_table() / PAGE % SHARDS]
+        &ALL[tls::alloc_table() / PAGE % LARGE_SHARDS]
     }
 
     /// A descriptor of nothing.
@@ -152,8 +147,8 @@ impl Given {
 fn exchange(mut freed: Freed, want: Option<Want>) -> (Option<(Page, Holds)>, Given) {
     let mut given = Given { blocks: 0, pages: 0, spare: Freed::EMPTY, apart: Freed::EMPTY };
     loop {
-        let is_last = freed.count() <= AT_ONCE;
-        let runs = core::iter::from_fn(|| freed.pop()).take(AT_ONCE as usize);
+        let is_last = freed.count() <= RUNS_AT_ONCE;
+        let runs = core::iter::from_fn(|| freed.pop()).take(RUNS_AT_ONCE as usize);
         let runs = runs.filter_map(|block| given.take_run(block));
         // SAFETY: the blocks were freed and have ended, each once: the runs are ours alone.
         let run = unsafe { zone::exchange(runs, want.filter(|_| is_last)) };

@@ -13,27 +13,18 @@
 //! Pages of pointers are type-stable: once cut they stay magazines.
 
 use crate::class::size_class::{CLASSES, Class};
-use crate::constants::{FEW_THREADS, FIRST_BYTES, LEAST_BUSY, MAGAZINE_BYTES};
+use crate::constants::{
+    FEW_THREADS, FILLING_KIND, FIRST_BYTES, FUZZED_BLOCKS, KIND_UP_TO, KIND_WORDS, LEAST_BUSY, MAGAZINE_BYTES,
+};
 use core::ptr::NonNull;
 use core::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use rcu::Cookie;
 
 /// How many kinds (array lengths) there are.
-pub const KINDS: usize = 6;
+pub const KINDS: usize = KIND_WORDS.len();
 /// Bytes of a magazine's head.
 pub const HEAD_BYTES: usize = core::mem::size_of::<Head>();
-/// Words of a magazine of each kind, head included: page-cut, so powers of two.
-const KIND_WORDS: [usize; KINDS] = [16, 32, 64, 128, 256, 512];
-/// Filling magazines of any class may have arrays of this kind: 124 blocks.
-const FILLING_KIND: usize = 3;
-const HEAD_WORDS: usize = HEAD_BYTES / 8;
-/// Largest block, in bytes, for which each kind is used (tune): each doubling halves what a turn costs each
-/// block, as long as what circulates stays near. With 508 blocks of 64 bytes in place of 252 a tight pair is
-/// 1.07 times as fast and producer/consumer 1.1 times; with 124 in place of 252 it is 0.93.
-const USED_UP_TO: [usize; KINDS] = [usize::MAX, usize::MAX, usize::MAX, usize::MAX, 128, 64];
-
-/// Blocks of any magazine under the fuzzer, whose inputs are short.
-const FUZZED: usize = 4;
+const HEAD_WORDS: usize = HEAD_BYTES / 8; // (given) as a unit
 
 /// What precedes the array of blocks.
 #[repr(C, align(32))]
@@ -316,11 +307,11 @@ static MOST: [u16; CLASSES] = {
     while index < CLASSES {
         let size = Class::new(index).size();
         let mut kind = KINDS - 1;
-        while size > USED_UP_TO[kind] {
+        while size > KIND_UP_TO[kind] {
             kind -= 1;
         }
         let by_bytes = if MAGAZINE_BYTES / size > LEAST_BUSY { MAGAZINE_BYTES / size } else { LEAST_BUSY };
-        let by_array = if cfg!(fuzzing) { FUZZED } else { array_len(kind) };
+        let by_array = if cfg!(fuzzing) { FUZZED_BLOCKS } else { array_len(kind) };
         most[index] = if by_bytes < by_array { by_bytes } else { by_array } as u16;
         index += 1;
     }

@@ -7,10 +7,12 @@
 
 use crate::class::Torn;
 use crate::class::backlog::{self, DOMAIN};
-use crate::class::size_class::{CLASSES, Class, SLAB_BYTES, block_of};
+use crate::class::size_class::{CLASSES, Class, block_of};
 use crate::class::slab::Slab;
 use crate::class::work::Work;
-use crate::constants::{IDLE_TICKS, LOOK_AT_SLAB, PAGE, SLAB_PURGE_CALL, SLABS_LOOKED_AT, SLABS_SETTLED};
+use crate::constants::{
+    IDLE_TICKS, LOOK_AT_SLAB, PAGE, SLAB_BYTES, SLAB_PURGE_CALL, SLABS_LOOKED_AT, SLABS_SETTLED,
+};
 use crate::os::lock::Lock;
 use crate::page::memdesc;
 use crate::page::memdesc::Words;

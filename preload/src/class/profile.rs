@@ -17,7 +17,7 @@
 
 use crate::class::backlog::DOMAIN;
 use crate::class::sampled;
-use crate::constants::{PAGE, PROFILE_BLOCKS, PROFILE_DEPTH, PROFILE_STACKS};
+use crate::constants::{PAGE, PROFILE_BLOCKS, PROFILE_DEPTH, PROFILE_PLACES, PROFILE_STACKS};
 use crate::os::places::{self, Call};
 use crate::os::{arch, clock, map};
 use crate::page::bounds;
@@ -30,15 +30,13 @@ use rcu::Cookie;
 #[unsafe(link_section = ".stapsdt.base")]
 static PROBES: u8 = 0;
 
-/// Places that an entry may have.
-const PLACES: usize = 16;
 /// Keys of nobody's entry, and of one that somebody fills or empties.
-const NOBODY: usize = 0;
-const IN_HAND: usize = 2;
+const NOBODY: usize = 0; // (given) as an encoding
+const IN_HAND: usize = 2; // (given) as an encoding
 /// Added to the address of a block that was freed and waits.
-const FREED: usize = 1;
+const FREED: usize = 1; // (given) as an encoding
 /// A number of blocks has so many bits behind the point.
-const FRACTION: u32 = 16;
+const FRACTION: u32 = 16; // (given) as an encoding
 
 /// Where blocks were asked for. Zero bytes are nobody's.
 #[repr(C)]
@@ -101,7 +99,7 @@ pub struct Site {
 const STACKS_BYTES: usize = PROFILE_STACKS * size_of::<Stack>();
 const BLOCKS_BYTES: usize = PROFILE_BLOCKS * size_of::<Block>();
 /// Places of the index: twice as many as it is for.
-const INDEX: usize = 2 * PROFILE_STACKS;
+const INDEX: usize = 2 * PROFILE_STACKS; // (given) as a layout
 const TABLES_BYTES: usize = STACKS_BYTES + BLOCKS_BYTES + INDEX * size_of::<AtomicU32>();
 
 /// Bytes from one sample to the next, on average.
@@ -217,7 +215,7 @@ fn index() -> &'static [AtomicU32] {
 
 /// The places of an entry whose first one has this number.
 fn places_of<T>(table: &'static [T], first: usize) -> impl Iterator<Item = &'static T> {
-    (0..PLACES.min(table.len())).filter_map(move |place| table.get((first + place) % table.len()))
+    (0..PROFILE_PLACES.min(table.len())).filter_map(move |place| table.get((first + place) % table.len()))
 }
 
 // ---- which blocks ----
@@ -225,7 +223,7 @@ fn places_of<T>(table: &'static [T], first: usize) -> impl Iterator<Item = &'sta
 /// A number that is exponentially distributed around 1.
 fn exponential() -> f64 {
     // The finalizer of splitmix64 over a Weyl sequence.
-    const WEYL: u64 = 0x9e37_79b9_7f4a_7c15;
+    const WEYL: u64 = 0x9e37_79b9_7f4a_7c15; // (given) by arithmetic
     let mut dice = DICE.fetch_add(WEYL, Relaxed).wrapping_add(WEYL);
     dice = (dice ^ (dice >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     dice = (dice ^ (dice >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
@@ -236,7 +234,7 @@ fn exponential() -> f64 {
 
 /// The natural logarithm of a normal positive number, to eight digits.
 fn logarithm(of: f64) -> f64 {
-    const MANTISSA: u64 = (1 << 52) - 1;
+    const MANTISSA: u64 = (1 << 52) - 1; // (given) by the form of a float
     let bits = of.to_bits();
     let mut exponent = (bits >> 52) as i64 - 1023;
     let mut one = f64::from_bits(bits & MANTISSA | 1023 << 52);
@@ -253,7 +251,7 @@ fn logarithm(of: f64) -> f64 {
 
 /// e to the minus `x`, which is not negative.
 fn decline(x: f64) -> f64 {
-    const HALVINGS: u32 = 10;
+    const HALVINGS: u32 = 10; // (given) by arithmetic
     if x > 700.0 {
         return 0.0;
     }

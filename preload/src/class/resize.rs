@@ -3,7 +3,7 @@
 use crate::class::large::LargeRef;
 use crate::class::large_pages;
 use crate::class::size_class::SMALL_MAX;
-use crate::constants::{PAGE, WORTH};
+use crate::constants::{PAGE, TAIL_PAGES, TAIL_SHARE};
 use crate::page::memdesc::{self, Kind, Memdesc};
 use crate::page::{Page, ranges, watermark, zone};
 
@@ -17,11 +17,6 @@ pub enum Resized {
     /// It does, and this, its tail, has become a block of its own, freed, that is to wait for a grace period.
     Shrunk(LargeRef),
 }
-
-/// A tail waits as a block of its own if it is more than this part of what is left of the block, as a shift,
-/// or so many pages: else the block keeps it, as malloc may give as much too much, and a block that grows
-/// again finds it there.
-const KEPT_TAIL: (u32, usize) = (3, WORTH / PAGE);
 
 /// Makes the live block at `addr` hold `size` bytes without moving it. `defers`: somebody may be reading the
 /// tail that it gives up.
@@ -57,7 +52,7 @@ fn resize_in_place(addr: usize, size: usize, defers: bool) -> Option<Resized> {
             // SAFETY: the tail belongs to the live block, whose owner gives it up here.
             unsafe { zone::free_run(start, tail) };
             watermark::purge_excess(tail * PAGE);
-        } else if (tail > new >> KEPT_TAIL.0 || tail >= KEPT_TAIL.1)
+        } else if (tail > new >> TAIL_SHARE || tail >= TAIL_PAGES)
             && let Some(tail) = large_pages::split(large, new)
         {
             resized = Resized::Shrunk(tail);

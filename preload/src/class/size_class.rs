@@ -12,17 +12,10 @@
 //! Everything here is computed by the compiler; nothing is ever written. Any thread may read.
 pub use crate::constants::{LOOKUP_MAX, SMALL_MAX};
 
-/// Bytes of a slab, and its alignment. 16 bits of offset make the interior check one `movzx`.
-pub const SLAB_BYTES: usize = 64 * 1024;
-/// Blocks past 128 bytes are so many eighths of a power of two.
-const EIGHTHS: [usize; 4] = [9, 11, 13, 16];
+use crate::constants::{EIGHTHS, EXACT_MAX, GROWS_SLOWLY, GROWTH, LEAST_FILLED, SLAB_BYTES, SLOT_BYTES};
+
 /// Number of size classes: 8 in steps of 16, then 4 in each of 7 doublings.
-pub const CLASSES: usize = 8 + 7 * EIGHTHS.len();
-/// Largest size, in bytes, of which every block has its own class, to 16 bytes: what realloc grows up to here
-/// gets no more than it asks for, so that `free_sized` tells an object from one that is 16 bytes larger.
-const EXACT_MAX: usize = 128;
-/// Bytes of one slot in a thread's table.
-pub const SLOT_BYTES: usize = 32;
+pub const CLASSES: usize = 8 + 7 * EIGHTHS.len(); // (given) as a count
 
 /// One of the classes. The number inside is always below [`CLASSES`].
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -88,13 +81,11 @@ impl Class {
     }
 
     /// The class for a block that held `held` bytes and is to hold `size`, which is more, at most
-    /// `SMALL_MAX`: what grows by less than a quarter grows in small steps, and gets 3/8 more than it asks
-    /// for (tune), as rpmalloc gives. With each step a block of its own, a string that grows by 16 bytes to 4
-    /// KiB would move 26 times, not 15.
+    /// `SMALL_MAX`: what grows by less than [`GROWS_SLOWLY`] says gets as much more as [`GROWTH`] says.
     #[inline(always)]
     pub const fn to_grow(size: usize, held: usize) -> Class {
-        let more = size * 11 / 8;
-        if size <= EXACT_MAX || size * 4 >= held * 5 || more > SMALL_MAX {
+        let more = size * GROWTH.0 / GROWTH.1;
+        if size <= EXACT_MAX || size * GROWS_SLOWLY.1 >= held * GROWS_SLOWLY.0 || more > SMALL_MAX {
             Class::of_size(size)
         } else {
             Class::of_size(more)
@@ -102,11 +93,11 @@ impl Class {
     }
 
     /// Least size for which realloc leaves a block of this class where it is: up to [`EXACT_MAX`] the least
-    /// that malloc serves with it, beyond 9/16 of the block, so that what [`to_grow`](Self::to_grow) gave
-    /// stays.
+    /// that malloc serves with it, beyond that the part [`LEAST_FILLED`] of the block, so that what
+    /// [`to_grow`](Self::to_grow) gave stays.
     const fn least_kept(self) -> usize {
         let size = self.size();
-        if size <= EXACT_MAX { size - 15 } else { size * 9 / 16 }
+        if size <= EXACT_MAX { size - 15 } else { size * LEAST_FILLED.0 / LEAST_FILLED.1 }
     }
 
     /// Whether malloc or realloc may have given a block of this class to a request of `size` bytes.
@@ -212,6 +203,7 @@ const BLOCKS: [u16; CLASSES] = {
     blocks
 };
 
+// (given) by arithmetic.
 const MAGICS: [u32; CLASSES] = {
     let mut magics = [0; CLASSES];
     let mut i = 0;

@@ -11,8 +11,8 @@
 //! it was set aside when the slab was created, so it cannot fail (G4).
 
 use crate::class::marks::Map;
-use crate::class::size_class::{CLASSES, Class, SLAB_BYTES};
-use crate::constants::PAGE;
+use crate::class::size_class::{CLASSES, Class};
+use crate::constants::{MOSTLY_QUARTERS, PAGE, SLAB_BYTES};
 use crate::os::{listeners, map};
 use crate::page::memdesc::{self, Kind, Memdesc};
 use crate::page::quarter::Quarter;
@@ -253,7 +253,7 @@ impl Slab {
     /// Whether at least three quarters of its blocks were out and have come back, or all that were.
     #[inline]
     pub fn is_mostly_returned(self) -> bool {
-        self.is_empty() || self.head().free as usize * 4 >= self.class().blocks() * 3
+        self.is_empty() || self.head().free as usize * 4 >= self.class().blocks() * MOSTLY_QUARTERS
     }
 
     /// Whether no block of it is out, in a magazine or deferred.

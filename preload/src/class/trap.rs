@@ -18,7 +18,7 @@
 use crate::class::backlog::{self, DOMAIN};
 use crate::class::cause::Cause;
 use crate::class::sampled;
-use crate::constants::{PAGE, TRAPS};
+use crate::constants::{PAGE, TRAP_DEPTH, TRAPS};
 use crate::os::line::Line;
 use crate::os::places::Call;
 use crate::os::{clock, handler, map, places, tid};
@@ -27,13 +27,11 @@ use core::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 use core::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize};
 use rcu::Cookie;
 
-/// Return addresses that are kept of a call.
-const DEPTH: usize = 6;
 /// Bytes from one slot to the next: a page that nobody may touch, and the block's.
-const PITCH: usize = 2 * PAGE;
+const PITCH: usize = 2 * PAGE; // (given) as a layout
 const ARENA: usize = TRAPS * PITCH + PAGE;
 /// What lies between a block's end and the page's, to be found as it was.
-const EDGE: u8 = 0xa5;
+const EDGE: u8 = 0xa5; // (given) as an encoding
 
 const UNUSED: u32 = 0;
 const IN_HAND: u32 = 1;
@@ -45,7 +43,7 @@ const SPRUNG: u32 = 4;
 pub struct Trace {
     thread: AtomicU32,
     ms: AtomicU32,
-    places: [AtomicUsize; DEPTH],
+    places: [AtomicUsize; TRAP_DEPTH],
 }
 
 impl Trace {
@@ -53,7 +51,7 @@ impl Trace {
         self.thread.store(tid::tid() as u32, Relaxed);
         self.ms.store(clock::now_coarse_ms(), Relaxed);
         let (arena, window) = (ARENA_AT.load(Relaxed), bounds::base());
-        let mut places = [0; DEPTH];
+        let mut places = [0; TRAP_DEPTH];
         places::trace(call, frame, &[arena..arena + ARENA, window..window + bounds::horizon()], &mut places);
         for (place, found) in self.places.iter().zip(places) {
             place.store(found, Relaxed);
@@ -138,7 +136,7 @@ pub fn rate() -> u32 {
 /// Throws the dice for one block.
 pub fn is_sample() -> bool {
     // The finalizer of splitmix64 over a Weyl sequence.
-    const WEYL: u64 = 0x9e37_79b9_7f4a_7c15;
+    const WEYL: u64 = 0x9e37_79b9_7f4a_7c15; // (given) by arithmetic
     let mut dice = DICE.fetch_add(WEYL, Relaxed).wrapping_add(WEYL);
     dice = (dice ^ (dice >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     dice = (dice ^ (dice >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);

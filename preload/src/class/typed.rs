@@ -24,7 +24,7 @@
 
 use crate::class::Torn;
 use crate::class::backlog::{self, DOMAIN};
-use crate::constants::{LEAST_PAGE, PAGE, POOL_NAME, POOL_OBJECTS, POOL_SIZE_MAX, POOL_SLAB};
+use crate::constants::{LEAST_PAGE, PAGE, POOL_LOOK, POOL_NAME, POOL_OBJECTS, POOL_SIZE_MAX, POOL_SLAB};
 use crate::os::line::Line;
 use crate::os::lock::Lock;
 use crate::page::Page;
@@ -37,7 +37,7 @@ use core::sync::atomic::{AtomicPtr, AtomicU8, AtomicU32, AtomicUsize};
 use rcu::Cookie;
 
 /// Words of a set of objects of a slab.
-const WORDS: usize = POOL_OBJECTS / 64;
+const WORDS: usize = POOL_OBJECTS / 64; // (given) as a unit
 type Bits = [u64; WORDS];
 
 /// What a slab of a pool is. Type-stable; all but the first four words belong to the holder of the pool's
@@ -84,11 +84,8 @@ struct Slab(NonNull<Head>);
 // SAFETY: an address of type-stable memory; who may use it for what is said at each method.
 unsafe impl Send for Slab {}
 
-/// Of so many objects that begin to wait, one asks whether others have waited long enough (tune).
-const LOOK: usize = 16;
-
 /// What marks a pool among other metadata: no address, nor a small number.
-const MARK: usize = 0x9e37_79b9_7f4a_7c15;
+const MARK: usize = 0x9e37_79b9_7f4a_7c15; // (given) as an encoding
 
 /// There is no pool.
 const NONE: u32 = 0;
@@ -443,7 +440,7 @@ impl Pool {
         let is_first = !head.is_queued;
         if is_first {
             inner.close(self, slab);
-        } else if inner.waiting.is_multiple_of(LOOK) {
+        } else if inner.waiting.is_multiple_of(POOL_LOOK) {
             inner.settle(self);
         }
         Ok(is_first)

@@ -8,10 +8,11 @@
 //! call has no effect and the program goes on.
 
 use crate::class::large::{self, LargeRef};
-use crate::class::size_class::{Class, SLAB_BYTES, SMALL_MAX};
+use crate::class::size_class::{Class, SMALL_MAX};
 use crate::class::slab::{Slab, Whereabouts};
 use crate::class::trap;
 use crate::class::typed::{self, Member, Pool, Wrong};
+use crate::constants::SLAB_BYTES;
 use crate::os::line::Line;
 use crate::os::syscall;
 use crate::page::memdesc::{Kind, Memdesc};

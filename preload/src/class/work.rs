@@ -8,15 +8,9 @@
 //! magazine or a batch at the most and takes many times as much. What the program asks for (a scan, a
 //! barrier) and what the watcher's thread does has no bound.
 
-use crate::constants::MOST_BLOCKS;
+use crate::constants::{LARGE_BLOCK, LOOK_AT_CACHE, MOST_BLOCKS};
 use crate::page::most;
 use core::sync::atomic::{AtomicUsize, Ordering::Relaxed};
-
-/// What a large block counts for: its run goes back to the zone, its descriptor to the pool.
-const LARGE: usize = 4;
-
-/// What a look into another thread's cache counts for: as many cache lines.
-const LOOK: usize = 4;
 
 /// The most that a call has done, in small blocks.
 static MOST: AtomicUsize = AtomicUsize::new(0);
@@ -57,13 +51,13 @@ impl Work {
 
     /// The cache of another thread was looked into.
     pub fn did_look(&mut self) {
-        self.did(LOOK);
+        self.did(LOOK_AT_CACHE);
     }
 
     /// So many large ones to the zone.
     #[inline]
     pub fn did_large(&mut self, blocks: u32) {
-        self.did(blocks as usize * LARGE);
+        self.did(blocks as usize * LARGE_BLOCK);
     }
 }
 

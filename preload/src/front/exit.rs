@@ -20,15 +20,12 @@ use crate::class::marks::Map;
 use crate::class::size_class::{CLASSES, Class};
 use crate::class::work::Work;
 use crate::class::{backlog, verdict};
+use crate::constants::EXIT_ROUND;
 use crate::front::under_way;
 use crate::os::signals::Quiet;
 use crate::os::tls;
 use crate::release::{decay, surplus, watcher};
 use core::sync::atomic::{AtomicU32, Ordering};
-
-/// In which of libc's four rounds of key destructors (`PTHREAD_DESTRUCTOR_ITERATIONS`) the cache is given
-/// back: every other destructor has run once before that. A round costs some 500 instructions.
-const ROUNDS: u32 = 2;
 
 /// The key, plus one; 0 while there is none.
 #[unsafe(link_section = ".data")]
@@ -75,7 +72,7 @@ unsafe extern "C" fn destroy(cache: *mut libc::c_void) {
     // SAFETY: the calling thread's own cache.
     let cache = unsafe { &mut *cache };
     cache.rounds += 1;
-    if cache.rounds < ROUNDS {
+    if cache.rounds < EXIT_ROUND {
         return watch_thread(cache);
     }
     under_way::look_behind();

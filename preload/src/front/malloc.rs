@@ -14,7 +14,7 @@ use crate::class::large_pages;
 use crate::class::sampled;
 use crate::class::size_class::{Class, SMALL_MAX};
 use crate::class::work::Work;
-use crate::constants::{PAGE, WINDOW};
+use crate::constants::{PAGE, PAGES_FROM, WINDOW};
 use crate::front::under_way::{self, Frame};
 use crate::front::{entry, start};
 use crate::front::{profiled, trapped};
@@ -25,7 +25,7 @@ use crate::release::{pressure, shrinker};
 use core::ptr::null_mut;
 
 /// What alignment malloc promises: that of `max_align_t`.
-pub const MALLOC_ALIGN: usize = 16;
+pub const MALLOC_ALIGN: usize = 16; // (given) by the ABI
 
 /// malloc past its fast path.
 ///
@@ -183,8 +183,7 @@ fn carve(cache: &mut ThreadCache, class: Class) -> Option<usize> {
 #[cold]
 #[inline(never)]
 fn alloc_pages(class: Class, size: usize, align: usize) -> *mut u8 {
-    const LEAST: usize = 1024;
-    if class.size() < LEAST { out_of_memory() } else { alloc_large(size, align).0 }
+    if class.size() < PAGES_FROM { out_of_memory() } else { alloc_large(size, align).0 }
 }
 
 /// A large block, and what it holds.

@@ -6,6 +6,7 @@
 //! `RCUMALLOC_PRESSURE`) is not here.
 
 use crate::class::{backlog, verdict};
+use crate::constants::NUMBER_BYTES;
 use crate::front::start::{is_sensible, parse_ms, parse_on_error};
 use crate::os::env::{self, Size};
 use crate::os::line::Number;
@@ -13,18 +14,15 @@ use crate::page::{back_off, limit};
 use crate::release::publish::{self, When};
 use crate::release::{pressure, stall};
 
-/// Longest text of a value, in bytes: a number of 64 bits and a unit.
-const TEXT_BYTES: usize = 24;
-
 /// A value as text.
 pub struct Text {
-    bytes: [u8; TEXT_BYTES],
+    bytes: [u8; NUMBER_BYTES],
     len: usize,
 }
 
 impl Text {
     fn new() -> Text {
-        Text { bytes: [0; TEXT_BYTES], len: 0 }
+        Text { bytes: [0; NUMBER_BYTES], len: 0 }
     }
 
     fn and(mut self, more: &[u8]) -> Text {

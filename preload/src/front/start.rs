@@ -11,6 +11,7 @@ use crate::cache::thread_cache::ThreadCache;
 use crate::cache::{drain, registry, shares};
 use crate::class::backlog::DOMAIN;
 use crate::class::{backlog, profile, sampled, verdict};
+use crate::constants::OPTION_BYTES;
 use crate::front::{exit, stress, switch};
 use crate::os::conf::{self, Source};
 use crate::os::env::{self, Size};
@@ -26,9 +27,6 @@ use core::sync::atomic::{AtomicBool, Ordering};
 static STARTED: AtomicBool = AtomicBool::new(false);
 #[unsafe(link_section = ".data")]
 static STARTING: Lock<()> = Lock::new(());
-
-/// Longest value of an environment option that is looked at, in bytes.
-const VALUE_BYTES: usize = 64;
 
 /// Starts the heap if it has not been started. False: no memory to start with.
 #[unsafe(link_section = ".text_start")]
@@ -261,11 +259,11 @@ pub(crate) fn parse_on_error(text: &[u8]) -> Option<bool> {
 /// The value of `name` as `parse` reads it. A bad value is one line on stderr.
 #[unsafe(link_section = ".text_start")]
 fn read<T>(name: &[u8], parse: impl Fn(&[u8]) -> Option<T>) -> Option<T> {
-    let mut value = [0; VALUE_BYTES];
+    let mut value = [0; OPTION_BYTES];
     let (len, source) = conf::setting(name, &mut value)?;
     let parsed = value.get(..len).and_then(parse);
     if parsed.is_none() {
-        complain(name, &value[..len.min(VALUE_BYTES)], source);
+        complain(name, &value[..len.min(OPTION_BYTES)], source);
     }
     parsed
 }
@@ -293,7 +291,7 @@ mod tests {
         let ranges = |text: &[u8]| parse_exceptions(text).map(|(_, except)| except.0.to_vec());
         let padded = |ranges: &[(usize, usize)]| {
             let mut all = ranges.to_vec();
-            all.resize(mode::EXCEPTIONS, (0, 0));
+            all.resize(crate::constants::EXCEPTIONS, (0, 0));
             Some(all)
         };
         assert_eq!(parse_exceptions(b"strict,except=1").map(|(defer, _)| defer), Some(Defer::Strict));

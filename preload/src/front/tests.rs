@@ -171,7 +171,7 @@ fn threads_that_keep_to_themselves_share_few_slabs() {
             random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
             *slot = take(16 + (random >> 33) as usize % 497);
             if turn >= TURNS / 2 {
-                slabs.insert(*slot / crate::class::size_class::SLAB_BYTES);
+                slabs.insert(*slot / crate::constants::SLAB_BYTES);
             }
         }
         ring.into_iter().for_each(give);

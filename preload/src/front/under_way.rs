@@ -22,7 +22,7 @@
 use crate::cache::thread_cache::ThreadCache;
 use crate::cache::{drain, own, takers};
 use crate::class::backlog;
-use crate::constants::SIGNAL_FRAME;
+use crate::constants::{SAME_STACK, SIGNAL_FRAME};
 use crate::front::fork;
 use crate::os::signals::Quiet;
 use crate::os::syscall::syscall;
@@ -30,9 +30,6 @@ use crate::os::{peers, stack, tls};
 use crate::page::{promise, purge};
 use crate::release::{pressure, publish, watcher};
 use core::sync::atomic::{Ordering::Relaxed, Ordering::SeqCst, compiler_fence};
-
-/// Places that are further apart are on different stacks, as far as anybody can tell.
-const SAME_STACK: usize = 8 << 20;
 
 /// What a slow path that a program has called begins with, where it stands for as long as that goes on.
 pub struct Frame {

@@ -8,6 +8,7 @@
 //!
 //! What is opened here stays open: only the watcher, whose descriptors are its own, keeps a [`Group`].
 
+use crate::constants::{CGROUP_LIST_BYTES, CGROUP_PATH_BYTES, CGROUP_TEXT_BYTES};
 use core::ffi::CStr;
 
 use super::env::parse_u64;
@@ -15,10 +16,8 @@ use super::kept::{Kept, number_after};
 use super::psi::{Gauge, Psi};
 use super::syscall::{Errno, read_file};
 
-/// Longest path, with its zero byte.
-const PATH_BYTES: usize = 512;
 /// A limit of at least this many bytes is none: version 1 says 2^63 less a page.
-const UNLIMITED: u64 = 1 << 60;
+const UNLIMITED: u64 = 1 << 60; // (given) by the kernel
 
 /// What is watched of a group; each may be absent.
 pub struct Group {
@@ -49,18 +48,18 @@ struct Notice {
 /// Room for what is read of these files: more than the stack of a caller of malloc may have. Of one caller at
 /// a time.
 pub struct Space {
-    list: [u8; 1024],
-    text: [u8; 512],
+    list: [u8; CGROUP_LIST_BYTES],
+    text: [u8; CGROUP_TEXT_BYTES],
     path: Path,
 }
 
-type Path = [u8; PATH_BYTES];
+type Path = [u8; CGROUP_PATH_BYTES];
 
 impl Space {
     /// Room.
     #[allow(clippy::new_without_default)]
     pub const fn new() -> Space {
-        Space { list: [0; 1024], text: [0; 512], path: [0; PATH_BYTES] }
+        Space { list: [0; CGROUP_LIST_BYTES], text: [0; CGROUP_TEXT_BYTES], path: [0; CGROUP_PATH_BYTES] }
     }
 }
 
@@ -112,7 +111,7 @@ impl Group {
     pub fn level(&mut self) -> u32 {
         let mut level = 0;
         if let Some((file, seen)) = &mut self.events {
-            let mut text = [0; 512];
+            let mut text = [0; CGROUP_TEXT_BYTES];
             if let Ok(text) = file.read_again(&mut text) {
                 let now = parse_events(text);
                 level = severity(*seen, now);
@@ -302,11 +301,11 @@ mod tests {
         assert_eq!(Place::two(LIST).group, b"/user.slice/x");
         assert_eq!(Place::one(b"0::/\n").group, b"/");
         assert_eq!(Place::two(b"").group, b"/");
-        let path = &mut [0; PATH_BYTES];
+        let path = &mut [0; CGROUP_PATH_BYTES];
         let mut at =
             |group: &[u8], whole| in_path(path, "/m", group, "f", &mut |path: &CStr| Ok(path == whole));
         assert_eq!((at(b"/a/b", c"/m/a/b/f"), at(b"/", c"/m/f")), (Ok(true), Ok(true)));
-        let long = [b'x'; PATH_BYTES];
+        let long = [b'x'; CGROUP_PATH_BYTES];
         assert_eq!(in_path(path, "/m", &long, "f", &mut |_: &CStr| Ok(())), Err(MISSING));
     }
 

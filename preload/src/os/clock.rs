@@ -1,8 +1,8 @@
 //! Time since boot, for ages and quiet periods: the engine's clock, which is read through the vDSO without
-//! libc, whose function of
-//! that name may be somebody else's (`clock_interposed`). No system call, and `errno` is never touched. Any
-//! thread, signal
-//! handlers included.
+//! libc, whose function of that name may be somebody else's (`clock_interposed`). No system call, and `errno`
+//! is never touched. Any thread, signal handlers included.
+
+use crate::constants::MS;
 
 /// Nanoseconds on the monotonic clock.
 pub fn now_ns() -> u64 {
@@ -17,7 +17,7 @@ pub fn now_coarse_ns() -> u64 {
 /// The same in milliseconds; wraps after 49 days.
 #[inline]
 pub fn now_coarse_ms() -> u32 {
-    (now_coarse_ns() / 1_000_000) as u32
+    (now_coarse_ns() / MS) as u32
 }
 
 #[cfg(test)]

@@ -7,18 +7,12 @@
 
 use super::clock;
 use super::syscall::{close, open_read, read};
+use crate::constants::{CODE_GOOD_MS, CODE_GOOD_MS_PER_LINE, CODE_RANGES, MAPS_CHUNK};
 use core::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 use core::sync::atomic::{AtomicU32, AtomicUsize};
 
-/// Ranges that are known at most: a process of a hundred libraries has as many.
-const RANGES: usize = 512;
-/// How long they are good for, in milliseconds, ...
-const GOOD_MS: u32 = 1000;
-/// ... and so much longer for each line: some thousand times as long as it takes to read it.
-const GOOD_MS_PER_LINE: u32 = 4;
-
 /// From and to, upwards.
-static KNOWN: [[AtomicUsize; 2]; RANGES] = [const { [const { AtomicUsize::new(0) }; 2] }; RANGES];
+static KNOWN: [[AtomicUsize; 2]; CODE_RANGES] = [const { [const { AtomicUsize::new(0) }; 2] }; CODE_RANGES];
 static COUNT: AtomicUsize = AtomicUsize::new(0);
 /// When they were read, in milliseconds of the coarse clock.
 static READ_MS: AtomicU32 = AtomicU32::new(0);
@@ -33,7 +27,7 @@ pub fn refresh() {
     let lines = LINES.load(Relaxed);
     let read = READ_MS.load(Relaxed);
     let is_good = lines != 0
-        && now.wrapping_sub(read) <= GOOD_MS.saturating_add(lines.saturating_mul(GOOD_MS_PER_LINE));
+        && now.wrapping_sub(read) <= CODE_GOOD_MS.saturating_add(lines.saturating_mul(CODE_GOOD_MS_PER_LINE));
     // One of several that come at once reads.
     if !is_good && (lines == 0 || READ_MS.compare_exchange(read, now, Relaxed, Relaxed).is_ok()) {
         READ_MS.store(now, Relaxed);
@@ -95,7 +89,7 @@ impl Parser {
 #[unsafe(link_section = ".text_rare")]
 fn read_maps() {
     let Ok(fd) = open_read(c"/proc/self/maps") else { return };
-    let mut part = [0; 512];
+    let mut part = [0; MAPS_CHUNK];
     let mut parser = Parser::default();
     while let Ok(len) = read(fd, &mut part)
         && len != 0

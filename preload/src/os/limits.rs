@@ -10,7 +10,7 @@ use super::syscall::{exit_group, syscall};
 use crate::constants::{LEAST_PAGE, PAGE};
 
 /// Exit status of a process that cannot be given a heap; what the loader uses when it cannot go on.
-const CANNOT_START: i32 = 127;
+const CANNOT_START: i32 = 127; // (given) by the loader
 
 /// Bytes of a page of this kernel.
 pub fn page_size() -> usize {

@@ -59,7 +59,7 @@ impl Line {
 
     /// Appends nanoseconds as seconds, in decimal with nine digits behind the point.
     pub fn seconds(&mut self, ns: u64) -> &mut Line {
-        const NS: u64 = 1_000_000_000;
+        const NS: u64 = 1_000_000_000; // (given) as a unit
         self.dec(ns / NS).str(".");
         // One more digit in front keeps the zeros that follow it.
         self.bytes(Number::of(ns % NS + NS).digits().get(1..).unwrap_or_default())

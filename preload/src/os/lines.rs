@@ -2,13 +2,11 @@
 //! and the caller's stack is small.
 
 use super::syscall::{Errno, read};
-
-/// Longest line that is seen whole, in bytes; of a longer one its beginning.
-const LINE_BYTES: usize = 128;
+use crate::constants::FILE_LINE_BYTES;
 
 /// Calls `visit` with each line of what is left to read from `fd`, without its newline.
 pub fn for_each(fd: i32, mut visit: impl FnMut(&[u8])) -> Result<(), Errno> {
-    let mut buf = [0; LINE_BYTES];
+    let mut buf = [0; FILE_LINE_BYTES];
     // Bytes at the start of `buf` that were read; whether they are the rest of a line that has been seen.
     let (mut len, mut is_rest) = (0, false);
     loop {
@@ -56,11 +54,11 @@ mod tests {
     fn each_line_once_and_the_beginning_of_a_long_one() {
         assert_eq!(lines(b""), [b""; 0]);
         assert_eq!(lines(b"one\n\nthree"), [&b"one"[..], b"", b"three"]);
-        let long = [b'x'; 3 * LINE_BYTES];
+        let long = [b'x'; 3 * FILE_LINE_BYTES];
         let text = [b"before\n", &long[..], b"\nafter\n"].concat();
-        assert_eq!(lines(&text), [&b"before"[..], &long[..LINE_BYTES], b"after"]);
+        assert_eq!(lines(&text), [&b"before"[..], &long[..FILE_LINE_BYTES], b"after"]);
         // Lines that end everywhere in the buffer.
-        for first in 0..2 * LINE_BYTES {
+        for first in 0..2 * FILE_LINE_BYTES {
             let text = [&long[..first], b"\nThreads:\t7\n"].concat();
             assert_eq!(lines(&text)[1], b"Threads:\t7", "{first}");
         }

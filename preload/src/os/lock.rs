@@ -39,7 +39,7 @@ const AT_REST: usize = 3;
 /// The same, and somebody may be asleep.
 const REST_WAITED: usize = 4;
 /// The state is these bits; a thread pointer is a multiple of 8.
-const STATE: usize = 7;
+const STATE: usize = 7; // (given) as an encoding
 
 /// Somebody has waited for a fork for long enough: nobody else waits until the next one. Relaxed: it steers.
 static IMPATIENT: AtomicBool = AtomicBool::new(false);

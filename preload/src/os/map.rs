@@ -9,7 +9,7 @@
 
 use super::limits;
 use super::syscall::{Errno, close, syscall};
-use crate::constants::{LEAST_PAGE, PAGE};
+use crate::constants::{LEAST_PAGE, PAGE, RESIDENT_PAGES};
 use core::ffi::CStr;
 
 /// What became of a request for a certain place.
@@ -145,8 +145,8 @@ pub enum Attribute {
     Mapping,
 }
 
-const MADV_GUARD_INSTALL: i32 = 102;
-const MADV_GUARD_REMOVE: i32 = 103;
+const MADV_GUARD_INSTALL: i32 = 102; // (given) by the kernel
+const MADV_GUARD_REMOVE: i32 = 103; // (given) by the kernel
 
 impl Attribute {
     /// Its bit in a set of kinds.
@@ -242,15 +242,13 @@ pub unsafe fn purge(addr: usize, len: usize) -> bool {
 
 /// Pages of a range that are in memory. `None`: the kernel does not say.
 pub fn resident_pages(addr: usize, pages: usize) -> Option<usize> {
-    // Some of the stack of whoever called malloc.
-    const CHUNK: usize = 256;
-    let mut map = [0u8; CHUNK];
+    let mut map = [0u8; RESIDENT_PAGES];
     let mut resident = 0;
     // The kernel speaks of its own pages, which may be smaller.
     let page = limits::page_size().clamp(LEAST_PAGE, PAGE);
     let pages = pages * (PAGE / page);
-    for from in (0..pages).step_by(CHUNK) {
-        let some = CHUNK.min(pages - from);
+    for from in (0..pages).step_by(RESIDENT_PAGES) {
+        let some = RESIDENT_PAGES.min(pages - from);
         let args = [addr + from * page, some * page, map.as_mut_ptr() as usize, 0, 0, 0];
         // SAFETY: the kernel writes one byte a page into the map.
         unsafe { syscall(libc::SYS_mincore, args) }.ok()?;

@@ -13,7 +13,7 @@ use core::ffi::CStr;
 use super::env::parse_u64;
 use super::kept::Kept;
 use super::syscall::{Errno, read_file};
-use crate::constants::{PSI_FULL_PERCENT, PSI_SOME_PERCENT, PSI_WINDOW_US};
+use crate::constants::{PSI_BYTES, PSI_FULL_PERCENT, PSI_SOME_PERCENT, PSI_WINDOW_US};
 
 /// A file of stalls that is kept open.
 pub struct Psi {
@@ -41,9 +41,6 @@ struct Shares {
     some: u64,
     full: u64,
 }
-
-/// Bytes of the two lines: well below this.
-const TEXT_BYTES: usize = 256;
 
 impl Gauge {
     /// Never looked at.
@@ -75,7 +72,7 @@ impl Gauge {
 
     /// 0, 1 or 2, as [`Psi::level`], of a file that is open only for this look.
     pub fn glance(&mut self, path: &CStr, now_us: u64) -> u32 {
-        let mut text = [0; TEXT_BYTES];
+        let mut text = [0; PSI_BYTES];
         let Ok(len) = read_file(path, &mut text) else { return 0 };
         let Some(shares) = self.shares(&text[..len], now_us) else { return 0 };
         shares.level(shares.some >= PSI_SOME_PERCENT)
@@ -101,7 +98,7 @@ impl Psi {
             Ok(file) => (file, None),
             Err(refused) => (Kept::open(path, libc::O_RDONLY)?, Some(refused)),
         };
-        let mut text = [0; TEXT_BYTES];
+        let mut text = [0; PSI_BYTES];
         let mut gauge = Gauge::new();
         gauge.shares(file.read_again(&mut text)?, now_us);
         Ok((Psi { file, has_trigger: refused.is_none(), gauge }, refused))
@@ -116,7 +113,7 @@ impl Psi {
 
     /// 0, 1 or 2: no pressure since the last call, some, or full.
     pub fn level(&mut self, now_us: u64) -> u32 {
-        let mut text = [0; TEXT_BYTES];
+        let mut text = [0; PSI_BYTES];
         let Ok(text) = self.file.read_again(&mut text) else { return 0 };
         let Some(shares) = self.gauge.shares(text, now_us) else { return 0 };
         // Even over the window's edges: the trigger may have fired since and stalled less in all.

@@ -9,7 +9,7 @@
 use super::syscall::syscall;
 
 /// Bytes of the kernel's signal set.
-const SET_BYTES: usize = 8;
+const SET_BYTES: usize = 8; // (given) by the kernel
 /// Signals that say what the thread itself has done are let through: blocked, they would kill.
 const SYNCHRONOUS: [i32; 6] =
     [libc::SIGSEGV, libc::SIGBUS, libc::SIGILL, libc::SIGFPE, libc::SIGTRAP, libc::SIGSYS];

@@ -83,7 +83,7 @@ pub fn filters_at_start() -> Option<u64> {
 }
 
 /// The user that owns nothing.
-const NOBODY: usize = 65534;
+const NOBODY: usize = 65534; // (given) by the system
 
 /// Gives up every right the calling thread has beyond the program's ordinary user: a thread that libc
 /// does not know of keeps its rights when the program gives up its own. Root becomes nobody. False if

@@ -9,11 +9,9 @@
 //!
 //! Everything here is relaxed: it steers and orders nothing. Any thread.
 
-use crate::constants::{QUIET_MOST_MS, QUIET_MS};
+use crate::constants::{MS, QUIET_MOST_MS, QUIET_MS};
 use crate::os::clock;
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
-
-const MS: u64 = 1_000_000;
 
 /// When it ends, in nanoseconds of the coarse clock; 0: it is not on.
 static UNTIL: AtomicU64 = AtomicU64::new(0);

@@ -19,11 +19,13 @@ pub struct Line {
 }
 
 /// The process's window.
+// (given) as an encoding.
 #[unsafe(link_section = ".data")]
 pub static LINE: Line =
     Line { base: AtomicUsize::new(1 << 63), horizon: AtomicUsize::new(0), memdesc: AtomicUsize::new(0) };
 
 /// For each k, where mark map k would begin if the window began at address 0.
+// (given) by MARK_SHIFTS.
 #[unsafe(link_section = ".data")]
 pub(super) static MARK_ORIGIN: [AtomicUsize; 16] = [const { AtomicUsize::new(0) }; 16];
 

@@ -30,12 +30,8 @@ pub use unit::{Holds, Place, Unit};
 
 use super::idle::Idle;
 use super::quarter::Quarter;
-use crate::constants::{MAX_ORDER, UNIT_PAGES};
+use crate::constants::{GROWTH_ORDERS, MAX_ORDER, UNIT_PAGES};
 use core::ops::Range;
-
-/// Orders a block may be larger than a run that is to grow (tune): with two, what doubles in turn with others
-/// grows in place four times in five and is 1.8 times as fast, with one and with three 1.1 and 1.4 times.
-const ROOM: u32 = 2;
 
 /// The order of half a unit.
 const HALF: u32 = MAX_ORDER - 1;
@@ -352,7 +348,7 @@ impl Buddy {
     ) -> Option<(usize, Holds)> {
         let order = pages.max(align).next_power_of_two().trailing_zeros();
         let page = if order <= MAX_ORDER {
-            let largest = if place == Place::Roomy { (order + ROOM).min(MAX_ORDER) } else { order };
+            let largest = if place == Place::Roomy { (order + GROWTH_ORDERS).min(MAX_ORDER) } else { order };
             // What is to grow goes where there is room, whichever quarter's unit that is.
             let quarter = quarter.filter(|_| place == Place::Tight);
             let fit = |order| Some((self.take(order, Cut::Runs, quarter)?, order));

@@ -30,7 +30,7 @@ use core::sync::atomic::{AtomicU32, AtomicU64};
 
 use super::memdesc::{self, Kind, Memdesc};
 use super::{Page, back_off, reserve, zone};
-use crate::constants::{BATCH_MAX, BATCH_MIN, CACHE_MAX, PAGE};
+use crate::constants::{BATCH_MAX, BATCH_MIN, BATCHES_HELD, CACHE_LEAST, CACHE_MAX, PAGE};
 
 /// A head or a link.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -165,7 +165,7 @@ impl PageCache {
 
     /// The high watermark, which follows the batch.
     fn high(&self) -> usize {
-        (self.batch.load(Relaxed) as usize * 3).clamp(BATCH_MIN * 4, CACHE_MAX)
+        (self.batch.load(Relaxed) as usize * BATCHES_HELD).clamp(CACHE_LEAST, CACHE_MAX)
     }
 
     fn push(&self, page: Page) {

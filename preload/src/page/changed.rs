@@ -14,20 +14,19 @@
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 
 use super::{Page, bounds, memdesc};
-use crate::constants::{PAGE, UNIT};
+use crate::constants::{CHANGED_BITS, PAGE, UNIT};
 use crate::os::{listeners, map};
 
 /// Kinds of changes that were ever made, a bit each: [`map::Attribute`]'s.
 #[unsafe(link_section = ".data")]
 static KINDS: AtomicU32 = AtomicU32::new(0);
 
-/// Bits for units that had marked pages: those of 64 GiB. Two units that share one are both looked through.
-const BITS: usize = 1 << 14;
-static UNITS: [AtomicU64; BITS / 64] = [const { AtomicU64::new(0) }; BITS / 64];
+// (given) as a unit.
+static UNITS: [AtomicU64; CHANGED_BITS / 64] = [const { AtomicU64::new(0) }; CHANGED_BITS / 64];
 
 /// The bit of the unit that `addr` lies in.
 fn bit_of(addr: usize) -> (&'static AtomicU64, u64) {
-    let unit = addr / UNIT % BITS;
+    let unit = addr / UNIT % CHANGED_BITS;
     (&UNITS[unit / 64], 1 << (unit % 64))
 }
 

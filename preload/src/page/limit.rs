@@ -16,7 +16,7 @@
 
 use core::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 
-use crate::constants::BREATH_MS;
+use crate::constants::{BREATH_MS, LIMIT_SLACK, LIMIT_STEP, MS};
 use crate::os::{bell, clock};
 
 /// The limit in bytes; `usize::MAX`: none.
@@ -38,12 +38,6 @@ static HELD: AtomicUsize = AtomicUsize::new(0);
 
 /// Until when the system counts as one that refuses mappings, coarse clock, in nanoseconds.
 static REFUSES_UNTIL: AtomicU64 = AtomicU64::new(0);
-
-/// Part of the limit, as a shift, that a scan frees beyond it (tune).
-const SLACK: u32 = 3;
-/// Part of the limit, as a shift, that must come together before the next scan where the last did not get
-/// below (tune): memory that is not the heap's has little room, too.
-const STEP: u32 = 5;
 
 /// Sets the limit in bytes.
 pub fn set(bytes: usize) {
@@ -88,7 +82,7 @@ pub(super) fn note(held: usize, dirty: usize) {
     if used > PEAK.load(Relaxed) {
         PEAK.store(used, Relaxed);
     }
-    if held > limit && (held > ALARM.load(Relaxed) || dirty > limit >> STEP) {
+    if held > limit && (held > ALARM.load(Relaxed) || dirty > limit >> LIMIT_STEP) {
         bell::want(bell::LIMIT);
     }
 }
@@ -118,12 +112,12 @@ pub fn is_passed() -> bool {
 /// How much must go for the heap, which holds `held` bytes, to be a little below its limit.
 pub fn excess(held: usize) -> usize {
     let limit = bytes();
-    if held > limit { held - limit + (limit >> SLACK) } else { 0 }
+    if held > limit { held - limit + (limit >> LIMIT_SLACK) } else { 0 }
 }
 
 /// The system has refused a mapping.
 pub(super) fn note_refusal() {
-    REFUSES_UNTIL.store(clock::now_coarse_ns() + BREATH_MS * 1_000_000, Relaxed);
+    REFUSES_UNTIL.store(clock::now_coarse_ns() + BREATH_MS * MS, Relaxed);
     bell::want(bell::ROOM);
 }
 
@@ -151,7 +145,7 @@ fn refuses_still() -> bool {
 /// A scan has been made; the heap holds `held` bytes.
 pub fn rearm(held: usize) {
     let limit = bytes();
-    ALARM.store(if held > limit { held.saturating_add(limit >> STEP) } else { limit }, Relaxed);
+    ALARM.store(if held > limit { held.saturating_add(limit >> LIMIT_STEP) } else { limit }, Relaxed);
 }
 
 #[cfg(test)]

@@ -4,13 +4,15 @@
 //! same pages in turn pass on what lies in them, and what is known of the unit: where two processors share no
 //! cache, large blocks were 1.2 times as fast without.
 
+use crate::constants::QUARTERS;
+
 /// One of four parts of all threads, or whoever else asks.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Quarter(u8);
 
 impl Quarter {
-    /// How many there are (tune).
-    pub const COUNT: usize = 4;
+    /// How many there are.
+    pub const COUNT: usize = QUARTERS;
 
     /// That of the thread with this number.
     #[inline(always)]

@@ -29,22 +29,13 @@ use super::zone::{self, Purged};
 use super::{Page, bounds, limit, meta, promise};
 use crate::constants::{
     APART_FREE, APART_GROWTH, APART_LEAST, APART_LOOKS, APART_MOST, APART_READERS, APART_ROOM, APART_SPAN,
-    HUGE_PAGE, PAGE, PURGE_PAGES, WINDOW,
+    HUGE_PAGE, PAGE, PURGE_PAGES, RANGE_NODES, RANGE_NODES_LEAST, RANGE_NODES_MOST, WINDOW,
 };
 use crate::os::listeners;
 use crate::os::lock::Lock;
 use crate::os::map::{self, Placed};
 use rcu::range_map::{Entry, Node, NodeSource, RangeMap, View};
 use rcu::{Domain, ReaderBlock, ReaderCell, ReaderWord};
-
-/// Nodes taken from the metadata at a time, ...
-const NODES: usize = 32;
-/// ... whenever fewer are left: more than a change takes of a map that is seven levels high, and has 50,000
-/// ranges at the least.
-const NODES_LEAST: usize = 24;
-/// More than there are in a map of so many ranges as there may be. When these are used up, a handler has
-/// jumped out of a look-up, for which nodes wait for ever: further runs come from the window.
-const NODES_MOST: usize = 2 * APART_MOST;
 
 /// Where the map's nodes come from: those that [`provide`] has put by.
 struct Nodes;
@@ -78,26 +69,27 @@ impl NodeSource for Nodes {
 /// given back: that never takes memory.
 #[inline(never)]
 fn provide() {
-    while NODE_COUNT.load(Relaxed) < NODES_LEAST
-        && NODES_MADE.load(Relaxed) < NODES_MOST
-        && let Some(bytes) = meta::bytes((NODES + 1) * size_of::<Node>())
+    while NODE_COUNT.load(Relaxed) < RANGE_NODES_LEAST
+        && NODES_MADE.load(Relaxed) < RANGE_NODES_MOST
+        && let Some(bytes) = meta::bytes((RANGE_NODES + 1) * size_of::<Node>())
     {
         let first = (bytes.as_ptr() as usize).next_multiple_of(align_of::<Node>());
-        for node in (0..NODES).map(|at| (first + at * size_of::<Node>()) as *mut usize) {
+        for node in (0..RANGE_NODES).map(|at| (first + at * size_of::<Node>()) as *mut usize) {
             // SAFETY: metadata cut for it, zero, aligned, and for ever.
             unsafe { node.write(NODE.load(Relaxed)) };
             NODE.store(node as usize, Relaxed);
             NODE_COUNT.fetch_add(1, Relaxed);
         }
-        NODES_MADE.fetch_add(NODES, Relaxed);
+        NODES_MADE.fetch_add(RANGE_NODES, Relaxed);
     }
 }
 
 type Map = RangeMap<NonZeroU64, Nodes>;
 
 static MAP: Map = RangeMap::new(Nodes);
-static LOOKUPS: Domain = Domain::new(0x6c);
+static LOOKUPS: Domain = Domain::new(0x6c); // (given) as a name: each domain has another
 static CELLS: [ReaderCell; APART_READERS] = [const { ReaderCell::new() }; APART_READERS];
+// (given) as a unit.
 static WORDS: [ReaderWord; APART_READERS / 32] = [const { ReaderWord::new() }; APART_READERS / 32];
 static READERS: ReaderBlock = ReaderBlock::new(&WORDS, &CELLS);
 

@@ -9,8 +9,9 @@
 use crate::cache::registry;
 use crate::cache::thread_cache::ThreadCache;
 use crate::class::magazine::{KINDS, array_len};
-use crate::class::size_class::{Class, SLAB_BYTES};
+use crate::class::size_class::Class;
 use crate::class::{depot, group, large_batch, pool};
+use crate::constants::{AGES_MS, BATCHES_LOOKED_AT, SLAB_BYTES};
 use crate::os::clock;
 
 /// Blocks of one size class; `struct rcumalloc_class_stats` of the header.
@@ -110,12 +111,6 @@ pub fn tail_bytes(class: Class) -> usize {
     SLAB_BYTES - class.blocks() * class.size()
 }
 
-/// Bounds between the ages of what waits, in milliseconds.
-pub const AGES_MS: [u32; 4] = [10, 100, 1000, 10_000];
-
-/// Batches of one queue that are looked at: the rest is younger, and its age is not known.
-const LOOKED_AT: usize = 256;
-
 /// Bytes that wait behind a cookie, by how long they have.
 #[derive(Clone, Copy, Default, Debug)]
 pub struct Ages {
@@ -148,8 +143,8 @@ pub fn ages() -> Ages {
     let now_ms = clock::now_coarse_ms();
     let (mut ages, mut all) = (Ages::default(), 0);
     let mut add = |since_ms, bytes| ages.add(now_ms, since_ms, bytes);
-    group::shared().look(|queue| queue.for_each(LOOKED_AT, &mut add));
-    large_batch::shared().look(|queue| queue.for_each(LOOKED_AT, &mut add));
+    group::shared().look(|queue| queue.for_each(BATCHES_LOOKED_AT, &mut add));
+    large_batch::shared().look(|queue| queue.for_each(BATCHES_LOOKED_AT, &mut add));
     for cache in registry::all() {
         // SAFETY: type-stable; a shelf may be opened by anybody.
         let shelf = unsafe { &(*cache).shelf };
@@ -158,8 +153,8 @@ pub fn ages() -> Ages {
         if figures.waiting + figures.large_waiting != 0
             && let Some(open) = shelf.open_to_look()
         {
-            open.waiting.for_each(LOOKED_AT, &mut add);
-            open.large.for_each(LOOKED_AT, &mut add);
+            open.waiting.for_each(BATCHES_LOOKED_AT, &mut add);
+            open.large.for_each(BATCHES_LOOKED_AT, &mut add);
         }
     }
     all += group::shared().bytes() + large_batch::shared().bytes();

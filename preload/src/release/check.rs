@@ -14,7 +14,7 @@ use crate::class::size_class::Class;
 use crate::class::slab::{Slab, Whereabouts};
 use crate::class::trap;
 use crate::class::verdict::{self, Address};
-use crate::constants::PAGE;
+use crate::constants::{CHECK_LOOKS, PAGE};
 use crate::page::memdesc::Kind;
 use crate::page::ranges;
 use crate::release::traces::{self, Place};
@@ -32,9 +32,6 @@ pub enum Freed {
     /// It was freed before the section began, or no section holds it.
     Before = 3,
 }
-
-/// How often a magazine that its owner changes meanwhile is looked at.
-const LOOKS: usize = 4;
 
 /// What the block that holds `addr` is to the section that the calling thread is in. Any address; waits for
 /// nobody.
@@ -104,7 +101,7 @@ fn holds(cache: *mut ThreadCache, start: usize, class: Class) -> bool {
     let slot = unsafe { (&raw const (*cache).defer).cast::<u8>().add(class.slot()) }.cast::<[usize; 3]>();
     // SAFETY: the first three words of a slot, whose owner may be writing them.
     let ends = || unsafe { slot.read_volatile() };
-    for _ in 0..LOOKS {
+    for _ in 0..CHECK_LOOKS {
         let [top, low, high] = ends();
         if low == 0 || !(low <= top && top <= high) || high - low > PAGE {
             continue;

@@ -23,7 +23,10 @@ use crate::class::cause::Cause;
 use crate::class::size_class::Class;
 use crate::class::work::Work;
 use crate::class::{depot, empties, large_pages, pool, typed};
-use crate::constants::{DECAY_MS, DIRTY_HIGH, IDLE_TICKS, PAGE, VACANT_MOST, WORTH};
+use crate::constants::{
+    DECAY_MS, DIRTY_HIGH, IDLE_LEAST_PAGES, IDLE_PERIODS, IDLE_RAREST, IDLE_TICKS, MS, PAGE, RIDDEN_TICKS,
+    TICK_LEAST_NS, VACANT_MOST, WORTH,
+};
 use crate::os::{bell, clock};
 use crate::page::{idle, purge, watermark, zone};
 use crate::release::scan_log::{self, Reason};
@@ -33,16 +36,6 @@ use core::sync::atomic::{
 
 /// The period that means never.
 pub const OFF: u32 = u32::MAX;
-/// Shortest tick in nanoseconds: a period of 0 means at once, not without pause.
-const SHORTEST_NS: u64 = 10_000_000;
-/// Periods running that came to nothing, after which the next ones are longer, ...
-const PATIENCE: u32 = 3;
-/// ... each twice the last, up to this power of two: what is left is held by somebody.
-const RAREST: u32 = 5;
-/// Ticks that slow paths, which have done the last one, may miss before the watcher is to.
-const RIDDEN_TICKS: u64 = 4;
-/// Fewest pages a tick purges: 256 KiB, worth a call.
-const LEAST_PAGES: usize = (256 << 10) / PAGE;
 
 /// The period in milliseconds.
 static PERIOD_MS: AtomicU32 = AtomicU32::new(DECAY_MS);
@@ -80,7 +73,7 @@ pub fn period_ms() -> u32 {
 }
 
 fn step_ns() -> u64 {
-    (u64::from(period_ms()) * 1_000_000 / IDLE_TICKS as u64).max(SHORTEST_NS)
+    (u64::from(period_ms()) * MS / IDLE_TICKS as u64).max(TICK_LEAST_NS)
 }
 
 /// What there is to age, in bytes.
@@ -145,7 +138,7 @@ fn tick_at(now_ns: u64, next: u64, work: &mut Work, rides: bool) {
     if period_ms() == OFF {
         return;
     }
-    let rarer = FRUITLESS.load(Relaxed).saturating_sub(PATIENCE).min(RAREST);
+    let rarer = FRUITLESS.load(Relaxed).saturating_sub(IDLE_PERIODS).min(IDLE_RAREST);
     let later = now_ns + (step_ns() << rarer);
     if NEXT.compare_exchange(next, later, Relaxed, Relaxed).is_err() {
         return;
@@ -171,7 +164,7 @@ fn tick_at(now_ns: u64, next: u64, work: &mut Work, rides: bool) {
     }
     let aged = zone::dirty_bytes().saturating_sub(dirty);
     let idle = if period_ms() == 0 { zone::dirty_bytes() } else { purge::tick() };
-    let share = idle::share(idle, LEAST_PAGES * PAGE).max(if period_ms() == 0 { idle } else { 0 });
+    let share = idle::share(idle, IDLE_LEAST_PAGES * PAGE).max(if period_ms() == 0 { idle } else { 0 });
     watermark::forget_breaths(idle);
     let given = match share + aged {
         0 => 0,

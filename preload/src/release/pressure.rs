@@ -14,6 +14,7 @@
 //! remain.
 
 use crate::cache::{mode, own};
+use crate::constants::{CGROUP_QUARTERS, SOLO_MS, THROTTLE_NS};
 use crate::os::cgroup::{self, Glance, Space};
 use crate::os::env::Size;
 use crate::os::line::Line;
@@ -38,10 +39,6 @@ const WATCHER: u32 = 8;
 /// The user wants to know what is in force.
 const VERBOSE: u32 = 16;
 
-/// Milliseconds between two looks at the kernel's files by a solo process. The kernel itself settles
-/// stalls every 2 s for those without privileges.
-const SOLO_MS: u32 = 2000;
-
 #[unsafe(link_section = ".data")]
 static SOURCES: AtomicU32 = AtomicU32::new(PSI | CGROUP | WATCHER);
 /// The configured signal, 0: none.
@@ -59,10 +56,6 @@ static SERVER: AtomicUsize = AtomicUsize::new(0);
 const IDLE: u32 = 0;
 const BUSY: u32 = 1;
 const AWAITED: u32 = 2;
-
-/// Most nanoseconds a thread waits for the one that serves, each time it wants more memory: a scan
-/// takes a few milliseconds if it gets a processor.
-const THROTTLE_NS: u64 = 20_000_000;
 
 /// What `RCUMALLOC_PRESSURE` names.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -161,11 +154,11 @@ pub fn is_verbose() -> bool {
     SOURCES.load(Relaxed) & VERBOSE != 0
 }
 
-/// The control group allows `bytes` in all: the heap is to stay below three quarters of that (tune), unless
-/// the user has said what else. The rest is for what is not the heap's, and for what comes in during a scan.
+/// The control group allows `bytes` in all: the heap is to stay below [`CGROUP_QUARTERS`] of that,
+/// unless the user has said what else.
 pub fn adopt_limit(bytes: u64) {
     if !HAS_LIMIT.load(Relaxed) {
-        limit::set((bytes / 4 * 3) as usize);
+        limit::set((bytes / 4 * CGROUP_QUARTERS) as usize);
     }
 }
 

@@ -29,10 +29,10 @@ const NAME: &core::ffi::CStr = c"rcumalloc-watch";
 /// The first word.
 const MAGIC: u64 = u64::from_le_bytes(*b"RCUWATCH");
 /// The form of the head.
-const VERSION: u64 = 1;
+const VERSION: u64 = 1; // (given) by the form of the figures
 
 /// Off.
-const OFF: u32 = 0;
+const OFF: u32 = 0; // (given) as an encoding
 /// By slow paths and the watcher.
 const BY_TIME: u32 = u32::MAX;
 

@@ -3,6 +3,7 @@
 //! Written by whoever has scanned, read by statistics, both without a lock: a record that is
 //! overwritten while it is read may be put together from two scans.
 
+use crate::constants::SCANS_REMEMBERED;
 use core::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 
 /// Why memory is given back.
@@ -30,14 +31,11 @@ pub enum Reason {
 }
 
 /// How many reasons there are.
-pub const REASONS: usize = 9;
+pub const REASONS: usize = 9; // (given) as a count
 
 /// Their names in reports, in order.
 pub const REASON_NAMES: [&str; REASONS] =
     ["trim", "api", "pressure", "limit", "psi", "cgroup", "signal", "map_failed", "age"];
-
-/// Scans that are remembered one by one.
-pub const REMEMBERED: usize = 16;
 
 /// One scan.
 #[derive(Clone, Copy, Debug)]
@@ -76,7 +74,8 @@ static COUNTERS: [Counter; REASONS] =
 /// One record: at, took, reason, target, given, refills.
 type Words = [AtomicU64; 6];
 
-static RECORDS: [Words; REMEMBERED] = [const { [const { AtomicU64::new(0) }; 6] }; REMEMBERED];
+// (given) as a count.
+static RECORDS: [Words; SCANS_REMEMBERED] = [const { [const { AtomicU64::new(0) }; 6] }; SCANS_REMEMBERED];
 /// Scans recorded so far.
 static RECORDED: AtomicUsize = AtomicUsize::new(0);
 
@@ -90,7 +89,7 @@ pub fn count(reason: Reason, bytes: usize) {
 /// Counts and remembers a scan.
 pub fn note(scan: &Record) {
     count(scan.reason, scan.given);
-    let place = &RECORDS[RECORDED.fetch_add(1, Relaxed) % REMEMBERED];
+    let place = &RECORDS[RECORDED.fetch_add(1, Relaxed) % SCANS_REMEMBERED];
     let words =
         [scan.at_ns, scan.took_ns, scan.reason as u64, scan.target as u64, scan.given as u64, scan.refills];
     for (word, value) in place.iter().zip(words) {
@@ -107,8 +106,8 @@ pub fn tallies() -> [Tally; REASONS] {
 /// the reason's name, the bytes asked for and given, and the refills there had been.
 pub fn for_each(mut visit: impl FnMut([u64; 6])) {
     let recorded = RECORDED.load(Relaxed);
-    for at in recorded.saturating_sub(REMEMBERED)..recorded {
-        visit(RECORDS[at % REMEMBERED].each_ref().map(|word| word.load(Relaxed)));
+    for at in recorded.saturating_sub(SCANS_REMEMBERED)..recorded {
+        visit(RECORDS[at % SCANS_REMEMBERED].each_ref().map(|word| word.load(Relaxed)));
     }
 }
 

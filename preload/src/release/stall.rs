@@ -11,22 +11,14 @@
 //! costs nothing. From its first stall on it says it of each, for a while (`ReaderCell` of the engine).
 
 use crate::class::backlog::{self, DOMAIN};
+use crate::constants::{MS, STALL_LEAST_NS, STALL_MS, STALLS_KEPT};
 use crate::os::clock;
 use crate::os::line::Line;
 use core::num::NonZeroUsize;
 use core::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering::Relaxed};
 
-const MS: u64 = 1_000_000;
-
-/// Sections younger than this do not stall, in nanoseconds: a few ticks of the kernel's, in which a thread
-/// may simply have lost its processor.
-const LEAST_NS: u64 = 10 * MS;
-
-/// Readers and places that are told apart; all others are booked together (tune: a screen full).
-const KEPT: usize = 32;
-
 /// `RCUMALLOC_STALL_MS`, in milliseconds; 0: never.
-static LIMIT_MS: AtomicU64 = AtomicU64::new(10_000);
+static LIMIT_MS: AtomicU64 = AtomicU64::new(STALL_MS);
 /// When the last report was made, in nanoseconds.
 static REPORTED_NS: AtomicU64 = AtomicU64::new(0);
 /// Stalled readers that were reported.
@@ -46,7 +38,7 @@ struct Account {
     looks: AtomicU64,
 }
 
-static ACCOUNTS: [Account; KEPT] = [const { Account::new() }; KEPT];
+static ACCOUNTS: [Account; STALLS_KEPT] = [const { Account::new() }; STALLS_KEPT];
 
 /// What one thread's sections that began at one place have held up.
 #[derive(Clone, Copy, Debug)]
@@ -146,7 +138,7 @@ pub fn book() {
     // Each stretch of time is booked once, whoever looks.
     let since = now.saturating_sub(LOOKED_NS.swap(now, Relaxed));
     let bytes = backlog::deferred_bytes();
-    for stall in DOMAIN.stalled(now, LEAST_NS).filter(|stall| stall.nesting != 0) {
+    for stall in DOMAIN.stalled(now, STALL_LEAST_NS).filter(|stall| stall.nesting != 0) {
         let account = Account::of(stall.tid, address(stall.began));
         account.book(since.min(stall.age_ns), bytes, stall.age_ns);
     }

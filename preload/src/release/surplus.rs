@@ -7,19 +7,16 @@ use crate::class::backlog::DOMAIN;
 use crate::class::size_class::{CLASSES, Class};
 use crate::class::work::Work;
 use crate::class::{backlog, depot, large_pages};
-use crate::constants::KEPT_GROUPS;
+use crate::constants::{KEPT_GROUPS, SURPLUS_WALKS};
 use crate::page::watermark;
 use crate::release::stall;
 use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use rcu::Cookie;
 
-/// So many walks over all threads that sleep find all that there is: the first notes who works, the second
-/// takes.
-const WALKS: u64 = 2;
 /// How many there have been since a period began or ended: that moment, and in the lowest bits their number.
 /// Relaxed: a number that steers.
 static WALKED: AtomicU64 = AtomicU64::new(0);
-const NUMBER: u64 = 3;
+const NUMBER: u64 = 3; // (given) as an encoding
 
 /// Another number, with `NUMBER` clear, whenever a period has begun or ended. While a section holds one up,
 /// those who sleep have nothing more than when somebody looked last.
@@ -110,7 +107,7 @@ pub fn reclaim(mut own: Option<&mut ThreadCache>) {
     if work.goes_on() && backlog::is_over_budget() {
         let (now, walked) = (moment(), WALKED.load(Relaxed));
         let walks = if walked & !NUMBER == now { walked & NUMBER } else { 0 };
-        if walks < WALKS {
+        if walks < SURPLUS_WALKS {
             // Threads that sleep may have it.
             let own = own.as_deref().map_or(core::ptr::null(), core::ptr::from_ref);
             if takers::clear_others(own, Whose::Idle, &mut work) {

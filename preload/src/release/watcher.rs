@@ -30,7 +30,8 @@
 
 use crate::cache::{own, shares};
 use crate::constants::{
-    LONGEST_NAP_MS, PUBLISH_MS, RESTART_MS, SAMPLE_MS, TIMER_SLACK_NS, WATCH_FROM, WORTH,
+    LONGEST_NAP_MS, MS, PUBLISH_MS, RESTART_MS, SAMPLE_MS, TIMER_SLACK_NS, WATCH_FROM, WATCHER_PATIENCE_NS,
+    WATCHER_READY_NS, WORTH,
 };
 use crate::os::cgroup::{Group, Report};
 use crate::os::helper::{self, Helper};
@@ -48,15 +49,6 @@ use core::sync::atomic::{
     AtomicBool, AtomicU32, AtomicUsize, Ordering::Acquire, Ordering::Relaxed, Ordering::Release,
 };
 use once_cell::race::OnceNonZeroUsize;
-
-const MS: u64 = 1_000_000;
-/// How long a thread that leaves waits for the watcher to end, in nanoseconds. It answers at once unless
-/// it is in the middle of a scan.
-const PATIENCE_NS: u64 = 1_000 * MS;
-
-/// Most nanoseconds its starter waits for it to have read the control group's limit; usually one
-/// thirtieth of it.
-const READY_NS: u64 = 10_000_000;
 
 static HELPER: Helper = Helper::new();
 /// The thread pointer of who starts it; 0: nobody.
@@ -134,7 +126,7 @@ pub fn let_go_of_own() {
 /// A heap that grows fast must not be past the control group's limit before the watcher has read it.
 fn wait_until_ready() {
     if pressure::heeds_cgroup() && !own::is_held() && READY.load(Acquire) == 0 {
-        futex_wait_timeout(&READY, 0, READY_NS);
+        futex_wait_timeout(&READY, 0, WATCHER_READY_NS);
     }
 }
 
@@ -151,7 +143,7 @@ pub fn after_thread() {
     if is_running() {
         LEAVE.store(true, Relaxed);
         bell::ring();
-        HELPER.wait_for_end(PATIENCE_NS);
+        HELPER.wait_for_end(WATCHER_PATIENCE_NS);
     }
     decay::one_is_left();
 }

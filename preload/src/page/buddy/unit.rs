@@ -4,9 +4,9 @@ use crate::constants::{MAX_ORDER, MAX_UNITS, UNIT_PAGES};
 use crate::page::quarter::Quarter;
 
 /// Words of a bitmap of a unit's pages.
-pub(super) const PAGE_WORDS: usize = UNIT_PAGES.div_ceil(64);
+pub(super) const PAGE_WORDS: usize = UNIT_PAGES.div_ceil(64); // (given) as a unit
 /// Words of a tree, which has a node for each block of each order.
-pub(super) const TREE_WORDS: usize = (2 * UNIT_PAGES).div_ceil(64);
+pub(super) const TREE_WORDS: usize = (2 * UNIT_PAGES).div_ceil(64); // (given) as a layout
 
 /// How many orders of blocks there are.
 pub(super) const ORDERS: usize = MAX_ORDER as usize + 1;
@@ -19,7 +19,7 @@ pub(super) enum Cut {
 }
 
 impl Cut {
-    pub(super) const COUNT: usize = 2;
+    pub(super) const COUNT: usize = 2; // (given) as a count
 
     pub(super) fn other(self) -> Cut {
         match self {

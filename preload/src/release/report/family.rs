@@ -4,8 +4,9 @@ use crate::cache::ladder::STEP_NAMES;
 use crate::class::cause::CAUSES;
 use crate::class::page_kinds::{self, PageStats};
 use crate::class::size_class::Class;
+use crate::constants::AGES_MS;
 use crate::os::limits;
-use crate::release::census::{self, AGES_MS, Ages, ClassStats};
+use crate::release::census::{self, Ages, ClassStats};
 use crate::release::scan_log::REASON_NAMES;
 use crate::release::stats::{self, Stats};
 

@@ -3,12 +3,10 @@
 //! handler, too.
 
 use crate::class::{profile, sampled};
+use crate::constants::{MAPS_CHUNK, PROFILE_PART};
 use crate::os::line::Line;
 use crate::os::sink::Sink;
 use crate::os::{syscall, tid};
-
-/// Bytes of a line that are put together before some are written.
-const PART: usize = 200;
 
 /// Writes what is known now. False: there was no profile.
 #[inline(never)]
@@ -24,7 +22,7 @@ pub fn write(to: Sink<'_>) -> bool {
         line.str(" blocks ").dec(site.blocks).str(" bytes ").dec(site.bytes).str(" at");
         for place in places {
             line.str(" ").hex(place as u64);
-            if line.as_bytes().len() > PART {
+            if line.as_bytes().len() > PROFILE_PART {
                 line.emit_part_to(to);
             }
         }
@@ -55,7 +53,7 @@ fn head(to: Sink<'_>) {
 fn maps(to: Sink<'_>) {
     Line::plain().str("maps").emit_to(to);
     let Ok(fd) = syscall::open_read(c"/proc/self/maps") else { return };
-    let mut part = [0; 512];
+    let mut part = [0; MAPS_CHUNK];
     while let Ok(len) = syscall::read(fd, &mut part)
         && len != 0
     {

@@ -8,7 +8,7 @@ use crate::release::scan_log::{self, REASON_NAMES};
 /// What is said of each of the last scans.
 pub(super) const SCAN_NAMES: [&str; 6] = ["at_ns", "took_ns", "reason", "target", "given", "refills"];
 /// The place of the reason among them.
-pub(super) const REASON: usize = 2;
+pub(super) const REASON: usize = 2; // (given) as a place
 
 pub(super) fn reason_name(reason: u64) -> &'static str {
     REASON_NAMES.get(reason as usize).copied().unwrap_or("?")
