@@ -8,6 +8,10 @@
 /// Nanoseconds of a millisecond.
 pub const MS: u64 = 1_000_000;
 
+/// 2^64 by the golden ratio, odd: multiples of it are spread evenly, so the upper bits of a product are a
+/// hash.
+pub const GOLDEN: u64 = 0x9e37_79b9_7f4a_7c15;
+
 // ---- os ----------------------------------------------------------------------------------
 
 /// Bytes of one line of ours on stderr; longer ones are cut. One `write` must stay atomic
@@ -272,7 +276,7 @@ pub const IDLE_TICKS: usize = 8;
 /// One part in so many of what is idle goes in a tick: all but 1 % of it in two periods.
 pub const IDLE_SHARE: usize = 4;
 
-/// Default decay period in milliseconds (tune), by `cargo xtask bench-shrinker decay`. A heap that uses 48
+/// Default decay period in milliseconds (tune), by `rcumalloc-bench pressure decay`. A heap that uses 48
 /// MiB for a moment every second: 0.5 s 66,000 faults and 35 MiB resident in the mean, 1 s 40,000 and 44, 2 s
 /// 38,000 and 50. Used every 3 s, 1 s leaves 13 MiB in the mean, without decay and watermark 58.
 pub const DECAY_MS: u32 = 1000;
@@ -286,8 +290,9 @@ pub const WORTH: usize = 1 << 20;
 /// time. Pairs of scan and refill: 74 without back-off, 3, 3 and 1 with.
 pub const AFTER_SCAN: usize = (16usize << 10).next_multiple_of(PAGE);
 
-/// Default quiet period after a scan in milliseconds (tune), by `cargo xtask bench-shrinker backoff`: with
-/// 0.2 s there were 7 scans where there are 67 without, with 1 s 5, with 2 s 5, with 5 s 2.
+/// Default quiet period after a scan in milliseconds (tune). Of a flood of 64 threads in 80 MiB: with 0.2 s
+/// there were 7 scans where there are 67 without, with 1 s 5, with 2 s 5, with 5 s 2. `rcumalloc-bench
+/// pressure backoff` measures it.
 pub const QUIET_MS: u32 = 2000;
 
 /// Longest quiet period in milliseconds (tune): each scan before the last one's has ended doubles it.

@@ -393,3 +393,19 @@ deletes! {
         pass_aligned(&bound.delete_aligned_array, block, align);
     }
 }
+
+/// Where the forms of `delete` begin.
+pub fn deletes() -> [usize; 10] {
+    [
+        _ZdlPv as *const () as usize,
+        _ZdaPv as *const () as usize,
+        _ZdlPvm as *const () as usize,
+        _ZdaPvm as *const () as usize,
+        _ZdlPvRKSt9nothrow_t as *const () as usize,
+        _ZdaPvRKSt9nothrow_t as *const () as usize,
+        _ZdlPvSt11align_val_t as *const () as usize,
+        _ZdaPvSt11align_val_t as *const () as usize,
+        _ZdlPvmSt11align_val_t as *const () as usize,
+        _ZdaPvmSt11align_val_t as *const () as usize,
+    ]
+}

@@ -16,7 +16,7 @@ use core::ffi::c_int;
 #[inline(never)]
 #[unsafe(link_section = ".text_rare")]
 pub fn tell_frees() {
-    places::know_frees(&[
+    let functions = [
         libc_names::free as *const () as usize,
         libc_names::__libc_free as *const () as usize,
         libc_names::free_sized as *const () as usize,
@@ -26,47 +26,12 @@ pub fn tell_frees() {
         own::rcumalloc_free_now as *const () as usize,
         jemalloc_names::dallocx as *const () as usize,
         jemalloc_names::sdallocx as *const () as usize,
-        #[cfg(feature = "override")]
-        {
-            operators::_ZdlPv as *const () as usize
-        },
-        #[cfg(feature = "override")]
-        {
-            operators::_ZdaPv as *const () as usize
-        },
-        #[cfg(feature = "override")]
-        {
-            operators::_ZdlPvm as *const () as usize
-        },
-        #[cfg(feature = "override")]
-        {
-            operators::_ZdaPvm as *const () as usize
-        },
-        #[cfg(feature = "override")]
-        {
-            operators::_ZdlPvRKSt9nothrow_t as *const () as usize
-        },
-        #[cfg(feature = "override")]
-        {
-            operators::_ZdaPvRKSt9nothrow_t as *const () as usize
-        },
-        #[cfg(feature = "override")]
-        {
-            operators::_ZdlPvSt11align_val_t as *const () as usize
-        },
-        #[cfg(feature = "override")]
-        {
-            operators::_ZdaPvSt11align_val_t as *const () as usize
-        },
-        #[cfg(feature = "override")]
-        {
-            operators::_ZdlPvmSt11align_val_t as *const () as usize
-        },
-        #[cfg(feature = "override")]
-        {
-            operators::_ZdaPvmSt11align_val_t as *const () as usize
-        },
-    ]);
+    ];
+    #[cfg(feature = "override")]
+    let operators = operators::deletes();
+    #[cfg(not(feature = "override"))]
+    let operators = [];
+    places::know_frees(&[&functions, &operators]);
 }
 
 /// `rcumalloc_profile_start(rate)`.

@@ -7,7 +7,7 @@
 //! was for. Whose it was is not known; who was in a section when the group was sealed is, and may have been
 //! allowed to.
 
-use crate::constants::{PRINT_READERS, PRINTED, PRINTS};
+use crate::constants::{GOLDEN, PRINT_READERS, PRINTED, PRINTS};
 use crate::os::line::Line;
 use crate::os::{clock, map};
 use core::sync::atomic::Ordering::{Acquire, Relaxed, Release};
@@ -72,7 +72,7 @@ fn print(block: usize, bytes: usize) -> u32 {
     let hash = words.fold(bytes as u64, |hash, at| {
         // SAFETY: a freed block's own memory, which is mapped. Volatile: somebody may be writing to it.
         let word = unsafe { (at as *const u64).read_volatile() };
-        (hash ^ word).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(29)
+        (hash ^ word).wrapping_mul(GOLDEN).rotate_left(29)
     });
     (hash >> 32) as u32 ^ hash as u32
 }

@@ -15,6 +15,7 @@ pub mod cause;
 pub mod changed;
 pub mod check_in;
 pub mod depot;
+pub mod dice;
 pub mod empties;
 pub mod fingerprints;
 pub mod group;

@@ -16,8 +16,9 @@
 //! is not used in the child.
 
 use crate::class::backlog::DOMAIN;
+use crate::class::dice::Dice;
 use crate::class::sampled;
-use crate::constants::{PAGE, PROFILE_BLOCKS, PROFILE_DEPTH, PROFILE_PLACES, PROFILE_STACKS};
+use crate::constants::{GOLDEN, PAGE, PROFILE_BLOCKS, PROFILE_DEPTH, PROFILE_PLACES, PROFILE_STACKS};
 use crate::os::places::{self, Call};
 use crate::os::{arch, clock, map};
 use crate::page::bounds;
@@ -109,7 +110,7 @@ static RATE: AtomicUsize = AtomicUsize::new(0);
 static TABLES: AtomicUsize = AtomicUsize::new(0);
 /// Stacks that there are.
 static STACKS: AtomicUsize = AtomicUsize::new(0);
-static DICE: AtomicU64 = AtomicU64::new(0);
+static DICE: Dice = Dice::new();
 /// When it began.
 static BEGAN_MS: AtomicU32 = AtomicU32::new(0);
 /// Samples without a place for the block, and without one for the stack.
@@ -222,14 +223,8 @@ fn places_of<T>(table: &'static [T], first: usize) -> impl Iterator<Item = &'sta
 
 /// A number that is exponentially distributed around 1.
 fn exponential() -> f64 {
-    // The finalizer of splitmix64 over a Weyl sequence.
-    const WEYL: u64 = 0x9e37_79b9_7f4a_7c15; // (given) by arithmetic
-    let mut dice = DICE.fetch_add(WEYL, Relaxed).wrapping_add(WEYL);
-    dice = (dice ^ (dice >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    dice = (dice ^ (dice >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    dice ^= dice >> 31;
     // In (0, 1].
-    -logarithm(((dice >> 11) + 1) as f64 / (1_u64 << 53) as f64)
+    -logarithm(((DICE.throw() >> 11) + 1) as f64 / (1_u64 << 53) as f64)
 }
 
 /// The natural logarithm of a normal positive number, to eight digits.
@@ -372,7 +367,7 @@ fn stack_of(frame: usize) -> usize {
     let (tables, window) = (TABLES.load(Relaxed), bounds::base());
     let data = [tables..tables + TABLES_BYTES, window..window + bounds::horizon()];
     let depth = places::trace(Call::Allocates, frame, &data, &mut found);
-    let mix = |hash: usize, place: &usize| (hash ^ place).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(29);
+    let mix = |hash: usize, place: &usize| (hash ^ place).wrapping_mul(GOLDEN as usize).rotate_left(29);
     let hash = found[..depth].iter().fold(depth, mix);
     // No key that means something else.
     let key = hash | 4;

@@ -17,6 +17,7 @@
 
 use crate::class::backlog::{self, DOMAIN};
 use crate::class::cause::Cause;
+use crate::class::dice::Dice;
 use crate::class::sampled;
 use crate::constants::{PAGE, TRAP_DEPTH, TRAPS};
 use crate::os::line::Line;
@@ -109,7 +110,7 @@ static SLOTS_AT: AtomicUsize = AtomicUsize::new(0);
 static TURNS: AtomicU64 = AtomicU64::new(0);
 /// Those that have not sprung yet.
 static WAITING: AtomicU32 = AtomicU32::new(0);
-static DICE: AtomicU64 = AtomicU64::new(0);
+static DICE: Dice = Dice::new();
 /// When somebody last hurried for them, in milliseconds of the coarse clock.
 static HURRIED_MS: AtomicU32 = AtomicU32::new(0);
 
@@ -135,13 +136,7 @@ pub fn rate() -> u32 {
 
 /// Throws the dice for one block.
 pub fn is_sample() -> bool {
-    // The finalizer of splitmix64 over a Weyl sequence.
-    const WEYL: u64 = 0x9e37_79b9_7f4a_7c15; // (given) by arithmetic
-    let mut dice = DICE.fetch_add(WEYL, Relaxed).wrapping_add(WEYL);
-    dice = (dice ^ (dice >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    dice = (dice ^ (dice >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    dice ^= dice >> 31;
-    dice <= u64::MAX / u64::from(RATE.load(Relaxed).max(1))
+    DICE.throw() <= u64::MAX / u64::from(RATE.load(Relaxed).max(1))
 }
 
 fn slots() -> &'static [Slot] {

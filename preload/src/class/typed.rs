@@ -24,7 +24,9 @@
 
 use crate::class::Torn;
 use crate::class::backlog::{self, DOMAIN};
-use crate::constants::{LEAST_PAGE, PAGE, POOL_LOOK, POOL_NAME, POOL_OBJECTS, POOL_SIZE_MAX, POOL_SLAB};
+use crate::constants::{
+    GOLDEN, LEAST_PAGE, PAGE, POOL_LOOK, POOL_NAME, POOL_OBJECTS, POOL_SIZE_MAX, POOL_SLAB,
+};
 use crate::os::line::Line;
 use crate::os::lock::Lock;
 use crate::page::Page;
@@ -85,7 +87,7 @@ struct Slab(NonNull<Head>);
 unsafe impl Send for Slab {}
 
 /// What marks a pool among other metadata: no address, nor a small number.
-const MARK: usize = 0x9e37_79b9_7f4a_7c15; // (given) as an encoding
+const MARK: usize = GOLDEN as usize;
 
 /// There is no pool.
 const NONE: u32 = 0;

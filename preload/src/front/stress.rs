@@ -22,7 +22,7 @@ use crate::class::backlog::{self, DOMAIN};
 use crate::class::cause::Cause;
 use crate::class::magazine::most;
 use crate::class::size_class::Class;
-use crate::constants::{STRESS_BLOCKS, STRESS_FILL, STRESS_ONE_IN, STRESS_PAUSES};
+use crate::constants::{GOLDEN, STRESS_BLOCKS, STRESS_FILL, STRESS_ONE_IN, STRESS_PAUSES};
 use crate::os::syscall::syscall;
 use crate::os::{bell, tls};
 use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -54,7 +54,7 @@ fn next(random: &AtomicU64, number: usize) -> u64 {
     let mut word = random.load(Relaxed);
     if word == 0 {
         // The same seed is another one for each thread: the multiplier is the golden ratio's, as often.
-        word = (SEED.load(Relaxed) ^ (number as u64 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15)) | 1;
+        word = (SEED.load(Relaxed) ^ (number as u64 + 1).wrapping_mul(GOLDEN)) | 1;
         (0..8).for_each(|_| word = step(word));
     }
     word = step(word);

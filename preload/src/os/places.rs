@@ -182,8 +182,8 @@ static FREES: [AtomicUsize; 32] = [const { AtomicUsize::new(0) }; 32];
 /// there before, and as a rule that was one of these.
 #[inline(never)]
 #[unsafe(link_section = ".text_rare")]
-pub fn know_frees(frees: &[usize]) {
-    for (place, &free) in FREES.iter().zip(frees) {
+pub fn know_frees(frees: &[&[usize]]) {
+    for (place, &free) in FREES.iter().zip(frees.iter().copied().flatten()) {
         place.store(free, Relaxed);
     }
 }
@@ -321,7 +321,7 @@ mod tests {
         let (known, other) = (gives_back as *const () as usize, takes as *const () as usize);
         let calls = calls();
         assert_eq!(calls.map(callee), [Some(known), Some(known), Some(other)]);
-        know_frees(&[known]);
+        know_frees(&[&[known]]);
         assert_eq!(calls.map(is_freeing), [true, true, false]);
         // Asked again, it is remembered.
         assert_eq!(calls.map(is_freeing), [true, true, false]);

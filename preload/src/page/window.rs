@@ -32,7 +32,7 @@ use super::holes::{Hole, Holes};
 use super::memdesc::Kind;
 use super::side::Side;
 use crate::constants::{
-    FIRST_STEP, LAST_STEP, MARK_SHIFTS, PAGE, PAGE_SHIFT, PLACE_TRIES, PLACES, PLACES_LOW, UNIT,
+    FIRST_STEP, GOLDEN, LAST_STEP, MARK_SHIFTS, PAGE, PAGE_SHIFT, PLACE_TRIES, PLACES, PLACES_LOW, UNIT,
 };
 use crate::os::limits;
 use crate::os::map::{self, Placed};
@@ -166,7 +166,7 @@ impl Window {
             // The golden ratio's multiples are spread evenly (Knuth, multiplicative hashing),
             // so no try meets an earlier one. Relaxed: any number that is new will do.
             let turn = PLACES_TRIED.fetch_add(1, Relaxed) as u64;
-            let place = seed.wrapping_add(turn.wrapping_mul(0x9e37_79b9_7f4a_7c15)) >> 32;
+            let place = seed.wrapping_add(turn.wrapping_mul(GOLDEN)) >> 32;
             let at = PLACES_LOW + place as usize % PLACES * UNIT;
             let side = self.lay_out(at, size);
             // The first piece of each table that the first page needs.
