@@ -264,7 +264,7 @@ fn events(sides: &[Side], base: &str) -> Table {
 fn plots(sides: &[Side]) -> Vec<Plot> {
     let bars = |of: &dyn Fn(&Finished) -> f64| -> Vec<Bar> {
         let bar = |side: &Side| {
-            let Spread { median, least, greatest } = side.spread(of)?;
+            let Spread { median, least, greatest, .. } = side.spread(of)?;
             Some(Bar { name: side.name.clone(), median, least, greatest })
         };
         sides.iter().filter_map(bar).collect()

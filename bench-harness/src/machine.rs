@@ -1,10 +1,10 @@
 //! What the figures were measured on, when, at which commit, and who else was using the machine.
 
-use std::fs::read_to_string;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Instant;
 
+use procfs::{Current, CurrentSI};
 use serde::{Deserialize, Serialize};
 
 /// The machine, said honestly.
@@ -27,23 +27,19 @@ pub struct Machine {
 impl Machine {
     /// Asks the system.
     pub fn look() -> Machine {
-        let cpuinfo = read_to_string("/proc/cpuinfo").unwrap_or_default();
-        let field = |name: &str| {
-            let line = cpuinfo.lines().find(|line| line.starts_with(name))?;
-            Some(line.split_once(':')?.1.trim().to_owned())
-        };
+        let processors = procfs::CpuInfo::current().ok();
+        let field = |name: &str| Some(processors.as_ref()?.get_field(0, name)?.to_owned());
         let unknown = || "unknown".to_owned();
-        let meminfo = read_to_string("/proc/meminfo").unwrap_or_default();
-        let memory = meminfo.split_whitespace().nth(1).and_then(|kib| kib.parse::<u64>().ok());
+        let memory = procfs::Meminfo::current().map_or(0, |memory| memory.mem_total);
         Machine {
             cpu: format!(
                 "{} (family {} model {})",
                 field("model name").unwrap_or_else(unknown),
                 field("cpu family").unwrap_or_else(unknown),
-                field("model\t").unwrap_or_else(unknown)
+                field("model").unwrap_or_else(unknown)
             ),
             processors: std::thread::available_parallelism().map_or(1, usize::from),
-            memory_mib: memory.unwrap_or(0) / 1024,
+            memory_mib: memory >> 20,
             kernel: output(Command::new("uname").arg("-sr")),
             glibc: output(Command::new("getconf").arg("GNU_LIBC_VERSION")),
             is_virtual: field("flags").is_some_and(|flags| flags.split(' ').any(|flag| flag == "hypervisor")),
@@ -99,19 +95,16 @@ impl Moment {
 
 /// The load average of the last minute.
 pub fn load_average() -> f64 {
-    let text = read_to_string("/proc/loadavg").unwrap_or_default();
-    text.split(' ').next().and_then(|word| word.parse().ok()).unwrap_or(f64::NAN)
+    procfs::LoadAverage::current().map_or(f64::NAN, |load| f64::from(load.one))
 }
 
 /// Processor seconds spent by everybody.
 fn busy_seconds() -> f64 {
-    // user nice system idle iowait irq softirq steal: all but the two idle ones.
-    let stat = read_to_string("/proc/stat").unwrap_or_default();
-    let words = stat.lines().next().unwrap_or_default().split_whitespace().skip(1).take(8);
-    let ticks = words.filter_map(|word| word.parse::<f64>().ok());
-    let busy = ticks.enumerate().filter(|(index, _)| !matches!(index, 3 | 4)).map(|(_, ticks)| ticks);
-    // SAFETY: no pointers.
-    busy.sum::<f64>() / unsafe { libc::sysconf(libc::_SC_CLK_TCK) } as f64
+    let Ok(all) = procfs::KernelStats::current() else { return 0.0 };
+    let time = all.total;
+    // All but idle and waiting for input and output.
+    let later = [time.irq, time.softirq, time.steal].into_iter().flatten().sum::<u64>();
+    (time.user + time.nice + time.system + later) as f64 / procfs::ticks_per_second() as f64
 }
 
 /// Processor seconds of this process, its threads and the children it has waited for.

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{Scope, ScopedJoinHandle};
 use std::time::{Duration, Instant};
 
+use procfs::process::Process;
 use serde::{Deserialize, Serialize};
 
 /// Resident KiB at a time.
@@ -35,9 +36,8 @@ pub fn watch<'scope>(
 }
 
 fn resident_kib(pid: i32) -> Option<u64> {
-    let text = std::fs::read_to_string(format!("/proc/{pid}/statm")).ok()?;
-    let pages: u64 = text.split(' ').nth(1)?.parse().ok()?;
-    (pages > 0).then_some(pages * 4)
+    let pages = Process::new(pid).and_then(|process| process.statm()).ok()?.resident;
+    (pages > 0).then_some(pages * procfs::page_size() / 1024)
 }
 
 /// At most this many of the samples, evenly, with every peak among them kept.

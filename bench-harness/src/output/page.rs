@@ -2,7 +2,8 @@
 
 use std::path::Path;
 
-use super::plot::escape;
+use maud::{DOCTYPE, Markup, PreEscaped, html};
+
 use super::table::Table;
 use crate::machine::{self, Machine, Moment};
 use crate::outcome::{self, Outcome, Refusal};
@@ -15,6 +16,7 @@ const STYLE: &str = "
 body { font: 15px/1.45 system-ui, sans-serif; margin: 2em auto; max-width: 62em; padding: 0 1em; }
 h1 { font-size: 1.5em; } h2 { font-size: 1.25em; margin-top: 2.2em; border-bottom: 1px solid #8886; }
 h3 { font-size: 1.05em; }
+p, figcaption, h3 { overflow-wrap: anywhere; }
 .wide { overflow-x: auto; } table { border-collapse: collapse; font-size: 0.9em; }
 th, td { padding: 0.2em 0.7em; text-align: left; border-bottom: 1px solid #8883; white-space: nowrap; }
 td.number, th.number { text-align: right; font-variant-numeric: tabular-nums; }
@@ -39,72 +41,89 @@ pub fn html(outcomes: &[&Outcome], began: &Moment) -> String {
         [one] => format!("rcumalloc-bench {}", one.command),
         _ => "rcumalloc-bench".to_owned(),
     };
-    let mut page = format!(
-        "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">\
-         <meta name=\"viewport\" content=\"width=device-width\">\
-         <title>{0}</title><style>{STYLE}</style></head>\n\
-         <body><h1>{0}</h1>\n<p>{1}<br>commit {2}, {3}, load {4:.2} before and {5:.2} after, \
-         {6:.2} processors busy with others, took {7:.0} s.</p>\n",
-        escape(&title),
-        escape(&Machine::look().describe()),
-        escape(&began.commit),
-        escape(&began.date),
+    let promised: Vec<_> = outcomes.iter().flat_map(|one| one.targets.clone()).collect();
+    let page = html! {
+        (DOCTYPE)
+        html lang="en" {
+            head {
+                meta charset="utf-8";
+                meta name="viewport" content="width=device-width";
+                title { (title) }
+                style { (PreEscaped(STYLE)) }
+            }
+            body {
+                h1 { (title) }
+                p {
+                    (Machine::look().describe()) br;
+                    (measured(began))
+                }
+                @if outcomes.len() > 1 {
+                    nav {
+                        @for one in outcomes { a href={ "#" (one.command) } { (one.command) } " " }
+                    }
+                }
+                @if !promised.is_empty() { (table(&outcome::targets(&promised))) }
+                @for one in outcomes { (section(one)) }
+            }
+        }
+    };
+    page.into_string() + "\n"
+}
+
+/// At which commit and when, and who else used the machine.
+fn measured(began: &Moment) -> String {
+    format!(
+        "commit {}, {}, load {:.2} before and {:.2} after, {:.2} processors busy with others, took {:.0} s.",
+        began.commit,
+        began.date,
         began.load,
         machine::load_average(),
         began.by_others(),
         began.seconds(),
-    );
-    if outcomes.len() > 1 {
-        page += "<nav>";
-        for one in outcomes {
-            page += &format!("<a href=\"#{0}\">{0}</a>", escape(&one.command));
-        }
-        page += "</nav>\n";
-    }
-    let promised: Vec<_> = outcomes.iter().flat_map(|one| one.targets.clone()).collect();
-    if !promised.is_empty() {
-        page += &table(&outcome::targets(&promised));
-    }
-    for one in outcomes {
-        page += &format!("<h2 id=\"{0}\">{0}</h2>\n", escape(&one.command));
-        for note in &one.notes {
-            page += &format!("<p class=\"note\">{}</p>\n", escape(note));
-        }
-        for each in &one.tables {
-            page += &table(each);
-        }
-        for plot in &one.plots {
-            let caption = escape(&plot.title);
-            page += &format!("<figure><figcaption>{caption}</figcaption>\n{}</figure>\n", plot.svg());
-        }
-    }
-    page + "</body></html>\n"
+    )
 }
 
-fn table(table: &Table) -> String {
-    let class = |column: usize| if table.is_numeric(column) { " class=\"number\"" } else { "" };
-    let mut html = format!("<h3>{}</h3>\n", escape(&table.title));
-    if !table.note.is_empty() {
-        html += &format!("<p class=\"note\">{}</p>\n", escape(&table.note));
-    }
-    html += "<div class=\"wide\"><table><tr>";
-    for (column, cell) in table.head.iter().enumerate() {
-        html += &format!("<th{}>{}</th>", class(column), escape(cell));
-    }
-    html += "</tr>\n";
-    for row in &table.rows {
-        html += "<tr>";
-        for (column, cell) in row.iter().enumerate() {
-            let class = match cell.as_str() {
-                "MISSED" | "behind glibc" => " class=\"bad\"",
-                "met" | "first" => " class=\"good\"",
-                _ => class(column),
-            };
-            html += &format!("<td{class}>{}</td>", escape(cell));
+fn section(one: &Outcome) -> Markup {
+    html! {
+        h2 id=(one.command) { (one.command) }
+        @for note in &one.notes { p.note { (note) } }
+        @for each in &one.tables { (table(each)) }
+        @for plot in &one.plots {
+            figure {
+                figcaption { (plot.title) }
+                (PreEscaped(plot.svg()))
+            }
         }
-        html += "</tr>\n";
     }
-    html + "</table></div>\n"
+}
+
+fn table(table: &Table) -> Markup {
+    let class = |column: usize| table.is_numeric(column).then_some("number");
+    let verdict = |cell: &str| match cell {
+        "MISSED" | "behind glibc" => Some("bad"),
+        "met" | "first" => Some("good"),
+        _ => None,
+    };
+    html! {
+        h3 { (table.title) }
+        @if !table.note.is_empty() { p.note { (table.note) } }
+        div.wide {
+            table {
+                tr {
+                    @for (column, cell) in table.head.iter().enumerate() {
+                        th class=[class(column)] { (cell) }
+                    }
+                }
+                @for row in &table.rows {
+                    tr {
+                        @for (column, cell) in row.iter().enumerate() {
+                            td class=[verdict(cell).or(class(column))] { (cell) }
+                        }
+                    }
+                }
+            }
+        }
+    }
 }
 
 #[cfg(test)]

@@ -50,15 +50,12 @@ impl Kind {
 
     /// The line of /proc/self/cgroup that is about it.
     fn own(self) -> Option<String> {
-        let list = fs::read_to_string("/proc/self/cgroup").ok()?;
-        list.lines().find_map(|line| {
-            let (controllers, path) = line.split_once(':')?.1.split_once(':')?;
-            let is_ours = match self {
-                Kind::One => controllers.split(',').any(|one| one == "memory"),
-                Kind::Two => controllers.is_empty(),
-            };
-            is_ours.then(|| path.trim_start_matches('/').to_owned())
-        })
+        let groups = procfs::process::Process::myself().and_then(|process| process.cgroups()).ok()?;
+        let ours = groups.into_iter().find(|group| match self {
+            Kind::One => group.controllers.iter().any(|one| one == "memory"),
+            Kind::Two => group.hierarchy == 0,
+        });
+        Some(ours?.pathname.trim_start_matches('/').to_owned())
     }
 }
 

@@ -124,7 +124,7 @@ impl Measured {
 pub fn run<S: Scheme>(parameters: &Parameters) -> Result<Measured, String> {
     let scheme = S::start()?;
     let api = if S::NAME == "ours" { Some(Api::find()?) } else { None };
-    let rss_start_kib = crate::rcuscale::status_kib("VmRSS:");
+    let rss_start_kib = crate::workload::status_kib("VmRSS:");
     let before = scheme.periods();
     let trip_before = round_trip_ns();
     let total_ns = pass(&scheme, parameters, timed_loop::<S>);
@@ -133,7 +133,7 @@ pub fn run<S: Scheme>(parameters: &Parameters) -> Result<Measured, String> {
     let drain_began = Instant::now();
     scheme.drain();
     let drain_ns = drain_began.elapsed().as_nanos() as u64;
-    let rss_peak_kib = crate::rcuscale::status_kib("VmHWM:");
+    let rss_peak_kib = crate::workload::status_kib("VmHWM:");
     let stats = api.map(|api| api.stats());
 
     let peak = AtomicU64::new(0);

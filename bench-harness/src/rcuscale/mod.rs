@@ -175,17 +175,6 @@ fn targets(rows: &[Row]) -> Vec<Target> {
     ]
 }
 
-/// A line of /proc/self/status, in KiB; 0 if there is none.
-#[must_use]
-pub fn status_kib(name: &str) -> u64 {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    status
-        .lines()
-        .find_map(|line| line.strip_prefix(name))
-        .and_then(|rest| rest.split_whitespace().next()?.parse().ok())
-        .unwrap_or(0)
-}
-
 /// Processors this process may use.
 #[must_use]
 pub fn processors() -> usize {

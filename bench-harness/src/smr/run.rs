@@ -93,7 +93,7 @@ pub fn run<S: Scheme>(parameters: &Parameters) -> Result<Measured, String> {
     }
     let scheme = S::start()?;
     let table = filled::<S, false>(&scheme, parameters);
-    let rss_start_kib = crate::rcuscale::status_kib("VmRSS:");
+    let rss_start_kib = crate::workload::status_kib("VmRSS:");
     let stop = AtomicBool::new(false);
     let start = Barrier::new(parameters.threads + 1);
     let (threads, stopped, cpu, around) = std::thread::scope(|scope| {
@@ -148,7 +148,7 @@ pub fn run<S: Scheme>(parameters: &Parameters) -> Result<Measured, String> {
         max_ns: latencies.max(),
         clock_ns: clock_ns(),
         rss_start_kib,
-        rss_peak_kib: crate::rcuscale::status_kib("VmHWM:"),
+        rss_peak_kib: crate::workload::status_kib("VmHWM:"),
         drain_ns,
         around,
     })

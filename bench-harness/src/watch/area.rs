@@ -10,6 +10,8 @@ use std::fs;
 use std::io::ErrorKind;
 use std::time::{Duration, Instant};
 
+use procfs::process::{Process, Stat};
+
 use super::figures::Snapshot;
 use crate::outcome::Refusal;
 
@@ -34,9 +36,9 @@ pub struct Area {
     at: u64,
     bytes: usize,
     /// The process as it knows itself: its number in the innermost namespace.
-    inner_pid: u64,
+    inner_pid: i32,
     /// When it began, so that another process under the same number is not taken for it.
-    began: String,
+    began: u64,
     /// As `ps` shows it.
     pub name: String,
 }
@@ -70,17 +72,14 @@ fn refuse<T>(pid: i32, why: impl Display) -> Result<T, Refusal> {
     Err(Refusal(format!("process {pid}: {why}")))
 }
 
-/// The word behind `name` in a file of `/proc/PID`.
-fn status(pid: i32, name: &str) -> Option<String> {
-    let text = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
-    Some(text.lines().find_map(|line| line.strip_prefix(name))?.trim().to_owned())
+/// What the kernel says of the process.
+fn stat(pid: i32) -> Option<Stat> {
+    Process::new(pid).and_then(|process| process.stat()).ok()
 }
 
 /// When the process began, in ticks since the machine did.
-fn began(pid: i32) -> Option<String> {
-    let text = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    // Behind the name, which may hold anything.
-    Some(text.rsplit_once(')')?.1.split_whitespace().nth(19)?.to_owned())
+fn began(pid: i32) -> Option<u64> {
+    Some(stat(pid)?.starttime)
 }
 
 impl Area {
@@ -95,12 +94,9 @@ impl Area {
             }
             Err(error) => return refuse(pid, format_args!("its mappings cannot be read: {error}")),
         };
-        let (Some(began), Some(state)) = (began(pid), status(pid, "State:")) else {
+        let Some(stat) = stat(pid).filter(|stat| !['Z', 'X', 'x'].contains(&stat.state)) else {
             return refuse(pid, "it has ended");
         };
-        if state.starts_with(['Z', 'X']) {
-            return refuse(pid, "it has ended");
-        }
         let mut whole: Option<(u64, u64)> = None;
         for line in maps.lines().filter(|line| line.contains(NAME)) {
             let range = line.split_once(' ').and_then(|(range, _)| range.split_once('-'));
@@ -124,18 +120,16 @@ impl Area {
                 },
             );
         };
-        let own = || pid.to_string();
-        let inner = status(pid, "NSpid:").unwrap_or_else(own);
-        let inner_pid = inner.split_whitespace().last().and_then(|pid| pid.parse().ok()).unwrap_or(0);
-        let name = fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default().trim().to_owned();
-        Ok(Area { pid, at, bytes: ((end - at) as usize).min(MOST_BYTES), inner_pid, began, name })
+        let status = Process::new(pid).and_then(|process| process.status());
+        let inner_pid = status.ok().and_then(|status| status.nspid?.last().copied()).unwrap_or(pid);
+        let bytes = ((end - at) as usize).min(MOST_BYTES);
+        Ok(Area { pid, at, bytes, inner_pid, began: stat.starttime, name: stat.comm })
     }
 
     /// Every process that publishes and that we may look at.
     pub fn all() -> Vec<Area> {
-        let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
-        let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
-        let mut areas: Vec<Area> = pids.filter_map(|pid| Area::find(pid).ok()).collect();
+        let processes = procfs::process::all_processes().into_iter().flatten().flatten();
+        let mut areas: Vec<Area> = processes.filter_map(|process| Area::find(process.pid()).ok()).collect();
         areas.sort_by_key(|area| area.pid);
         areas
     }
@@ -156,7 +150,7 @@ impl Area {
         loop {
             let head = self.head()?;
             let is_new = !asked || head.sequence() != before.sequence();
-            let is_its_own = head.pid() == self.inner_pid && head.at_ns() != 0;
+            let is_its_own = head.pid() == self.inner_pid as u64 && head.at_ns() != 0;
             if is_new && is_its_own && head.sequence().is_multiple_of(2) {
                 let texts: Result<Vec<_>, _> = (0..3).map(|index| self.text(&head, index)).collect();
                 if self.head()?.sequence() == head.sequence() {
@@ -217,7 +211,7 @@ impl Area {
         // SAFETY: the kernel writes into a live slice; the other address is the other process's.
         let read = unsafe { libc::process_vm_readv(self.pid, &local, 1, &remote, 1, 0) };
         let error = std::io::Error::last_os_error();
-        if read == into.len() as isize && began(self.pid).as_ref() == Some(&self.began) {
+        if read == into.len() as isize && began(self.pid) == Some(self.began) {
             return Ok(());
         }
         match error.raw_os_error() {
@@ -231,7 +225,8 @@ impl Area {
 
     /// Sends the signal, if somebody listens: what is not handled might end the process.
     fn ask(&self, signal: i32) -> Result<(), Refusal> {
-        let caught = status(self.pid, "SigCgt:").and_then(|mask| u64::from_str_radix(&mask, 16).ok());
+        let status = Process::new(self.pid).and_then(|process| process.status());
+        let caught = status.ok().map(|status| status.sigcgt);
         if caught.is_none() {
             return refuse(self.pid, "it has ended");
         }
@@ -266,6 +261,6 @@ mod tests {
         assert!(line.contains("does not run under librcumalloc.so"), "{line}");
         let line = Area::find(i32::MAX).expect_err("no such process").0;
         assert_eq!(line, format!("process {}: there is no such process", i32::MAX));
-        assert!(began(own).is_some_and(|ticks| ticks.parse::<u64>().is_ok()));
+        assert!(began(own).is_some_and(|ticks| ticks > 0));
     }
 }

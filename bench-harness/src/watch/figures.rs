@@ -1,8 +1,8 @@
 //! What a process has published, by name.
 
 use std::collections::BTreeMap;
-use std::fs;
 
+use procfs::process::Process;
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -125,9 +125,8 @@ impl Snapshot {
 }
 
 fn rss_bytes(pid: i32) -> u64 {
-    let text = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
-    let kib = text.lines().find_map(|line| line.strip_prefix("VmRSS:")?.trim().strip_suffix(" kB"));
-    kib.and_then(|kib| kib.trim().parse::<u64>().ok()).unwrap_or(0) * 1024
+    let status = Process::new(pid).and_then(|process| process.status());
+    status.ok().and_then(|status| status.vmrss).unwrap_or(0) * 1024
 }
 
 #[cfg(test)]

@@ -183,7 +183,7 @@ impl Run {
     fn plots(&self) -> Vec<Plot> {
         let bars = |of: fn(&Side) -> Option<Spread>| -> Vec<Bar> {
             let bar = |side: &Side| {
-                let Spread { median, least, greatest } = of(side)?;
+                let Spread { median, least, greatest, .. } = of(side)?;
                 Some(Bar { name: side.name.clone(), median, least, greatest })
             };
             self.sides.iter().filter_map(bar).collect()
