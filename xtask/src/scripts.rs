@@ -16,8 +16,6 @@ pub enum Script {
     AddressSpace(Words),
     /// Measures librcumalloc.so beside glibc's malloc and mimalloc: bench/malloc.md
     BenchMalloc(Words),
-    /// Measures the two periods of the shrinker
-    BenchShrinker(Words),
     /// Makes the Debian packages librcumalloc1 and librcumalloc-dev
     Deb(Words),
     /// Does what the README says in a fresh Debian root, which has our packages alone
@@ -56,7 +54,6 @@ pub fn run(script: &Script) -> Outcome {
         Script::Aarch64(words) => ("aarch64", words),
         Script::AddressSpace(words) => ("address-space", words),
         Script::BenchMalloc(words) => ("bench-malloc", words),
-        Script::BenchShrinker(words) => ("bench-shrinker", words),
         Script::Deb(words) => ("deb", words),
         Script::Fresh(words) => ("fresh", words),
         Script::Fuzz(words) => ("fuzz", words),

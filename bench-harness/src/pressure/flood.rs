@@ -103,6 +103,64 @@ fn pairs(looks: &[Look]) -> u64 {
 
 const SIDES: [(&str, &str); 2] = [("with back-off", ""), ("without", "0")];
 
+/// The same under several periods of the back-off.
+const PERIODS: [(&str, &str); 5] =
+    [("none", "0"), ("0.2 s", "200"), ("1 s", "1000"), ("2 s", "2000"), ("5 s", "5000")];
+
+/// What the period of the back-off comes to: in each limit, one after the other in every round.
+pub fn periods(
+    kind: Kind,
+    limits: &[u32],
+    sizes: Sizes,
+    common: &Common,
+    outcome: &mut Outcome,
+) -> Result<Value, Refusal> {
+    let choice = peers::choose(&["rcumalloc".to_owned()], common)?;
+    let rounds = common.rounds_or(3);
+    outcome.rounds = rounds;
+    let mut table = table("Periods of the back-off".to_owned());
+    let work = work(common);
+    let bar = progress::bar((limits.len() * PERIODS.len()) as u64 * u64::from(rounds + 1));
+    let mut rows = Vec::new();
+    for &limit in limits {
+        let runs = alternate(&PERIODS, rounds, |side, _| {
+            bar.inc(1);
+            once(kind, limit, sizes, work, &choice.present[0], side.1)
+        })?;
+        for ((name, period), runs) in PERIODS.iter().zip(&runs) {
+            table.row(row(limit, name, runs));
+            rows.push(json!({ "limit_mib": limit, "period_ms": period, "runs": runs }));
+        }
+    }
+    bar.finish_and_clear();
+    outcome.tables.push(table);
+    Ok(json!(rows))
+}
+
+fn work(common: &Common) -> u64 {
+    if common.quick { WORK / 16 } else { WORK }
+}
+
+fn table(title: String) -> Table {
+    let head = [
+        "MiB",
+        "",
+        "survived",
+        "seconds",
+        "scans",
+        "full refills",
+        "small refills",
+        "pairs",
+        "given MiB",
+        "peak MiB",
+    ];
+    Table::new(title, &head).note(
+        "Medians (least .. greatest) of the runs that survived. Full refills fetch a batch, small ones a \
+         page. \
+         Pairs: scans and full refills within the same 10 ms, which undo each other.",
+    )
+}
+
 pub fn run(
     kind: Kind,
     limits: &[u32],
@@ -114,27 +172,9 @@ pub fn run(
     let ours = &choice.present[0];
     let rounds = common.rounds_or(5);
     outcome.rounds = outcome.rounds.max(rounds);
-    let mut table = Table::new(
-        format!("{} freeing threads, {} of them flooding", sizes.threads, sizes.flooding),
-        &[
-            "MiB",
-            "",
-            "survived",
-            "seconds",
-            "scans",
-            "full refills",
-            "small refills",
-            "pairs",
-            "given MiB",
-            "peak MiB",
-        ],
-    )
-    .note(
-        "Medians (least .. greatest) of the runs that survived. Full refills fetch a batch, small ones a \
-         page. \
-         Pairs: scans and full refills within the same 10 ms, which undo each other.",
-    );
-    let work = if common.quick { WORK / 16 } else { WORK };
+    let title = format!("{} freeing threads, {} of them flooding", sizes.threads, sizes.flooding);
+    let mut table = table(title);
+    let work = work(common);
     let bar = progress::bar(limits.len() as u64 * u64::from(rounds + 1) * 2);
     let mut rows = Vec::new();
     for &limit in limits {

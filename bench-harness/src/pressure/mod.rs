@@ -7,8 +7,12 @@
 //! have tuned for.
 //!
 //! The groups are made below the one the harness runs in ([`group`]) and taken away again.
+//!
+//! `backoff` and `decay` measure the two periods of the library's shrinker: one as the flood, under several
+//! periods; [`decay`] without a group.
 
 mod churn;
+mod decay;
 mod family;
 mod flood;
 mod group;
@@ -54,6 +58,10 @@ enum What {
     Churn,
     /// Programs at random; not part of all
     Family,
+    /// The flood, with several periods of the back-off; not part of all
+    Backoff,
+    /// Several periods of decay, in no group; not part of all
+    Decay,
     /// Flood and churn
     All,
 }
@@ -63,13 +71,21 @@ pub fn run(arguments: &Arguments, common: &Common) -> Result<Outcome, Refusal> {
         return Err(Refusal("--flooding: more than --threads".to_owned()));
     }
     crate::family::job(&arguments.family, arguments.seed, 1.0)?;
-    let kind = group::Kind::find()?;
     let mut outcome = Outcome { command: "pressure".to_owned(), good: true, ..Outcome::default() };
+    if arguments.what == What::Decay {
+        outcome.results = json!({ "decay": decay::run(common, &mut outcome)? });
+        return Ok(outcome);
+    }
+    let kind = group::Kind::find()?;
     outcome.notes.push(format!("control groups of {kind}, below our own"));
     let mut results = json!({ "groups": kind.to_string() });
     if matches!(arguments.what, What::Flood | What::All) {
         let job = flood::Sizes { threads: arguments.threads, flooding: arguments.flooding };
         results["flood"] = flood::run(kind, &arguments.limits, job, common, &mut outcome)?;
+    }
+    if arguments.what == What::Backoff {
+        let job = flood::Sizes { threads: arguments.threads, flooding: arguments.flooding };
+        results["backoff"] = flood::periods(kind, &arguments.limits, job, common, &mut outcome)?;
     }
     if matches!(arguments.what, What::Churn | What::All) {
         let usual = || churn::USUAL.iter().map(|&name| name.to_owned()).collect();
@@ -92,6 +108,7 @@ pub fn inner(job: &str) -> Result<Value, Refusal> {
     match job["kind"].as_str() {
         Some("flood") => flood::inner(&job),
         Some("churn") => churn::inner(&job),
+        Some("decay") => decay::inner(&job),
         _ => Err(Refusal("no such job".to_owned())),
     }
 }
