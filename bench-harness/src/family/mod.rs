@@ -7,6 +7,7 @@
 mod boxes;
 mod catalogue;
 mod dice;
+mod distribution;
 mod draw;
 mod hand;
 mod program;
@@ -28,7 +29,8 @@ use crate::output::table::Table;
 use crate::peers::Allocator;
 use crate::workload::{Arguments, choose};
 pub use catalogue::Family;
-pub use results::{Case, Pairs, figures, json_of, table};
+pub use distribution::{Pairs, figures, json_of, table};
+pub use results::Case;
 pub use run::{Job, Tally, inner};
 
 /// What is compared unless one says otherwise.

@@ -4,27 +4,22 @@
 
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
-use std::hash::{DefaultHasher, Hasher};
 use std::io::{self, Read, Write};
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
 use super::counters::{Counters, Reading};
+pub use super::launcher::memory_file;
+use super::launcher::{Report, launcher};
+use super::pipes::{broken, drain, joined, readable};
 use super::sampler::{self, Sample};
 use crate::outcome::Refusal;
-
-/// The launcher, as build.rs compiled it.
-static LAUNCHER: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/launch"));
-
-/// Output kept for reading; all of it is hashed.
-const KEPT_OUTPUT: usize = 16 << 20;
 
 /// What to start, and how.
 #[derive(Clone, Debug)]
@@ -66,6 +61,33 @@ pub struct Finished {
 }
 
 impl Finished {
+    /// As the launcher reports it: what was printed and counted comes later.
+    fn of(report: &Report, in_time: bool) -> Finished {
+        let status = report.wait_status as i32;
+        let end = match () {
+            () if !in_time => End::Timeout,
+            () if libc::WIFSIGNALED(status) => End::Signal(libc::WTERMSIG(status)),
+            () => End::Status(libc::WEXITSTATUS(status)),
+        };
+        Finished {
+            end,
+            wall_seconds: report.wall_ns as f64 / 1e9,
+            user_seconds: report.user_us as f64 / 1e6,
+            system_seconds: report.system_us as f64 / 1e6,
+            peak_kib: report.peak_kib as u64,
+            minor_faults: report.minor_faults as u64,
+            major_faults: report.major_faults as u64,
+            voluntary_switches: report.voluntary as u64,
+            involuntary_switches: report.involuntary as u64,
+            counters: Vec::new(),
+            output_hash: 0,
+            output_bytes: 0,
+            stdout: Vec::new(),
+            stderr: Vec::new(),
+            samples: Vec::new(),
+        }
+    }
+
     pub fn cpu_seconds(&self) -> f64 {
         self.user_seconds + self.system_seconds
     }
@@ -95,22 +117,6 @@ impl std::fmt::Display for End {
             End::Timeout => f.write_str("did not end in time"),
         }
     }
-}
-
-/// `struct result` of the launcher.
-#[repr(C)]
-#[derive(Default)]
-struct Report {
-    wait_status: i64,
-    exec_errno: i64,
-    wall_ns: i64,
-    user_us: i64,
-    system_us: i64,
-    peak_kib: i64,
-    minor_faults: i64,
-    major_faults: i64,
-    voluntary: i64,
-    involuntary: i64,
 }
 
 impl Child {
@@ -252,7 +258,7 @@ impl Child {
                 // reported yet, so the child has not been waited for and its id is not reused.
                 unsafe { libc::kill(-pid, libc::SIGKILL) };
             }
-            let report = read_report(&mut result_read);
+            let report = Report::read(&mut result_read);
             // Relaxed: see the sampler.
             stop.store(true, Ordering::Relaxed);
             // What the child left running in its group would hold the pipes open.
@@ -264,7 +270,7 @@ impl Child {
             if report.exec_errno != 0 {
                 return Err(io::Error::from_raw_os_error(report.exec_errno as i32));
             }
-            let mut finished = report.into_finished(in_time);
+            let mut finished = Finished::of(&report, in_time);
             (finished.output_hash, finished.output_bytes) = (stdout.hash, stdout.bytes);
             (finished.stdout, finished.stderr, finished.samples) = (stdout.kept, stderr.kept, samples);
             Ok(finished)
@@ -275,140 +281,6 @@ impl Child {
         finished.counters = counters.map(Counters::read).unwrap_or_default();
         Ok(finished)
     }
-}
-
-impl Report {
-    fn into_finished(self, in_time: bool) -> Finished {
-        let status = self.wait_status as i32;
-        let end = match () {
-            () if !in_time => End::Timeout,
-            () if libc::WIFSIGNALED(status) => End::Signal(libc::WTERMSIG(status)),
-            () => End::Status(libc::WEXITSTATUS(status)),
-        };
-        Finished {
-            end,
-            wall_seconds: self.wall_ns as f64 / 1e9,
-            user_seconds: self.user_us as f64 / 1e6,
-            system_seconds: self.system_us as f64 / 1e6,
-            peak_kib: self.peak_kib as u64,
-            minor_faults: self.minor_faults as u64,
-            major_faults: self.major_faults as u64,
-            voluntary_switches: self.voluntary as u64,
-            involuntary_switches: self.involuntary as u64,
-            counters: Vec::new(),
-            output_hash: 0,
-            output_bytes: 0,
-            stdout: Vec::new(),
-            stderr: Vec::new(),
-            samples: Vec::new(),
-        }
-    }
-}
-
-fn read_report(from: &mut impl Read) -> io::Result<Report> {
-    let mut words = [[0; 8]; 10];
-    for word in &mut words {
-        from.read_exact(word)?;
-    }
-    let [
-        wait_status,
-        exec_errno,
-        wall_ns,
-        user_us,
-        system_us,
-        peak_kib,
-        minor,
-        major,
-        voluntary,
-        involuntary,
-    ] = words.map(i64::from_ne_bytes);
-    Ok(Report {
-        wait_status,
-        exec_errno,
-        wall_ns,
-        user_us,
-        system_us,
-        peak_kib,
-        minor_faults: minor,
-        major_faults: major,
-        voluntary,
-        involuntary,
-    })
-}
-
-#[derive(Default)]
-struct Output {
-    kept: Vec<u8>,
-    hash: u64,
-    bytes: u64,
-}
-
-fn drain(mut pipe: impl Read) -> io::Result<Output> {
-    let mut output = Output::default();
-    let mut hasher = DefaultHasher::new();
-    let mut buffer = vec![0; 64 << 10];
-    loop {
-        let got = match pipe.read(&mut buffer) {
-            Ok(0) => break,
-            Ok(got) => got,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-            Err(error) => return Err(error),
-        };
-        // Byte by byte: the hash must not depend on how the bytes were cut into reads.
-        buffer[..got].iter().for_each(|&byte| hasher.write_u8(byte));
-        output.bytes += got as u64;
-        let room = KEPT_OUTPUT.saturating_sub(output.kept.len()).min(got);
-        output.kept.extend_from_slice(&buffer[..room]);
-    }
-    output.hash = hasher.finish();
-    Ok(output)
-}
-
-fn joined(handle: Option<std::thread::ScopedJoinHandle<'_, io::Result<Output>>>) -> io::Result<Output> {
-    handle.map_or_else(|| Ok(Output::default()), |handle| handle.join().unwrap_or_else(|_| Err(broken())))
-}
-
-fn broken() -> io::Error {
-    io::Error::other("a thread of the harness ended early")
-}
-
-fn readable(fd: i32, timeout: Duration) -> bool {
-    let end = Instant::now() + timeout;
-    loop {
-        let left = end.saturating_duration_since(Instant::now()).as_millis().min(i32::MAX as u128) as i32;
-        let mut poll = libc::pollfd { fd, events: libc::POLLIN, revents: 0 };
-        // SAFETY: one pollfd, which outlives the call.
-        match unsafe { libc::poll(&raw mut poll, 1, left) } {
-            0 => return false,
-            -1 => continue,
-            _ => return true,
-        }
-    }
-}
-
-/// The launcher as a file that can be executed: in memory, for ever.
-fn launcher() -> io::Result<PathBuf> {
-    static FILE: OnceLock<Result<OwnedFd, String>> = OnceLock::new();
-    match FILE.get_or_init(|| memory_file(c"launch", LAUNCHER).map_err(|error| error.to_string())) {
-        Ok(fd) => Ok(PathBuf::from(format!("/proc/{}/fd/{}", std::process::id(), fd.as_raw_fd()))),
-        Err(reason) => Err(io::Error::other(reason.clone())),
-    }
-}
-
-/// A file without a name that holds these bytes.
-pub fn memory_file(name: &std::ffi::CStr, bytes: &[u8]) -> io::Result<OwnedFd> {
-    // SAFETY: the name is a C string.
-    let fd = unsafe { libc::memfd_create(name.as_ptr(), libc::MFD_CLOEXEC) };
-    if fd < 0 {
-        return Err(io::Error::last_os_error());
-    }
-    // SAFETY: just made, and nobody else's.
-    let fd = unsafe { OwnedFd::from_raw_fd(fd) };
-    let mut file = File::from(fd);
-    file.write_all(bytes)?;
-    // An executable that is open for writing would be "text file busy": reopen it for reading only.
-    let read_only = File::open(format!("/proc/self/fd/{}", file.as_raw_fd()))?;
-    Ok(OwnedFd::from(read_only))
 }
 
 #[cfg(test)]

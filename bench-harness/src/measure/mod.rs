@@ -4,7 +4,9 @@ pub mod child;
 pub mod counters;
 pub mod distance;
 pub mod latency;
+pub mod launcher;
 pub mod pages;
+pub mod pipes;
 pub mod rounds;
 pub mod sampler;
 
