@@ -18,6 +18,16 @@ mod victim;
 pub use outcome::Outcome;
 pub use victim::{Victim, command};
 
+/// A rule of libc's that glibc keeps, and we do in every mode, without a word of ours.
+pub fn rule(name: &str) {
+    Victim::new("libc_rules").arg(name).on_glibc().run().success();
+    for mode in ["all", "api", "strict"] {
+        let outcome = Victim::new("libc_rules").arg(name).env("RCUMALLOC_DEFER", mode).run().success();
+        assert_eq!(outcome.text(), "done\n", "{outcome}");
+        assert_eq!(outcome.ours(), [""; 0], "{outcome}");
+    }
+}
+
 /// Says why the calling test, or part of it, was not run: also where the output of tests that pass is not
 /// shown.
 pub fn skipped(why: &str) {

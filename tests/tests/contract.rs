@@ -1,6 +1,6 @@
 //! The guarantees of docs/guarantees.md: explicit readers (G1), bad calls (G6), and malloc's own rules (G5).
 
-use rcumalloc_tests::{Outcome, Victim, build, command};
+use rcumalloc_tests::{Outcome, Victim, build, command, rule};
 use std::path::Path;
 
 /// A small budget, so that grace periods follow each other as fast as they can.
@@ -213,36 +213,6 @@ fn waiting_inside_a_section_ends_the_process() {
     let outcome = Victim::new("bad_calls").arg("unlock").run();
     let said = String::from_utf8_lossy(&outcome.stderr).into_owned();
     assert!(said.contains("read_unlock without an open read-side section"), "{outcome}");
-}
-
-/// A rule that glibc keeps, and we do.
-fn rule(name: &str) {
-    Victim::new("libc_rules").arg(name).on_glibc().run().success();
-    for mode in ["all", "api", "strict"] {
-        let outcome = Victim::new("libc_rules").arg(name).env("RCUMALLOC_DEFER", mode).run().success();
-        assert_eq!(outcome.text(), "done\n", "{outcome}");
-        assert_eq!(outcome.ours(), [""; 0], "{outcome}");
-    }
-}
-
-#[test]
-fn errno_is_kept_and_failures_set_it() {
-    rule("errno");
-}
-
-#[test]
-fn alignment_over_the_grid() {
-    rule("alignment");
-}
-
-#[test]
-fn usable_size() {
-    rule("usable");
-}
-
-#[test]
-fn realloc() {
-    rule("realloc");
 }
 
 #[test]

@@ -1,11 +1,13 @@
 //! rows.txt, "Memory": a test a row, named as the row.
 
 use rcumalloc_tests::machine::{Machine, meminfo_kib};
-use rcumalloc_tests::{Outcome, Victim, build, command, skipped};
+use rcumalloc_tests::{Outcome, Victim, build, command, rule, skipped};
 
 const MIB: u64 = 1024; // in KiB
 const GIB: u64 = 1024 * MIB;
 const KIB: u64 = 1024; // in bytes
+/// More address space than any victim needs, and far less than there is.
+const SPACE: u64 = 4 << 30;
 
 /// What `RCUMALLOC_DEFER` may say.
 const MODES: [&str; 3] = ["all", "api", "strict"];
@@ -173,11 +175,6 @@ fn close_all_fds() {
     assert!(ours.text().ends_with("status 0\nwritten 0\n"), "{ours}");
 }
 
-/// A rule that glibc keeps, and we do; `tests/contract.rs` has them all.
-fn rule(name: &str) {
-    Victim::new("libc_rules").arg(name).run().success();
-}
-
 #[test]
 fn errno_kept() {
     rule("errno");
@@ -270,12 +267,20 @@ fn page_size() {
     assert_eq!(victim.run().success().text(), "present 1\n");
 }
 
+/// Alone and beside a thread that sleeps, with a limit on address space and without.
+fn worlds(program: &'static str, mode: &'static str) -> impl Iterator<Item = Victim> {
+    let places = ["solo", "idle"].into_iter().flat_map(|beside| [(beside, false), (beside, true)]);
+    places.map(move |(beside, is_limited)| {
+        let victim = Victim::new(program).arg(beside).env("RCUMALLOC_DEFER", mode);
+        if is_limited { victim.limit(libc::RLIMIT_AS, SPACE) } else { victim }
+    })
+}
+
 /// Of a block of 1 GiB, 8 MiB of which were used before, calloc writes 8 MiB at the most.
 #[test]
 fn calloc_partly_dirty() {
     for mode in MODES {
-        for beside in ["solo", "idle"] {
-            let victim = Victim::new("calloc_partly_dirty").arg(beside).env("RCUMALLOC_DEFER", mode);
+        for victim in worlds("calloc_partly_dirty", mode) {
             let outcome = victim.run().success();
             assert_eq!(outcome.number("not_zero"), 0, "{mode} {outcome}");
             outcome.below("growth_kib", 16 * MIB);
@@ -288,8 +293,8 @@ fn calloc_partly_dirty() {
 #[test]
 fn one_free_bounded() {
     for mode in MODES {
-        for beside in ["solo", "idle"] {
-            let victim = Victim::new("one_free_bounded").args([beside, mode]).env("RCUMALLOC_DEFER", mode);
+        for victim in worlds("one_free_bounded", mode) {
+            let victim = victim.arg(mode);
             let outcome = victim.run().success();
             if mode != "strict" {
                 assert!(outcome.number("purged_most") > 0 && outcome.number("blocks_most") > 0, "{outcome}");
@@ -314,8 +319,7 @@ fn one_free_bounded() {
 #[test]
 fn realloc_gives_back() {
     for mode in MODES {
-        for beside in ["solo", "idle"] {
-            let victim = Victim::new("realloc_gives_back").arg(beside).env("RCUMALLOC_DEFER", mode);
+        for victim in worlds("realloc_gives_back", mode) {
             let outcome = victim.run().success();
             assert_eq!((outcome.number("moved"), outcome.number("live_large")), (0, 0), "{mode} {outcome}");
             if mode != "api" {

@@ -185,32 +185,6 @@ fn idle_threads() {
     );
 }
 
-#[test]
-fn calloc_clears_what_is_dirty() {
-    everywhere(
-        |_| Victim::new("calloc_partly_dirty").arg("solo"),
-        |_, outcome| {
-            assert_eq!(outcome.number("not_zero"), 0, "{outcome}");
-            outcome.below("growth_kib", 16 * MIB);
-        },
-    );
-}
-
-#[test]
-fn what_realloc_gives_back() {
-    everywhere(
-        |_| Victim::new("realloc_gives_back").arg("solo"),
-        |_, outcome| {
-            assert_eq!(outcome.number("moved"), 0, "{outcome}");
-            outcome
-                .below("rss_120_kib", 140 * MIB)
-                .below("rss_80_kib", 100 * MIB)
-                .below("rss_20_kib", 40 * MIB)
-                .below("hwm_kib", 220 * MIB);
-        },
-    );
-}
-
 /// Past the budget a tail goes back in the very call, but for what a heap of its size may keep.
 #[test]
 fn realloc_gives_back_at_once() {
@@ -230,18 +204,5 @@ fn fork_with_idle_threads() {
     everywhere(
         |_| Victim::new("fork_pays_for_itself").arg("100"),
         |world, outcome| no_bad_calls(world, outcome.below("faults", glibc + 110)),
-    );
-}
-
-#[test]
-fn no_call_does_much() {
-    everywhere(
-        |world| Victim::new("one_free_bounded").args(["solo", world.mode]),
-        |_, outcome| {
-            outcome
-                .below("purged_most", 5 << 20)
-                .below("purges_most", 65)
-                .below("blocks_most", 2048 + 2 * 512);
-        },
     );
 }
