@@ -1,7 +1,8 @@
 //! Every number that was chosen, in one place: its unit, and why it has this value.
 //!
-//! "(tune)" marks a starting point that measuring may move. What elsewhere is a number that nobody can
-//! choose, because a layout, an encoding, another's interface or arithmetic gives it, says "(given)" there.
+//! "(tune)" marks a starting point that measuring may move, and stands in no other file. What elsewhere is a
+//! number that nobody can choose, because a layout, an encoding, another's interface or arithmetic gives it,
+//! says "(given)" there: the test `lines` looks.
 
 // ---- units -------------------------------------------------------------------------------
 
@@ -132,6 +133,39 @@ pub const CODE_GOOD_MS: u32 = 1000;
 
 /// ... and so much longer for each line: some thousand times as long as it takes to read it.
 pub const CODE_GOOD_MS_PER_LINE: u32 = 4;
+
+/// Words above a slow path's frame in which its return address lies, at the most: what the heap has on the
+/// stack, [`STACK_BYTES`].
+pub const OUR_WORDS: usize = 256;
+
+/// Words of one frame of the program that are looked through for the first saved frame pointer: larger frames
+/// are rare, and a stack that ends there is no error.
+pub const FRAME_WORDS: usize = 128;
+
+/// Bytes around a place on a stack that are of the same for certain enough: the next library may be near.
+pub const STACK_AROUND: usize = 32 << 10;
+
+/// How far apart two frames of one stack may be, in bytes: no frame is a mebibyte.
+pub const FRAMES_APART: usize = 1 << 20;
+
+/// Pages in front of a place in an object's code that are looked at for its beginning: 32 MiB of code.
+pub const OBJECT_PAGES: usize = 1 << 13;
+
+/// Return addresses that were found to be some, of which so many are remembered, a power of two: to ask the
+/// kernel takes a while.
+pub const RETURNS_KNOWN: usize = 1 << 10;
+
+/// Objects, a program and its libraries, whose code is remembered: few of them call malloc often.
+pub const OBJECTS_KNOWN: usize = 8;
+
+/// Pages that are remembered to be no object's code.
+pub const STRANGE_PAGES: usize = 256;
+
+/// The heap's functions that give memory back, at the most.
+pub const FREES_KNOWN: usize = 32;
+
+/// Return addresses of which it is remembered whether they are of such a call, a power of two.
+pub const FREEING_KNOWN: usize = 256;
 
 // ---- page --------------------------------------------------------------------------------
 
@@ -338,6 +372,10 @@ pub const LIMIT_SLACK: u32 = 3;
 /// below (tune): memory that is not the heap's has little room, too.
 pub const LIMIT_STEP: u32 = 5;
 
+#[cfg(target_arch = "x86_64")]
+/// From how many words on one instruction writes them faster than a loop (tune).
+pub const STOSQ_FROM: usize = 32;
+
 /// Quarters of a class, into which threads are spread (tune).
 pub const QUARTERS: usize = 4;
 
@@ -463,6 +501,16 @@ pub const TIMER_SLACK_NS: usize = 50_000_000;
 /// Most milliseconds the watcher sleeps. Where threads end without libc, that is how long it may
 /// keep a process alive that has no other thread.
 pub const LONGEST_NAP_MS: u32 = 30_000;
+
+/// Bytes of it that a program's thread-local storage may take.
+pub const HELPER_LOCAL_BYTES: usize = HELPER_BYTES / 4;
+
+/// Bytes that its thread's control block is given. libc's is larger, but nothing of libc runs here that reads
+/// the rest.
+pub const CONTROL_ROOM: usize = 512;
+
+/// Looks for a thread that has ended, until it is forgotten: well over 10 ms.
+pub const ENDED_LOOKS: u32 = 20_000;
 
 /// How long a thread that leaves waits for the watcher to end, in nanoseconds. It answers at once unless
 /// it is in the middle of a scan.
@@ -613,6 +661,11 @@ pub const KIND_UP_TO: [usize; KIND_WORDS.len()] = [usize::MAX, usize::MAX, usize
 /// Blocks of any magazine under the fuzzer, whose inputs are short.
 pub const FUZZED_BLOCKS: usize = 4;
 
+#[cfg(target_arch = "x86_64")]
+/// Turns of magazines before the processor is asked for BMI2: CPUID traps in virtual machines, 4 us
+/// a leaf, which a small program never earns back.
+pub const BMI2_AFTER: u8 = 64;
+
 /// Quarters of a slab's blocks that were out and have come back, from which on it is mostly returned.
 pub const MOSTLY_QUARTERS: usize = 3;
 
@@ -755,6 +808,12 @@ pub const POOL_SIZE_MAX: usize = 1 << 20;
 
 /// One class alone may fill one part in so many of what a thread's filling magazines may hold (tune).
 pub const CLASS_PART: usize = 4;
+
+/// How often a round that is due finds the last one waiting before who does not come by is parked, ...
+pub const PARK_AFTER: u8 = 3;
+
+/// ... and before what waits joins a group.
+pub const GROUP_AFTER: u8 = 4;
 
 /// Empty magazines of one kind a thread keeps before it gives half of them to the store: a thread
 /// that only allocates or only frees must not hoard them.

@@ -27,6 +27,18 @@ pub fn edges(source: &Path) -> Edges {
     edges_of(&texts)
 }
 
+/// The text of each file under `source` that is not compiled for tests alone, by module.
+pub fn texts(source: &Path) -> BTreeMap<String, String> {
+    let mut texts = BTreeMap::new();
+    read(source, &[], &mut texts);
+    let mut only_tests = BTreeSet::new();
+    for (module, text) in &texts {
+        without_tests(&words(text), module, &mut only_tests);
+    }
+    texts.retain(|module, _| !only_tests.contains(module));
+    texts
+}
+
 /// The text of each file under `directory`, by module.
 fn read(directory: &Path, module: &[&str], texts: &mut BTreeMap<String, String>) {
     for entry in fs::read_dir(directory).expect("the source can be read") {

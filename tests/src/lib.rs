@@ -12,6 +12,7 @@ pub mod build;
 pub mod floors;
 pub mod frames;
 pub mod machine;
+pub mod numbers;
 mod outcome;
 mod victim;
 

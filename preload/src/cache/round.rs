@@ -32,14 +32,9 @@ use crate::class::magazine::{Magazine, kind_of, most, most_filling};
 use crate::class::marks::Map;
 use crate::class::size_class::Class;
 use crate::class::{sampled, waiting};
-use crate::constants::LEAST_CHARGE;
+use crate::constants::{CLASS_PART, GROUP_AFTER, LEAST_CHARGE, PARK_AFTER};
 use crate::os::arch;
 use rcu::{Batch, Cookie, Stamped};
-
-/// How often a round that is due finds the last one waiting before who does not come by is parked, ...
-const PARK: u8 = 3;
-/// ... and before what waits joins a group.
-const GIVE_UP: u8 = 4;
 
 /// What `blocks` of `class` take from the credit.
 #[inline(always)]
@@ -152,10 +147,10 @@ impl ThreadCache {
         if !self.end_round() {
             self.round.late += 1;
             let late = self.round.late;
-            if late >= GIVE_UP {
+            if late >= GROUP_AFTER {
                 return false;
             }
-            if late < PARK || !backlog::park(self.round.cookie()) || !self.end_round() {
+            if late < PARK_AFTER || !backlog::park(self.round.cookie()) || !self.end_round() {
                 self.credit += self.loan.fill_bytes() / 2;
                 return true;
             }
@@ -238,7 +233,7 @@ impl ThreadCache {
         let stock = |class: Class| self.alloc.peek(class).len() * class.size();
         let held = self.shelf.held() + Class::of_bits(self.filling).map(stock).sum::<usize>();
         let mut left = self.loan.stock_bytes().saturating_sub(held);
-        let most = self.loan.fill_bytes() / 4;
+        let most = self.loan.fill_bytes() / CLASS_PART;
         for class in Class::of_bits(waiting) {
             if self.defer.slot(class).marked_in() != 0 {
                 let had = self.alloc.slot(class).len();
@@ -401,7 +396,7 @@ mod tests {
         let cache = entry::current().expect("a cache");
         let round = cache.loan.fill_bytes();
         // A late one is given half as much again each time that it is due.
-        let bound = round + usize::from(PARK) * round / 2;
+        let bound = round + usize::from(PARK_AFTER) * round / 2;
         // As if there had been fewer threads, and so larger rounds.
         Class::all().for_each(|class| cache.class(class).flow = 500);
         let mut most = 0;

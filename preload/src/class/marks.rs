@@ -21,7 +21,7 @@ use crate::os::arch;
 use crate::page::bounds;
 
 /// What the byte of a block reads after it was marked in once too often: 0 - 1.
-const IN_TWICE: u8 = 255;
+const IN_TWICE: u8 = 255; // (given) as an encoding
 
 /// Address that, added to `p >> k`, is the byte of `p`.
 #[derive(Clone, Copy)]

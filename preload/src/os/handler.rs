@@ -61,7 +61,7 @@ static WANTED: (AtomicUsize, AtomicUsize, AtomicU64) =
     (AtomicUsize::new(libc::SIG_DFL), AtomicUsize::new(0), AtomicU64::new(0));
 
 /// Marks a fault that the program's handler is dealing with: it may call ours, which it has found there.
-const SEEN: i32 = 0x5243_5500;
+const SEEN: i32 = 0x5243_5500; // (given) as an encoding
 
 /// From now on `ask` is asked about each SIGSEGV first.
 pub fn set_ask(ask: Ask) {

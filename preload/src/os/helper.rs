@@ -34,10 +34,7 @@ use super::signals::Quiet;
 use super::syscall::{Errno, syscall};
 use super::tid::pid;
 use super::tls;
-use crate::constants::{HELPER_BYTES, PAGE};
-
-/// Looks for a thread that has ended, until it is forgotten: well over 10 ms.
-const LAST_LOOKS: u32 = 20_000;
+use crate::constants::{ENDED_LOOKS, HELPER_BYTES, PAGE};
 
 /// Where the helper's mapping and its number are.
 pub struct Helper {
@@ -99,7 +96,7 @@ impl Helper {
             return false;
         }
         // Some 20 us, unless its processor is busy with others.
-        for _ in 0..LAST_LOOKS {
+        for _ in 0..ENDED_LOOKS {
             if tid == 0 || !is_remembered(tid) {
                 break;
             }

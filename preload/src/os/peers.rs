@@ -15,8 +15,8 @@ use super::syscall::{Errno, syscall};
 /// give. Where it has not, the other threads' stores and loads still become visible by
 /// themselves, a little later.
 pub fn barrier_everywhere() {
-    const PRIVATE_EXPEDITED: usize = 1 << 3;
-    const REGISTER: usize = 1 << 4;
+    const PRIVATE_EXPEDITED: usize = 1 << 3; // (given) by the kernel
+    const REGISTER: usize = 1 << 4; // (given) by the kernel
     // SAFETY: membarrier takes no memory of ours.
     let call = |command| unsafe { syscall(libc::SYS_membarrier, [command, 0, 0, 0, 0, 0]) };
     // The engine, which registers the process on x86-64, has no use for it elsewhere.
@@ -60,7 +60,7 @@ fn compare(address: usize, value: u32) -> Result<usize, Errno> {
 /// A page that the kernel replaces by zeros in a child that does not share our memory, whoever
 /// makes it. `None` where the kernel is too old (before 4.14) or memory is out.
 pub fn page_wiped_on_fork() -> Option<usize> {
-    const WIPEONFORK: usize = 18;
+    const WIPEONFORK: usize = 18; // (given) by the kernel
     let page = map::map(crate::constants::PAGE)?;
     // SAFETY: our own fresh page.
     let advised = unsafe { syscall(libc::SYS_madvise, [page, crate::constants::PAGE, WIPEONFORK, 0, 0, 0]) };
@@ -75,7 +75,7 @@ pub fn page_wiped_on_fork() -> Option<usize> {
 /// Whether advice that does not exist is taken, too, at a page of ours: emulators, under which programs for
 /// other processors than x86-64 run, do so, and wipe nothing.
 fn says_yes_to_all(page: usize) -> bool {
-    const NO_SUCH_ADVICE: usize = 1 << 20;
+    const NO_SUCH_ADVICE: usize = 1 << 20; // (given) by the kernel
     let advise = || {
         // SAFETY: our own page, and no advice that does anything.
         unsafe { syscall(libc::SYS_madvise, [page, crate::constants::PAGE, NO_SUCH_ADVICE, 0, 0, 0]) }

@@ -8,20 +8,14 @@
 
 use super::arch::{self, ADDRESS_BITS};
 use super::{code, peers};
+use crate::constants::{
+    FRAME_WORDS, FRAMES_APART, FREEING_KNOWN, FREES_KNOWN, GOLDEN, OBJECT_PAGES, OBJECTS_KNOWN, OUR_WORDS,
+    RETURNS_KNOWN, STACK_AROUND, STRANGE_PAGES,
+};
 // What can be read at all can be read to the end of the smallest page.
 use crate::constants::LEAST_PAGE as PAGE;
 use core::ops::Range;
 use core::sync::atomic::{AtomicUsize, Ordering::Relaxed};
-
-/// Words above a slow path's frame in which its return address lies, at the most: what the heap has on the
-/// stack.
-const OURS: usize = 256;
-/// Words of one frame of the program that are looked through for the first saved frame pointer.
-const FRAME: usize = 128;
-/// Bytes around a place on a stack that are of the same for certain enough: the next library may be near.
-const STACK: usize = 32 << 10;
-/// How far apart two frames may be, in bytes.
-const APART: usize = 1 << 20;
 
 /// The word at `addr`, if there is one: in an object's code or headers, or on the calling thread's stack,
 /// none of which goes away meanwhile.
@@ -57,7 +51,7 @@ pub fn prepare() {
 }
 
 /// Return addresses that were found to be some, by a hash: to ask the kernel takes a while.
-static SEEN: [AtomicUsize; 1024] = [const { AtomicUsize::new(0) }; 1024];
+static SEEN: [AtomicUsize; RETURNS_KNOWN] = [const { AtomicUsize::new(0) }; RETURNS_KNOWN];
 
 impl Around<'_> {
     fn is_data(&self, addr: usize) -> bool {
@@ -67,7 +61,7 @@ impl Around<'_> {
     /// Whether `addr` is in an object's code, not the heap's, and follows a call instruction. `stack`: a
     /// place on the calling thread's.
     fn is_return(&self, addr: usize, stack: usize) -> bool {
-        let is_stack = addr.wrapping_sub(stack).wrapping_add(STACK) < 2 * STACK;
+        let is_stack = addr.wrapping_sub(stack).wrapping_add(STACK_AROUND) < 2 * STACK_AROUND;
         if addr < 16 * PAGE
             || addr >> ADDRESS_BITS != 0
             || is_stack
@@ -76,7 +70,7 @@ impl Around<'_> {
         {
             return false;
         }
-        let seen = &SEEN[addr.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 54];
+        let seen = &SEEN[addr.wrapping_mul(GOLDEN as usize) >> (usize::BITS - RETURNS_KNOWN.ilog2())];
         if seen.load(Relaxed) == addr {
             return true;
         }
@@ -94,9 +88,10 @@ impl Around<'_> {
 
 /// Objects whose code has been found, as pairs of from and to; 0: none yet. A word that is torn is looked for
 /// once more.
-static KNOWN: [[AtomicUsize; 2]; 8] = [const { [const { AtomicUsize::new(0) }; 2] }; 8];
+static KNOWN: [[AtomicUsize; 2]; OBJECTS_KNOWN] =
+    [const { [const { AtomicUsize::new(0) }; 2] }; OBJECTS_KNOWN];
 /// Pages that are no object's code, by their numbers.
-static NONE: [AtomicUsize; 256] = [const { AtomicUsize::new(0) }; 256];
+static NONE: [AtomicUsize; STRANGE_PAGES] = [const { AtomicUsize::new(0) }; STRANGE_PAGES];
 /// Whose turn it is to be forgotten.
 static NEXT: AtomicUsize = AtomicUsize::new(0);
 
@@ -127,11 +122,9 @@ fn code_around(inside: usize) -> Option<Range<usize>> {
 
 /// Where the object begins that holds `inside`.
 fn header(inside: usize) -> Option<usize> {
-    /// Pages that it may have in front of that, at the most.
-    const MOST: usize = 1 << 13;
     const MAGIC: u32 = u32::from_le_bytes(*b"\x7fELF");
     let first = inside & !(PAGE - 1);
-    let mut pages = (0..MOST).map_while(|page| first.checked_sub(page * PAGE));
+    let mut pages = (0..OBJECT_PAGES).map_while(|page| first.checked_sub(page * PAGE));
     // The kernel compares: what is there may go away any time.
     pages.find(|&at| peers::is(at, MAGIC))
 }
@@ -176,7 +169,7 @@ pub enum Call {
 }
 
 /// Where the heap's functions begin that give memory back; 0: there are not so many.
-static FREES: [AtomicUsize; 32] = [const { AtomicUsize::new(0) }; 32];
+static FREES: [AtomicUsize; FREES_KNOWN] = [const { AtomicUsize::new(0) }; FREES_KNOWN];
 
 /// These give memory back. The stack of a slow path may still hold the return address of a call that was
 /// there before, and as a rule that was one of these.
@@ -190,11 +183,11 @@ pub fn know_frees(frees: &[&[usize]]) {
 
 /// Return addresses, twice, of which is known whether they are of a call that gives memory back, and then one
 /// more.
-static FREEING: [AtomicUsize; 256] = [const { AtomicUsize::new(0) }; 256];
+static FREEING: [AtomicUsize; FREEING_KNOWN] = [const { AtomicUsize::new(0) }; FREEING_KNOWN];
 
 /// Whether the call that returns to `addr`, a place in code, goes to one of them.
 fn is_freeing(addr: usize) -> bool {
-    let known = &FREEING[addr.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 56];
+    let known = &FREEING[addr.wrapping_mul(GOLDEN as usize) >> (usize::BITS - FREEING_KNOWN.ilog2())];
     let found = known.load(Relaxed);
     if found >> 1 == addr {
         return found & 1 != 0;
@@ -246,14 +239,14 @@ pub fn trace(call: Call, frame: usize, data: &[Range<usize>], places: &mut [usiz
     let mut stack = Stack { at: frame + 8, end: frame };
     let is_return = |&word: &usize| around.is_return(word, frame);
     let is_first = |word: &usize| is_return(word) && (call == Call::Frees || !is_freeing(*word));
-    let first = (0..OURS).find_map(|_| stack.next().filter(is_first));
+    let first = (0..OUR_WORDS).find_map(|_| stack.next().filter(is_first));
     let (Some(first), Some(place)) = (first, places.first_mut()) else { return 0 };
     *place = first;
     let is_frame = |pointer: usize, at: usize| {
-        pointer > at && pointer - at < APART && pointer.is_multiple_of(8) && !around.is_data(pointer)
+        pointer > at && pointer - at < FRAMES_APART && pointer.is_multiple_of(8) && !around.is_data(pointer)
     };
     let mut saved = stack.next();
-    let found = (0..FRAME).find_map(|_| {
+    let found = (0..FRAME_WORDS).find_map(|_| {
         let (pointer, at) = (saved?, stack.at - 8);
         saved = stack.next();
         saved.filter(|word| is_frame(pointer, at) && is_return(word)).map(|word| (pointer, word))

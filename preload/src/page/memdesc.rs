@@ -26,7 +26,7 @@ use core::sync::atomic::AtomicU64;
 use core::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 
 use super::{Page, bounds};
-use crate::constants::{PAGE, PAGE_SHIFT};
+use crate::constants::{PAGE, PAGE_SHIFT, SLAB_BYTES};
 use crate::os::arch;
 
 /// What a page is.
@@ -65,11 +65,11 @@ const KINDS: [Kind; 9] = [
     Kind::Pool,
 ];
 
-const KIND_MASK: u64 = 0xf;
-const DESCRIPTOR_MASK: u64 = 0x0000_7fff_ffff_fff0;
+const KIND_MASK: u64 = 0xf; // (given) as an encoding
+const DESCRIPTOR_MASK: u64 = 0x0000_7fff_ffff_fff0; // (given) as an encoding
 /// No descriptor has this bit in its address, wherever a process has others: descriptors lie in the window.
-const CHANGED: u64 = 1 << 47;
-const SLOT_SHIFT: u32 = 48;
+const CHANGED: u64 = 1 << 47; // (given) as an encoding
+const SLOT_SHIFT: u32 = 48; // (given) as an encoding
 
 /// The word.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -164,7 +164,7 @@ pub fn slot_of(addr: usize) -> usize {
 /// Calls `visit` with the descriptor and the first page's address of every aligned 64 KiB all of
 /// whose pages say that they are one slab of the class with this slot.
 pub fn for_each_slab(slot: u16, mut visit: impl FnMut(usize, usize)) {
-    const PAGES: usize = 16;
+    const PAGES: usize = SLAB_BYTES / PAGE;
     let (base, pages) = (bounds::base(), bounds::horizon() >> PAGE_SHIFT);
     let word = |page: usize| of(base + page * PAGE);
     for first in (0..pages).step_by(PAGES) {

@@ -3,7 +3,7 @@
 //! Run under an emulator only. What x86-64 orders by itself is said aloud here: stores that the child of a
 //! fork must find in their order ([`stores_in_order`], `push_top`), and the window's line (`slot_offset`).
 
-use crate::constants::STACK_BYTES;
+use crate::constants::{CONTROL_ROOM, HELPER_LOCAL_BYTES, STACK_BYTES};
 use core::arch::{asm, global_asm};
 use core::ffi::c_int;
 use core::sync::atomic::Ordering::{Relaxed, Release, SeqCst};
@@ -175,7 +175,7 @@ pub fn probe_stack() {
 const _: () = assert!(STACK_BYTES.is_multiple_of(16) && STACK_BYTES < 4096);
 
 /// The kernel brings the way back from a handler along, for debuggers and unwinders, too.
-pub const SA_RESTORER: usize = 0;
+pub const SA_RESTORER: usize = 0; // (given) by the kernel
 
 /// Where a handler returns to: see [`SA_RESTORER`].
 #[inline(always)]
@@ -191,8 +191,8 @@ pub fn fault(context: &libc::ucontext_t) -> (bool, usize) {
 /// What the processor said of a fault, if the kernel passes it on: a record among those behind the registers,
 /// each of which begins with what it is and how long, in 4 bytes each.
 fn syndrome(context: &libc::ucontext_t) -> Option<u64> {
-    const ESR: u32 = 0x4553_5201;
-    const RECORDS: usize = 4096;
+    const ESR: u32 = 0x4553_5201; // (given) by the kernel
+    const RECORDS: usize = 4096; // (given) by the kernel
     let registers = &context.uc_mcontext;
     let first = (core::mem::offset_of!(libc::mcontext_t, pstate) + 8).next_multiple_of(16);
     let records = core::ptr::from_ref(registers).cast::<u8>().wrapping_add(first);
@@ -220,11 +220,11 @@ fn is_store(syndrome: u64) -> bool {
     matches!(syndrome >> 26 & 0x3f, 0x24 | 0x25) && syndrome & 1 << 6 != 0
 }
 
-/// What libc's `munmap` begins with: the number into x8, and the system call.
+/// What libc's `munmap` begins with: the number into x8, and the system call; (given) by the processor.
 pub const PLAIN_MUNMAP: [u8; 8] =
     [0x08 | (libc::SYS_munmap << 5) as u8, (libc::SYS_munmap >> 3) as u8, 0x80, 0xd2, 0x01, 0, 0, 0xd4];
 /// Where branches are checked, the first of these is in front of a function; where they are not, libc has the
-/// second, which does nothing.
+/// second, which does nothing; (given) by the processor.
 pub const LANDINGS: [[u8; 4]; 2] = [[0x5f, 0x24, 0x03, 0xd5], [0x1f, 0x20, 0x03, 0xd5]];
 
 /// Calls `madvise` by the address that the loader has found: one of that name is our own, and the compiler
@@ -252,11 +252,8 @@ pub unsafe fn libcs_madvise(addr: usize, len: usize, advice: c_int) -> c_int {
 
 // ---- the helper ----
 
-/// Bytes below the thread pointer that are the helper's: libc has its own block there, but nothing of libc
-/// runs here that reads it.
-const CONTROL_ROOM: usize = 512;
 /// Bytes from the thread pointer on that are libc's: where dynamic storage is, and a word to spare.
-const CONTROL_BYTES: usize = 16;
+const CONTROL_BYTES: usize = 16; // (given) by glibc's layout
 
 unsafe extern "C" {
     /// Makes a thread that begins in `run` with this end of its stack and this thread pointer, its number at
@@ -335,7 +332,7 @@ pub unsafe fn thread_block(
     // How far above the thread pointer our words lie, which are the highest thing that a helper may touch.
     let own = words - thread_pointer();
     let height = (own + CONTROL_BYTES).next_multiple_of(64);
-    if height > bytes / 4 {
+    if height > HELPER_LOCAL_BYTES {
         return None;
     }
     let pointer = mapping + bytes - height;
@@ -353,7 +350,7 @@ pub unsafe fn thread_block(
 // ---- code, as it is read ----
 
 /// Bits of an address of a process.
-pub const ADDRESS_BITS: u32 = 48;
+pub const ADDRESS_BITS: u32 = 48; // (given) by the kernel
 
 /// A word of a stack without the signature that a return address may carry.
 #[inline(always)]

@@ -1,6 +1,6 @@
 //! x86-64.
 
-use crate::constants::STACK_BYTES;
+use crate::constants::{BMI2_AFTER, CONTROL_ROOM, HELPER_LOCAL_BYTES, STACK_BYTES, STOSQ_FROM};
 use core::arch::x86_64::{__cpuid, __cpuid_count};
 use core::arch::{asm, global_asm};
 use core::ffi::c_int;
@@ -212,7 +212,7 @@ pub fn probe_stack() {
 }
 
 /// The flag with which a handler is installed that has a way back of its own ([`restorer`]).
-pub const SA_RESTORER: usize = 0x0400_0000;
+pub const SA_RESTORER: usize = 0x0400_0000; // (given) by the kernel
 
 unsafe extern "C" {
     fn rcumalloc_sigreturn();
@@ -239,14 +239,14 @@ pub fn restorer() -> usize {
 
 /// Of a fault, whether it was a store, and where in the code.
 pub fn fault(context: &libc::ucontext_t) -> (bool, usize) {
-    const WRITES: i64 = 2;
+    const WRITES: i64 = 2; // (given) by the processor
     let registers = &context.uc_mcontext.gregs;
     (registers[libc::REG_ERR as usize] & WRITES != 0, registers[libc::REG_RIP as usize] as usize)
 }
 
-/// What libc's `munmap` begins with: the number into eax, and the system call.
+/// What libc's `munmap` begins with: the number into eax, and the system call; (given) by the processor.
 pub const PLAIN_MUNMAP: [u8; 7] = [0xb8, libc::SYS_munmap as u8, 0, 0, 0, 0x0f, 0x05];
-/// Where branches are checked, this is in front of a function.
+/// Where branches are checked, this is in front of a function; (given) by the processor.
 pub const LANDINGS: [[u8; 4]; 1] = [[0xf3, 0x0f, 0x1e, 0xfa]];
 
 /// Calls `madvise` by the address that the loader has found: one of that name is our own, and the compiler
@@ -275,10 +275,7 @@ pub unsafe fn libcs_madvise(addr: usize, len: usize, advice: c_int) -> c_int {
 
 /// Bytes copied of the control block: itself, its self pointer, the canary and the pointer guard lie
 /// in the first 64; the rest stays zero.
-const CONTROL_BYTES: usize = 64;
-/// Bytes the control block is given. libc's is larger, but nothing of libc runs here that reads
-/// further.
-const CONTROL_ROOM: usize = 512;
+const CONTROL_BYTES: usize = 64; // (given) by glibc's layout
 
 unsafe extern "C" {
     /// Makes a thread that begins in `run` with this end of its stack and this thread pointer, its number at
@@ -355,7 +352,7 @@ pub unsafe fn thread_block(
     // How far below the thread pointer our words lie, which are the lowest thing that a helper may touch.
     let own = thread_pointer() - words;
     let depth = (own + 64).next_multiple_of(64);
-    if depth > bytes / 4 {
+    if depth > HELPER_LOCAL_BYTES {
         return None;
     }
     // SAFETY: the mapping is ours, nobody runs on it, and all of this lies inside it. The
@@ -378,7 +375,7 @@ pub unsafe fn thread_block(
 // ---- code, as it is read ----
 
 /// Bits of an address of a process.
-pub const ADDRESS_BITS: u32 = 47;
+pub const ADDRESS_BITS: u32 = 47; // (given) by the kernel
 
 /// A word of a stack without the signature that a return address may carry: there is none.
 #[inline(always)]
@@ -432,16 +429,13 @@ pub fn stores_in_order() {
     compiler_fence(SeqCst);
 }
 
-/// From how many words on one instruction writes them faster than a loop (tune).
-const LONG: usize = 32;
-
 /// Writes `value` to `count` words from `first` on, each as a store with Release.
 ///
 /// # Safety
 /// They are atomic words, which nobody else writes.
 #[inline(always)]
 pub unsafe fn fill_words(first: *mut u64, count: usize, value: u64) {
-    if count >= LONG {
+    if count >= STOSQ_FROM {
         // SAFETY: the caller's words. Each is written whole, behind all stores before: as the stores below.
         unsafe {
             asm!("rep stosq", inout("rcx") count => _, inout("rdi") first => _, in("rax") value,
@@ -456,7 +450,7 @@ pub unsafe fn fill_words(first: *mut u64, count: usize, value: u64) {
 }
 
 /// Blocks a round of the long loop: divides 12, 60 and 252, leaves 4 of 28, 124 and 508.
-const ROUND: usize = 12;
+const ROUND: usize = 12; // (given) by the lengths of magazines
 
 /// Runs `$find` (address shifted right into `t`) and `$mark` over an array, as far as its length
 /// is a multiple of four; how far, is the macro's value. Twelve blocks a round, then four a round; where
@@ -572,11 +566,8 @@ pub unsafe fn set_few_marks(bias: usize, shift: u32, blocks: *const usize, to: *
     }
 }
 
-/// Turns of magazines before the processor is asked for BMI2: CPUID traps in virtual machines, 4 us
-/// a leaf, which a small program never earns back.
-const ASK_AFTER: u8 = 64;
-const NO: u8 = 254;
-const YES: u8 = 255;
+const NO: u8 = 254; // (given) as an encoding
+const YES: u8 = 255; // (given) as an encoding
 
 /// Whether the processor is known to have BMI2; asked once.
 #[inline(always)]
@@ -591,7 +582,7 @@ static BMI2: AtomicU8 = AtomicU8::new(0);
 
 #[cold]
 fn ask_bmi2(wanted: u8) -> bool {
-    if wanted < ASK_AFTER {
+    if wanted < BMI2_AFTER {
         BMI2.store(wanted + 1, Relaxed);
         return false;
     }
