@@ -9,6 +9,7 @@
 //! ```
 
 mod blocks;
+mod recorded;
 
 use std::path::{Path, PathBuf};
 
