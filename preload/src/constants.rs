@@ -301,7 +301,8 @@ pub const BREATH_MS: u64 = 2000;
 pub const BREATHS: u32 = 2;
 
 /// What a heap that breathes, or that a watcher looks after, may hold beyond the most that it has given out,
-/// as a part of that, as a shift (tune).
+/// as a part of that, as a shift (tune). Without it, and without as much again for the watcher, programs of
+/// random families held 2 % less, and large blocks were a tenth as fast.
 pub const LENIENCE_SHARE: u32 = 3;
 
 /// Ticks of a decay period: what a whole period did not touch is idle.
@@ -717,8 +718,10 @@ pub const STRESS_PAUSES: u64 = 12;
 
 // ---- a thread's cache --------------------------------------------------------------------
 
-/// The part of the heap, as a shift, that the filling magazines of all threads may hold (tune).
-pub const FILL_SHARE: u32 = 4;
+/// The part of the heap, as a shift, that the filling magazines of all threads may hold (tune). With a
+/// 16th programs of random families were as fast and held 4 % more; with a 64th servers with blocks of many
+/// sizes were 0.87 times as fast, where most threads sleep 0.77 times.
+pub const FILL_SHARE: u32 = 5;
 
 /// However small the heap, those of all threads may hold so many bytes (tune): as much again waits, and twice
 /// as much lies ready, so a small heap with many threads is larger by four times this. With 2 MiB programs
