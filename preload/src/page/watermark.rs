@@ -15,9 +15,9 @@
 //! than the heap has needed since it last lay idle, and an eighth of that: pages that what grows cannot use
 //! do not add up.
 //!
-//! Where a watcher ages what lies idle, it will get to what freeing leaves. There freeing leaves as much again
-//! as a heap that breathes may keep, [`LATER_MOST`] at the most, and gives of that [`GIVE_MOST`] a second: a
-//! heap that swings does not pay for each swing until it is known to breathe.
+//! Where a watcher ages what lies idle, it will get to what freeing leaves. There freeing leaves as much
+//! again as a heap that breathes may keep, [`LATER_MOST`] at the most, and gives of that [`GIVE_MOST`] a
+//! second: a heap that swings does not pay for each swing until it is known to breathe.
 //!
 //! The words are relaxed: they steer. The memory of breaths is under a lock that nobody waits for
 //! but a fork; taken before the zone's.
