@@ -408,12 +408,12 @@ struct rcumalloc_page_stats {
 RCUMALLOC_WEAK bool rcumalloc_page_stats(struct rcumalloc_page_stats *stats, size_t size_of_struct);
 
 /* Writes all of it to a descriptor as "text", "json" (the schema is rcumalloc-stats.schema.json) or
- * "prometheus"; false for another format. */
+ * "prometheus". False for another format, or if it could not all be written. */
 RCUMALLOC_WEAK bool rcumalloc_stats_write(int fd, const char *format);
 
 /* Who holds grace periods up: for each thread and each place where a read-side section of its began, how
  * long it was seen to, and the deferred bytes meanwhile times seconds. "text", "json", or "folded" for a
- * flame graph weighted by byte-seconds; false for another format. A thread says where its first section
+ * flame graph weighted by byte-seconds. False as above. A thread says where its first section
  * begins, and, once it was found stalling, where the next ones do: until then the place is 0.
  * Async-signal-safe. */
 RCUMALLOC_WEAK bool rcumalloc_stalls_write(int fd, const char *format);
@@ -429,7 +429,8 @@ RCUMALLOC_WEAK bool rcumalloc_profile_start(size_t rate);
 RCUMALLOC_WEAK bool rcumalloc_profile_stop(void);
 
 /* Writes what is known now, for `rcumalloc-bench profile`: stacks, with what was allocated from each, and the
- * sampled blocks that are live, or freed and waiting for a grace period. False: there was no profile. */
+ * sampled blocks that are live, or freed and waiting for a grace period. False: there was no profile, or it
+ * could not all be written. */
 RCUMALLOC_WEAK bool rcumalloc_profile_write(int fd);
 
 /* What a page of the heap is. */

@@ -214,10 +214,12 @@ static void forms(const char *dir) {
         close(fd);
     }
     CHECK(!rcumalloc_stats_write(1, "yaml") && !rcumalloc_stats_write(1, NULL));
+    CHECK(!rcumalloc_stats_write(-1, "json") && !rcumalloc_stalls_write(-1, "json"));
     FILE *xml = fdopen(create(dir, "xml"), "w");
     CHECK(xml != NULL && malloc_info(0, xml) == 0 && fclose(xml) == 0 && malloc_info(1, stdout) == EINVAL);
     int full = open("/dev/full", O_WRONLY | O_CLOEXEC);
     FILE *stream = full < 0 ? NULL : fdopen(full, "w");
+    CHECK(full < 0 || !rcumalloc_stats_write(full, "text"));
     if (stream != NULL) {
         setvbuf(stream, NULL, _IONBF, 0);
         CHECK(malloc_info(0, stream) == -1);

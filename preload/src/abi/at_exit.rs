@@ -12,7 +12,7 @@ use crate::class::sampled;
 use crate::constants::{STATS_NAME_BYTES, STATS_PATH_BYTES};
 use crate::front::{entry, exit, start};
 use crate::os::line::{Line, Number};
-use crate::os::sink::Sink;
+use crate::os::sink::{File, Sink};
 use crate::os::{conf, env, syscall};
 use crate::release::report;
 
@@ -65,14 +65,17 @@ fn with_path(name: &[u8], write: impl Fn(&[u8])) {
     }
 }
 
+// By itself: with its room for a path in the caller's frame writing a profile would need both.
+#[inline(never)]
+#[unsafe(link_section = ".text_rare")]
 fn write_stats() {
     const NAME: &[u8] = b"RCUMALLOC_STATS";
     with_path(NAME, |path| match path {
         b"exit" => {
-            report::write(Sink::STDERR, b"text");
+            report::write(Sink::Stderr, b"text");
         }
         b"exit:json" => {
-            report::write(Sink::STDERR, b"json");
+            report::write(Sink::Stderr, b"json");
         }
         path => write_to(NAME, path, |to| report::write(to, b"json")),
     });
@@ -90,8 +93,12 @@ fn write_profile() {
 fn write_to(name: &[u8], path: &[u8], write: impl Fn(Sink<'_>) -> bool) {
     match create(path) {
         Ok(fd) => {
-            write(Sink::File(fd));
+            let file = File::new(fd);
+            write(Sink::File(&file));
             syscall::close(fd);
+            if !file.is_whole() {
+                complain(name, path);
+            }
         }
         Err(_) => complain(name, path),
     }

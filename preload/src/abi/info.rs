@@ -97,7 +97,7 @@ pub extern "C" fn __libc_mallinfo() -> Mallinfo {
 /// `malloc_stats()`: the figures on stderr.
 #[cfg_attr(feature = "override", unsafe(no_mangle))]
 pub extern "C" fn malloc_stats() {
-    report::write(Sink::STDERR, b"text");
+    report::write(Sink::Stderr, b"text");
 }
 
 /// `malloc_info(options, stream)`: the figures as XML. EINVAL unless `options` is 0.

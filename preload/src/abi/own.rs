@@ -10,7 +10,7 @@ use crate::class::verdict;
 use crate::front::free::When;
 use crate::front::under_way::entered;
 use crate::front::{calls, fork, free, nowait, options, readers, start};
-use crate::os::sink::Sink;
+use crate::os::sink::{File, Sink};
 use crate::os::tid;
 use crate::release::census::{self, ClassStats};
 use crate::release::report;
@@ -296,7 +296,8 @@ pub unsafe extern "C" fn rcumalloc_stats_write(fd: c_int, format: *const c_char)
     }
     // SAFETY: the caller's promise.
     let format = unsafe { CStr::from_ptr(format) }.to_bytes();
-    report::write(Sink::File(fd), format)
+    let file = File::new(fd);
+    report::write(Sink::File(&file), format) && file.is_whole()
 }
 
 /// `rcumalloc_stalls_write(fd, format)`.
@@ -310,7 +311,8 @@ pub unsafe extern "C" fn rcumalloc_stalls_write(fd: c_int, format: *const c_char
     }
     // SAFETY: the caller's promise.
     let format = unsafe { CStr::from_ptr(format) }.to_bytes();
-    report::write_stalls(Sink::File(fd), format)
+    let file = File::new(fd);
+    report::write_stalls(Sink::File(&file), format) && file.is_whole()
 }
 
 /// `rcumalloc_set(name, value)`.

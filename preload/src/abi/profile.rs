@@ -7,7 +7,7 @@ use crate::class::profile;
 use crate::constants::PROFILE_BYTES;
 use crate::front::profiled;
 use crate::os::places;
-use crate::os::sink::Sink;
+use crate::os::sink::{File, Sink};
 use crate::release::report;
 use core::ffi::c_int;
 
@@ -53,5 +53,6 @@ pub extern "C" fn rcumalloc_profile_stop() -> bool {
 #[cfg_attr(feature = "override", unsafe(no_mangle))]
 #[unsafe(link_section = ".text_rare")]
 pub extern "C" fn rcumalloc_profile_write(fd: c_int) -> bool {
-    report::write_profile(Sink::File(fd))
+    let file = File::new(fd);
+    report::write_profile(Sink::File(&file)) && file.is_whole()
 }

@@ -77,7 +77,7 @@ impl Line {
 
     /// Writes the line to stderr.
     pub fn emit(&mut self) {
-        self.emit_to(Sink::STDERR);
+        self.emit_to(Sink::Stderr);
     }
 
     /// Writes what there is to `to`, to be followed by more of the same line, and empties it.

@@ -6,10 +6,18 @@ use core::cell::Cell;
 /// See the module.
 #[derive(Clone, Copy)]
 pub enum Sink<'a> {
+    /// Standard error, whatever becomes of it.
+    Stderr,
     /// A descriptor of the program's.
-    File(i32),
+    File(&'a File),
     /// Memory that nobody else writes.
     Memory(&'a Memory),
+}
+
+/// A descriptor, and whether it took everything so far.
+pub struct File {
+    fd: i32,
+    is_whole: Cell<bool>,
 }
 
 /// Memory, filled from its beginning.
@@ -21,15 +29,30 @@ pub struct Memory {
 }
 
 impl Sink<'_> {
-    /// Standard error.
-    pub const STDERR: Sink<'static> = Sink::File(libc::STDERR_FILENO);
-
     /// Writes all of `bytes`, or what the sink takes of them.
     pub fn write(self, bytes: &[u8]) {
         match self {
-            Sink::File(fd) => syscall::write(fd, bytes),
+            Sink::Stderr => _ = syscall::write(libc::STDERR_FILENO, bytes),
+            Sink::File(file) => file.append(bytes),
             Sink::Memory(memory) => memory.append(bytes),
         }
+    }
+}
+
+impl File {
+    /// What `fd` names.
+    pub fn new(fd: i32) -> File {
+        File { fd, is_whole: Cell::new(true) }
+    }
+
+    fn append(&self, bytes: &[u8]) {
+        // What comes behind a gap would be another text.
+        self.is_whole.set(self.is_whole.get() && syscall::write(self.fd, bytes));
+    }
+
+    /// Whether everything was written.
+    pub fn is_whole(&self) -> bool {
+        self.is_whole.get()
     }
 }
 

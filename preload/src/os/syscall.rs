@@ -90,18 +90,19 @@ pub fn futex_wake(word: &AtomicU32, n: u32) {
     let _ = unsafe { syscall(libc::SYS_futex, [word.as_ptr() as usize, op as usize, n as usize, 0, 0, 0]) };
 }
 
-/// Writes all of `bytes` to `fd`, or as much as it takes before an error.
-pub fn write(fd: i32, mut bytes: &[u8]) {
+/// Writes all of `bytes` to `fd`, or as much as it takes before an error. Whether it was all.
+pub fn write(fd: i32, mut bytes: &[u8]) -> bool {
     while !bytes.is_empty() {
         let args = [fd as usize, bytes.as_ptr() as usize, bytes.len(), 0, 0, 0];
         // SAFETY: the kernel reads bytes.len() bytes of a live slice.
         match unsafe { syscall(libc::SYS_write, args) } {
-            Ok(0) => return,
+            Ok(0) => return false,
             Ok(n) => bytes = &bytes[n.min(bytes.len())..],
             Err(Errno::EINTR) => {}
-            Err(_) => return,
+            Err(_) => return false,
         }
     }
+    true
 }
 
 /// Opens `path` for reading; close it with [`close`] before returning to the program.
