@@ -314,6 +314,11 @@ mod tests {
         std::thread::sleep(core::time::Duration::from_millis(20));
         assert!(!waiter.is_finished(), "it did not sleep");
         VALUE.let_go_of_own(|_| unreachable!("nothing is torn"));
+        let is_awake = (0..500).any(|_| {
+            std::thread::sleep(core::time::Duration::from_millis(10));
+            waiter.is_finished()
+        });
+        assert!(is_awake, "it sleeps on");
         assert_eq!(waiter.join().unwrap(), 1);
     }
 
