@@ -307,7 +307,7 @@ fn a_page_is_plotted() {
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let text = std::fs::read_to_string(&page).expect("the page");
     // At rest it has memory, and nothing else to draw.
-    assert!(text.contains("Memory</figcaption>\n<svg") && text.contains("live_bytes"), "{text}");
+    assert!(text.contains("Memory</figcaption><svg") && text.contains("live_bytes"), "{text}");
     for outside in ["<script", "<link", "src=", "@import", "url("] {
         assert!(!text.contains(outside), "{outside}");
     }

@@ -196,7 +196,7 @@ mod tests {
             refused: BTreeMap::from([("cycles".into(), "this machine gives no such counter".into())]),
         };
         let table = table("p", &sides, "a", &events);
-        assert_eq!(table.rows[0], ["faults", "15.0", "20.0", "1.50 (1.00 .. 2.00)"]);
+        assert_eq!(table.rows[0], ["faults", "15.0", "20.0", "1.50 [1.00 .. 2.00]"]);
         assert_eq!(table.rows[1], ["cycles", "n/a", "n/a", ""]);
     }
 

@@ -67,7 +67,7 @@ fn with_path(name: &[u8], write: impl Fn(&[u8])) {
 
 // By itself: with its room for a path in the caller's frame writing a profile would need both.
 #[inline(never)]
-#[unsafe(link_section = ".text_rare")]
+#[unsafe(link_section = ".text_start")]
 fn write_stats() {
     const NAME: &[u8] = b"RCUMALLOC_STATS";
     with_path(NAME, |path| match path {
