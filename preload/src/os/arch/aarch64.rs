@@ -578,43 +578,19 @@ pub(crate) use {pop_top, push_top, slot_offset, times_magic};
 
 // ---- symbols and probes ----
 
-/// A probe of the kind that SystemTap has made usual: provider `otel_memory`, as profilers expect it of
-/// allocators. There is no semaphore.
-macro_rules! probe_note {
-    ($name:literal, $arguments:literal) => {
-        concat!(
-            "990: nop\n",
-            ".pushsection .note.stapsdt, \"\", @note\n",
-            ".balign 4\n",
-            ".4byte 992f - 991f, 994f - 993f, 3\n",
-            "991: .asciz \"stapsdt\"\n",
-            "992: .balign 4\n",
-            "993: .8byte 990b, {base}, 0\n",
-            ".asciz \"otel_memory\"\n",
-            ".asciz \"",
-            $name,
-            "\"\n.asciz \"",
-            $arguments,
-            "\"\n",
-            "994: .balign 4\n",
-            ".popsection"
-        )
-    };
-}
-
-/// A probe with up to three arguments: see [`probe_note`].
+/// A probe with up to three arguments: see `probe_note`.
 macro_rules! probe {
     ($base:ident, $name:literal, $first:ident) => {
         // SAFETY: does nothing.
         unsafe {
-            core::arch::asm!($crate::os::arch::aarch64::probe_note!($name, "8@x0"), base = sym $base,
+            core::arch::asm!($crate::os::arch::probe::probe_note!($name, "8@x0"), base = sym $base,
                 in("x0") $first, options(nostack, preserves_flags));
         }
     };
     ($base:ident, $name:literal, $first:ident, $second:ident, $third:ident) => {
         // SAFETY: does nothing.
         unsafe {
-            core::arch::asm!($crate::os::arch::aarch64::probe_note!($name, "8@x0 8@x1 8@x2"),
+            core::arch::asm!($crate::os::arch::probe::probe_note!($name, "8@x0 8@x1 8@x2"),
                 base = sym $base, in("x0") $first, in("x1") $second, in("x2") $third,
                 options(nostack, preserves_flags));
         }
@@ -636,4 +612,4 @@ macro_rules! weak_address {
     }};
 }
 
-pub(crate) use {probe, probe_note, weak_address};
+pub(crate) use {probe, weak_address};

@@ -5,6 +5,7 @@
 
 #[cfg(target_arch = "aarch64")]
 pub(crate) mod aarch64;
+pub(crate) mod probe;
 #[cfg(target_arch = "x86_64")]
 pub(crate) mod x86_64;
 

@@ -720,43 +720,19 @@ pub(crate) use {pop_top, push_top, slot_offset, times_magic};
 
 // ---- symbols and probes ----
 
-/// A probe of the kind that SystemTap has made usual: provider `otel_memory`, as profilers expect it of
-/// allocators. There is no semaphore.
-macro_rules! probe_note {
-    ($name:literal, $arguments:literal) => {
-        concat!(
-            "990: nop\n",
-            ".pushsection .note.stapsdt, \"\", @note\n",
-            ".balign 4\n",
-            ".4byte 992f - 991f, 994f - 993f, 3\n",
-            "991: .asciz \"stapsdt\"\n",
-            "992: .balign 4\n",
-            "993: .8byte 990b, {base}, 0\n",
-            ".asciz \"otel_memory\"\n",
-            ".asciz \"",
-            $name,
-            "\"\n.asciz \"",
-            $arguments,
-            "\"\n",
-            "994: .balign 4\n",
-            ".popsection"
-        )
-    };
-}
-
-/// A probe with up to three arguments: see [`probe_note`].
+/// A probe with up to three arguments: see `probe_note`.
 macro_rules! probe {
     ($base:ident, $name:literal, $first:ident) => {
         // SAFETY: does nothing.
         unsafe {
-            core::arch::asm!($crate::os::arch::x86_64::probe_note!($name, "8@%rdi"), base = sym $base,
+            core::arch::asm!($crate::os::arch::probe::probe_note!($name, "8@%rdi"), base = sym $base,
                 in("rdi") $first, options(nostack, preserves_flags));
         }
     };
     ($base:ident, $name:literal, $first:ident, $second:ident, $third:ident) => {
         // SAFETY: does nothing.
         unsafe {
-            core::arch::asm!($crate::os::arch::x86_64::probe_note!($name, "8@%rdi 8@%rsi 8@%rdx"),
+            core::arch::asm!($crate::os::arch::probe::probe_note!($name, "8@%rdi 8@%rsi 8@%rdx"),
                 base = sym $base, in("rdi") $first, in("rsi") $second, in("rdx") $third,
                 options(nostack, preserves_flags));
         }
@@ -778,4 +754,4 @@ macro_rules! weak_address {
     }};
 }
 
-pub(crate) use {probe, probe_note, weak_address};
+pub(crate) use {probe, weak_address};
